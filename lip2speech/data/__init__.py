@@ -1,0 +1,1 @@
+"""Corpora and what turns them into training batches."""

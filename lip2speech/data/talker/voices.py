@@ -1,0 +1,142 @@
+"""The voices of the synthetic corpus, and one spoken sentence.
+
+A voice is an espeak-ng variant seen through a vocal tract of another length: the sound is resampled by `tract`, which
+moves formants and pitch together, while the speaking rate is corrected beforehand. Training and test voices
+share no variant. Pitch, its range and the rate vary a little from sentence to sentence, as a person's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from .espeak import NATIVE_RATE, Phoneme, synthesizer
+from .sentences import check_split, sample_sentence, spoken
+
+SAMPLE_RATE = 16000
+SAMPLES_PER_FRAME = 640  # one video frame at 25 fps
+# variant -> pitch, chosen where the variant sounds least like a machine (espeak-ng: 0..99, 50 is the variant's own)
+TRAIN_VARIANTS = {
+    "m1": 50, "m2": 48, "m3": 46, "m5": 50, "m6": 46, "m7": 50, "m8": 48,
+    "f1": 50, "f2": 50, "f4": 48,
+    "Alex": 48, "Andy": 50, "Gene": 50, "Annie": 50, "Alicia": 48, "linda": 50,
+}  # fmt: skip
+TEST_VARIANTS = {"m4": 48, "f3": 50, "f5": 48, "Lee": 50}
+TRAIN_TRACTS, TEST_TRACTS = (0.94, 1.0, 1.06), (0.97, 1.03)
+RATE_WPM = (118.0, 165.0)  # GRID's speakers lie in the lower half
+PITCH_SPREAD, RANGE = 4, (35, 60)
+SILENCE_S = (0.22, 0.42)
+LEVEL_DB = (-25.0, -20.0)
+PEAK = 0.95
+MAX_FILTER_PHASES = 600  # a resampling ratio of small whole numbers; the tempo is then off by less than 1e-5
+MIN_S = 1.6  # shorter clips get a longer silence at the end
+# streams of random numbers of one utterance: a change in one part must not move the others
+SPEECH_STREAM, FACE_STREAM, SCENE_STREAM = 0, 1, 2
+SPLIT_CODES = {"train": 0, "test": 1}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A synthetic person's voice; `tract` > 1 is a shorter vocal tract (higher formants)."""
+
+    name: str
+    variant: str
+    pitch: int
+    tract: float
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A spoken sentence: wav (T_a,) float32 at 16 kHz, T_a a whole number of video frames."""
+
+    wav: np.ndarray
+    text: str
+    voice: Voice
+    phonemes: tuple[Phoneme, ...]
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.wav) // SAMPLES_PER_FRAME
+
+
+def voices(split: str) -> list[Voice]:
+    """All voices of a split, in a fixed order."""
+    check_split(split)
+    variants, tracts = (TRAIN_VARIANTS, TRAIN_TRACTS) if split == "train" else (TEST_VARIANTS, TEST_TRACTS)
+    return [
+        Voice(f"{v.lower()}-{round(100 * t)}", v, pitch, t) for v, pitch in variants.items() for t in tracts
+    ]
+
+
+def random_stream(split: str, seed: int, index: int, stream: int) -> np.random.Generator:
+    """The random numbers of one part of utterance `index`: they depend on nothing but these four values."""
+    check_split(split)
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed and index must be 0 or more, got {seed} and {index}.")
+    return np.random.default_rng([SPLIT_CODES[split], seed, index, stream])
+
+
+def speak(split: str, seed: int, index: int) -> Speech:
+    """Utterance `index` of the corpus of this split and seed."""
+    rng = random_stream(split, seed, index, SPEECH_STREAM)
+    text = sample_sentence(rng, split)
+    pool = voices(split)
+    return say(text, pool[rng.integers(len(pool))], rng)
+
+
+def say(text: str, voice: Voice, rng: np.random.Generator) -> Speech:
+    """Speak a sentence of the grammar with a little variation in rate, pitch, level and the silence around it."""
+    rate = rng.uniform(*RATE_WPM)
+    pitch = voice.pitch + int(rng.integers(-PITCH_SPREAD, PITCH_SPREAD + 1))
+    pitch_range = int(rng.integers(*RANGE))
+    lead, tail = rng.uniform(*SILENCE_S, size=2)
+    level = rng.uniform(*LEVEL_DB)
+    wav, phonemes = synthesizer().say(
+        spoken(text),
+        voice=f"en-us+{voice.variant}",
+        rate=max(80, round(rate / voice.tract)),
+        pitch=pitch,
+        pitch_range=pitch_range,
+    )
+    wav = _shorten_tract(wav, voice.tract)
+    shift = round(lead * SAMPLE_RATE)
+    n_samples = max(shift + len(wav) + tail * SAMPLE_RATE, MIN_S * SAMPLE_RATE)
+    padded = np.zeros(-(-int(n_samples) // SAMPLES_PER_FRAME) * SAMPLES_PER_FRAME, np.float32)
+    padded[shift : shift + len(wav)] = _set_level(wav, level)
+    at = shift / SAMPLE_RATE
+    moved = tuple(
+        Phoneme(p.name, round(at + p.start / voice.tract, 4), round(at + p.end / voice.tract, 4))
+        for p in phonemes
+    )
+    return Speech(padded, text, voice, moved)
+
+
+def _shorten_tract(wav: np.ndarray, tract: float) -> np.ndarray:
+    """(T,) at `NATIVE_RATE` -> (T',) at 16 kHz, played `tract` times faster."""
+    from scipy.signal import resample_poly
+
+    step = (Fraction(SAMPLE_RATE, NATIVE_RATE) / Fraction(tract)).limit_denominator(MAX_FILTER_PHASES)
+    return resample_poly(wav, step.numerator, step.denominator).astype(np.float32)
+
+
+def _set_level(wav: np.ndarray, level_db: float) -> np.ndarray:
+    """Scale to a root mean square of `level_db` (1.0 is 0 dB), lower where peaks would clip."""
+    rms = float(np.sqrt(np.mean(np.square(wav), dtype=np.float64)))
+    gain = min(10 ** (level_db / 20) / max(rms, 1e-6), PEAK / max(float(np.abs(wav).max()), 1e-6))
+    return (wav * gain).astype(np.float32)
+
+
+def audio_only(sentences: int, seed: int, split: str = "train") -> Iterator[tuple[np.ndarray, str, Voice]]:
+    """The sound of the corpus without its pictures: (wav (T_a,) float32 at 16 kHz, text, voice) per utterance.
+
+    Utterance i is the same as clip i of `make_corpus` with this seed and split, and does not depend on `sentences`.
+    """
+    check_split(split)
+    if sentences < 1:
+        raise ValueError(f"sentences must be 1 or more, got {sentences}.")
+    for index in range(sentences):
+        speech = speak(split, seed, index)
+        yield speech.wav, speech.text, speech.voice
