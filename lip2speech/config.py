@@ -1,0 +1,266 @@
+"""YAML <-> frozen dataclasses, strictly.
+
+A recipe holds values only: numbers, words, lists. An unknown key is an error that names the nearest known
+one, a value of the wrong type is an error that names the field, and nothing in a file is ever evaluated.
+Knows no models: every module keeps its own dataclass beside its class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MAX_YAML_BYTES = 1 << 20
+"""A recipe is some kilobytes; a checkpoint folder comes from strangers, so a larger one is refused."""
+
+
+class ConfigError(ValueError):
+    """A recipe, an override or a stored config that does not fit its dataclass."""
+
+
+def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "config") -> T:
+    """Build the dataclass `cls` from plain values; what `data` leaves out keeps the dataclass's default.
+
+    Args:
+        cls: a dataclass; its fields may be bool, int, float, str, Path, Literal, Optional, unions, tuples,
+            lists, dicts with str keys, and other dataclasses.
+        data: values as YAML gives them.
+        where: the name of the source, the first word of every error.
+    """
+    return typing.cast(T, _build(cls, data, where, base=None))
+
+
+def to_dict(obj: Any) -> dict[str, Any]:
+    """Plain YAML values of a dataclass or mapping, every field written out; tuples become lists."""
+    plain = _plain(obj, type(obj).__name__)
+    if not isinstance(plain, dict):
+        raise ConfigError(f"to_dict needs a dataclass or a mapping, got {type(obj).__name__}.")
+    return plain
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of values. Tags, aliases, `${...}` and duplicate keys are refused."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_YAML_BYTES} bytes; a config holds values only.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({_reason(error)}); give a YAML file.") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """The values of a YAML text, which must be a mapping (an empty text is an empty mapping)."""
+    import yaml
+    from omegaconf import (
+        OmegaConf,
+    )  # reads 1e-3 as a number and refuses duplicate keys; plain PyYAML does neither
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ConfigError(f"{where}: YAML aliases are not accepted; write the value out.")
+        top = yaml.safe_load(text)
+        loaded = (
+            OmegaConf.to_container(OmegaConf.create(text), resolve=False) if isinstance(top, dict) else top
+        )
+    except (yaml.YAMLError, OmegaConfBaseException, RecursionError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{where}: not valid YAML ({_reason(error)}).") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{where}: expected `key: value` lines, got {type(loaded).__name__}.")
+    _refuse_interpolation(loaded, where)
+    return typing.cast(dict[str, Any], loaded)
+
+
+def dump_yaml(obj: Any) -> str:
+    """The YAML text of a dataclass or mapping; `parse_yaml` gives the same values back."""
+    import yaml
+
+    return str(yaml.safe_dump(to_dict(obj), sort_keys=False, allow_unicode=True))
+
+
+def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
+    """A dataclass from a YAML recipe (None: the defaults) and overrides such as `"optimizer.lr=3e-4"`."""
+    data = {} if path is None else load_yaml(path)
+    where = "config" if path is None else str(path)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        names = key.strip().split(".")
+        if not equals or not all(names):
+            raise ConfigError(f"override {override!r}: expected NAME=VALUE or GROUP.NAME=VALUE.")
+        parsed = parse_yaml(f"value: {value}", f"override {override!r}").get("value")
+        _put(data, names, parsed, f"override {override!r}")
+    return from_dict(cls, data, where)
+
+
+def _put(data: dict[str, Any], names: Sequence[str], value: Any, where: str) -> None:
+    *groups, last = names
+    for name in groups:
+        inner = data.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{where}: {name} is a value ({inner!r}), not a group.")
+        data = inner
+    data[last] = value
+
+
+def _build(cls: Any, data: Any, where: str, base: Any) -> Any:
+    """An instance of the dataclass `cls`; what `data` lacks comes from `base`, else from the class."""
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise TypeError(f"from_dict needs a dataclass, got {cls!r}.")
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected a group of {cls.__name__} fields, got {data!r}.")
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    hints = typing.get_type_hints(cls)
+    values = {} if base is None else {name: getattr(base, name) for name in fields}
+    for key, value in data.items():
+        if key not in fields:
+            raise ConfigError(_unknown_key(key, list(fields), where))
+        values[key] = _convert(hints[key], value, f"{where}: {key}", _default(fields[key], base))
+    missing = [name for name, f in fields.items() if name not in values and not _has_default(f)]
+    if missing:
+        raise ConfigError(f"{where}: {cls.__name__} needs a value for {', '.join(missing)}.")
+    try:
+        return cls(**values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+
+
+def _default(field: dataclasses.Field[Any], base: Any) -> Any:
+    """The value this field has before the file speaks (None when there is none)."""
+    if base is not None:
+        return getattr(base, field.name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def _unknown_key(key: Any, known: list[str], where: str) -> str:
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+    hint = f"did you mean {near[0]}?" if near else "it has no fields."
+    return f"{where}: unknown key {key!r}; {hint} (known: {', '.join(known)})"
+
+
+def _convert(hint: Any, value: Any, where: str, base: Any = None) -> Any:
+    """`value` as the type `hint` says, or ConfigError naming `where`."""
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where, base if type(base) is hint else None)
+    if origin is typing.Literal:
+        return _choice(value, typing.get_args(hint), where)
+    if origin in (typing.Union, types.UnionType):
+        return _union(hint, value, where, base)
+    if origin in (tuple, list) or origin is Sequence:
+        return _sequence(hint, value, where)
+    if origin in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise _wrong_type(hint, value, where)
+        return {str(k): _convert(typing.get_args(hint)[1], v, f"{where}.{k}") for k, v in value.items()}
+    return _scalar(hint, value, where)
+
+
+def _choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:
+    for choice in choices:
+        if value == choice and type(value) is type(choice):
+            return choice
+    raise ConfigError(f"{where}: expected one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def _union(hint: Any, value: Any, where: str, base: Any) -> Any:
+    members = [m for m in typing.get_args(hint) if m is not type(None)]
+    if value is None and len(members) < len(typing.get_args(hint)):
+        return None
+    if len(members) == 1:
+        return _convert(members[0], value, where, base)
+    for member in sorted(members, key=lambda m: m is not type(value)):  # an exact type before int -> float
+        try:
+            return _convert(member, value, where, base)
+        except ConfigError:
+            continue
+    raise _wrong_type(hint, value, where)
+
+
+def _sequence(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise _wrong_type(hint, value, where)
+    members = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple and members[-1:] != (Ellipsis,):
+        if len(members) != len(value):
+            raise ConfigError(f"{where}: expected {len(members)} values, got {len(value)} ({value!r}).")
+    else:
+        members = (members[0],) * len(value)
+    items = [_convert(m, v, f"{where}[{i}]") for i, (m, v) in enumerate(zip(members, value, strict=True))]
+    return items if typing.get_origin(hint) is list else tuple(items)
+
+
+def _scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    raise _wrong_type(hint, value, where)
+
+
+def _wrong_type(hint: Any, value: Any, where: str) -> ConfigError:
+    name = (
+        hint.__name__
+        if isinstance(hint, type) and not typing.get_args(hint)
+        else str(hint).replace("typing.", "")
+    )
+    return ConfigError(f"{where}: expected {name}, got {value!r} ({type(value).__name__}).")
+
+
+def _plain(obj: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
+        return {
+            f.name: _plain(getattr(obj, f.name), f"{where}.{f.name}")
+            for f in dataclasses.fields(obj)
+            if f.init
+        }
+    if isinstance(obj, Mapping):
+        return {str(k): _plain(v, f"{where}.{k}") for k, v in obj.items()}
+    if isinstance(obj, tuple | list):
+        return [_plain(v, f"{where}[{i}]") for i, v in enumerate(obj)]
+    if isinstance(obj, Path):
+        return str(obj)
+    if obj is None or isinstance(obj, bool | int | float | str):
+        return obj
+    raise ConfigError(f"{where}: a config holds plain values, got {type(obj).__name__}.")
+
+
+def _refuse_interpolation(value: Any, where: str) -> None:
+    if isinstance(value, str) and "${" in value:
+        raise ConfigError(
+            f"{where}: {value!r} holds an expression; a config holds values only, write the value out."
+        )
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_interpolation(inner, f"{where}: {key}")
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_interpolation(inner, where)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,134 @@
+"""A checkpoint folder comes back equal, or says which file or tensor is wrong."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from lip2speech.checkpoint import CheckpointError, load, load_into, save
+
+CARD = "# A card\n"
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    return {
+        "weight": torch.arange(6.0).reshape(2, 3) / 7,
+        "bias": torch.tensor([1.0, -2.0]),
+        "n": torch.tensor(3),
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(tmp_path / "model", {"n_q": 4, "ratios": [8, 5], "lr": 1e-5}, tensors(), CARD)
+    return tmp_path / "model"
+
+
+def test_save_then_load_is_equal(folder: Path) -> None:
+    checkpoint = load(folder)
+    assert checkpoint.config == {"n_q": 4, "ratios": [8, 5], "lr": 1e-5}
+    assert checkpoint.card == CARD
+    assert checkpoint.folder == folder
+    assert checkpoint.tensors.keys() == tensors().keys()
+    for name, tensor in tensors().items():
+        assert torch.equal(checkpoint.tensors[name], tensor)
+        assert checkpoint.tensors[name].dtype == tensor.dtype
+
+
+def test_the_sums_are_those_of_the_sha256sum_program(folder: Path) -> None:
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    assert sorted(line.split("  ")[1] for line in lines) == ["README.md", "config.yaml", "model.safetensors"]
+    assert all(len(line.split("  ")[0]) == 64 for line in lines)
+
+
+def test_half_is_smaller_and_comes_back_as_float32(tmp_path: Path) -> None:
+    weight = {"weight": torch.randn(100, 100)}
+    save(tmp_path / "half", {}, weight, CARD, half=True)
+    save(tmp_path / "full", {}, weight, CARD)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "full")]
+    assert sizes[0] < 0.6 * sizes[1]
+    back = load(tmp_path / "half").tensors["weight"]
+    assert back.dtype == torch.float32
+    torch.testing.assert_close(back, weight["weight"], rtol=1e-3, atol=1e-6)
+
+
+def test_shared_and_strided_tensors_are_saved_by_value(tmp_path: Path) -> None:
+    base = torch.arange(6.0).reshape(2, 3)
+    save(tmp_path / "m", {}, {"a": base, "b": base, "c": base.T}, CARD)
+    assert torch.equal(load(tmp_path / "m").tensors["c"], base.T)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "README.md"])
+def test_one_changed_byte_names_the_file(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[-1] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(CheckpointError, match=f"{name}: differs from its line in SHA256SUMS"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "README.md", "SHA256SUMS"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} is missing"):
+        load(folder)
+
+
+def test_a_file_without_a_sum_and_a_missing_folder_are_errors(folder: Path) -> None:
+    (folder / "SHA256SUMS").write_text("")
+    with pytest.raises(CheckpointError, match=r"has no line for config\.yaml"):
+        load(folder)
+    with pytest.raises(CheckpointError, match="no such checkpoint folder"):
+        load(folder / "nowhere")
+
+
+def test_an_existing_folder_is_refused_then_replaced_whole(folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="already exists"):
+        save(folder, {"n_q": 1}, {}, CARD)
+    assert load(folder).config["n_q"] == 4
+    save(folder, {"n_q": 1}, {}, CARD, overwrite=True)
+    assert load(folder).config == {"n_q": 1}
+    assert os.listdir(folder.parent) == ["model"]
+
+
+def test_overwrite_leaves_a_folder_with_other_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"dear")
+    with pytest.raises(CheckpointError, match=r"holds photo\.png, so it is no checkpoint folder"):
+        save(tmp_path, {}, {}, CARD, overwrite=True)
+    assert (tmp_path / "photo.png").read_bytes() == b"dear"
+
+
+def test_nothing_is_written_on_failure(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="plain values"):
+        save(tmp_path / "m", {"a": object()}, tensors(), CARD)
+    with pytest.raises(CheckpointError, match="bad: holds NaN"):
+        save(tmp_path / "m", {}, {"bad": torch.tensor([float("nan")])}, CARD)
+    with pytest.raises(CheckpointError, match="big: is too large for float16"):
+        save(tmp_path / "m", {}, {"big": torch.tensor([1e6])}, CARD, half=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_load_into_gives_every_weight() -> None:
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    load_into(target, source.state_dict())
+    assert torch.equal(target.weight, source.weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bias": None}, "1 missing: bias"),
+        ({"extra": torch.zeros(1)}, "1 unknown: extra"),
+        ({"weight": torch.zeros(3, 2)}, r"weight: Linear expects shape \(2, 3\), got \(3, 2\)"),
+        ({"bias": torch.tensor([0.0, float("inf")])}, "bias: holds NaN or infinite"),
+    ],
+)
+def test_load_into_is_strict_and_changes_nothing_on_error(change: dict, message: str) -> None:
+    module = nn.Linear(3, 2)
+    before = module.weight.clone()
+    given = {**nn.Linear(3, 2).state_dict(), **change}
+    with pytest.raises(CheckpointError, match=message):
+        load_into(module, {name: t for name, t in given.items() if t is not None})
+    assert torch.equal(module.weight, before)
