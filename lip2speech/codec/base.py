@@ -1,0 +1,77 @@
+"""The codec socket: wav to codes and back, by way of a latent that both the codes and a predicted mel can make.
+
+It does not know how a codec makes its latent.
+"""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from lip2speech.modules.conv import State
+
+
+class Codec(nn.Module, ABC):
+    """What every codec offers. T_c = ceil(T_a / hop_length).
+
+    Shape:
+        encode:        wav (B, 1, T_a) -> codes (B, n_q, T_c)
+        embed:         codes (B, n_q, T_c) -> latent (B, C, T_c)
+        decode_latent: latent (B, C, T_c) -> wav (B, 1, T_c * hop_length)
+        decode:        codes -> wav
+    """
+
+    sample_rate: int
+    hop_length: int
+    n_q: int
+    codebook_size: int
+
+    @property
+    def frame_rate(self) -> int:
+        """Latent frames per second."""
+        if self.sample_rate % self.hop_length:
+            raise ValueError(
+                f"sample_rate must be a multiple of hop_length, got {self.sample_rate} and {self.hop_length}."
+            )
+        return self.sample_rate // self.hop_length
+
+    @abstractmethod
+    def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
+        """(B, 1, T_a) -> (B, n_q, T_c), with the first n_q codebooks (all by default)."""
+
+    @abstractmethod
+    def embed(self, codes: Tensor) -> Tensor:
+        """(B, n_q, T_c) -> (B, C, T_c)."""
+
+    @abstractmethod
+    def decode_latent(self, latent: Tensor) -> Tensor:
+        """(B, C, T_c) -> (B, 1, T_c * hop_length)."""
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """(B, n_q, T_c) -> (B, 1, T_c * hop_length)."""
+        return self.decode_latent(self.embed(codes))
+
+    @abstractmethod
+    def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Codes of the next chunk: wav (B, 1, a multiple of hop_length), state -> codes (B, n_q, T), state."""
+
+    @abstractmethod
+    def decode_latent_step(self, latent: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Sound of the next frames: latent (B, C, T), state -> wav (B, 1, T * hop_length), state."""
+
+    def decode_step(self, codes_or_latent: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Sound of the next frames, from codes (B, n_q, T) of whole numbers or a latent (B, C, T) of real ones."""
+        if codes_or_latent.dtype.is_floating_point:
+            return self.decode_latent_step(codes_or_latent, state)
+        return self.decode_latent_step(self.embed(codes_or_latent), state)
+
+    def _check_wav(self, wav: Tensor, channels: int = 1) -> None:
+        if wav.dim() != 3 or wav.shape[1] != channels or not wav.shape[2]:
+            raise ValueError(f"wav must be (B, {channels}, T_a) with T_a >= 1, got {tuple(wav.shape)}.")
+
+    def _check_chunk(self, wav: Tensor, channels: int = 1) -> None:
+        self._check_wav(wav, channels)
+        if wav.shape[2] % self.hop_length:
+            raise ValueError(
+                f"a step takes a multiple of {self.hop_length} samples, got {wav.shape[2]}; "
+                "keep the rest for the next step."
+            )

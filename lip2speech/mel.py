@@ -1,0 +1,161 @@
+"""Log-mel spectrogram: one definition for targets, codecs and vocoders.
+
+16 kHz, 400-sample Hann window every 160 samples, 80 Slaney mel bands up to 8 kHz, natural log of the magnitude
+(hop and band counts as in HiFi-GAN and Lip2Wav at this rate). It knows no model and has no weights to learn.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """Numbers of the spectrogram. pad "same" gives exactly T_a / hop_length frames, "center" one more frame."""
+
+    sample_rate: int = 16000
+    n_fft: int = 512
+    win_length: int = 400
+    hop_length: int = 160
+    n_mels: int = 80
+    f_min: float = 0.0
+    f_max: float = 8000.0
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    norm: Literal["slaney"] | None = "slaney"
+    power: float = 1.0
+    log_floor: float = 1e-5
+    pad: Literal["same", "center"] = "same"
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+
+class LogMel(nn.Module):
+    """wav -> natural log of the mel magnitudes, never below log(log_floor).
+
+    With pad "same", frame i is centred on samples hop * i .. hop * (i + 1): the window looks
+    (win_length - hop_length) / 2 = 120 samples (7.5 ms) past them.
+
+    Shape:
+        forward: (B, 1, T_a) -> (B, n_mels, T_a // hop_length), one frame more for pad "center"
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: MelConfig | None = None):
+        super().__init__()
+        self.config = config = config or MelConfig()
+        if (config.n_fft - config.hop_length) % 2 or config.win_length > config.n_fft:
+            raise ValueError(
+                "n_fft - hop_length must be even and win_length at most n_fft, "
+                f"got n_fft {config.n_fft}, hop_length {config.hop_length}, win_length {config.win_length}."
+            )
+        # Made anew from the numbers on load, so not part of a checkpoint.
+        self.register_buffer("window", torch.hann_window(config.win_length), persistent=False)
+        self.register_buffer("filters", mel_filters(config), persistent=False)
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """(B, 1, T_a) -> (B, n_mels, T_a // hop_length)."""
+        if wav.dim() != 3 or wav.shape[1] != 1:
+            raise ValueError(f"wav must be (B, 1, T_a), got {tuple(wav.shape)}.")
+        n_fft, hop_length = self.config.n_fft, self.config.hop_length
+        frames = wav.shape[-1] // hop_length
+        if self.config.pad == "center":
+            return self._log_mel(F.pad(wav[:, 0].float(), (n_fft // 2, n_fft // 2)))
+        if not frames:
+            return wav.new_zeros(len(wav), self.config.n_mels, 0)
+        side = (n_fft - hop_length) // 2
+        return self._log_mel(F.pad(wav[:, 0, : frames * hop_length].float(), (side, side)))
+
+    def step(self, wav: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The frames that `wav` (B, 1, T_a) completes, (B, n_mels, T), and the samples still needed (B, 1, n).
+
+        Frames come (n_fft - hop_length) / 2 samples late; that many zeros after the end bring the last ones.
+        """
+        if self.config.pad != "same":
+            raise ValueError('only pad "same" runs step by step, got "center"; run the whole input.')
+        n_fft, hop_length = self.config.n_fft, self.config.hop_length
+        if state is None:
+            state = wav.new_zeros(len(wav), 1, (n_fft - hop_length) // 2)
+        wav = torch.cat([state, wav], dim=-1)
+        frames = max(0, (wav.shape[-1] - n_fft) // hop_length + 1)
+        state = wav[..., frames * hop_length :]
+        if not frames:
+            return wav.new_zeros(len(wav), self.config.n_mels, 0), state
+        return self._log_mel(wav[:, 0, : (frames - 1) * hop_length + n_fft].float()), state
+
+    def _log_mel(self, padded: Tensor) -> Tensor:
+        """(B, T_a) with its margins -> (B, n_mels, T)."""
+        config = self.config
+        with torch.autocast(padded.device.type, enabled=False):
+            spectrum = torch.stft(
+                padded,
+                config.n_fft,
+                config.hop_length,
+                config.win_length,
+                window=self.window,
+                center=False,
+                return_complex=True,
+            )
+            mel = self.filters.t() @ spectrum.abs().pow(config.power)
+            return mel.clamp(min=config.log_floor).log()
+
+
+def mel_filters(config: MelConfig) -> Tensor:
+    """Triangular mel filters, (n_fft / 2 + 1, n_mels), by Slaney's or O'Shaughnessy's (HTK) scale.
+
+    Written out rather than taken from torchaudio, which a model would then need at run time.
+    """
+    freqs = torch.linspace(0, config.sample_rate // 2, config.n_fft // 2 + 1, dtype=torch.float64)
+    low, high = (_hz_to_mel(f, config.mel_scale) for f in (config.f_min, config.f_max))
+    edges = _mel_to_hz(torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64), config.mel_scale)
+    rising = (freqs[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[None, 2:] - freqs[:, None]) / (edges[2:] - edges[1:-1])
+    filters = torch.minimum(rising, falling).clamp(min=0)
+    if config.norm == "slaney":  # equal area
+        filters = filters * (2 / (edges[2:] - edges[:-2]))
+    return filters.float()
+
+
+def mel_to_linear(mel: Tensor, config: MelConfig | None = None, iterations: int = 32) -> Tensor:
+    """Linear spectrum that makes a log-mel: (B, n_mels, T) -> (B, n_fft / 2 + 1, T), never negative.
+
+    Pseudo-inverse of the filters, then multiplicative steps (Lee and Seung 2001) that lessen the squared error and keep
+    the spectrum non-negative.
+    """
+    filters = mel_filters(config or MelConfig()).to(mel)
+    magnitude = mel.exp()
+    target = filters @ magnitude
+    linear = (torch.linalg.pinv(filters.t().float()).to(mel) @ magnitude).clamp(min=1e-8)
+    for _ in range(iterations):
+        linear = linear * target / (filters @ (filters.t() @ linear)).clamp(min=1e-12)
+    return linear
+
+
+# Slaney's scale (Auditory Toolbox, 1998): linear to 1 kHz, then 27 steps for each factor of 6.4.
+_SLANEY_STEP_HZ = 200 / 3
+_SLANEY_KNEE_HZ = 1000.0
+_SLANEY_KNEE_MEL = _SLANEY_KNEE_HZ / _SLANEY_STEP_HZ
+_SLANEY_LOG_STEP = math.log(6.4) / 27
+
+
+def _hz_to_mel(hz: float, scale: str) -> float:
+    if scale == "htk":
+        return 2595 * math.log10(1 + hz / 700)
+    if hz < _SLANEY_KNEE_HZ:
+        return hz / _SLANEY_STEP_HZ
+    return _SLANEY_KNEE_MEL + math.log(hz / _SLANEY_KNEE_HZ) / _SLANEY_LOG_STEP
+
+
+def _mel_to_hz(mel: Tensor, scale: str) -> Tensor:
+    if scale == "htk":
+        return 700 * (10 ** (mel / 2595) - 1)
+    above = _SLANEY_KNEE_HZ * torch.exp(_SLANEY_LOG_STEP * (mel - _SLANEY_KNEE_MEL))
+    return torch.where(mel < _SLANEY_KNEE_MEL, mel * _SLANEY_STEP_HZ, above)

@@ -1,0 +1,262 @@
+"""Padded 1-d convolutions that run whole or step by step (SEANet: Tagliasacchi et al. 2020; EnCodec: Défossez et al. 2022).
+
+Padding is worked out so that a convolution of stride s turns T samples into ceil(T / s) frames, and a transposed one
+turns T frames into T * s samples. Causal layers pad on the left only; with pad_mode "constant" they can be run in
+chunks by `step`, which carries the last inputs in a state that the caller keeps.
+
+Layout: tensors are (B, C, T) by name, but may lie channel-last in memory (see `channels_last`). oneDNN is 1.2 to 3
+times faster that way for SEANet's few channels and long signals, so every layer here keeps the order it is given:
+it computes as a (1 x k) 2-d convolution, the only kind for which PyTorch knows channel-last.
+
+It does not know: networks, codecs, or any layer that looks at more than its own window.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
+
+PadMode = Literal["constant", "reflect"]
+Norm = Literal["none", "weight_norm", "time_group_norm"]
+NORMS = ("none", "weight_norm", "time_group_norm")
+PAD_MODES = ("constant", "reflect")
+
+# What one layer remembers between steps: a tensor, a pair of them, a list for a stack, or nothing yet.
+State = Any
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same (B, C, T) values, laid out in memory as (B, T, C)."""
+    return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def fold_weight_norm(module: nn.Module) -> nn.Module:
+    """Replace every weight-normed weight inside `module` by its plain value, in place; returns `module`."""
+    for layer in module.modules():
+        if parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    return module
+
+
+def step_layers(
+    layers: Iterable[nn.Module], x: Tensor, state: Sequence[State] | None
+) -> tuple[Tensor, list[State]]:
+    """One step through a stack: layers with `step` get their own state, the others work on each sample alone.
+
+    Shape: x (B, C, T) -> (B, C', T').
+    """
+    layers = list(layers)
+    old = [None] * len(layers) if state is None else state
+    new: list[State] = []
+    for layer, layer_state in zip(layers, old, strict=True):
+        if hasattr(layer, "step"):
+            x, layer_state = layer.step(x, layer_state)
+        else:
+            x = layer(x)
+        new.append(layer_state)
+    return x, new
+
+
+class StreamingConv1d(nn.Module):
+    """Convolution with the padding built in.
+
+    Args:
+        causal: pad on the left only, so that no output sees a later input than its own window's end.
+        pad_mode: "constant" (zeros) or "reflect" (as the public EnCodec weights; cannot step).
+        norm: "weight_norm" on the weight, "time_group_norm" on the output, or "none".
+    Shape:
+        forward: (B, C_in, T) -> (B, C_out, ceil(T / stride))
+        step: the same for T a multiple of stride; state (B, C_in, kernel - stride)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        causal: bool = True,
+        pad_mode: PadMode = "constant",
+        norm: Norm = "none",
+    ):
+        super().__init__()
+        _check_choices(pad_mode, norm, causal)
+        self.causal, self.pad_mode = causal, pad_mode
+        self.stride, self.dilation, self.groups = stride, dilation, groups
+        # Inputs that one output sees beyond its own stride; all of SEANet's layers have kernel >= stride.
+        self.context = (kernel_size - 1) * dilation + 1 - stride
+        if self.context < 0:
+            raise ValueError(f"kernel_size must be at least stride, got {kernel_size} and stride {stride}.")
+        conv = nn.Conv1d(
+            in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups, bias=bias
+        )
+        self.conv, self.norm = _with_norm(conv, norm, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, T) -> (B, C_out, ceil(T / stride))."""
+        left = self.context if self.causal else self.context - self.context // 2
+        right = self.context - left + -x.shape[-1] % self.stride
+        return self._apply(pad(x, left, right, self.pad_mode))
+
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, C_in, T), state -> (B, C_out, T / stride), state. T must be a multiple of stride."""
+        check_streams(self)
+        if x.shape[-1] % self.stride:
+            raise ValueError(
+                f"a step takes a multiple of {self.stride} samples, got {x.shape[-1]}; keep the rest for the next step."
+            )
+        x, keep = remember(x, state, self.context)
+        y = (
+            self._apply(x)
+            if x.shape[-1] > self.context
+            else x.new_zeros(x.shape[0], self.conv.out_channels, 0)
+        )
+        return y, keep
+
+    def _apply(self, x: Tensor) -> Tensor:
+        """(B, C_in, T) already padded -> (B, C_out, frames)."""
+        weight, bias = self.conv.weight, self.conv.bias
+        return self.norm(convolve(x, weight, bias, self.stride, self.dilation, self.groups))
+
+
+class StreamingConvTranspose1d(nn.Module):
+    """Transposed convolution, trimmed to T * stride, for kernels that are a multiple of the stride.
+
+    Computed as a plain convolution over kernel / stride frames that makes all `stride` phases at once (channels), which
+    are then laid out in time: the same sums, 2 to 3 times faster on CPU than `conv_transpose1d`, and causal by itself.
+
+    Args:
+        trim_right_ratio: causal layers drop this share of the surplus on the right, the rest on the left (1 streams).
+    Shape:
+        forward: (B, C_in, T) -> (B, C_out, T * stride)
+        step: the same; state (B, C_in, kernel / stride - 1)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int,
+        causal: bool = True,
+        norm: Norm = "none",
+        trim_right_ratio: float = 1.0,
+    ):
+        super().__init__()
+        _check_choices("constant", norm, causal)
+        if kernel_size % stride:
+            raise ValueError(
+                f"kernel_size must be a multiple of stride, got {kernel_size} and stride {stride}."
+            )
+        self.causal, self.pad_mode, self.stride = causal, "constant", stride
+        self.trim_right_ratio = trim_right_ratio
+        surplus = kernel_size - stride
+        self.trim_right = math.ceil(surplus * trim_right_ratio) if causal else surplus // 2
+        self.trim_left = surplus - self.trim_right
+        self.context = kernel_size // stride - 1
+        conv = nn.ConvTranspose1d(in_channels, out_channels, kernel_size, stride=stride)
+        self.conv, self.norm = _with_norm(conv, norm, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, T) -> (B, C_out, T * stride)."""
+        if self.trim_left == 0 and isinstance(self.norm, nn.Identity):
+            return self._apply(pad(x, self.context, 0, "constant"))
+        y = self.norm(self._apply(pad(x, self.context, self.context, "constant")))
+        return y[..., self.trim_left : y.shape[-1] - self.trim_right]
+
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, C_in, T), state -> (B, C_out, T * stride), state."""
+        check_streams(self)
+        x, keep = remember(x, state, self.context)
+        if x.shape[-1] == self.context:
+            return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
+        return self._apply(x), keep
+
+    def _apply(self, x: Tensor) -> Tensor:
+        """(B, C_in, context + T) -> (B, C_out, T * stride), before norm and trimming."""
+        c_in, c_out, kernel_size = self.conv.weight.shape
+        taps = kernel_size // self.stride
+        # y[t * s + r] = sum_m x[t - m] W[:, :, m * s + r]: tap m of phase r; a convolution reads taps oldest first.
+        weight = self.conv.weight.view(c_in, c_out, taps, self.stride).flip(2)
+        weight = weight.permute(3, 1, 0, 2).reshape(self.stride * c_out, c_in, taps)
+        phases = convolve(x, weight, self.conv.bias.repeat(self.stride))
+        batch, _, frames = phases.shape
+        y = phases.transpose(1, 2).reshape(batch, frames * self.stride, c_out).transpose(1, 2)
+        return y if is_channels_last(x) else y.contiguous()
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> Tensor:
+    """`F.conv1d` without padding that keeps the memory order of x: (B, C_in, T), (C_out, C_in / groups, k)."""
+    y = F.conv2d(
+        x.unsqueeze(2), weight.unsqueeze(2), bias, stride=(1, stride), dilation=(1, dilation), groups=groups
+    )
+    return y.squeeze(2)
+
+
+def pad(x: Tensor, left: int, right: int, mode: PadMode) -> Tensor:
+    """(B, C, T) -> (B, C, left + T + right), keeping the memory order.
+
+    An input too short to be reflected is first made longer with zeros on the right, as EnCodec does.
+    """
+    if left == right == 0:
+        return x
+    if mode == "constant":
+        return F.pad(x.unsqueeze(2), (left, right)).squeeze(2)
+    missing = max(0, max(left, right) - x.shape[-1] + 1)
+    padded = F.pad(F.pad(x, (0, missing)), (left, right), mode="reflect")
+    return padded[..., : padded.shape[-1] - missing]
+
+
+def remember(x: Tensor, state: Tensor | None, context: int) -> tuple[Tensor, Tensor]:
+    """Put the last inputs before the new ones: (B, C, T) -> (B, C, context + T), and the next state (B, C, context).
+
+    Without a state the past is silence. Joined channel-last, since `torch.cat` would lose that order.
+    """
+    if state is None:
+        state = x.new_zeros(x.shape[0], x.shape[1], context)
+    x = torch.cat([state.transpose(1, 2), x.transpose(1, 2)], dim=1).transpose(1, 2)
+    return x, x[..., x.shape[-1] - context :]
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether (B, C, T) lies as (B, T, C) in memory."""
+    return x.transpose(1, 2).is_contiguous() and not x.is_contiguous()
+
+
+def check_streams(layer: Any) -> None:
+    """Raise unless the layer's output depends on the past alone."""
+    ratio = getattr(layer, "trim_right_ratio", 1.0)
+    if layer.causal and layer.pad_mode == "constant" and ratio == 1.0:
+        return
+    raise ValueError(
+        "only causal layers with constant padding and trim_right_ratio 1 run step by step, "
+        f"got causal={layer.causal}, pad_mode={layer.pad_mode!r}, trim_right_ratio={ratio}; run the whole input."
+    )
+
+
+def _check_choices(pad_mode: str, norm: str, causal: bool) -> None:
+    if pad_mode not in PAD_MODES:
+        raise ValueError(f"pad_mode must be one of {', '.join(PAD_MODES)}, got {pad_mode!r}.")
+    if norm not in NORMS:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}.")
+    if norm == "time_group_norm" and causal:
+        raise ValueError("time_group_norm looks at the whole signal, so it needs causal=False.")
+
+
+def _with_norm(conv: nn.Module, norm: Norm, channels: int) -> tuple[nn.Module, nn.Module]:
+    """The convolution with its weight norm put on, and the module that normalises its output."""
+    if norm == "weight_norm":
+        return weight_norm(conv), nn.Identity()
+    return conv, nn.GroupNorm(1, channels) if norm == "time_group_norm" else nn.Identity()
