@@ -1,7 +1,7 @@
 """Log-mel spectrogram: one definition for targets, codecs and vocoders.
 
-16 kHz, 400-sample Hann window every 160 samples, 80 Slaney mel bands up to 8 kHz, natural log of the magnitude
-(hop and band counts as in HiFi-GAN and Lip2Wav at this rate). It knows no model and has no weights to learn.
+16 kHz, 400-sample Hann window every 160 samples, 80 Slaney mel bands up to 8 kHz, natural log of the magnitude.
+It knows no model and has no weights to learn.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class MelConfig:
-    """Numbers of the spectrogram. pad "same" gives exactly T_a / hop_length frames, "center" one more frame."""
+    """Numbers of the spectrogram. pad "same" gives T_a // hop_length frames, "center" one frame more."""
 
     sample_rate: int = 16000
     n_fft: int = 512
@@ -75,7 +75,7 @@ class LogMel(nn.Module):
         return self._log_mel(F.pad(wav[:, 0, : frames * hop_length].float(), (side, side)))
 
     def step(self, wav: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The frames that `wav` (B, 1, T_a) completes, (B, n_mels, T), and the samples still needed (B, 1, n).
+        """Frames (B, n_mels, T) that `wav` (B, 1, T_a) completes, and the samples still needed (B, 1, n).
 
         Frames come (n_fft - hop_length) / 2 samples late; that many zeros after the end bring the last ones.
         """
@@ -127,8 +127,8 @@ def mel_filters(config: MelConfig) -> Tensor:
 def mel_to_linear(mel: Tensor, config: MelConfig | None = None, iterations: int = 32) -> Tensor:
     """Linear spectrum that makes a log-mel: (B, n_mels, T) -> (B, n_fft / 2 + 1, T), never negative.
 
-    Pseudo-inverse of the filters, then multiplicative steps (Lee and Seung 2001) that lessen the squared error and keep
-    the spectrum non-negative.
+    Pseudo-inverse of the filters, then multiplicative steps (Lee and Seung 2001) that lessen the squared error and
+    keep the spectrum non-negative.
     """
     filters = mel_filters(config or MelConfig()).to(mel)
     magnitude = mel.exp()

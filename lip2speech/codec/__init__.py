@@ -1,10 +1,30 @@
-"""Neural codecs: one class a file, chosen by name."""
+"""Neural codecs: one class and one config a file, chosen by name."""
+
+from typing import Any
 
 from lip2speech.codec.base import Codec
 from lip2speech.codec.encodec import EnCodec, EnCodecConfig
 from lip2speech.codec.melcodec import MelCodec, MelCodecConfig
 
-CODECS: dict[str, type[Codec]] = {"encodec": EnCodec, "melcodec": MelCodec}
+CODECS: dict[str, Any] = {"encodec": EnCodec, "melcodec": MelCodec}
 CODEC_CONFIGS: dict[str, type] = {"encodec": EnCodecConfig, "melcodec": MelCodecConfig}
 
-__all__ = ["CODECS", "CODEC_CONFIGS", "Codec", "EnCodec", "EnCodecConfig", "MelCodec", "MelCodecConfig"]
+__all__ = [
+    "CODECS",
+    "CODEC_CONFIGS",
+    "Codec",
+    "EnCodec",
+    "EnCodecConfig",
+    "MelCodec",
+    "MelCodecConfig",
+    "build_codec",
+]
+
+
+def build_codec(config: EnCodecConfig | MelCodecConfig) -> Codec:
+    """The codec that these numbers describe, with random weights."""
+    for name, kind in CODEC_CONFIGS.items():
+        if isinstance(config, kind):
+            return CODECS[name](config)
+    expected = ", ".join(kind.__name__ for kind in CODEC_CONFIGS.values())
+    raise ValueError(f"config must be one of {expected}, got {type(config).__name__}.")

@@ -1,4 +1,4 @@
-"""The codec socket: wav to codes and back, by way of a latent that both the codes and a predicted mel can make.
+"""The codec socket: wav to codes and back, by way of a latent that codes and a predicted mel can both make.
 
 It does not know how a codec makes its latent.
 """
@@ -14,6 +14,7 @@ class Codec(nn.Module, ABC):
     """What every codec offers. T_c = ceil(T_a / hop_length).
 
     Shape:
+        latent:        wav (B, 1, T_a) -> latent (B, C, T_c), not quantised
         encode:        wav (B, 1, T_a) -> codes (B, n_q, T_c)
         embed:         codes (B, n_q, T_c) -> latent (B, C, T_c)
         decode_latent: latent (B, C, T_c) -> wav (B, 1, T_c * hop_length)
@@ -35,6 +36,10 @@ class Codec(nn.Module, ABC):
         return self.sample_rate // self.hop_length
 
     @abstractmethod
+    def latent(self, wav: Tensor) -> Tensor:
+        """(B, 1, T_a) -> (B, C, T_c), not quantised."""
+
+    @abstractmethod
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, 1, T_a) -> (B, n_q, T_c), with the first n_q codebooks (all by default)."""
 
@@ -52,14 +57,14 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Codes of the next chunk: wav (B, 1, a multiple of hop_length), state -> codes (B, n_q, T), state."""
+        """The next codes: wav (B, 1, a multiple of hop_length), state -> codes (B, n_q, T), state."""
 
     @abstractmethod
     def decode_latent_step(self, latent: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Sound of the next frames: latent (B, C, T), state -> wav (B, 1, T * hop_length), state."""
 
     def decode_step(self, codes_or_latent: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Sound of the next frames, from codes (B, n_q, T) of whole numbers or a latent (B, C, T) of real ones."""
+        """Sound of the next frames, from whole-numbered codes (B, n_q, T) or a real latent (B, C, T)."""
         if codes_or_latent.dtype.is_floating_point:
             return self.decode_latent_step(codes_or_latent, state)
         return self.decode_latent_step(self.embed(codes_or_latent), state)

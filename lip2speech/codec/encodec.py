@@ -1,8 +1,8 @@
 """EnCodec (Défossez et al. 2022): SEANet encoder, residual quantiser, SEANet decoder.
 
 Any published size is the same class with other numbers: 24 kHz / 75 Hz causal, 48 kHz stereo in normalised
-overlapping segments, 16 kHz / 50 Hz. It does not know: entropy coding, losses, or the names in public weight files
-(`importers/encodec.py` does).
+overlapping segments, 16 kHz / 50 Hz. It does not know: entropy coding, losses, or the names in public weight
+files (`importers/encodec.py` does).
 """
 
 import math
@@ -69,10 +69,14 @@ class EnCodec(Codec):
         return min(self.n_q, max(1, math.floor(kbps * 1000 / per_codebook)))
 
     def forward(self, wav: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For training: wav (B, channels, T_a) -> wav_hat of the same shape, commit_loss (), codes (B, n_q, T_c)."""
-        self._check_wav(wav, self.config.seanet.channels)
-        quantized, codes, commit_loss = self.quantizer(self.encoder(wav))
+        """For training: wav (B, channels, T_a) -> wav_hat alike, commit_loss (), codes (B, n_q, T_c)."""
+        quantized, codes, commit_loss = self.quantizer(self.latent(wav))
         return self.decoder(quantized)[..., : wav.shape[-1]], commit_loss, codes
+
+    def latent(self, wav: Tensor) -> Tensor:
+        """(B, channels, T_a) -> (B, C, T_c), not quantised."""
+        self._check_wav(wav, self.config.seanet.channels)
+        return self.encoder(wav)
 
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, channels, T_a) -> (B, n_q, T_c)."""
@@ -81,8 +85,7 @@ class EnCodec(Codec):
                 "this EnCodec works in normalised segments, which codes alone do not describe; "
                 "use encode_segments and decode_segments."
             )
-        self._check_wav(wav, self.config.seanet.channels)
-        return self.quantizer.encode(self.encoder(wav), n_q)
+        return self.quantizer.encode(self.latent(wav), n_q)
 
     def embed(self, codes: Tensor) -> Tensor:
         """(B, n_q, T_c) -> (B, C, T_c)."""

@@ -1,8 +1,9 @@
 """MelCodec: a codec whose codes carry no phase, so that they can be predicted from lips.
 
-The encoder sees the log-mel alone (100 Hz) and makes a latent at 50 Hz; a residual quantiser with few codebooks and a
-SEANet decoder (Zeghidour et al. 2021; blocks of the encoder: ConvNeXt, Liu et al. 2022) do the rest. In training some
-items skip the quantiser, so one decoder speaks from codes and from the plain latent of a predicted mel alike.
+The encoder sees the log-mel alone (100 Hz) and makes a latent at 50 Hz; a residual quantiser with few codebooks
+and a SEANet decoder (Zeghidour et al. 2021; blocks of the encoder: ConvNeXt, Liu et al. 2022) do the rest. In
+training some items skip the quantiser, so one decoder speaks from codes and from the plain latent of a predicted
+mel alike.
 
 It does not know: the lips, the mel's predictor, or training losses.
 """
@@ -20,7 +21,7 @@ from lip2speech.codec.seanet import SEANetConfig, SEANetDecoder
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.modules.conv import State, StreamingConv1d, channels_last, step_layers
 
-# Rough mean and spread of speech's natural-log mel under MelConfig; brings the input near zero mean, unit variance.
+# Rough mean and spread of speech's natural-log mel under MelConfig, to bring the input near the unit normal.
 MEL_MEAN = -5.5
 MEL_STD = 2.5
 
@@ -116,8 +117,8 @@ class MelEncoder(nn.Module):
 class MelCodec(Codec):
     """Phase-free codec: the encoder hears a log-mel, the decoder makes a waveform.
 
-    Streaming: encode_step is one latent frame late, since a mel window looks past its frame; one chunk of zeros of
-    hop_length samples brings the last one. decode_step is never late.
+    Streaming: encode_step is one latent frame late, since a mel window looks past its frame; hop_length zeros
+    after the end bring the last one. decode_step is never late.
 
     Shape:
         encode: wav (B, 1, T_a) -> codes (B, n_q, T_c);  decode: codes -> wav (B, 1, T_c * hop_length)
@@ -132,7 +133,7 @@ class MelCodec(Codec):
         hop_length = config.mel.hop_length * config.encoder.ratio
         if config.quantizer.codebook_dim != dimension or config.decoder.hop_length != hop_length:
             raise ValueError(
-                "quantizer.codebook_dim must equal decoder.dimension and the decoder's ratios must multiply to "
+                "quantizer.codebook_dim must equal decoder.dimension and decoder.ratios must multiply to "
                 f"mel.hop_length * encoder.ratio, got {config.quantizer.codebook_dim} and {dimension}, "
                 f"{config.decoder.hop_length} and {hop_length}."
             )
@@ -150,13 +151,13 @@ class MelCodec(Codec):
 
         Args:
             wav: (B, 1, T_a).
-            bypass: share of items that skip the quantiser, `config.bypass` by default. At 1 the quantiser rests (its
-                codebooks do not move and codes is None): for the first steps, while the latent still finds its place.
+            bypass: share of items that skip the quantiser, `config.bypass` by default. At 1 the quantiser rests
+                (codebooks stay, codes is None): for the first steps, while the latent still finds its place.
         Returns:
-            wav_hat (B, 1, T_a), commit_loss (), codes (B, n_q, T_c) with -1 for stages that an item did not use.
+            wav_hat (B, 1, T_a), commit_loss (), codes (B, n_q, T_c) with -1 for stages an item did not use.
         """
         bypass = self.config.bypass if bypass is None else bypass
-        latent = self.latent_from_wav(wav)
+        latent = self.latent(wav)
         if bypass >= 1:
             return self.decoder(latent)[..., : wav.shape[-1]], latent.new_zeros(()), None
         skips = torch.rand(len(wav), device=wav.device) < bypass
@@ -167,8 +168,8 @@ class MelCodec(Codec):
         mixed = torch.where(skips[:, None, None], latent, quantized.to(latent))
         return self.decoder(mixed)[..., : wav.shape[-1]], commit_loss, codes
 
-    def latent_from_wav(self, wav: Tensor) -> Tensor:
-        """(B, 1, T_a) -> (B, C, T_c), not quantised."""
+    def latent(self, wav: Tensor) -> Tensor:
+        """(B, 1, T_a) -> (B, C, T_c), not quantised; zeros fill the last frame."""
         self._check_wav(wav)
         return self.encoder(self.mel(F.pad(wav, (0, -wav.shape[-1] % self.hop_length))))
 
@@ -184,7 +185,7 @@ class MelCodec(Codec):
 
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, 1, T_a) -> (B, n_q, T_c)."""
-        return self.quantizer.encode(self.latent_from_wav(wav), n_q)
+        return self.quantizer.encode(self.latent(wav), n_q)
 
     def embed(self, codes: Tensor) -> Tensor:
         """(B, n_q, T_c) -> (B, C, T_c)."""
@@ -195,7 +196,7 @@ class MelCodec(Codec):
         return self.decoder(latent)
 
     def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """(B, 1, a multiple of hop_length), state -> (B, n_q, T), state; the first step gives one frame less."""
+        """(B, 1, a multiple of hop_length), state -> (B, n_q, T), state; the first step: one frame less."""
         self._check_chunk(wav)
         mel_state, encoder_state = (None, None) if state is None else state
         mel, mel_state = self.mel.step(wav, mel_state)

@@ -1,12 +1,12 @@
-"""Vector quantisers: one codebook, and a residual stack of them (SoundStream, Zeghidour et al. 2021, section III-C).
+"""Vector quantisers: one codebook, and a residual stack (SoundStream, Zeghidour et al. 2021, section III-C).
 
-Codebooks follow the latents by moving averages, not by gradients (van den Oord et al. 2017, appendix A); entries that
-nobody uses are moved to latents of the batch. Two known traps of EnCodec's training code are avoided here. It takes
-the residual from the straight-through tensor, so that codebooks after the first give the encoder no gradient; and it
-moves a dead entry without its moving average, which puts the entry back at once.
+Codebooks follow the latents by moving averages, not by gradients (van den Oord et al. 2017, appendix A); entries
+that nobody uses are moved to latents of the batch. Two known traps of EnCodec's training code are avoided. It takes
+the residual from the straight-through tensor, so that codebooks after the first give the encoder no gradient; and
+it moves a dead entry without its moving average, which puts the entry back at once.
 
-It does not know: where latents come from, or how the commitment loss is weighted. Statistics are of this process's
-batch; under data-parallel training each process would keep its own.
+It does not know: where latents come from, or how the commitment loss is weighted. Statistics are of this
+process's batch; under data-parallel training each process would keep its own.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class QuantizerConfig:
     decay: float = 0.99  # of the moving averages
     epsilon: float = 1e-5  # Laplace smoothing of the counts
     kmeans_iterations: int = 50
-    # An entry is dead below this share of an even use of the batch; SoundStream's "2 of a batch" depends on its size.
+    # Dead is below this share of an even use of the batch; SoundStream's plain count of 2 depends on its size.
     dead_share: float = 0.05
 
 
@@ -74,7 +74,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def follow(self, x: Tensor, codes: Tensor) -> None:
-        """Move the entries toward the (N, D) vectors that chose them, and the dead ones to vectors of the batch."""
+        """Move the entries toward the (N, D) vectors that chose them, and dead ones to some of the batch."""
         if not len(x):
             return
         size = self.config.codebook_size
@@ -117,8 +117,8 @@ class ResidualVQ(nn.Module):
 
         Args:
             latent: (B, C, T).
-            n_q: (B,) stages used by each item (quantiser dropout); all by default. Items stop contributing to later
-                stages' statistics and commitment; their codes of unused stages are -1.
+            n_q: (B,) stages used by each item (quantiser dropout); all by default. Later stages neither learn
+                from the item nor commit it, and its codes there are -1.
         Returns:
             quantized (B, C, T) with the straight-through gradient, codes (B, n_q, T),
             commit_loss (): mean over stages of the mean squared distance to the chosen entries.
@@ -190,7 +190,7 @@ class ResidualVQ(nn.Module):
             raise ValueError(
                 f"codes must be whole numbers, got {codes.dtype}; pass a latent to decode_latent."
             )
-        if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < size):
+        if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= size):
             raise ValueError(f"codes must be in 0..{size - 1}, got {int(codes.min())}..{int(codes.max())}.")
         quantized = [
             codebook.embed(codes[:, i]) for i, codebook in enumerate(self.codebooks[: codes.shape[1]])
