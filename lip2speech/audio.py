@@ -1,0 +1,309 @@
+"""Sound at the file door: read any sound (also a video's) as mono float, write 16-bit wav, put sound onto a video.
+
+Sample 0 of a video's sound belongs to its first frame: what comes earlier is cut, a late start is filled with silence. So
+frame k of `video.read_frames` and samples 640 k .. 640 k + 639 at 16 kHz are the same 40 ms. Knows files; knows no models.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.video.errors import MediaError
+from lip2speech.video.reader import open_media, read_frames, video_stream
+
+PCM_PEAK = 32767
+LARGEST_RATIO = (
+    1000  # odd sample rates are resampled by the nearest ratio of numbers up to this: 1e-6 off at most
+)
+MAX_SILENCE_S = 10.0  # a longer hole in a file's sound is damage
+SMALL_DRIFT_S = 0.05  # timestamps of sound jitter by less; more is a hole
+AUDIO_CODECS = {
+    ".webm": "libopus",
+    ".avi": "mp3",
+    ".wmv": "wmav2",
+    ".ogv": "libvorbis",
+}  # all others take AAC
+
+
+def read_wav(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> Tensor:
+    """Sound of a file, (T_a,) float32 in [-1, 1], mono, at `sample_rate`. MediaError where there is none."""
+    samples, rate = _read_samples(Path(path))
+    wav = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+    if len(wav) == 0:
+        raise MediaError(f"{Path(path).name}: its sound has no samples; export it again.")
+    if not torch.isfinite(wav).all():
+        raise MediaError(f"{Path(path).name}: its sound holds values that are not numbers; export it again.")
+    return resample(wav, rate, sample_rate)
+
+
+def resample(wav: Tensor, rate: int, new_rate: int) -> Tensor:
+    """(..., T) at `rate` -> (..., T * new_rate / rate) at `new_rate`, by windowed sinc."""
+    if rate == new_rate:
+        return wav
+    from torchaudio.functional import resample as sinc
+
+    ratio = Fraction(new_rate, rate).limit_denominator(LARGEST_RATIO)
+    return sinc(wav, ratio.denominator, ratio.numerator)
+
+
+def write_wav(path: str | os.PathLike, wav: Tensor | np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
+    """Write (T_a,) floats as 16-bit PCM, clipped to [-1, 1]; the file appears whole or not at all."""
+    import soundfile
+
+    pcm = to_pcm(wav)
+    with replacing(Path(path)) as temporary:
+        soundfile.write(temporary, pcm, sample_rate, subtype="PCM_16", format="WAV")
+
+
+def to_pcm(wav: Tensor | np.ndarray) -> np.ndarray:
+    """(T_a,) floats -> (T_a,) int16, clipped."""
+    samples = np.asarray(wav.detach().cpu() if isinstance(wav, Tensor) else wav, dtype=np.float32)
+    if samples.ndim != 1:
+        raise ValueError(f"wav must be (T_a,), got {tuple(samples.shape)}; squeeze it first.")
+    if not np.isfinite(samples).all():
+        raise ValueError("wav holds values that are not numbers; nothing was written.")
+    return np.rint(np.clip(samples, -1, 1) * PCM_PEAK).astype(np.int16)
+
+
+def mux(
+    video: str | os.PathLike, wav: Tensor | np.ndarray, out: str | os.PathLike, sample_rate: int = SAMPLE_RATE
+) -> None:
+    """Write the video with `wav` (T_a,) as its only sound; sample 0 sounds with the first frame.
+
+    The pictures are copied as they are where `out`'s container takes their codec, else encoded anew at 25 frames per second. The
+    file appears whole or not at all.
+    """
+    video, out = Path(video), Path(out)
+    if out.exists() and os.path.samefile(video, out):
+        raise ValueError(f"{out.name}: this is the video itself; name another file for the result.")
+    pcm = to_pcm(wav)
+    with replacing(out) as temporary:
+        try:
+            _copy_with_sound(video, pcm, temporary, sample_rate)
+        except _CannotCopy:
+            _encode_with_sound(video, pcm, temporary, sample_rate)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place when all went well, and is removed when not."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def _read_samples(path: Path) -> tuple[np.ndarray, int]:
+    """(T_a,) float32 mono and its rate, sample 0 at the first video frame if there is video."""
+    container = open_media(path)
+    try:
+        if not container.streams.audio:
+            raise MediaError(f"{path.name}: no sound in this file.")
+        stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise MediaError(f"{path.name}: its sound codec is not known here; convert it to AAC or WAV.")
+        start = _first_frame_time(path) if _has_video(container) else None
+        pieces = list(_placed_pieces(path.name, container, stream, start))
+        rate = stream.codec_context.sample_rate
+    finally:
+        container.close()
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32), rate
+
+
+def _placed_pieces(name: str, container: Any, stream: Any, start: Fraction | None) -> Iterator[np.ndarray]:
+    """Mono pieces (n,) float32 that follow each other without holes: silence where the file has nothing."""
+    rate, given = stream.codec_context.sample_rate, 0
+    for frame in _decode_sound(container, stream):
+        piece = _mono(frame)
+        if frame.pts is not None and frame.time_base is not None:
+            time = frame.pts * frame.time_base
+            start = time if start is None else start
+            ahead = round((time - start) * rate) - given
+            if ahead > rate * MAX_SILENCE_S:
+                raise MediaError(
+                    f"{name}: nothing for {ahead / rate:.0f} s in its sound, at {given / rate:.2f} s; export it again."
+                )
+            # The start is placed to the sample; later only a real hole or overlap is.
+            if given == 0 or abs(ahead) > rate * SMALL_DRIFT_S:
+                piece = np.concatenate([np.zeros(ahead, np.float32), piece]) if ahead > 0 else piece[-ahead:]
+        given += len(piece)
+        if len(piece):
+            yield piece
+
+
+def _decode_sound(container: Any, stream: Any) -> Iterator[Any]:
+    """Sound frames; damaged packets are passed over."""
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            yield from next(packets).decode()
+        except StopIteration:
+            return
+        except av.error.EOFError:
+            return
+        except av.error.InvalidDataError:
+            continue
+
+
+def _mono(frame: Any) -> np.ndarray:
+    """(n,) float32 of a decoded sound frame of any sample format: the mean of its channels."""
+    samples = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, channels).T
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32).mean(0) - 128) / 128
+    if np.issubdtype(samples.dtype, np.integer):
+        return (samples.mean(0, dtype=np.float64) / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
+    return samples.mean(0, dtype=np.float64).astype(np.float32)
+
+
+def _has_video(container: Any) -> bool:
+    try:
+        video_stream(container, "")
+    except MediaError:
+        return False
+    return True
+
+
+def _first_frame_time(path: Path) -> Fraction | None:
+    """Time stamp of the first frame that is shown, None if the file shows none."""
+    try:
+        with read_frames(path) as frames:
+            next(frames)
+            return Fraction(frames.report.start).limit_denominator(1_000_000)
+    except (MediaError, StopIteration):
+        return None
+
+
+# Muxing -------------------------------------------------------------------------------------------------------------
+
+
+class _CannotCopy(Exception):
+    """The container does not take the video's packets as they are."""
+
+
+def _copy_with_sound(video: Path, pcm: np.ndarray, out: Path, sample_rate: int) -> None:
+    """Packets of the video, moved in time so that its first frame is at 0, and the encoded sound."""
+    import av
+
+    start = _first_frame_time(video)
+    source = open_media(video)
+    try:
+        stream = video_stream(source, video.name)
+        with av.open(str(out), "w") as sink:
+            if start is None or stream.codec_context.name not in sink.supported_codecs:
+                raise _CannotCopy
+            copied = sink.add_stream_from_template(stream)
+            sound = _sound_stream(sink, out.suffix, sample_rate)
+            packets = _moved(source.demux(stream), start)
+            try:
+                _interleave(sink, copied, packets, sound, pcm)
+            except (av.error.FFmpegError, ValueError) as error:
+                raise _CannotCopy from error
+    finally:
+        source.close()
+
+
+def _moved(packets: Iterator[Any], start: Fraction) -> Iterator[Any]:
+    """Video packets with `start` taken from their times; those without a time cannot be copied."""
+    for packet in packets:
+        if packet.size == 0:
+            continue
+        if packet.dts is None or packet.pts is None:
+            raise _CannotCopy
+        shift = round(start / packet.time_base)
+        packet.dts -= shift
+        packet.pts -= shift
+        yield packet
+
+
+def _encode_with_sound(video: Path, pcm: np.ndarray, out: Path, sample_rate: int) -> None:
+    """The video's frames at 25 per second, encoded with the container's own choice of codec, and the sound."""
+    import av
+
+    with read_frames(video) as frames, av.open(str(out), "w") as sink:
+        codec = "libvpx-vp9" if out.suffix == ".webm" else "libx264" if out.suffix != ".wmv" else "wmv2"
+        first = next(frames)
+        height, width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
+        stream = sink.add_stream(codec, rate=VIDEO_FPS, width=width, height=height, pix_fmt="yuv420p")
+        sound = _sound_stream(sink, out.suffix, sample_rate)
+
+        def packets() -> Iterator[Any]:
+            for k, pixels in enumerate(_with(first, frames)):
+                frame = av.VideoFrame.from_ndarray(
+                    np.ascontiguousarray(pixels[:height, :width]), format="rgb24"
+                )
+                frame.pts, frame.time_base = k, Fraction(1, VIDEO_FPS)
+                yield from stream.encode(frame)
+            yield from stream.encode(None)
+
+        _interleave(sink, stream, packets(), sound, pcm)
+
+
+def _with(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest
+
+
+def _sound_stream(sink: Any, suffix: str, sample_rate: int) -> Any:
+    return sink.add_stream(AUDIO_CODECS.get(suffix.lower(), "aac"), rate=sample_rate, layout="mono")
+
+
+def _interleave(sink: Any, stream: Any, packets: Iterator[Any], sound: Any, pcm: np.ndarray) -> None:
+    """Write both streams in order of time, so that a player finds them side by side."""
+    sounds = _sound_packets(sound, pcm)
+    waiting = next(sounds, None)
+    for packet in packets:
+        packet.stream = stream
+        now = float(packet.dts * packet.time_base) if packet.dts is not None else 0.0
+        while waiting is not None and float((waiting.dts or 0) * waiting.time_base) <= now:
+            sink.mux(waiting)
+            waiting = next(sounds, None)
+        sink.mux(packet)
+    while waiting is not None:
+        sink.mux(waiting)
+        waiting = next(sounds, None)
+
+
+def _sound_packets(sound: Any, pcm: np.ndarray, block: int = 16_000) -> Iterator[Any]:
+    """Encoded packets of (T_a,) int16."""
+    import av
+
+    rate = sound.codec_context.sample_rate
+    resampler = av.AudioResampler(format=sound.codec_context.format.name, layout="mono", rate=rate)
+    for start in range(0, len(pcm), block):
+        frame = av.AudioFrame.from_ndarray(pcm[None, start : start + block], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+        for part in resampler.resample(frame):
+            yield from sound.encode(part)
+    for part in resampler.resample(None):
+        yield from sound.encode(part)
+    yield from sound.encode(None)

@@ -1,0 +1,29 @@
+"""From a video file to mouth crops: numpy in, numpy out; knows no model.
+
+    frames = read_frames("talk.mp4")        # reader.py     (H, W, 3) uint8 each, 25 fps, a stream
+    tracked = detect_landmarks(frames)      # landmarks.py  with (468, 2) points
+    roi = crop_roi(tracked)                 # roi.py        (96, 96) uint8 each
+
+`load_roi` does all three. Nothing heavy is imported until a file is opened.
+"""
+
+from lip2speech.video.errors import MediaError, NoFaceError
+from lip2speech.video.landmarks import Tracked, detect_landmarks
+from lip2speech.video.reader import FrameReader, ReadReport, read_frames
+from lip2speech.video.report import FaceReport
+from lip2speech.video.roi import CausalCropper, CropState, crop_roi, load_roi
+
+__all__ = [
+    "CausalCropper",
+    "CropState",
+    "FaceReport",
+    "FrameReader",
+    "MediaError",
+    "NoFaceError",
+    "ReadReport",
+    "Tracked",
+    "crop_roi",
+    "detect_landmarks",
+    "load_roi",
+    "read_frames",
+]

@@ -1,0 +1,48 @@
+"""Source times -> exactly 25 frames per second: which source frame each 40 ms instant shows.
+
+Times are whole microseconds, so that no sum of floats decides between two frames.
+
+    source   |----a----|--b--|-------------c------------|---
+    instants 0    1    2    3    4    5    6 ...
+    shown    a    a    b    c    c ...
+
+An instant shows the frame nearest in time, but no frame is shown more than one instant before its own time: a still
+picture of ten seconds does not change five seconds early.
+"""
+
+from lip2speech.rates import VIDEO_FPS
+
+MICRO = 1_000_000
+STEP = MICRO // VIDEO_FPS
+
+
+class FrameGrid:
+    """Counts how often each source frame is shown; `push` frames in order of time, then `finish`."""
+
+    def __init__(self) -> None:
+        self.start: int | None = None  # time of the first frame, which is instant 0
+        self.previous = 0
+        self.shown = 0  # instants given out so far
+
+    def push(self, time: int) -> int:
+        """A frame at `time` begins: how many instants the frame before it fills (0 for the first)."""
+        if self.start is None:
+            self.start = self.previous = time
+            return 0
+        if time <= self.previous:
+            raise ValueError(f"times must rise, got {time} after {self.previous}.")
+        takes_over = max((self.previous + time) // 2, time - STEP)
+        self.previous = time
+        return self._fill((takes_over - self.start) // STEP + 1)
+
+    def finish(self, duration: int) -> int:
+        """The last frame lasts for `duration`: how many instants it fills. One frame at least comes out of any video."""
+        if self.start is None:
+            return 0
+        total = (self.previous + duration - self.start + STEP // 2) // STEP
+        return self._fill(max(1, total))
+
+    def _fill(self, until: int) -> int:
+        count = max(0, until - self.shown)
+        self.shown += count
+        return count

@@ -1,0 +1,267 @@
+"""Video file -> a stream of RGB frames at exactly 25 per second, by the file's own timestamps.
+
+The headers' frame rate, frame count and duration are never used: browser recordings have none, or wrong ones. Every packet is
+decoded; `grid.FrameGrid` picks by time. Knows containers and codecs (PyAV); knows nothing of faces.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lip2speech.video.errors import MediaError
+from lip2speech.video.grid import MICRO, STEP, FrameGrid
+from lip2speech.video.pixels import square_size, to_rgb
+from lip2speech.video.sniff import ACCEPTED, HEAD_BYTES, open_ordinary, sniff
+
+MAX_PIXELS = 7680 * 4320  # one frame of 8K; more is a mistake or an attack on memory
+LONG_HOLD = (
+    MICRO // 5
+)  # a frame shown longer than this is reported: lips do not stand still for 0.2 s of speech
+MAX_JUMP = 10 * MICRO  # a longer jump in the timestamps is a damaged or glued file
+MAX_HOLDS = 1000  # reported holds; a slide show of ten hours must not fill memory
+MAX_BAD_IN_A_ROW = 1000  # damaged packets after which the rest of the file is given up
+
+
+@dataclass
+class ReadReport:
+    """What reading found; complete once the frames are used up.
+
+    Attributes:
+        width, height: of the frames that come out (upright, square pixels).
+        source_fps: measured from timestamps, 0.0 for a single frame.
+        start: time stamp of the first frame, s. Frame k of the output is at start + k / 25.
+        duration: from the first frame to the end of the last, s.
+        source_frames, frames: decoded, given out.
+        corrupt: packets that could not be decoded, or frames the decoder had to patch.
+        skipped: frames whose time is not after the frame before.
+        holds: (start_s, end_s) where one frame had to stand for more than 0.2 s.
+    """
+
+    name: str
+    container: str = ""
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    rotation: int = 0
+    interlaced: bool = False
+    source_fps: float = 0.0
+    start: float = 0.0
+    duration: float = 0.0
+    source_frames: int = 0
+    frames: int = 0
+    corrupt: int = 0
+    skipped: int = 0
+    holds: list[tuple[float, float]] = field(default_factory=list)
+
+
+def open_media(path: str | os.PathLike) -> Any:
+    """An open PyAV container on an ordinary file of an accepted format, or MediaError.
+
+    The demuxer is named by us, reads from a file we opened, and may open nothing else. Close it after use.
+    """
+    import av
+
+    file = open_ordinary(path)
+    name = Path(path).name
+    try:
+        demuxer = sniff(file.read(HEAD_BYTES))
+        if demuxer is None:
+            raise MediaError(f"{name}: not a video format that is accepted; convert it to one of {ACCEPTED}.")
+        file.seek(0)
+        return av.open(
+            file, format=demuxer, io_open=_refuse_other_files, metadata_errors="ignore", buffer_size=1 << 18
+        )
+    except MediaError:
+        file.close()
+        raise
+    except (OSError, ValueError) as error:
+        file.close()
+        raise MediaError(f"{name}: damaged or incomplete ({_reason(error)}); export it again.") from None
+
+
+def read_frames(path: str | os.PathLike) -> "FrameReader":
+    """Frames of a video at exactly 25 per second: an iterator of (H, W, 3) uint8 RGB with a `.report`.
+
+    Raises MediaError at once for a file that cannot be opened or holds no video; while reading for one that turns out
+    to be broken in time.
+    """
+    return FrameReader(path)
+
+
+class FrameReader:
+    """Iterator over the frames of one file; memory does not depend on its length. The same array may come twice in a row."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.report = ReadReport(name=Path(path).name)
+        self._container = open_media(path)
+        try:
+            self._stream = video_stream(self._container, self.report.name)
+            self._describe()
+        except Exception:
+            self._container.close()
+            raise
+        self._frames = self._resample()
+
+    def __iter__(self) -> "FrameReader":
+        return self
+
+    def __next__(self) -> np.ndarray:
+        return next(self._frames)
+
+    def __enter__(self) -> "FrameReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; done by itself when the frames are used up."""
+        self._frames.close()
+        self._container.close()
+
+    def _describe(self) -> None:
+        """What the headers tell; sizes are checked here so that nothing too large is ever decoded."""
+        context, report = self._stream.codec_context, self.report
+        self._check_size(context)
+        report.container, report.codec = self._container.format.name, context.codec.name
+        report.width, report.height = square_size(
+            context.width, context.height, self._stream.sample_aspect_ratio
+        )
+
+    def _resample(self) -> Iterator[np.ndarray]:
+        report, grid = self.report, FrameGrid()
+        held, last_step, duration = None, STEP, 0
+        aspect = self._stream.sample_aspect_ratio
+        try:
+            for frame, time in self._timed():
+                if grid.start is not None:
+                    last_step = self._check_step(grid, time)
+                    if last_step <= 0:
+                        continue
+                yield from self._show(held, grid.push(time), aspect)
+                held = frame
+                duration = _duration(frame, last_step)
+                self._note(grid, time + duration)
+            yield from self._show(held, grid.finish(duration), aspect)
+        finally:
+            self._container.close()
+        if report.frames == 0:
+            raise MediaError(f"{report.name}: not one frame could be decoded; export it again.")
+
+    def _show(self, frame: Any, count: int, aspect: Any) -> Iterator[np.ndarray]:
+        if count == 0 or frame is None:
+            return
+        pixels = to_rgb(frame, aspect)
+        for _ in range(count):
+            self.report.frames += 1
+            yield pixels
+
+    def _timed(self) -> Iterator[tuple[Any, int]]:
+        """Decoded frames with their time in microseconds; a frame without one comes a step after the last."""
+        rate = self._stream.average_rate
+        step = int(MICRO / rate) if rate and 5 <= rate <= 120 else STEP
+        time = -step
+        for frame in self._decode():
+            stamp = frame.pts if frame.pts is not None else frame.dts
+            base = frame.time_base
+            time = (
+                time + step
+                if stamp is None or base is None
+                else stamp * base.numerator * MICRO // base.denominator
+            )
+            yield frame, time
+
+    def _decode(self) -> Iterator[Any]:
+        """Every frame that can be had: a damaged packet is counted and passed over."""
+        report, bad_in_a_row = self.report, 0
+        packets = self._container.demux(self._stream)
+        while bad_in_a_row < MAX_BAD_IN_A_ROW:
+            try:
+                packet = next(packets)
+                frames = packet.decode()
+            except StopIteration:
+                return
+            except EOFError:
+                return
+            except (OSError, ValueError):
+                report.corrupt += 1
+                bad_in_a_row += 1
+                continue
+            bad_in_a_row = 0
+            for frame in frames:
+                report.corrupt += bool(frame.is_corrupt)
+                report.source_frames += 1
+                self._check_size(frame)
+                yield frame
+
+    def _check_size(self, frame: Any) -> None:
+        """Of a frame or a codec context."""
+        if frame.width * frame.height > MAX_PIXELS:
+            raise MediaError(
+                f"{self.report.name}: frames of {frame.width}x{frame.height} pixels, "
+                "expected 7680x4320 at most; scale the video down."
+            )
+
+    def _check_step(self, grid: FrameGrid, time: int) -> int:
+        """Microseconds since the last frame; 0 when the frame has to be skipped. MediaError for a jump."""
+        step, report = time - grid.previous, self.report
+        if abs(step) > MAX_JUMP:
+            raise MediaError(
+                f"{report.name}: the timestamps jump from {grid.previous / MICRO:.2f} s to {time / MICRO:.2f} s; "
+                "cut the file there, or export it again."
+            )
+        if step <= 0:
+            report.skipped += 1
+            return 0
+        if step > LONG_HOLD and len(report.holds) < MAX_HOLDS and grid.start is not None:
+            report.holds.append(((grid.previous - grid.start) / MICRO, (time - grid.start) / MICRO))
+        return step
+
+    def _note(self, grid: FrameGrid, end: int) -> None:
+        """Bring the report up to date after a frame that lasts until `end`."""
+        report, start = self.report, grid.start or 0
+        report.start = start / MICRO
+        report.duration = (end - start) / MICRO
+        used = report.source_frames - report.skipped
+        if grid.previous > start:
+            report.source_fps = round((used - 1) * MICRO / (grid.previous - start), 3)
+
+
+def video_stream(container: Any, name: str) -> Any:
+    """The moving picture of an open file called `name`: cover art is passed over. MediaError if there is none."""
+    from av.stream import Disposition
+
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        what = "only a cover picture" if container.streams.video else "no video stream"
+        raise MediaError(f"{name}: {what} in this file; expected a video of a talking face.")
+    stream = max(streams, key=lambda s: bool(s.disposition & Disposition.default))
+    if stream.codec_context is None:
+        raise MediaError(f"{name}: its video codec is not known here; convert it to H.264.")
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _duration(frame: Any, last_step: int) -> int:
+    """Microseconds a frame stays if it is the last one: its own word if that can be true, else one instant at most."""
+    base = frame.time_base
+    if frame.duration and base is not None:
+        own = frame.duration * base.numerator * MICRO // base.denominator
+        # Browsers write 1 ms, or nothing.
+        if MICRO // 250 <= own <= MAX_JUMP:
+            return own
+    return min(last_step, STEP)
+
+
+def _refuse_other_files(url: str, flags: int, options: dict) -> Any:
+    """Called by FFmpeg when a file wants to open another one or an address."""
+    raise PermissionError(f"a reference to another file is not followed: {url!r}")
+
+
+def _reason(error: Exception) -> str:
+    """FFmpeg's words without the file name it adds."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

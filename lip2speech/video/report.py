@@ -1,0 +1,76 @@
+"""The account of a video: which frames had a face and where not, where the scene changed, what the file was like."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lip2speech.rates import VIDEO_FPS
+from lip2speech.video.errors import NoFaceError
+from lip2speech.video.reader import ReadReport
+from lip2speech.video.smoothing import Placed
+
+# Below this share of frames with a face there is too little to read from lips, and what was found may be no face at all.
+MIN_FACE_SHARE = 0.5
+MAX_LISTED = 1000  # gaps and cuts that are listed one by one
+
+
+@dataclass
+class FaceReport:
+    """What was found on the way from file to crops; complete once the crops are used up.
+
+    Attributes:
+        name: of the file, empty for frames from elsewhere.
+        frames: crops given out, at 25 per second.
+        face_frames: frames in which the face itself was found.
+        first_missing: seconds to the first frame without, None if there is none.
+        gaps: (start_s, end_s) without a face for more than 0.5 s, or at either end: the crop is held there, or blank.
+        cuts: seconds at which the scene or the followed face changed.
+        read: what the reader reports, None for frames from elsewhere.
+    """
+
+    name: str = ""
+    frames: int = 0
+    face_frames: int = 0
+    first_missing: float | None = None
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    cuts: list[float] = field(default_factory=list)
+    read: ReadReport | None = None
+
+    @property
+    def face_share(self) -> float:
+        """Part of the frames with a face, 0..1."""
+        return self.face_frames / self.frames if self.frames else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"face_share": round(self.face_share, 4)}
+
+    def count(self, placed: Placed) -> None:
+        """Take one frame into the account."""
+        now = self.frames / VIDEO_FPS
+        self.frames += 1
+        if placed.cut and self.frames > 1 and len(self.cuts) < MAX_LISTED:
+            self.cuts.append(now)
+        if placed.source == "found":
+            self.face_frames += 1
+            return
+        if self.first_missing is None:
+            self.first_missing = now
+        if placed.source in ("held", "blank"):
+            self._add_gap(now)
+
+    def check(self) -> None:
+        """Raise NoFaceError when the face was found too seldom."""
+        if self.frames and self.face_share >= MIN_FACE_SHARE:
+            return
+        missing, name = self.frames - self.face_frames, self.name or "video"
+        raise NoFaceError(
+            f"{name}: no face in {missing} of {self.frames} frames (first at {self.first_missing or 0.0:.2f} s); "
+            "crop closer or improve the light."
+        )
+
+    def _add_gap(self, start: float) -> None:
+        end = round(start + 1 / VIDEO_FPS, 2)
+        if self.gaps and self.gaps[-1][1] == round(start, 2):
+            self.gaps[-1] = (self.gaps[-1][0], end)
+        elif len(self.gaps) < MAX_LISTED:
+            self.gaps.append((round(start, 2), end))

@@ -1,0 +1,151 @@
+"""One face through time: follow, lose, find again, stay with the same one.
+
+    every frame   mesh on the square of the frame before
+    on a miss     detector -> squares -> mesh; then ever more seldom, so that a film without faces costs little
+    now and then  detector, to see whether a larger face has come: the largest steady face is the one that is followed
+
+Networks are passed in as functions, so this file knows none of them.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lip2speech.video.geometry import FaceBox, box_of, plausible
+
+Mesh = Callable[[np.ndarray, FaceBox], np.ndarray | None]
+Detect = Callable[[np.ndarray], list[FaceBox]]
+
+EAGER_TRIES = (0, 1, 2, 4)  # frames after a loss at which the detector is asked, then every IDLE_EVERY
+IDLE_EVERY = 5  # 0.2 s: an interpolated gap (0.5 s) still bridges it
+LOOK_ROUND_EVERY = 25  # 1 s between looks for a larger face
+SECOND_LOOK = 5  # a larger face must still be there after 0.2 s
+LARGER = 1.25  # how much larger, or two equal faces would take turns
+FORGET_AFTER = 25  # frames without it, after which another face may take over
+SAME_FACE = 0.6  # centres closer than this share of the size are one face
+DRIFT = 0.05  # and for every frame it was out of sight this much more
+JUMP = 0.35  # a face moves less than this share of its square from frame to frame
+N_CANDIDATES = 4  # detected faces that are looked at more closely
+
+
+class FaceTracker:
+    """State of the followed face; `step` once for each frame of one video, in order."""
+
+    def __init__(self, mesh: Mesh, detect: Detect) -> None:
+        self._mesh = mesh
+        self._detect = detect
+        self._scene = SceneCuts()
+        self._box: FaceBox | None = None  # where the face was last seen
+        self._missed = 0  # frames since then
+        self._following = False
+        self._next_look = LOOK_ROUND_EVERY
+        self._rival: FaceBox | None = None
+
+    def step(self, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
+        """frame (H, W, 3) uint8 -> landmarks (468, 2) float32 or None, and whether scene or face changed before it."""
+        cut = self._scene.step(frame)
+        if cut:
+            self._box, self._following, self._missed, self._rival = None, False, 0, None
+        landmarks = self._follow(frame) if self._following else None
+        if landmarks is None and self._search_due():
+            landmarks, changed = self._find(frame)
+            cut |= changed
+        elif landmarks is not None:
+            self._next_look -= 1
+            if self._next_look <= 0:
+                other = self._look_round(frame, landmarks)
+                if other is not None:
+                    landmarks, cut = other, True
+        self._remember(landmarks)
+        return landmarks, cut
+
+    def _follow(self, frame: np.ndarray) -> np.ndarray | None:
+        assert self._box is not None, "a followed face has a box"
+        landmarks = self._mesh(frame, self._box)
+        if landmarks is None or not plausible(landmarks):
+            return None
+        return landmarks if _shift(box_of(landmarks), self._box) < JUMP else None
+
+    def _find(self, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
+        """The lost face if it is seen again, else after a while the largest; and whether it is another one."""
+        found = self._faces(frame, self._detect(frame))
+        if not found:
+            return None, False
+        last = self._box
+        if last is None:
+            return found[0], False
+        for landmarks in found:
+            box = box_of(landmarks)
+            if _shift(box, last) < SAME_FACE + DRIFT * self._missed and 0.5 < box.size / last.size < 2:
+                return landmarks, False
+        return (found[0], True) if self._missed >= FORGET_AFTER else (None, False)
+
+    def _faces(self, frame: np.ndarray, boxes: list[FaceBox]) -> list[np.ndarray]:
+        """Meshes (468, 2) of the detected squares that are faces, largest first. The second pass sits on the first one's points."""
+        found: list[np.ndarray] = []
+        for box in boxes[:N_CANDIDATES]:
+            landmarks = self._mesh(frame, box)
+            if landmarks is None or not plausible(landmarks):
+                continue
+            landmarks = self._mesh(frame, box_of(landmarks))
+            if landmarks is not None and plausible(landmarks):
+                found.append(landmarks)
+        return sorted(found, key=lambda landmarks: -box_of(landmarks).size)
+
+    def _look_round(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+        """Landmarks of a clearly larger face that has been there for two looks, else None."""
+        own = box_of(landmarks)
+        others = [box for box in self._detect(frame) if _shift(box, own) > SAME_FACE and box.size > own.size]
+        rival = next((r for r in self._faces(frame, others) if box_of(r).size > LARGER * own.size), None)
+        self._next_look = LOOK_ROUND_EVERY
+        if rival is None:
+            self._rival = None
+            return None
+        before, self._rival = self._rival, box_of(rival)
+        if before is not None and _shift(self._rival, before) < SAME_FACE:
+            self._rival = None
+            return rival
+        self._next_look = SECOND_LOOK
+        return None
+
+    def _search_due(self) -> bool:
+        return self._missed in EAGER_TRIES or self._missed % IDLE_EVERY == 0
+
+    def _remember(self, landmarks: np.ndarray | None) -> None:
+        self._following = landmarks is not None
+        if landmarks is None:
+            self._missed += 1
+        else:
+            self._box, self._missed = box_of(landmarks), 0
+
+
+class SceneCuts:
+    """Hard cuts: two small pictures differ by much, and by much more than the ones before them did."""
+
+    SIDE = 24
+    LEAST = 18.0  # mean absolute difference of 0..255 values
+    TIMES_USUAL = 4.0
+
+    def __init__(self) -> None:
+        self._thumb: np.ndarray | None = None
+        self._usual = 0.0
+
+    def step(self, frame: np.ndarray) -> bool:
+        """frame (H, W, 3) uint8 -> whether a new scene begins with it. A change of size is a cut as well."""
+        height, width = frame.shape[:2]
+        thumb = frame[:: max(1, height // self.SIDE), :: max(1, width // self.SIDE)].astype(np.int16)
+        before, self._thumb = self._thumb, thumb
+        if before is None:
+            return False
+        if before.shape != thumb.shape:
+            return True
+        change = float(np.abs(thumb - before).mean())
+        cut = change > self.LEAST and change > self.TIMES_USUAL * self._usual
+        if not cut:
+            self._usual += 0.2 * (change - self._usual)
+        return cut
+
+
+def _shift(a: FaceBox, b: FaceBox) -> float:
+    """Distance of two squares' centres as a share of the smaller one's side."""
+    return float(np.hypot(a.x - b.x, a.y - b.y)) / max(1.0, min(a.size, b.size))
