@@ -1,7 +1,7 @@
 """Log-mel spectrogram: one definition for targets, codecs and vocoders.
 
-16 kHz, 400-sample Hann window every 160 samples, 80 Slaney mel bands up to 8 kHz, natural log of the magnitude.
-It knows no model and has no weights to learn.
+16 kHz, 400-sample Hann window every 160 samples, 80 Slaney mel bands up to 8 kHz, natural log of the
+magnitude. It knows no model and has no weights to learn.
 """
 
 import math
@@ -127,8 +127,8 @@ def mel_filters(config: MelConfig) -> Tensor:
 def mel_to_linear(mel: Tensor, config: MelConfig | None = None, iterations: int = 32) -> Tensor:
     """Linear spectrum that makes a log-mel: (B, n_mels, T) -> (B, n_fft / 2 + 1, T), never negative.
 
-    Pseudo-inverse of the filters, then multiplicative steps (Lee and Seung 2001) that lessen the squared error and
-    keep the spectrum non-negative.
+    Pseudo-inverse of the filters, then multiplicative steps (Lee and Seung 2001) that lessen the squared
+    error and keep the spectrum non-negative.
     """
     filters = mel_filters(config or MelConfig()).to(mel)
     magnitude = mel.exp()

@@ -6,17 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lip2speech import checkpoint
-from lip2speech.codec import CODEC_CONFIGS, CODECS
+from lip2speech.codec import CODEC_CONFIGS, build_codec
 from lip2speech.codec.base import Codec
 from lip2speech.config import from_dict
-
-
-def build_codec(config: Any) -> Codec:
-    """A codec with fresh weights; the config's class tells which one."""
-    for name, config_class in CODEC_CONFIGS.items():
-        if isinstance(config, config_class):
-            return CODECS[name](config)  # type: ignore[call-arg]
-    raise ValueError(f"no codec is configured by {type(config).__name__}; known: {', '.join(CODECS)}.")
 
 
 def codec_name(config: Any) -> str:
@@ -26,8 +18,8 @@ def codec_name(config: Any) -> str:
 
 def codec_from_dict(name: str, config: dict[str, Any]) -> Codec:
     """A codec with fresh weights from plain values."""
-    if name not in CODECS:
-        raise ValueError(f"no codec is called {name!r}; known: {', '.join(CODECS)}.")
+    if name not in CODEC_CONFIGS:
+        raise ValueError(f"no codec is called {name!r}; known: {', '.join(CODEC_CONFIGS)}.")
     return build_codec(from_dict(CODEC_CONFIGS[name], config, where=f"codec {name}"))
 
 

@@ -1,9 +1,9 @@
 """MelCodec: a codec whose codes carry no phase, so that they can be predicted from lips.
 
-The encoder sees the log-mel alone (100 Hz) and makes a latent at 50 Hz; a residual quantiser with few codebooks
-and a SEANet decoder (Zeghidour et al. 2021; blocks of the encoder: ConvNeXt, Liu et al. 2022) do the rest. In
-training some items skip the quantiser, so one decoder speaks from codes and from the plain latent of a predicted
-mel alike.
+The encoder sees the log-mel alone (100 Hz) and makes a latent at 50 Hz; a residual quantiser with few
+codebooks and a SEANet decoder (Zeghidour et al. 2021; blocks of the encoder: ConvNeXt, Liu et al. 2022) do
+the rest. In training some items skip the quantiser, so one decoder speaks from codes and from the plain
+latent of a predicted mel alike.
 
 It does not know: the lips, the mel's predictor, or training losses.
 """
@@ -151,8 +151,9 @@ class MelCodec(Codec):
 
         Args:
             wav: (B, 1, T_a).
-            bypass: share of items that skip the quantiser, `config.bypass` by default. At 1 the quantiser rests
-                (codebooks stay, codes is None): for the first steps, while the latent still finds its place.
+            bypass: share of items that skip the quantiser, `config.bypass` by default. At 1 the quantiser
+                rests (codebooks stay, codes is None): for the first steps, while the latent still finds its
+                place.
         Returns:
             wav_hat (B, 1, T_a), commit_loss (), codes (B, n_q, T_c) with -1 for stages an item did not use.
         """

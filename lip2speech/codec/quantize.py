@@ -1,9 +1,9 @@
 """Vector quantisers: one codebook, and a residual stack (SoundStream, Zeghidour et al. 2021, section III-C).
 
-Codebooks follow the latents by moving averages, not by gradients (van den Oord et al. 2017, appendix A); entries
-that nobody uses are moved to latents of the batch. Two known traps of EnCodec's training code are avoided. It takes
-the residual from the straight-through tensor, so that codebooks after the first give the encoder no gradient; and
-it moves a dead entry without its moving average, which puts the entry back at once.
+Codebooks follow the latents by moving averages, not by gradients (van den Oord et al. 2017, appendix A);
+entries that nobody uses are moved to latents of the batch. Two known traps of EnCodec's training code are
+avoided. It takes the residual from the straight-through tensor, so that codebooks after the first give the
+encoder no gradient; and it moves a dead entry without its moving average, which puts the entry back at once.
 
 It does not know: where latents come from, or how the commitment loss is weighted. Statistics are of this
 process's batch; under data-parallel training each process would keep its own.
@@ -26,7 +26,8 @@ class QuantizerConfig:
     decay: float = 0.99  # of the moving averages
     epsilon: float = 1e-5  # Laplace smoothing of the counts
     kmeans_iterations: int = 50
-    # Dead is below this share of an even use of the batch; SoundStream's plain count of 2 depends on its size.
+    # Dead is below this share of an even use of the batch; SoundStream's plain count of 2 depends on its
+    # size.
     dead_share: float = 0.05
 
 
@@ -213,7 +214,8 @@ def sample_rows(x: Tensor, n: int) -> Tensor:
 
 
 def kmeans(x: Tensor, n_clusters: int, iterations: int) -> tuple[Tensor, Tensor]:
-    """Centres (n_clusters, D) of (N, D) by Lloyd's steps from random rows, and how many rows each has (n_clusters,).
+    """Centres (n_clusters, D) of (N, D) by Lloyd's steps from random rows, and how many rows each has
+    (n_clusters,).
 
     A centre without rows stays where it is.
     """

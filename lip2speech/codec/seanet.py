@@ -1,9 +1,9 @@
 """SEANet: the convolutional encoder and decoder of SoundStream and EnCodec.
 
-Tagliasacchi et al. 2020 (SEANet), Zeghidour et al. 2021 (SoundStream), Défossez et al. 2022 (EnCodec, section 3.1).
-A wav goes down through strided convolutions, each after residual blocks, to a latent frame per hop; the decoder is
-the mirror image. With causal=True and pad_mode="constant" both run step by step; with pad_mode="reflect" (the public
-EnCodec weights) they are exact on whole inputs only.
+Tagliasacchi et al. 2020 (SEANet), Zeghidour et al. 2021 (SoundStream), Défossez et al. 2022 (EnCodec, section
+3.1). A wav goes down through strided convolutions, each after residual blocks, to a latent frame per hop; the
+decoder is the mirror image. With causal=True and pad_mode="constant" both run step by step; with
+pad_mode="reflect" (the public EnCodec weights) they are exact on whole inputs only.
 
 It does not know: quantisers, sample rates, or training losses.
 """
@@ -23,6 +23,7 @@ from lip2speech.modules.conv import (
     channels_last,
     step_layers,
 )
+from lip2speech.modules.elu import ELU
 from lip2speech.modules.lstm import SkipLSTM
 
 
@@ -65,9 +66,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         hidden = channels // config.compress
         self.block = nn.Sequential(
-            nn.ELU(),
+            ELU(),
             _conv(config, channels, hidden, config.residual_kernel_size, dilation=dilation),
-            nn.ELU(),
+            ELU(),
             _conv(config, hidden, channels, 1),
         )
         self.shortcut = nn.Identity() if config.true_skip else _conv(config, channels, channels, 1)
@@ -111,10 +112,10 @@ class SEANetEncoder(_SEANet):
         layers: list[nn.Module] = [_conv(config, config.channels, width, config.kernel_size)]
         for ratio in reversed(config.ratios):
             layers += _residual_blocks(config, width)
-            layers += [nn.ELU(), _conv(config, width, 2 * width, 2 * ratio, stride=ratio)]
+            layers += [ELU(), _conv(config, width, 2 * width, 2 * ratio, stride=ratio)]
             width *= 2
         layers += _lstm(config, width)
-        layers += [nn.ELU(), _conv(config, width, config.dimension, config.last_kernel_size)]
+        layers += [ELU(), _conv(config, width, config.dimension, config.last_kernel_size)]
         self.layers = nn.Sequential(*layers)
 
 
@@ -131,10 +132,10 @@ class SEANetDecoder(_SEANet):
         layers: list[nn.Module] = [_conv(config, config.dimension, width, config.kernel_size)]
         layers += _lstm(config, width)
         for ratio in config.ratios:
-            layers += [nn.ELU(), _conv_transpose(config, width, width // 2, ratio)]
+            layers += [ELU(), _conv_transpose(config, width, width // 2, ratio)]
             width //= 2
             layers += _residual_blocks(config, width)
-        layers += [nn.ELU(), _conv(config, width, config.channels, config.last_kernel_size)]
+        layers += [ELU(), _conv(config, width, config.channels, config.last_kernel_size)]
         layers += _final_activation(config)
         self.layers = nn.Sequential(*layers)
 

@@ -1,12 +1,12 @@
 """Padded 1-d convolutions that run whole or step by step, as in EnCodec (Défossez et al. 2022, section 3.1).
 
-A convolution of stride s turns T samples into ceil(T / s) frames, a transposed one T frames into T * s samples.
-Causal layers pad on the left only; with pad_mode "constant" they also run in chunks by `step`, which carries the
-last inputs in a state that the caller keeps.
+A convolution of stride s turns T samples into ceil(T / s) frames, a transposed one T frames into T * s
+samples. Causal layers pad on the left only; with pad_mode "constant" they also run in chunks by `step`, which
+carries the last inputs in a state that the caller keeps.
 
-Layout: tensors are (B, C, T) by name, but may lie channel-last in memory (see `channels_last`). oneDNN is 1.2 to
-3 times faster that way for SEANet's few channels and long signals, so every layer here keeps the order it is
-given: it computes as a (1 x k) 2-d convolution, the only kind for which PyTorch knows channel-last.
+Layout: tensors are (B, C, T) by name, but may lie channel-last in memory (see `channels_last`). oneDNN is 1.2
+to 3 times faster that way for SEANet's few channels and long signals, so every layer here keeps the order it
+is given: it computes as a (1 x k) 2-d convolution, the only kind for which PyTorch knows channel-last.
 
 It does not know: networks, codecs, or any layer that looks at more than its own window.
 """
@@ -132,13 +132,13 @@ class StreamingConv1d(nn.Module):
 class StreamingConvTranspose1d(nn.Module):
     """Transposed convolution, trimmed to T * stride, for kernels that are a multiple of the stride.
 
-    Computed as a plain convolution over kernel / stride frames that makes all `stride` phases at once (channels),
-    which are then laid out in time: the same sums, 2 to 3 times faster on CPU than `conv_transpose1d`, and causal
-    by itself.
+    Computed as a plain convolution over kernel / stride frames that makes all `stride` phases at once
+    (channels), which are then laid out in time: the same sums, 2 to 3 times faster on CPU than
+    `conv_transpose1d`, and causal by itself.
 
     Args:
-        trim_right_ratio: causal layers drop this share of the surplus on the right, the rest on the left; they
-            stream at 1 only.
+        trim_right_ratio: causal layers drop this share of the surplus on the right, the rest on the left;
+            they stream at 1 only.
     Shape:
         forward: (B, C_in, T) -> (B, C_out, T * stride)
         step: the same; state (B, C_in, kernel / stride - 1)
@@ -189,7 +189,8 @@ class StreamingConvTranspose1d(nn.Module):
         """(B, C_in, context + T) -> (B, C_out, T * stride), before norm and trimming."""
         c_in, c_out, kernel_size = self.conv.weight.shape
         taps = kernel_size // self.stride
-        # y[t * s + r] = sum_m x[t - m] W[:, :, m * s + r]: phase r, tap m; a convolution reads old taps first.
+        # y[t * s + r] = sum_m x[t - m] W[:, :, m * s + r]: phase r, tap m; a convolution reads old taps
+        # first.
         weight = self.conv.weight.view(c_in, c_out, taps, self.stride).flip(2)
         weight = weight.permute(3, 1, 0, 2).reshape(self.stride * c_out, c_in, taps)
         phases = convolve(x, weight, self.conv.bias.repeat(self.stride))
@@ -223,7 +224,8 @@ def pad(x: Tensor, left: int, right: int, mode: PadMode) -> Tensor:
 
 
 def remember(x: Tensor, state: Tensor | None, context: int) -> tuple[Tensor, Tensor]:
-    """Put the last inputs before the new: (B, C, T) -> (B, C, context + T), and the next state (B, C, context).
+    """Put the last inputs before the new: (B, C, T) -> (B, C, context + T), and the next state (B, C,
+    context).
 
     Without a state the past is silence. Joined channel-last, since `torch.cat` would lose that order.
     """

@@ -1,0 +1,39 @@
+"""ELU (Clevert et al. 2016), written with `exp`.
+
+PyTorch's own goes through `expm1`, which some releases (2.14 among them) compute one number at a time on CPU;
+it then takes more than half of a SEANet's training step. Here elu(x) = max(x, exp(min(x, 0)) - 1), 8 times
+faster there and equal to 6e-8. Other devices keep PyTorch's.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ELU(nn.Module):
+    """x above zero, exp(x) - 1 below.
+
+    Shape:
+        forward: any -> the same
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, kept."""
+        return _ELU.apply(x) if x.device.type == "cpu" else F.elu(x)
+
+
+class _ELU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.clamp(max=0).exp_().sub_(1)
+        y = torch.maximum(y, x, out=y)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        # The slope is exp(x) = y + 1 below zero and 1 above.
+        return torch.ops.aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)

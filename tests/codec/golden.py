@@ -1,0 +1,163 @@
+"""Golden files of the official EnCodec code, and our modules filled with their weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from lip2speech.codec.encodec import EnCodec, EnCodecConfig
+from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ
+from lip2speech.codec.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
+from lip2speech.importers.encodec import encodec_key_map
+
+FOLDER = Path(__file__).parents[1] / "golden" / "codec"
+SEANETS = sorted(path.stem for path in FOLDER.glob("seanet_*.safetensors"))
+RVQS = sorted(path.stem for path in FOLDER.glob("rvq_*.safetensors"))
+WHOLE = ["full_16k_50hz_causal", "full_16k_50hz_noncausal", "full_24k_causal"]
+SEGMENTED = "full_24k_segmented_tgn_norm"
+SURE_MARGIN = 1e-4  # a code is certain where the second-best entry is this much farther away
+
+Golden = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+def read(name: str) -> Golden:
+    """The file's config and tensors."""
+    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
+        return json.loads(file.metadata()["config"]), {key: file.get_tensor(key) for key in file.keys()}
+
+
+def tolerance(expected: Tensor) -> float:
+    """The largest difference allowed to a golden wav or latent."""
+    return 1e-5 * max(1.0, float(expected.std()))
+
+
+def distance(actual: Tensor, expected: Tensor) -> float:
+    """The largest difference, in tolerances."""
+    assert actual.shape == expected.shape, f"shape {tuple(actual.shape)} is not {tuple(expected.shape)}"
+    return float((actual - expected).abs().max()) / tolerance(expected)
+
+
+def seanet_config(config: dict[str, Any]) -> SEANetConfig:
+    """Golden numbers over EnCodec's official defaults (which pad by reflection)."""
+    numbers = {key: config[key] for key in config if key in SEANetConfig.__dataclass_fields__}
+    return SEANetConfig(**{"pad_mode": "reflect", **numbers})
+
+
+def seanet(name: str) -> tuple[SEANetEncoder, SEANetDecoder, dict[str, Tensor]]:
+    config, tensors = read(name)
+    encoder, decoder = SEANetEncoder(seanet_config(config)), SEANetDecoder(seanet_config(config))
+    for side, module in (("encoder.", encoder), ("decoder.", decoder)):
+        state = encodec_key_map({key: tensors[key] for key in tensors if key.startswith(side)})
+        module.load_state_dict({key.removeprefix(side): tensor for key, tensor in state.items()})
+    return encoder.eval(), decoder.eval(), tensors
+
+
+def rvq(name: str, moment: str = "before.") -> tuple[ResidualVQ, dict[str, Tensor]]:
+    """The quantiser before (or "after.") the golden training step."""
+    config, tensors = read(name)
+    quantizer = ResidualVQ(
+        QuantizerConfig(config["n_q"], config["bins"], config["dim"], decay=config["decay"], dead_share=0)
+    )
+    state = {key.removeprefix(moment): tensors[key] for key in tensors if key.startswith(moment)}
+    state = {key.removeprefix("quantizer."): tensor for key, tensor in encodec_key_map(state).items()}
+    quantizer.load_state_dict(state)
+    return quantizer.eval(), tensors
+
+
+def encodec(name: str) -> tuple[EnCodec, dict[str, Any], dict[str, Tensor]]:
+    config, tensors = read(name)
+    codec = EnCodec(
+        EnCodecConfig(
+            sample_rate=config["sample_rate"],
+            seanet=seanet_config(config),
+            quantizer=QuantizerConfig(config["n_q"], config["bins"], config["dimension"]),
+            normalize=config["normalize"],
+            segment=config["segment"],
+        )
+    )
+    parts = ("encoder.", "decoder.", "quantizer.")
+    codec.load_state_dict(encodec_key_map({key: tensors[key] for key in tensors if key.startswith(parts)}))
+    return codec.eval(), config, tensors
+
+
+def wrong_codes(actual: Tensor, expected: Tensor, margin: Tensor | None) -> int:
+    """Codes (n_q, B, T) that differ where the golden choice was sure."""
+    wrong = actual != expected
+    return int((wrong if margin is None else wrong & (margin[: len(wrong)] > SURE_MARGIN)).sum())
+
+
+@torch.no_grad()
+def seanet_rows(name: str) -> list[tuple[str, float]]:
+    """(what, difference in tolerances) for every stored case."""
+    encoder, decoder, tensors = seanet(name)
+    rows = []
+    for case in sorted(key[:-2] for key in tensors if key.startswith("case") and key.endswith(".x")):
+        wav, latent = tensors[f"{case}.x"], tensors[f"{case}.z"]
+        rows.append((f"{case} encoder", distance(encoder(wav), latent)))
+        rows.append((f"{case} decoder", distance(decoder(latent), tensors[f"{case}.y"])))
+    return rows
+
+
+@torch.no_grad()
+def rvq_rows(name: str) -> list[tuple[str, float]]:
+    quantizer, tensors = rvq(name)
+    rows = []
+    for n_q in range(1, quantizer.config.n_q + 1):
+        codes = tensors[f"nq{n_q}.codes"]
+        wrong = wrong_codes(quantizer.encode(tensors["z"], n_q).transpose(0, 1), codes, tensors["margin"])
+        rows.append((f"n_q {n_q} sure codes that differ", float(wrong)))
+        decoded = quantizer.decode(codes.transpose(0, 1))
+        rows.append((f"n_q {n_q} decoded", distance(decoded, tensors[f"nq{n_q}.decoded"])))
+    return rows
+
+
+@torch.no_grad()
+def whole_rows(name: str) -> list[tuple[str, float]]:
+    codec, config, tensors = encodec(name)
+    wav = tensors["x"]
+    rows = [("latent", distance(codec.latent(wav), tensors["z"]))]
+    for kbps in config["bandwidths"]:
+        codes = tensors[f"bw{kbps}.frame0.codes"]
+        ours = codec.encode(wav, codec.n_q_for_bandwidth(kbps))
+        wrong = wrong_codes(ours.transpose(0, 1), codes.transpose(0, 1), tensors["margin"])
+        rows.append((f"{kbps} kbit/s sure codes that differ", float(wrong)))
+        rows.append((f"{kbps} kbit/s decoded", distance(codec.decode(codes), tensors[f"bw{kbps}.y"])))
+        there_and_back = codec.decode(ours)[..., : wav.shape[-1]]
+        rows.append((f"{kbps} kbit/s wav to wav", distance(there_and_back, tensors[f"bw{kbps}.forward"])))
+    return rows
+
+
+@torch.no_grad()
+def segmented_rows(name: str = SEGMENTED) -> list[tuple[str, float]]:
+    codec, config, tensors = encodec(name)
+    rows = []
+    for kbps in config["bandwidths"]:
+        segments = codec.encode_segments(tensors["x"], codec.n_q_for_bandwidth(kbps))
+        for i, segment in enumerate(segments):
+            wrong = wrong_codes(segment.codes, tensors[f"bw{kbps}.frame{i}.codes"], None)
+            rows.append((f"{kbps} kbit/s segment {i} codes that differ", float(wrong)))
+            assert segment.scale is not None, "normalised segments have a scale"
+            scale = tensors[f"bw{kbps}.frame{i}.scale"]
+            rows.append(
+                (f"{kbps} kbit/s segment {i} scale", float((segment.scale - scale).abs().max()) / 1e-5)
+            )
+        rows.append(
+            (f"{kbps} kbit/s decoded", distance(codec.decode_segments(segments), tensors[f"bw{kbps}.y"]))
+        )
+    return rows
+
+
+def all_rows() -> list[tuple[str, str, float]]:
+    """(file, what, difference in tolerances) of every golden file."""
+    table = []
+    for names, rows in (
+        (SEANETS, seanet_rows),
+        (RVQS, rvq_rows),
+        (WHOLE, whole_rows),
+        ([SEGMENTED], segmented_rows),
+    ):
+        table += [(name, what, value) for name in names for what, value in rows(name)]
+    return table
