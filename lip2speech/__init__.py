@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lip2speech.version import __version__
+
 if TYPE_CHECKING:
     from lip2speech.pipeline import Lip2Speech
 
 __all__ = ["Lip2Speech", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,39 @@
+"""The `lip2speech` command: one sub-command, one file, one call into the package.
+
+Nothing heavy is imported before a sub-command runs, so that `lip2speech --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from lip2speech.cli.convert import convert
+from lip2speech.cli.talker import talker
+from lip2speech.cli.train import train
+from lip2speech.version import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="lip2speech",
+    help="Speech from silent video of a talking face.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(convert)
+app.command()(talker)
+app.add_typer(train, name="train")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
+    if version:
+        typer.echo(f"lip2speech {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The entry point of the installed `lip2speech` script."""
+    app()

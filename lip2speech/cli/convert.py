@@ -1,0 +1,172 @@
+"""`lip2speech convert`: videos in, wav files or videos with the new sound out.
+
+Names are settled first (`plan.py`), the model is loaded once, then each input is worked on alone: a bad one
+gets its line and the next one starts. An output appears under its own name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lip2speech.cli import errors
+from lip2speech.cli.plan import Job, plan_jobs
+from lip2speech.cli.progress import Progress, progress_bar
+
+if TYPE_CHECKING:
+    from lip2speech.pipeline import Lip2Speech
+
+
+@dataclass(frozen=True)
+class Row:
+    """What `--json` prints for one input; what is not known of a failed one stays null."""
+
+    input: str
+    output: str | None = None
+    duration: float | None = None
+    frames: int | None = None
+    face_share: float | None = None
+    gaps: list[tuple[float, float]] | None = None
+    model: str | None = None
+    route: str | None = None
+    rtf: float | None = None
+    error: str | None = None
+    code: int = errors.OK
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is the same for every input of one command."""
+
+    voice: Path | None
+    route: str | None
+    json: bool
+    quiet: bool
+
+
+def convert(
+    videos: Annotated[
+        list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of them.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="FILE.wav, FILE.mp4 or a folder; default: beside VIDEO."),
+    ] = None,
+    mux: Annotated[bool, typer.Option("--mux", help="Write the video with the new sound.")] = False,
+    model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
+    voice: Annotated[Path | None, typer.Option(help="Speak in the voice of this recording.")] = None,
+    route: Annotated[str | None, typer.Option(help="How the prediction becomes sound.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per input on stdout.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no result lines.")] = False,
+) -> None:
+    """Turn silent videos of a talking face into speech.
+
+    Exit codes: 0 all converted, 1 internal error, 2 usage, 3 some inputs failed, 4 no face in any,
+    5 the model is missing or damaged.
+    """
+    with errors.one_line_errors():
+        jobs = plan_jobs(videos, output, mux=mux, overwrite=overwrite)
+        options = Options(voice and errors.existing_file(voice, "--voice"), route, as_json, quiet)
+        with progress_bar(quiet=quiet) as progress:
+            progress.start("loading the model")
+            speech = _load(model, device)
+            rows = [_convert_one(speech, job, options, progress) for job in jobs]
+    raise typer.Exit(exit_code([row.code for row in rows]))
+
+
+def exit_code(codes: list[int]) -> int:
+    """One code for all inputs: an internal error outranks the rest; 4 only when every input lacks a face."""
+    if errors.INTERNAL in codes:
+        return errors.INTERNAL
+    if codes and all(code == errors.NO_FACE for code in codes):
+        return errors.NO_FACE
+    return errors.SOME_FAILED if any(codes) else errors.OK
+
+
+def _load(model: str, device: str) -> Lip2Speech:
+    from lip2speech.pipeline import Lip2Speech
+
+    return Lip2Speech.load(model, device=device)
+
+
+def _convert_one(speech: Lip2Speech, job: Job, options: Options, progress: Progress) -> Row:
+    """Convert one input and report it; whatever goes wrong stays with this input."""
+    progress.start(job.video.name)
+    try:
+        with _whole_or_nothing(job.output) as temporary:
+            row = _speak(speech, job, temporary, options, progress)
+    except Exception as error:
+        row = _failed(job, error)
+    _report(row, options, progress)
+    return row
+
+
+def _failed(job: Job, error: Exception) -> Row:
+    line, code = errors.explain(error), errors.code_of(error)
+    if line is None:
+        line = f"internal error: {type(error).__name__}: {errors.one_line(error)}; please report it."
+    elif code != errors.NO_FACE:
+        code = errors.SOME_FAILED
+    return Row(input=os.fsdecode(job.video), error=line, code=code)
+
+
+@contextmanager
+def _whole_or_nothing(output: Path) -> Iterator[Path]:
+    """A name in a temporary folder beside `output`; what is there at the end becomes `output`."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".lip2speech-", dir=output.parent) as folder:
+        temporary = Path(folder) / f"speech{output.suffix.lower()}"
+        yield temporary
+        os.replace(temporary, output)
+
+
+def _speak(speech: Lip2Speech, job: Job, temporary: Path, options: Options, progress: Progress) -> Row:
+    """Write the sound of one video, or the video with its sound, to `temporary`."""
+    wav = temporary.with_name("sound.wav") if job.mux else temporary
+    spoken = speech.convert_to(job.video, wav, voice=options.voice, route=options.route, progress=progress)
+    if job.mux:
+        from lip2speech.audio import mux, read_wav
+
+        mux(job.video, read_wav(wav, spoken.sample_rate), temporary, spoken.sample_rate)
+    return Row(
+        input=os.fsdecode(job.video),
+        output=os.fsdecode(job.output),
+        duration=round(spoken.duration, 3),
+        frames=spoken.report.frames,
+        face_share=round(spoken.report.face_share, 4),
+        gaps=list(spoken.report.gaps),
+        model=speech.name,
+        route=spoken.route,
+        rtf=round(spoken.seconds / max(spoken.duration, 1e-9), 3),
+    )
+
+
+def _report(row: Row, options: Options, progress: Progress) -> None:
+    """The JSON line or the human one on stdout; an error on stderr as well."""
+    if row.error is not None:
+        errors.say(
+            f"lip2speech: {row.error if _names(row.error, row.input) else f'{row.input}: {row.error}'}"
+        )
+    if options.json:
+        progress.print(json.dumps(asdict(row)))
+    elif row.error is None and not options.quiet:
+        gaps = f", {len(row.gaps)} gaps without a face" if row.gaps else ""
+        progress.print(
+            f"{errors.one_line(row.input)} -> {errors.one_line(row.output)}: {row.duration:.2f} s, face in "
+            f"{100 * (row.face_share or 0):.0f} % of {row.frames} frames{gaps}, route {row.route} of model "
+            f"{row.model}, {row.rtf:.2f} x real time"
+        )
+
+
+def _names(line: str, video: str) -> bool:
+    return Path(video).name in line

@@ -1,0 +1,122 @@
+"""What a command says when something goes wrong: one line on stderr, and an exit code that scripts can read.
+
+Anything a caller can cause (a bad file, a bad option, a missing extra) gets its line and no traceback;
+anything else is our mistake, keeps its traceback and leaves with code 1.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+OK = 0
+INTERNAL = 1
+USAGE = 2
+SOME_FAILED = 3
+NO_FACE = 4
+BAD_MODEL = 5
+INTERRUPTED = 130
+"""What a shell reports for a program that Ctrl-C ended."""
+
+EXTRAS = {
+    "espeakng_loader": "talker",
+    "skimage": "talker",
+    "sklearn": "train",
+    "tensorboard": "train",
+    "pocketsphinx": "eval",
+    "pystoi": "eval",
+    "pesq": "eval",
+    "jiwer": "eval",
+    "gradio": "demo",
+}
+"""Outside module -> the extra of ours that installs it."""
+
+SYSTEM_PACKAGES = {"libGL.so": "libgl1", "libgthread-2.0": "libglib2.0-0", "libglib-2.0": "libglib2.0-0"}
+"""Shared library that mediapipe's OpenCV needs -> the Debian and Ubuntu package that holds it."""
+
+
+class UsageError(ValueError):
+    """The command line itself asks for something that cannot be done; nothing was started."""
+
+
+def one_line(text: object) -> str:
+    """Printable, on one line: newlines, escapes and undecodable bytes of a file name are shown, not sent."""
+    clean = " ".join(str(text).split())
+    clean = clean.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in clean)
+
+
+def say(text: object) -> None:
+    """One line on stderr."""
+    typer.echo(one_line(text), err=True)
+
+
+def explain(error: BaseException) -> str | None:
+    """The line for an error that a caller can cause, or None when it is ours."""
+    if isinstance(error, ImportError):
+        return _explain_import(error)
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return one_line(f"{name}{error.strerror}.")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory; try --device cpu, or a shorter or smaller video."
+    if isinstance(error, ValueError | OSError):
+        return one_line(error)
+    return None
+
+
+def _explain_import(error: ImportError) -> str | None:
+    module = (error.name or "").split(".")[0]
+    if module in EXTRAS:
+        extra = EXTRAS[module]
+        return f"{module} is not installed; install the extra: pip install 'lip2speech[{extra}]'."
+    for library, package in SYSTEM_PACKAGES.items():
+        if library in str(error):
+            return f"the system library {library} is missing; install it: apt-get install {package}."
+    return None
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code for an error that ends a whole command."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "CheckpointError" in names:  # by name: the class lives beside torch, which --help must not import
+        return BAD_MODEL
+    if "NoFaceError" in names:
+        return NO_FACE
+    if explain(error) is None:
+        return INTERNAL
+    broken_input = "MediaError" in names or (
+        isinstance(error, OSError) and not isinstance(error, FileExistsError)
+    )
+    return SOME_FAILED if broken_input or isinstance(error, MemoryError) else USAGE
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a caller's mistake into its line and exit code; Ctrl-C into 130; let our own errors show."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("stopped.")
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(OK) from None
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        say(f"lip2speech: {line}")
+        raise typer.Exit(code_of(error)) from None
+
+
+def existing_file(path: Path, option: str) -> Path:
+    """`path` when it is a readable regular file, else UsageError naming the option."""
+    if not path.is_file():
+        raise UsageError(f"{option} {path}: no such file.")
+    return path

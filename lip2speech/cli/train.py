@@ -1,0 +1,81 @@
+"""`lip2speech train`: a recipe and a folder in, a checkpoint folder out; the same command again goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lip2speech.cli.errors import one_line_errors
+
+train = typer.Typer(
+    help="Train from a recipe in configs/; the same command again goes on.", no_args_is_help=True
+)
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A file of configs/, or one like it.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Changes to the recipe: loop.steps=100")
+]
+Out = Annotated[Path, typer.Option("-o", "--out", help="The run's folder: snapshots, log, and final/.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it whole, and leave.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Write the log file only.")]
+
+
+@train.command()
+def codec(
+    recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """The codec whose decoder speaks: reconstruction, then a GAN."""
+    with one_line_errors():
+        from lip2speech.train.codec import CodecTask, CodecTrainConfig
+
+        _run(CodecTask, _read(CodecTrainConfig, recipe, overrides), out, dry_run, quiet)
+
+
+@train.command()
+def finetune(
+    recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """Lips to mel, units and codes at once."""
+    with one_line_errors():
+        from lip2speech.train.finetune import FinetuneConfig, FinetuneTask
+
+        _run(FinetuneTask, _read(FinetuneConfig, recipe, overrides), out, dry_run, quiet)
+
+
+@train.command()
+def kmeans(
+    recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """The units: k-means on features of a corpus' sound."""
+    with one_line_errors():
+        from lip2speech.train.cluster import KMeansConfig, fit_kmeans
+
+        config = _read(KMeansConfig, recipe, overrides)
+        if _shown(config, dry_run):
+            return
+        distance = fit_kmeans(config, out)
+        if not quiet:
+            typer.echo(f"{out}: {config.n_units} units, mean squared distance {distance:.3f}")
+
+
+def _read(kind: Any, recipe: Path, overrides: list[str] | None) -> Any:
+    from lip2speech.config import load_config
+
+    return load_config(kind, recipe, overrides or ())
+
+
+def _shown(config: Any, dry_run: bool) -> bool:
+    from lip2speech.config import dump_yaml
+
+    if dry_run:
+        typer.echo(dump_yaml(config), nl=False)
+    return dry_run
+
+
+def _run(task: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
+    from lip2speech.train.loop import run
+
+    if not _shown(config, dry_run):
+        run(task(config), config.loop, out, quiet=quiet)

@@ -1,0 +1,180 @@
+"""What the command promises whatever the model is: exit codes, one line per error, no half-written file."""
+
+import json
+import os
+import signal
+import wave
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lip2speech.checkpoint import CheckpointError
+from lip2speech.cli import app, convert
+from lip2speech.cli.convert import exit_code
+from lip2speech.video import FaceReport, MediaError, NoFaceError
+
+SAMPLES = 16_000
+VIDEOS = ("good.mp4", "noface.mp4", "broken.mp4", "bug.mp4", "stop.mp4")
+
+
+@dataclass
+class FakeSpeech:
+    """Speaks one second of silence, unless the file's name says what goes wrong."""
+
+    name: str = "fake"
+
+    def convert_to(self, video: Path, wav: Path, **options: Any) -> SimpleNamespace:
+        options["progress"](0.5)
+        wav.write_bytes(b"half")
+        problems: dict[str, Callable[[], BaseException]] = {
+            "noface": lambda: NoFaceError(f"{video.name}: no face in 9 of 9 frames."),
+            "broken": lambda: MediaError(f"{video.name}: damaged or incomplete."),
+            "bug": lambda: KeyError("oops"),
+            "stop": KeyboardInterrupt,
+        }
+        for word, problem in problems.items():
+            if word in video.name:
+                raise problem()
+        with wave.open(str(wav), "wb") as file:
+            file.setparams((1, 2, SAMPLES, SAMPLES, "NONE", ""))
+            file.writeframes(bytes(2 * SAMPLES))
+        report = FaceReport(name=video.name, frames=25, face_frames=24, gaps=[(0.0, 0.04)])
+        return SimpleNamespace(report=report, route="mel", seconds=0.25, duration=1.0, sample_rate=SAMPLES)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in VIDEOS:
+        (tmp_path / name).write_bytes(b"video")
+    return tmp_path
+
+
+@pytest.fixture
+def speak(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run `convert` on files of the folder, with the fake model."""
+    monkeypatch.setattr(convert_module(), "_load", lambda model, device: FakeSpeech())
+    monkeypatch.chdir(folder)
+    return lambda *arguments: CliRunner().invoke(app, ["convert", *arguments])
+
+
+def convert_module() -> Any:
+    import sys
+
+    return sys.modules[convert.__module__]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {
+        f"{n}.mp4" for n in ("good", "noface", "broken", "bug", "stop")
+    }
+
+
+def test_one_good_file_is_spoken(speak: Callable[..., Result], folder: Path) -> None:
+    result = speak("good.mp4")
+    assert result.exit_code == 0
+    assert "good.mp4 -> good.wav: 1.00 s, face in 96 % of 25 frames, 1 gaps" in result.stdout
+    assert result.stderr == ""
+    assert names(folder) == {"good.wav"}
+    with wave.open(str(folder / "good.wav")) as file:
+        assert file.getnframes() == SAMPLES
+
+
+def test_json_is_one_line_per_input(speak: Callable[..., Result]) -> None:
+    result = speak("--json", "good.mp4", "noface.mp4")
+    good, bad = map(json.loads, result.stdout.splitlines())
+    assert good == {
+        "input": "good.mp4", "output": "good.wav", "duration": 1.0, "frames": 25, "face_share": 0.96,
+        "gaps": [[0.0, 0.04]], "model": "fake", "route": "mel", "rtf": 0.25, "error": None, "code": 0,
+    }  # fmt: skip
+    assert bad["error"] == "noface.mp4: no face in 9 of 9 frames."
+    assert (bad["output"], bad["code"]) == (None, 4)
+
+
+def test_one_bad_file_never_stops_the_rest(speak: Callable[..., Result], folder: Path) -> None:
+    result = speak("broken.mp4", "noface.mp4", "good.mp4", "--quiet")
+    assert result.exit_code == 3
+    assert names(folder) == {"good.wav"}
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 2
+    assert all(line.startswith("lip2speech: ") for line in result.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        (["noface.mp4"], 4),
+        (["broken.mp4"], 3),
+        (["noface.mp4", "broken.mp4"], 3),
+        (["noface.mp4", "good.mp4"], 3),
+        (["bug.mp4", "good.mp4"], 1),
+        (["good.mp4", "good.mp4"], 2),
+        (["good.mp4", "--voice", "missing.wav"], 2),
+        (["good.mp4", "-o", "good.mp4"], 2),
+        (["good.mp4", "--nonsense"], 2),
+        ([], 2),
+    ],
+)
+def test_the_exit_code_tells_what_happened(speak: Callable[..., Result], files: list[str], code: int) -> None:
+    result = speak(*files)
+    assert result.exit_code == code
+    assert "Traceback" not in result.output
+
+
+def test_an_internal_error_is_said_to_be_ours(speak: Callable[..., Result]) -> None:
+    assert "bug.mp4: internal error: KeyError: 'oops'; please report it." in speak("bug.mp4").stderr
+
+
+def test_codes_of_many_inputs_become_one() -> None:
+    assert [exit_code(codes) for codes in ([], [0], [0, 4], [4, 4], [3, 4], [0, 1, 4])] == [0, 0, 3, 4, 3, 1]
+
+
+def test_a_failed_overwrite_keeps_the_old_file(speak: Callable[..., Result], folder: Path) -> None:
+    (folder / "broken.wav").write_bytes(b"dear")
+    assert speak("broken.mp4", "--overwrite").exit_code == 3
+    assert (folder / "broken.wav").read_bytes() == b"dear"
+    assert speak("good.mp4", "-o", "broken.wav").exit_code == 2
+    assert (folder / "broken.wav").read_bytes() == b"dear"
+    assert speak("good.mp4", "-o", "broken.wav", "--overwrite").exit_code == 0
+    assert (folder / "broken.wav").read_bytes() != b"dear"
+    assert names(folder) == {"broken.wav"}
+
+
+def test_control_c_leaves_whole_files_only(speak: Callable[..., Result], folder: Path) -> None:
+    result = speak("good.mp4", "stop.mp4", "noface.mp4")
+    assert result.exit_code == 128 + signal.SIGINT
+    assert result.stderr.splitlines()[-1] == "stopped."
+    assert names(folder) == {"good.wav"}
+
+
+def test_a_missing_model_is_code_5(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model: str, device: str) -> None:
+        raise CheckpointError(f"{model}: no such checkpoint folder.")
+
+    monkeypatch.setattr(convert_module(), "_load", fail)
+    result = CliRunner().invoke(app, ["convert", str(folder / "good.mp4"), "--model", "nowhere"])
+    assert result.exit_code == 5
+    assert result.stderr == "lip2speech: nowhere: no such checkpoint folder.\n"
+
+
+def test_a_strange_file_name_stays_on_one_line(speak: Callable[..., Result], folder: Path) -> None:
+    name = os.fsdecode(b"noface\n\x1b[31m\xff.mp4")
+    (folder / name).write_bytes(b"video")
+    result = speak(name)
+    assert result.exit_code == 4
+    assert len(result.stderr.splitlines()) == 1
+    assert "\x1b" not in result.stderr
+
+
+def test_an_output_folder_is_made_and_one_that_cannot_be_is_an_error(
+    speak: Callable[..., Result], folder: Path
+) -> None:
+    assert speak("good.mp4", "-o", "a/b/c.wav").exit_code == 0
+    assert (folder / "a/b/c.wav").is_file()
+    result = speak("good.mp4", "-o", "noface.mp4/c.wav")
+    assert result.exit_code == 3
+    assert "Not a directory" in result.stderr or "File exists" in result.stderr

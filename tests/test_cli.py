@@ -1,0 +1,73 @@
+"""The command as a shell sees it: quick to answer, and whole."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lip2speech import __version__
+
+LIMIT_S = 0.5
+"""What `lip2speech --help` may take; the best of five, since a busy machine is no fault of ours."""
+
+
+def lip2speech(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lip2speech", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def test_help_answers_in_half_a_second() -> None:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        result = lip2speech("--help")
+        times.append(time.perf_counter() - start)
+        assert result.returncode == 0, result.stderr
+    assert min(times) < LIMIT_S, f"took {min(times):.2f} s"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['lip2speech', '--help']\n"
+        "from lip2speech.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'numpy', 'av', 'mediapipe', 'cv2', 'omegaconf'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_root_offers_lip2speech_and_nothing_else_by_accident() -> None:
+    import lip2speech
+
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        lip2speech.nonsense  # noqa: B018
+
+
+def test_version_is_the_packages() -> None:
+    assert lip2speech("--version").stdout == f"lip2speech {__version__}\n"
+
+
+def test_no_argument_shows_the_help_and_a_wrong_one_is_usage() -> None:
+    result = lip2speech()
+    assert "convert" in result.stdout + result.stderr
+    assert lip2speech("nonsense").returncode == 2
+
+
+def test_a_recipe_is_checked_without_training(tmp_path: Path) -> None:
+    recipe = tmp_path / "k.yaml"
+    recipe.write_text("n_units: 7\n")
+    result = lip2speech("train", "kmeans", str(recipe), "seed=3", "--out", str(tmp_path / "run"), "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "n_units: 7\n" in result.stdout
+    assert "seed: 3\n" in result.stdout
+    recipe.write_text("n_unit: 7\n")
+    result = lip2speech("train", "kmeans", str(recipe), "--out", str(tmp_path / "run"), "--dry-run")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "unknown key 'n_unit'; did you mean n_units?" in result.stderr
