@@ -3,6 +3,7 @@
 `make_corpus` writes such a corpus, `utterances` reads it back, `audio_only` gives the sound alone.
 """
 
+from .corpus import make_corpus, utterances
 from .voices import audio_only
 
-__all__ = ["audio_only"]
+__all__ = ["audio_only", "make_corpus", "utterances"]

@@ -1,0 +1,216 @@
+"""Write and read the synthetic corpus: `ID.mp4` (picture and sound), `ID.txt` (words), `ID.json` (how it was made).
+
+Clip i depends on split, seed and i alone: neither the number of clips nor the number of workers changes it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ..corpus import Utterance
+from .espeak import synthesizer
+from .faces import Canvas
+from .features import draw_canvas
+from .render import render_frames
+from .scene import FPS, Camera, sample_camera, sample_pose
+from .sentences import check_split
+from .visemes import mouth_track
+from .voices import (
+    FACE_STREAM,
+    LIGHT_STREAM,
+    SAMPLE_RATE,
+    SCENE_STREAM,
+    SPLIT_CODES,
+    Speech,
+    random_stream,
+    speak,
+)
+
+FACES = ("photo", "drawn", "both")
+PHOTO_SHARE = 0.15  # of the clips with `faces="both"`
+N_FACES = {"train": 2000, "test": 200}  # drawn people; each has one shape, skin, hair and mouth for ever
+FACE_WORLD = 7  # first word of every face's random state, so that no clip's stream is ever a face's
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to make."""
+
+    out: Path
+    split: str
+    seed: int
+    index: int
+    faces: str
+
+    @property
+    def id(self) -> str:
+        return f"talker-{self.split}-{self.seed}-{self.index:05d}"
+
+
+def check_arguments(
+    out: Path, sentences: int, seed: int, split: str, faces: str, workers: int, overwrite: bool
+) -> None:
+    """Refuse what cannot be made, in one line."""
+    check_split(split)
+    if faces not in FACES:
+        raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}.")
+    if split == "test" and faces == "photo":
+        raise ValueError(
+            "faces='photo' is for split='train' only: the one photo must not be in both; use 'drawn'."
+        )
+    if sentences < 1 or seed < 0 or workers < 1:
+        raise ValueError(
+            f"sentences and workers must be 1 or more and seed 0 or more, got {sentences}, {workers} and {seed}."
+        )
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; give a folder that is new or empty.")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise FileExistsError(f"{out} is not empty; give a new folder, or allow to overwrite.")
+
+
+def _draw_person(job: Job) -> Canvas:
+    """The face of a clip: the photo, or one of the drawn people of the split."""
+    choice = random_stream(job.split, job.seed, job.index, FACE_STREAM)
+    scene = random_stream(job.split, job.seed, job.index, LIGHT_STREAM)
+    use_photo = choice.random() < PHOTO_SHARE if job.faces == "both" else job.faces == "photo"
+    if use_photo and job.split == "train":
+        from .photo import photo_canvas
+
+        return photo_canvas(choice)
+    number = int(choice.integers(N_FACES[job.split]))
+    identity = np.random.default_rng([FACE_WORLD, SPLIT_CODES[job.split], number])
+    return draw_canvas(identity, scene, f"{job.split}-{number:04d}")
+
+
+def make_frames(job: Job, speech: Speech) -> tuple[Iterator[np.ndarray], Camera, Canvas, np.ndarray]:
+    """The pictures of one clip: frames (H, W, 3) uint8, camera, person, mouth track (T, 7)."""
+    rng = random_stream(job.split, job.seed, job.index, SCENE_STREAM)
+    canvas, camera = _draw_person(job), sample_camera(rng)
+    track = mouth_track(speech.phonemes, speech.n_frames)
+    pose = sample_pose(rng, camera, speech.n_frames)
+    return render_frames(canvas, track, pose, camera, rng), camera, canvas, track
+
+
+def make_clip(job: Job) -> str:
+    """Write the three files of one clip, the picture last and by renaming; returns its id."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    speech = speak(job.split, job.seed, job.index)
+    frames, camera, canvas, _ = make_frames(job, speech)
+    facts = {
+        "id": job.id,
+        "text": speech.text,
+        "split": job.split,
+        "seed": job.seed,
+        "index": job.index,
+        "voice": asdict(speech.voice),
+        "face": canvas.name,
+        "camera": {key: round(value, 4) for key, value in asdict(camera).items()},
+        "phonemes": [[p.name, p.start, p.end] for p in speech.phonemes],
+    }
+    (job.out / f"{job.id}.txt").write_text(speech.text + "\n")
+    (job.out / f"{job.id}.json").write_text(json.dumps(facts) + "\n")
+    part = job.out / f"{job.id}.part"
+    write_clip(part, frames, camera, speech.wav)
+    os.replace(part, job.out / f"{job.id}.mp4")
+    return job.id
+
+
+def write_clip(path: Path, frames: Iterable[np.ndarray], camera: Camera, wav: np.ndarray | None) -> None:
+    """An mp4 of H.264 pictures at 25 fps and, if given, FLAC sound (T_a,) float32 at 16 kHz."""
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=FPS)
+        video.width, video.height, video.pix_fmt = camera.width, camera.height, "yuv420p"
+        video.options = {"crf": str(camera.crf), "preset": "veryfast", "threads": "1"}
+        video.time_base = Fraction(1, FPS)
+        sound = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono") if wav is not None else None
+        for t, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = t, Fraction(1, FPS)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        if sound is not None and wav is not None:
+            samples = np.clip(np.round(wav * 32767), -32768, 32767).astype(np.int16)[None]
+            chunk = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            chunk.sample_rate, chunk.pts = SAMPLE_RATE, 0
+            container.mux(sound.encode(chunk))
+            container.mux(sound.encode())
+
+
+def make_corpus(
+    out: Path,
+    sentences: int,
+    seed: int,
+    split: str = "train",
+    faces: str = "both",
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write `sentences` clips into the folder `out`; returns their ids in order.
+
+    Args:
+        out: new or empty folder, unless `overwrite`.
+        sentences: number of clips.
+        seed: another seed gives other sentences, voices, faces and scenes.
+        split: `train` or `test`; they share no sentence, voice or face.
+        faces: `drawn`, `photo` (train only) or `both`.
+        workers: processes; their number changes nothing but the time.
+        progress: called with (clips done, clips in all) after every clip.
+        overwrite: write into a folder that is not empty.
+    """
+    out = Path(out)
+    check_arguments(out, sentences, seed, split, faces, workers, overwrite)
+    check_extra(faces)
+    out.mkdir(parents=True, exist_ok=True)
+    jobs = [Job(out, split, seed, index, faces) for index in range(sentences)]
+    done: list[str] = []
+    for clip_id in _run(jobs, workers):
+        done.append(clip_id)
+        if progress is not None:
+            progress(len(done), sentences)
+    return done
+
+
+def check_extra(faces: str) -> None:
+    """Load the packages of the `talker` extra now, so that a missing one is one line and not a broken worker."""
+    synthesizer()
+    if faces != "drawn":
+        from .photo import portrait
+
+        portrait()
+
+
+def _run(jobs: list[Job], workers: int) -> Iterator[str]:
+    if workers == 1:
+        yield from map(make_clip, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(make_clip, jobs, chunksize=4)
+
+
+def utterances(root: Path) -> Iterator[Utterance]:
+    """The clips of a folder that `make_corpus` wrote, sorted by id; the sound is inside the video."""
+    root = Path(root)
+    videos = sorted(root.glob("*.mp4"))
+    if not videos:
+        raise FileNotFoundError(f"{root}: no mp4 here; expected a folder written by `lip2speech talker`.")
+    for video in videos:
+        text_file, facts_file = video.with_suffix(".txt"), video.with_suffix(".json")
+        if not text_file.is_file() or not facts_file.is_file():
+            raise FileNotFoundError(f"{video}: {text_file.name} and {facts_file.name} must lie beside it.")
+        facts = json.loads(facts_file.read_text())
+        text = text_file.read_text().strip()
+        yield Utterance(video.stem, video, None, text, facts["voice"]["name"], facts["split"])
