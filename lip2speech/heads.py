@@ -1,0 +1,173 @@
+"""The multi-task heads: 25 Hz lip features and a voice in; mel (100 Hz), units (50 Hz) and codec codes out.
+
+One hidden sequence is doubled to 50 Hz, where units and codes are read from it, and doubled again to 100 Hz for
+the mel. Doubling is a linear layer whose output is split into two time steps (sub-pixel convolution, Shi et al.
+2016), so one video frame owns exactly 2 and 4 steps and nothing is trimmed. Codes come twice: every codebook on
+its own, and each given the books before it (teacher-forced in training, greedy otherwise), as in VALL-E's
+coarse-to-fine order (Wang et al. 2023, section 4.2). The heads know neither the front end nor the codec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lip2speech.prediction import Prediction
+from lip2speech.rates import per_video_frame
+
+UNIT_RATE = 50
+MEL_RATE = 100
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """Sizes of the heads. A head with size 0 (n_mels, n_units or n_q) is left out."""
+
+    hidden: int = 512
+    blocks: int = 2
+    kernel_size: int = 5
+    dropout: float = 0.1
+    speaker_dim: int = 163
+    n_mels: int = 80
+    n_units: int = 200
+    n_q: int = 4
+    codebook_size: int = 512
+    code_rate: int = 50
+
+
+class ConvBlock(nn.Module):
+    """Pre-norm residual convolution over time; padded steps are zeroed so that a padded batch equals single clips.
+
+    Shape: x (B, T, C), keep (B, T, 1) of 0 and 1 -> (B, T, C)
+    """
+
+    def __init__(self, channels: int, kernel_size: int, dropout: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.conv = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
+        self.out = nn.Linear(channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        y = (self.norm(x) * keep).transpose(1, 2)
+        y = F.gelu(self.conv(y)).transpose(1, 2)
+        return x + self.dropout(self.out(y))
+
+
+class Upsample(nn.Module):
+    """(B, T, C) -> (B, factor * T, C_out): each step is split into `factor` steps by one linear layer."""
+
+    def __init__(self, channels: int, out_channels: int, factor: int):
+        super().__init__()
+        self.factor = factor
+        self.linear = nn.Linear(channels, factor * out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, steps, _ = x.shape
+        return self.linear(x).reshape(batch, steps * self.factor, -1)
+
+
+class CodeHead(nn.Module):
+    """Logits of n_q codebooks, each conditioned on the books before it.
+
+    Shape: x (B, T, C), codes (B, n_q, T) or None (then greedy) -> logits (B, T, n_q, K), codes (B, n_q, T)
+    """
+
+    def __init__(self, channels: int, n_q: int, codebook_size: int):
+        super().__init__()
+        self.embed = nn.ModuleList(nn.Embedding(codebook_size, channels) for _ in range(n_q - 1))
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(n_q))
+        self.mix = nn.ModuleList(nn.Linear(channels, channels) for _ in range(n_q))
+        self.logits = nn.ModuleList(nn.Linear(channels, codebook_size) for _ in range(n_q))
+
+    def forward(self, x: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        logits, chosen = [], []
+        for i, (norm, mix, out) in enumerate(zip(self.norms, self.mix, self.logits, strict=True)):
+            logits.append(out(F.gelu(mix(norm(x)))))
+            chosen.append(logits[-1].argmax(-1) if codes is None else codes[:, i])
+            if i < len(self.embed):
+                x = x + self.embed[i](chosen[-1])
+        return torch.stack(logits, 2), torch.stack(chosen, 1)
+
+
+class Heads(nn.Module):
+    """Features to Prediction (three tasks, one voice).
+
+    Args:
+        channels: C of the front end's features.
+    Shape:
+        features (B, T, C), speaker (B, S), padding_mask (B, T) True = padding, codes (B, n_q, rT) or None
+        -> Prediction, whose fields are channel-first
+    """
+
+    def __init__(self, channels: int, config: HeadsConfig):
+        super().__init__()
+        self.config = c = config
+        self.inp = nn.Linear(channels, c.hidden)
+        self.speaker = nn.Sequential(
+            nn.Linear(c.speaker_dim, c.hidden), nn.GELU(), nn.Linear(c.hidden, c.hidden)
+        )
+        self.to_units = Upsample(c.hidden, c.hidden, per_video_frame(UNIT_RATE))
+        self.unit_blocks = nn.ModuleList(
+            ConvBlock(c.hidden, c.kernel_size, c.dropout) for _ in range(c.blocks)
+        )
+        if c.n_units:
+            self.units = nn.Linear(c.hidden, c.n_units)
+        if c.n_q:
+            ratio = per_video_frame(c.code_rate)
+            same_clock = c.code_rate == UNIT_RATE
+            self.to_codes = nn.Identity() if same_clock else Upsample(c.hidden, c.hidden, ratio)
+            self.codes = CodeHead(c.hidden, c.n_q, c.codebook_size)
+            self.independent_codes = nn.Linear(c.hidden, c.n_q * c.codebook_size)
+        if c.n_mels:
+            self.to_mel = Upsample(c.hidden, c.hidden, MEL_RATE // UNIT_RATE)
+            self.mel_blocks = nn.ModuleList(
+                ConvBlock(c.hidden, c.kernel_size, c.dropout) for _ in range(c.blocks)
+            )
+            self.mel = nn.Linear(c.hidden, c.n_mels)
+            self.register_buffer("mel_mean", torch.zeros(c.n_mels))
+            self.register_buffer("mel_std", torch.ones(c.n_mels))
+
+    def forward(
+        self,
+        features: Tensor,
+        speaker: Tensor,
+        padding_mask: Tensor | None = None,
+        codes: Tensor | None = None,
+    ) -> Prediction:
+        keep = torch.ones_like(features[..., :1]) if padding_mask is None else (~padding_mask).unsqueeze(-1)
+        keep = keep.to(features.dtype)
+        base = self.inp(features) + self.speaker(speaker).unsqueeze(1)
+        x = run_blocks(self.unit_blocks, self.to_units(base), keep.repeat_interleave(2, 1))
+        fields: dict[str, Tensor] = {"speaker": speaker}
+        if self.config.n_units:
+            fields["unit_logits"] = self.units(x).transpose(1, 2)  # (B, T, C) -> (B, C, T)
+        if self.config.n_q:
+            fields |= self.predict_codes(
+                x if isinstance(self.to_codes, nn.Identity) else self.to_codes(base), codes
+            )
+        if self.config.n_mels:
+            y = run_blocks(self.mel_blocks, self.to_mel(x), keep.repeat_interleave(4, 1))
+            mel = self.mel(y).float() * self.mel_std + self.mel_mean
+            fields["mel"] = mel.transpose(1, 2)  # (B, T, C) -> (B, C, T)
+        return Prediction(**fields)
+
+    def predict_codes(self, x: Tensor, codes: Tensor | None) -> dict[str, Tensor]:
+        """Both code heads on (B, rT, C); logits leave as (B, n_q, K, rT)."""
+        logits, chosen = self.codes(x, codes)
+        independent = self.independent_codes(x).unflatten(-1, (self.config.n_q, self.config.codebook_size))
+        return {
+            "code_logits": logits.permute(0, 2, 3, 1),  # (B, T, n_q, K) -> (B, n_q, K, T)
+            "independent_code_logits": independent.permute(0, 2, 3, 1),
+            "codes": chosen,
+        }
+
+
+def run_blocks(blocks: nn.ModuleList, x: Tensor, keep: Tensor) -> Tensor:
+    """(B, T, C) through every block."""
+    for block in blocks:
+        x = block(x, keep)
+    return x

@@ -1,0 +1,40 @@
+"""The lip-to-speech model: an AV-HuBERT front end and the multi-task heads, from normalised crops to a Prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from lip2speech.frontend.avhubert import AVHubert, AVHubertConfig
+from lip2speech.heads import Heads, HeadsConfig
+from lip2speech.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Front end and heads; the defaults are AV-HuBERT base with full-size heads."""
+
+    frontend: AVHubertConfig = field(default_factory=AVHubertConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+
+
+class LipModel(nn.Module):
+    """Front end and heads in one module.
+
+    Shape:
+        video (B, 1, T, 88, 88), speaker (B, S), padding_mask (B, T) True = padding, codes (B, n_q, rT) to
+        condition on (training), None = greedy -> Prediction
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.frontend = AVHubert(config.frontend)
+        self.heads = Heads(config.frontend.embed_dim, config.heads)
+
+    def forward(
+        self, video: Tensor, speaker: Tensor, padding_mask: Tensor | None = None, codes: Tensor | None = None
+    ) -> Prediction:
+        features = self.frontend(video=video, padding_mask=padding_mask)
+        return self.heads(features, speaker, padding_mask, codes)

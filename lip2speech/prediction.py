@@ -1,0 +1,52 @@
+"""What a front end with heads says about a silent video, before any vocoder: the table of fields every vocoder reads from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Mel, units and codec codes of one batch, all on whole multiples of the 25 Hz video clock.
+
+    A field is None when the model has no such head. Shapes for T video frames:
+
+        mel                     (B, n_mels, 4T)      natural log, 100 Hz
+        unit_logits             (B, n_units, 2T)     50 Hz
+        code_logits             (B, n_q, K, rT)      codec.frame_rate = 25 r; book i given the books before it
+        independent_code_logits (B, n_q, K, rT)      the same books, each predicted on its own
+        codes                   (B, n_q, rT)         the books that `code_logits` were conditioned on
+        speaker                 (B, S)               the voice that was asked for
+    """
+
+    mel: Tensor | None = None
+    unit_logits: Tensor | None = None
+    code_logits: Tensor | None = None
+    independent_code_logits: Tensor | None = None
+    codes: Tensor | None = None
+    speaker: Tensor | None = None
+
+    def require(self, name: str) -> Tensor:
+        """The field `name`; ValueError when this prediction does not hold it."""
+        value = getattr(self, name)
+        if value is None:
+            held = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+            raise ValueError(
+                f"this route needs {name}, the model predicts {held}; choose another route or model."
+            )
+        return value
+
+    def time_slice(self, start: int, stop: int, frames: int) -> Prediction:
+        """Video frames `start` to `stop` of `frames`, every field cut on its own clock."""
+        cut = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and field.name != "speaker":
+                ratio = value.shape[-1] // frames
+                value = value[..., start * ratio : stop * ratio]
+            cut[field.name] = value
+        return Prediction(**cut)

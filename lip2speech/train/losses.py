@@ -1,0 +1,108 @@
+"""Losses of all training tasks. Each is a plain function or a module without weights.
+
+Sources: mel + spectral convergence and label-smoothed units as in lip2speech-unit (Choi et al. 2023, section 3.2);
+multi-scale mel as in EnCodec (Defossez et al. 2022, section 3.4); hinge GAN and feature matching likewise. The
+lag-tolerant mel loss is ours: sound and picture of real corpora are offset clip by clip.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchaudio.functional import melscale_fbanks
+
+LOG_FLOOR = 1e-5
+
+
+def shifted(target: Tensor, lags: Tensor) -> Tensor:
+    """target (B, ..., T) read `lags` (B,) steps later, edges repeated: out[b, ..., t] = target[b, ..., t + lag]."""
+    steps = torch.arange(target.shape[-1], device=target.device)
+    index = (steps[None] + lags[:, None]).clamp(0, target.shape[-1] - 1)
+    index = index.reshape(len(lags), *[1] * (target.ndim - 2), -1).expand_as(target)
+    return target.gather(-1, index)
+
+
+def best_lags(predicted: Tensor, target: Tensor, keep: Tensor, *, max_lag: int, price: float) -> Tensor:
+    """The lag (B,) in steps, within +-max_lag, whose L1 plus `price` per step is least (no gradient).
+
+    Shape: predicted, target (B, C, T); keep (B, 1, T) of 0 and 1.
+    """
+    lags = range(-max_lag, max_lag + 1)
+    with torch.no_grad():
+        costs = []
+        for lag in lags:
+            moved = shifted(target, torch.full((len(target),), lag, device=target.device))
+            error = ((predicted - moved).abs() * keep).sum((1, 2)) / (keep.sum((1, 2)) * target.shape[1])
+            costs.append(error + price * abs(lag))
+        return torch.stack(costs).argmin(0) - max_lag
+
+
+def mel_loss(predicted: Tensor, target: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """L1 per value and spectral convergence per clip, both means. (B, C, T), keep (B, 1, T) of 0 and 1."""
+    error = (predicted - target) * keep
+    l1 = error.abs().sum() / (keep.sum() * target.shape[1])
+    scale = (target * keep).flatten(1).norm(dim=1).clamp_min(1e-3)
+    return l1, (error.flatten(1).norm(dim=1) / scale).mean()
+
+
+def token_loss(logits: Tensor, tokens: Tensor, *, smoothing: float = 0.1) -> tuple[Tensor, Tensor]:
+    """Cross entropy and accuracy. logits (B, K, ...), tokens (B, ...) with -100 = padding."""
+    loss = F.cross_entropy(logits.float(), tokens, ignore_index=-100, label_smoothing=smoothing)
+    known = tokens != -100
+    hits = (logits.argmax(1) == tokens)[known].float().mean()
+    return loss, hits
+
+
+class MultiScaleSpectral(nn.Module):
+    """Log-mel L1, linear-magnitude L1 relative to its mean, over several windows; insensitive to phase.
+
+    Shape: two wavs (B, 1, T_a) -> scalar
+    """
+
+    def __init__(self, sample_rate: int, windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)):
+        super().__init__()
+        self.windows = windows
+        for n_fft in windows:
+            n_mels = min(80, n_fft // 8)
+            bank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney")
+            self.register_buffer(f"bank{n_fft}", bank, persistent=False)
+            self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
+
+    def forward(self, wav: Tensor, target: Tensor) -> Tensor:
+        total = wav.new_zeros(())
+        for n_fft in self.windows:
+            a, b = self.magnitude(wav, n_fft), self.magnitude(target, n_fft)
+            bank = getattr(self, f"bank{n_fft}")
+            mel_a, mel_b = ((m.transpose(1, 2) @ bank).clamp_min(LOG_FLOOR).log() for m in (a, b))
+            log_a, log_b = (m.clamp_min(1e-3).log() for m in (a, b))
+            convergence = (a - b).norm() / b.norm().clamp_min(1e-3)
+            total = total + F.l1_loss(mel_a, mel_b) + 0.5 * F.l1_loss(log_a, log_b) + 0.5 * convergence
+        return total / len(self.windows)
+
+    def magnitude(self, wav: Tensor, n_fft: int) -> Tensor:
+        """(B, 1, T_a) -> (B, F, T)"""
+        window = getattr(self, f"window{n_fft}")
+        spectrum = torch.stft(wav[:, 0], n_fft, n_fft // 4, window=window, return_complex=True)
+        return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+
+
+def discriminator_loss(real: list[Tensor], fake: list[Tensor]) -> Tensor:
+    """Hinge loss of the discriminators, mean over scales."""
+    terms = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def adversarial_loss(fake: list[Tensor]) -> Tensor:
+    """Hinge loss of the generator, mean over scales."""
+    return torch.stack([F.relu(1 - f).mean() for f in fake]).mean()
+
+
+def feature_loss(real: list[list[Tensor]], fake: list[list[Tensor]]) -> Tensor:
+    """Relative feature matching: L1 between feature maps divided by the real map's mean magnitude."""
+    terms = [
+        (f - r).abs().mean() / r.abs().mean().clamp_min(1e-4)
+        for maps_r, maps_f in zip(real, fake, strict=True)
+        for r, f in zip(maps_r, maps_f, strict=True)
+    ]
+    return torch.stack(terms).mean()
