@@ -1,7 +1,8 @@
 """From mouth crops as stored (uint8) to what the front end was trained on.
 
-AV-HuBERT's recipe: the centre 88 x 88 of the 96 x 96 crop (a random 88 x 88 and a coin's flip in training), scaled
-to 0..1, then (x - 0.421) / 0.165. The numbers travel in the checkpoint's config. Knows no files and no faces.
+AV-HuBERT's recipe: the centre 88 x 88 of the 96 x 96 crop (a random 88 x 88 and a coin's flip in training),
+scaled to 0..1, then (x - 0.421) / 0.165. The numbers travel in the checkpoint's config. Knows no files and no
+faces.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Transform:
         if min(clips.shape[-2:]) < self.crop:
             size = tuple(clips.shape[-2:])
             raise ValueError(
-                f"roi pictures must be at least {self.crop} x {self.crop}, got {size}; crop_roi gives 96 x 96."
+                f"roi must be at least {self.crop} x {self.crop} pixels, got {size}; crop_roi gives 96 x 96."
             )
         return clips if clips.dim() == 4 else clips[None]
 

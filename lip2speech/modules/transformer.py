@@ -33,7 +33,7 @@ class ConvPositions(nn.Module):
         self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
         self.weight_g = nn.Parameter(torch.empty(1, 1, kernel))
         self.bias = nn.Parameter(torch.zeros(dim))
-        nn.init.normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
+        nn.init.trunc_normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
         with torch.no_grad():
             self.weight_g.copy_(self.weight_v.norm(dim=(0, 1), keepdim=True))
 
@@ -151,7 +151,7 @@ class TransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=LINEAR_STD)
+                nn.init.trunc_normal_(module.weight, std=LINEAR_STD)
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
