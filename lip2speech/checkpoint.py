@@ -42,6 +42,10 @@ class Checkpoint:
     card: str
     folder: Path
 
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names start with `prefix`, without it."""
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
 
 def save(
     folder: str | Path,

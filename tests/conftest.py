@@ -1,7 +1,7 @@
 """Fixtures that many tests share: small, made here or drawn by us, and free of any real person.
 
-`clip` is the sample video of a drawn face, `roi` a drawn mouth, `tone` a pure tone, `tiny_model` and `tiny_codec`
-the real classes with very small numbers.
+`clip` is the sample video of a drawn face, `roi` a drawn mouth, `tone` a pure tone, `tiny_model` and
+`tiny_codec` the real classes with very small numbers.
 """
 
 from __future__ import annotations

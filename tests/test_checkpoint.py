@@ -37,6 +37,12 @@ def test_save_then_load_is_equal(folder: Path) -> None:
         assert checkpoint.tensors[name].dtype == tensor.dtype
 
 
+def test_a_part_is_what_begins_with_its_prefix(folder: Path) -> None:
+    checkpoint = load(folder)
+    assert checkpoint.part("we").keys() == {"ight"}
+    assert checkpoint.part("none.") == {}
+
+
 def test_the_sums_are_those_of_the_sha256sum_program(folder: Path) -> None:
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     assert sorted(line.split("  ")[1] for line in lines) == ["README.md", "config.yaml", "model.safetensors"]

@@ -22,6 +22,8 @@ from lip2speech.cli.plan import Job, plan_jobs
 from lip2speech.cli.progress import Progress, progress_bar
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lip2speech.pipeline import Lip2Speech
 
 
@@ -46,8 +48,8 @@ class Row:
 class Options:
     """What is the same for every input of one command."""
 
-    voice: Path | None
-    route: str | None
+    voice: Tensor
+    route: str
     json: bool
     quiet: bool
 
@@ -62,7 +64,7 @@ def convert(
     ] = None,
     mux: Annotated[bool, typer.Option("--mux", help="Write the video with the new sound.")] = False,
     model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
-    voice: Annotated[Path | None, typer.Option(help="Speak in the voice of this recording.")] = None,
+    voice: Annotated[str | None, typer.Option(help="A recording to sound like, or a stored voice.")] = None,
     route: Annotated[str | None, typer.Option(help="How the prediction becomes sound.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per input on stdout.")] = False,
@@ -76,10 +78,10 @@ def convert(
     """
     with errors.one_line_errors():
         jobs = plan_jobs(videos, output, mux=mux, overwrite=overwrite)
-        options = Options(voice and errors.existing_file(voice, "--voice"), route, as_json, quiet)
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
             speech = _load(model, device)
+            options = Options(speech.speaker(voice), speech.check_route(route), as_json, quiet)
             rows = [_convert_one(speech, job, options, progress) for job in jobs]
     raise typer.Exit(exit_code([row.code for row in rows]))
 
@@ -122,11 +124,12 @@ def _failed(job: Job, error: Exception) -> Row:
 
 @contextmanager
 def _whole_or_nothing(output: Path) -> Iterator[Path]:
-    """A name in a temporary folder beside `output`; what is there at the end becomes `output`."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".lip2speech-", dir=output.parent) as folder:
+    """A name in a temporary folder near `output`; what is there at the end becomes `output`."""
+    nearest = next(folder for folder in output.absolute().parents if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=".lip2speech-", dir=nearest) as folder:
         temporary = Path(folder) / f"speech{output.suffix.lower()}"
         yield temporary
+        output.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, output)
 
 

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import typer
 
@@ -113,10 +112,3 @@ def one_line_errors() -> Iterator[None]:
             raise
         say(f"lip2speech: {line}")
         raise typer.Exit(code_of(error)) from None
-
-
-def existing_file(path: Path, option: str) -> Path:
-    """`path` when it is a readable regular file, else UsageError naming the option."""
-    if not path.is_file():
-        raise UsageError(f"{option} {path}: no such file.")
-    return path

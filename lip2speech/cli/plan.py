@@ -113,6 +113,10 @@ def _check_outputs(jobs: Sequence[Job], overwrite: bool) -> None:
                 f"{writers[place]} and {job.video} would both be written to {job.output}; rename one."
             )
         writers[place] = job.video
+        if any(folder.exists() and not folder.is_dir() for folder in job.output.parents):
+            raise UsageError(
+                f"{job.output}: lies in something that is no folder; choose another output with -o."
+            )
         if job.output.exists() and not job.output.is_file():
             raise UsageError(f"{job.output}: exists and is no plain file; choose another output with -o.")
         if job.output.exists() and any(_same(job.output, video) for video in inputs):

@@ -28,6 +28,16 @@ class FakeSpeech:
 
     name: str = "fake"
 
+    def speaker(self, voice: str | None) -> str:
+        if voice not in (None, "own"):
+            raise ValueError(f"no voice is called {voice!r}.")
+        return "own"
+
+    def check_route(self, route: str | None) -> str:
+        if route not in (None, "mel"):
+            raise ValueError(f"no route is called {route!r}.")
+        return "mel"
+
     def convert_to(self, video: Path, wav: Path, **options: Any) -> SimpleNamespace:
         options["progress"](0.5)
         wav.write_bytes(b"half")
@@ -114,6 +124,7 @@ def test_one_bad_file_never_stops_the_rest(speak: Callable[..., Result], folder:
         (["bug.mp4", "good.mp4"], 1),
         (["good.mp4", "good.mp4"], 2),
         (["good.mp4", "--voice", "missing.wav"], 2),
+        (["good.mp4", "--route", "missing"], 2),
         (["good.mp4", "-o", "good.mp4"], 2),
         (["good.mp4", "--nonsense"], 2),
         ([], 2),
@@ -176,5 +187,10 @@ def test_an_output_folder_is_made_and_one_that_cannot_be_is_an_error(
     assert speak("good.mp4", "-o", "a/b/c.wav").exit_code == 0
     assert (folder / "a/b/c.wav").is_file()
     result = speak("good.mp4", "-o", "noface.mp4/c.wav")
-    assert result.exit_code == 3
-    assert "Not a directory" in result.stderr or "File exists" in result.stderr
+    assert result.exit_code == 2
+    assert "lies in something that is no folder" in result.stderr
+
+
+def test_a_failure_makes_no_folder(speak: Callable[..., Result], folder: Path) -> None:
+    assert speak("noface.mp4", "-o", "new/folder").exit_code == 4
+    assert names(folder) == set()
