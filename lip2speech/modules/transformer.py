@@ -35,11 +35,15 @@ class ConvPositions(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
         nn.init.trunc_normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
         with torch.no_grad():
-            self.weight_g.copy_(self.weight_v.norm(dim=(0, 1), keepdim=True))
+            self.weight_g.copy_(self.tap_norms())
 
     def weight(self) -> Tensor:
         """The convolution's weight: (D, D / groups, K)."""
-        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+        return self.weight_v * (self.weight_g / self.tap_norms())
+
+    def tap_norms(self) -> Tensor:
+        """Each tap's Euclidean norm: (1, 1, K)."""
+        return self.weight_v.square().sum((0, 1), keepdim=True).sqrt()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
