@@ -30,20 +30,16 @@ class ConvPositions(nn.Module):
         if dim % groups:
             raise ValueError(f"embed_dim must be a multiple of conv_pos_groups, got {dim} and {groups}.")
         self.kernel, self.groups = kernel, groups
+        std = math.sqrt(4 / (kernel * dim))
+        tap_norm = std * math.sqrt(dim * dim / groups)  # what a tap's norm comes to, on average
         self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
-        self.weight_g = nn.Parameter(torch.empty(1, 1, kernel))
+        self.weight_g = nn.Parameter(torch.full((1, 1, kernel), tap_norm))
         self.bias = nn.Parameter(torch.zeros(dim))
-        nn.init.trunc_normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
-        with torch.no_grad():
-            self.weight_g.copy_(self.tap_norms())
+        nn.init.trunc_normal_(self.weight_v, std=std)
 
     def weight(self) -> Tensor:
         """The convolution's weight: (D, D / groups, K)."""
-        return self.weight_v * (self.weight_g / self.tap_norms())
-
-    def tap_norms(self) -> Tensor:
-        """Each tap's Euclidean norm: (1, 1, K)."""
-        return self.weight_v.square().sum((0, 1), keepdim=True).sqrt()
+        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
