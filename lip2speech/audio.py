@@ -1,14 +1,15 @@
-"""Sound at the file door: read any sound (also a video's) as mono float, write 16-bit wav, put sound onto a video.
+"""Sound at the file door: read any sound as mono float, write 16-bit wav, put sound onto a video.
 
-Sample 0 of a video's sound belongs to its first frame: what comes earlier is cut, a late start is filled with silence. So
-frame k of `video.read_frames` and samples 640 k .. 640 k + 639 at 16 kHz are the same 40 ms. Knows files; knows no models.
+Sample 0 of a video's sound belongs to its first frame: what comes earlier is cut, a late start is filled
+with silence. So frame k of `video.read_frames` and samples 640 k .. 640 k + 639 at 16 kHz are the same
+40 ms. Knows files; knows no models.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -66,6 +67,18 @@ def write_wav(path: str | os.PathLike, wav: Tensor | np.ndarray, sample_rate: in
         soundfile.write(temporary, pcm, sample_rate, subtype="PCM_16", format="WAV")
 
 
+@contextmanager
+def wav_writer(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> Iterator[Callable[[Tensor], None]]:
+    """A function that appends (T,) floats to a 16-bit wav; the file appears whole or not at all."""
+    import soundfile
+
+    with (
+        replacing(Path(path)) as temporary,
+        soundfile.SoundFile(temporary, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as file,
+    ):
+        yield lambda wav: file.write(to_pcm(wav))
+
+
 def to_pcm(wav: Tensor | np.ndarray) -> np.ndarray:
     """(T_a,) floats -> (T_a,) int16, clipped."""
     samples = np.asarray(wav.detach().cpu() if isinstance(wav, Tensor) else wav, dtype=np.float32)
@@ -81,8 +94,8 @@ def mux(
 ) -> None:
     """Write the video with `wav` (T_a,) as its only sound; sample 0 sounds with the first frame.
 
-    The pictures are copied as they are where `out`'s container takes their codec, else encoded anew at 25 frames per second. The
-    file appears whole or not at all.
+    The pictures are copied as they are where `out`'s container takes their codec, else encoded anew at
+    25 frames per second. The file appears whole or not at all.
     """
     video, out = Path(video), Path(out)
     if out.exists() and os.path.samefile(video, out):
@@ -115,7 +128,7 @@ def _umask() -> int:
     return mask
 
 
-# Reading ------------------------------------------------------------------------------------------------------------
+# Reading
 
 
 def _read_samples(path: Path) -> tuple[np.ndarray, int]:
@@ -146,7 +159,8 @@ def _placed_pieces(name: str, container: Any, stream: Any, start: Fraction | Non
             ahead = round((time - start) * rate) - given
             if ahead > rate * MAX_SILENCE_S:
                 raise MediaError(
-                    f"{name}: nothing for {ahead / rate:.0f} s in its sound, at {given / rate:.2f} s; export it again."
+                    f"{name}: nothing for {ahead / rate:.0f} s in its sound at {given / rate:.2f} s; "
+                    "export it again."
                 )
             # The start is placed to the sample; later only a real hole or overlap is.
             if given == 0 or abs(ahead) > rate * SMALL_DRIFT_S:
@@ -203,7 +217,7 @@ def _first_frame_time(path: Path) -> Fraction | None:
         return None
 
 
-# Muxing -------------------------------------------------------------------------------------------------------------
+# Muxing
 
 
 class _CannotCopy(Exception):
@@ -246,14 +260,14 @@ def _moved(packets: Iterator[Any], start: Fraction) -> Iterator[Any]:
 
 
 def _encode_with_sound(video: Path, pcm: np.ndarray, out: Path, sample_rate: int) -> None:
-    """The video's frames at 25 per second, encoded with the container's own choice of codec, and the sound."""
+    """The video's frames at 25 per second, encoded as the container likes them, and the sound."""
     import av
 
     with read_frames(video) as frames, av.open(str(out), "w") as sink:
         codec = "libvpx-vp9" if out.suffix == ".webm" else "libx264" if out.suffix != ".wmv" else "wmv2"
         first = next(frames)
         height, width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
-        stream = sink.add_stream(codec, rate=VIDEO_FPS, width=width, height=height, pix_fmt="yuv420p")
+        stream: Any = sink.add_stream(codec, rate=VIDEO_FPS, width=width, height=height, pix_fmt="yuv420p")
         sound = _sound_stream(sink, out.suffix, sample_rate)
 
         def packets() -> Iterator[Any]:

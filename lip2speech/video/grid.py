@@ -6,8 +6,8 @@ Times are whole microseconds, so that no sum of floats decides between two frame
     instants 0    1    2    3    4    5    6 ...
     shown    a    a    b    c    c ...
 
-An instant shows the frame nearest in time, but no frame is shown more than one instant before its own time: a still
-picture of ten seconds does not change five seconds early.
+An instant shows the frame nearest in time, but no frame is shown more than one instant before its own
+time: a still picture of ten seconds does not change five seconds early.
 """
 
 from lip2speech.rates import VIDEO_FPS
@@ -36,7 +36,7 @@ class FrameGrid:
         return self._fill((takes_over - self.start) // STEP + 1)
 
     def finish(self, duration: int) -> int:
-        """The last frame lasts for `duration`: how many instants it fills. One frame at least comes out of any video."""
+        """The last frame lasts for `duration`: how many instants it fills; of a whole video at least one."""
         if self.start is None:
             return 0
         total = (self.previous + duration - self.start + STEP // 2) // STEP

@@ -1,6 +1,7 @@
 """One decoded frame -> upright RGB with square pixels.
 
-Knows the frame's own oddities (rotation, pixel aspect, interlacing, transparency, bit depth); knows nothing of time.
+Knows the frame's own oddities (rotation, pixel aspect, interlacing, transparency, bit depth); knows
+nothing of time.
 """
 
 from fractions import Fraction
@@ -56,9 +57,10 @@ def over_black(rgba: np.ndarray) -> np.ndarray:
 
 
 def first_field(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (H, W, 3) uint8: the odd lines, taken 20 ms later, are replaced by the mean of their neighbours.
+    """(H, W, 3) -> (H, W, 3) uint8: odd lines, taken 20 ms later, become the mean of their neighbours.
 
-    Without this a moving mouth has comb teeth. Motion-adaptive filters keep still parts sharper, at 10 times the cost.
+    Without this a moving mouth has comb teeth. Filters that look for movement keep still parts sharper, at
+    ten times the cost.
     """
     out = pixels.copy()
     above, below = pixels[0:-2:2].astype(np.uint16), pixels[2::2]

@@ -1,17 +1,19 @@
 """Video file -> a stream of RGB frames at exactly 25 per second, by the file's own timestamps.
 
-The headers' frame rate, frame count and duration are never used: browser recordings have none, or wrong ones. Every packet is
-decoded; `grid.FrameGrid` picks by time. Knows containers and codecs (PyAV); knows nothing of faces.
+The headers' frame rate, frame count and duration are never used: browser recordings have none, or wrong
+ones. Every packet is decoded; `grid.FrameGrid` picks by time. Knows containers and codecs (PyAV); knows
+nothing of faces.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lip2speech.rates import VIDEO_FPS
 from lip2speech.video.errors import MediaError
 from lip2speech.video.grid import MICRO, STEP, FrameGrid
 from lip2speech.video.pixels import square_size, to_rgb
@@ -86,14 +88,17 @@ def open_media(path: str | os.PathLike) -> Any:
 def read_frames(path: str | os.PathLike) -> "FrameReader":
     """Frames of a video at exactly 25 per second: an iterator of (H, W, 3) uint8 RGB with a `.report`.
 
-    Raises MediaError at once for a file that cannot be opened or holds no video; while reading for one that turns out
-    to be broken in time.
+    Raises MediaError at once for a file that cannot be opened or holds no video; while reading for one
+    that turns out to be broken in time.
     """
     return FrameReader(path)
 
 
 class FrameReader:
-    """Iterator over the frames of one file; memory does not depend on its length. The same array may come twice in a row."""
+    """Iterator over the frames of one file, with memory that does not depend on its length.
+
+    The same array may come several times in a row.
+    """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.report = ReadReport(name=Path(path).name)
@@ -118,6 +123,12 @@ class FrameReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def expected_frames(self) -> int | None:
+        """Frames that the header promises, for a progress bar only; None where it does not say."""
+        duration = self._container.duration  # microseconds
+        return round(duration * VIDEO_FPS / 1_000_000) if duration else None
+
     def close(self) -> None:
         """Close the file; done by itself when the frames are used up."""
         self._frames.close()
@@ -132,7 +143,7 @@ class FrameReader:
             context.width, context.height, self._stream.sample_aspect_ratio
         )
 
-    def _resample(self) -> Iterator[np.ndarray]:
+    def _resample(self) -> Generator[np.ndarray, None, None]:
         report, grid = self.report, FrameGrid()
         held, last_step, duration = None, STEP, 0
         aspect = self._stream.sample_aspect_ratio
@@ -211,8 +222,8 @@ class FrameReader:
         step, report = time - grid.previous, self.report
         if abs(step) > MAX_JUMP:
             raise MediaError(
-                f"{report.name}: the timestamps jump from {grid.previous / MICRO:.2f} s to {time / MICRO:.2f} s; "
-                "cut the file there, or export it again."
+                f"{report.name}: the timestamps jump from {grid.previous / MICRO:.2f} s to "
+                f"{time / MICRO:.2f} s; cut the file there, or export it again."
             )
         if step <= 0:
             report.skipped += 1
@@ -232,7 +243,7 @@ class FrameReader:
 
 
 def video_stream(container: Any, name: str) -> Any:
-    """The moving picture of an open file called `name`: cover art is passed over. MediaError if there is none."""
+    """The moving picture of an open file called `name`, no cover art. MediaError if there is none."""
     from av.stream import Disposition
 
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -247,7 +258,7 @@ def video_stream(container: Any, name: str) -> Any:
 
 
 def _duration(frame: Any, last_step: int) -> int:
-    """Microseconds a frame stays if it is the last one: its own word if that can be true, else one instant at most."""
+    """Microseconds the last frame stays: its own word if that can be true, else one instant at most."""
     base = frame.time_base
     if frame.duration and base is not None:
         own = frame.duration * base.numerator * MICRO // base.denominator

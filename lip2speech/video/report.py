@@ -1,4 +1,4 @@
-"""The account of a video: which frames had a face and where not, where the scene changed, what the file was like."""
+"""The account of a video: where there was a face and where not, where scenes changed, what the file was."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,7 +8,8 @@ from lip2speech.video.errors import NoFaceError
 from lip2speech.video.reader import ReadReport
 from lip2speech.video.smoothing import Placed
 
-# Below this share of frames with a face there is too little to read from lips, and what was found may be no face at all.
+# Below this share of frames with a face there is too little to read from lips, and what was found may be no
+# face at all.
 MIN_FACE_SHARE = 0.5
 MAX_LISTED = 1000  # gaps and cuts that are listed one by one
 
@@ -22,7 +23,8 @@ class FaceReport:
         frames: crops given out, at 25 per second.
         face_frames: frames in which the face itself was found.
         first_missing: seconds to the first frame without, None if there is none.
-        gaps: (start_s, end_s) without a face for more than 0.5 s, or at either end: the crop is held there, or blank.
+        gaps: (start_s, end_s) without a face for more than 0.5 s, or at the end: the crop is held there, or
+            blank if the scene has shown no face.
         cuts: seconds at which the scene or the followed face changed.
         read: what the reader reports, None for frames from elsewhere.
     """
@@ -62,9 +64,9 @@ class FaceReport:
         """Raise NoFaceError when the face was found too seldom."""
         if self.frames and self.face_share >= MIN_FACE_SHARE:
             return
-        missing, name = self.frames - self.face_frames, self.name or "video"
+        missing, name, first = self.frames - self.face_frames, self.name or "video", self.first_missing or 0.0
         raise NoFaceError(
-            f"{name}: no face in {missing} of {self.frames} frames (first at {self.first_missing or 0.0:.2f} s); "
+            f"{name}: no face in {missing} of {self.frames} frames (first at {first:.2f} s); "
             "crop closer or improve the light."
         )
 

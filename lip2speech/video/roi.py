@@ -1,8 +1,9 @@
-"""Landmarks -> the mouth, 96x96 gray, in AV-HuBERT's geometry (Shi et al. 2022, section 4.1; its preparation scripts).
+"""Landmarks -> the mouth, 96x96 gray, in AV-HuBERT's geometry (Shi et al. 2022, section 4.1).
 
-Scale and rotation come from the similarity of 5 stable points onto the mean face, averaged over neighbouring frames
-(`smoothing`); the centre is the frame's own lips. So public AV-HuBERT weights see what they were trained on. One warp straight from the
-frame; gray is made from the small patch. Also the whole way from a file, `load_roi`.
+Scale and rotation come from the similarity of 5 stable points onto the mean face, averaged over
+neighbouring frames (`smoothing`); the centre is the frame's own lips. So public AV-HuBERT weights see
+what they were trained on. One warp straight from the frame; gray is made from the small patch. Also the
+whole way from a file, `load_roi`.
 """
 
 import os
@@ -16,17 +17,23 @@ from lip2speech.video.landmarks import Tracked, detect_landmarks
 from lip2speech.video.reader import read_frames
 from lip2speech.video.report import FaceReport
 from lip2speech.video.smoothing import SMOOTH, Placed, measure, place, smooth
+from lip2speech.video.tracking import Faces
 
 CROP = 96
 CENTRE = 48  # AV-HuBERT cuts rows centre-48 .. centre+47
-# What a crop shows when there is nothing to cut: the mean that `frontend.transforms` subtracts, so zero for the model.
+# What a crop shows when there is nothing to cut: the mean that `frontend.transforms` subtracts, so zero for
+# the model.
 BLANK = 107
 
 
-def load_roi(path: str | os.PathLike) -> tuple[np.ndarray, FaceReport]:
-    """Mouth crops of a video, (T, 96, 96) uint8 at 25 per second, and the report. MediaError, NoFaceError."""
+def load_roi(path: str | os.PathLike, faces: Faces | None = None) -> tuple[np.ndarray, FaceReport]:
+    """Mouth crops of a video, (T, 96, 96) uint8 at 25 per second, and the report. MediaError, NoFaceError.
+
+    Who has many short clips passes the same `faces` (`load_faces()`) to each: building the networks
+    takes 40 ms.
+    """
     with read_frames(path) as frames:
-        crops = crop_roi(detect_landmarks(frames))
+        crops = crop_roi(detect_landmarks(frames, faces))
         return np.stack(list(crops)), crops.report
 
 
@@ -39,7 +46,7 @@ def crop_roi(tracked: Iterable[Tracked]) -> "RoiReader":
 
 
 class RoiReader:
-    """Iterator of mouth crops (96, 96) uint8 with a `.report`; NoFaceError at the end when there were too few faces."""
+    """Iterator of mouth crops (96, 96) uint8 with `.report`; ends with NoFaceError if faces were too few."""
 
     def __init__(self, tracked: Iterable[Tracked]) -> None:
         read = getattr(tracked, "report", None)
@@ -60,15 +67,24 @@ class RoiReader:
 
 
 def warp_mouth(frame: np.ndarray, lips: np.ndarray, transform: np.ndarray) -> np.ndarray:
-    """frame (H, W, 3) uint8, lips (2,), rotation and scale (2, 2) -> (96, 96) uint8 gray with the lips in the middle."""
+    """(96, 96) uint8 gray with the lips in the middle.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        lips: (2,) their centre in the frame.
+        transform: (2, 2) rotation and scale from the frame to the crop.
+    """
     import cv2
 
     scale = float(np.sqrt(np.abs(np.linalg.det(transform))))
     shrink = int(1 / max(scale, 1e-6))
     if shrink >= 2:
         # Below half size a linear warp skips pixels, and what it skips flickers.
-        frame, lips = _shrunk_part(frame, lips, shrink)
-        transform = transform * shrink
+        height, width = (end // shrink for end in frame.shape[:2])
+        frame = cv2.resize(
+            frame[: height * shrink, : width * shrink], (width, height), interpolation=cv2.INTER_AREA
+        )
+        lips, transform = (lips + 0.5) / shrink - 0.5, transform * shrink
     shift = CENTRE - transform @ lips
     matrix = np.column_stack([transform, shift])
     patch = cv2.warpAffine(frame, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR)
@@ -77,7 +93,7 @@ def warp_mouth(frame: np.ndarray, lips: np.ndarray, transform: np.ndarray) -> np
 
 @dataclass(frozen=True)
 class CropState:
-    """What a causal crop remembers: the shapes (n, 5, 2) of the last frames, and the last place of the lips."""
+    """What a causal crop remembers: shapes (n, 5, 2) of the last frames, the last place of the lips (2,)."""
 
     shapes: np.ndarray
     lips: np.ndarray | None = None
@@ -98,11 +114,13 @@ class CausalCropper:
         if tracked.cut:
             state = self.start()
         now = measure(tracked)
-        if now.shape is not None:
-            state = CropState(np.concatenate([state.shapes, now.shape[None]])[-(2 * SMOOTH + 1) :], now.lips)
+        if now.mouth is not None:
+            shapes = np.concatenate([state.shapes, now.mouth.shape[None]])[-(2 * SMOOTH + 1) :]
+            state = CropState(shapes, now.mouth.lips)
         if state.lips is None:
             return blank(), state
-        return warp_mouth(tracked.frame, state.lips, fit_similarity(state.shapes.mean(0), MEAN_STABLE)), state
+        transform = fit_similarity(state.shapes.mean(0), MEAN_STABLE)
+        return warp_mouth(tracked.frame, state.lips, transform), state
 
 
 def blank() -> np.ndarray:
@@ -112,27 +130,6 @@ def blank() -> np.ndarray:
 
 def crop_placed(placed: Placed, transform: np.ndarray | None) -> np.ndarray:
     """One smoothed frame -> (96, 96) uint8."""
-    if transform is None or placed.lips is None:
+    if transform is None or placed.mouth is None:
         return blank()
-    return warp_mouth(placed.frame, placed.lips, transform)
-
-
-def _shrunk_part(frame: np.ndarray, lips: np.ndarray, shrink: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the frame that the crop needs at 1/shrink, and the lips in it."""
-    import cv2
-
-    reach = (
-        CROP * shrink * 2
-    )  # the scale is over 1/(shrink+1), so 48 * sqrt(2) crop pixels never reach further
-    height, width = frame.shape[:2]
-    left, top = (int(np.clip(v - reach, 0, end - 1)) for v, end in zip(lips, (width, height), strict=True))
-    right, bottom = (
-        int(np.clip(v + reach, low + 1, end))
-        for v, low, end in zip(lips, (left, top), (width, height), strict=True)
-    )
-    part = frame[top:bottom, left:right]
-    size = (max(1, part.shape[1] // shrink), max(1, part.shape[0] // shrink))
-    # A whole number of source pixels for each target pixel, so that pixel centres stay where they are computed.
-    part = part[: size[1] * shrink, : size[0] * shrink] if min(part.shape[:2]) >= shrink else part
-    small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    return small, (lips - (left, top) + 0.5) / shrink - 0.5
+    return warp_mouth(placed.frame, placed.mouth.lips - placed.corner, transform)

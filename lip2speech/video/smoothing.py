@@ -1,16 +1,18 @@
 """A mouth for every frame: short gaps bridged, long ones held, shapes averaged over neighbouring frames.
 
     frames       ... t-6 ............ t ............ t+6 ... t+18
-    scale, angle     |<- mean of the points' shapes ->|
+    scale, angle     |<- mean of the mouths' shapes ->|
     a gap of up to 12 frames is bridged, so a frame waits for 18 others at most
 
-A shape is the 5 stable points relative to the lips: a steady movement of the head does not change it, so averaging shapes
-steadies scale and angle without dragging the crop behind the mouth. Nothing is averaged across a cut. Knows points; knows no pixels.
+A shape is the 5 stable points relative to the lips: a steady movement of the head does not change it, so
+averaging shapes steadies scale and angle without dragging the crop behind the mouth. Nothing is averaged
+across a cut. Knows points; of pixels only how to keep no more of them than needed.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,103 +21,146 @@ from lip2speech.video.landmarks import Tracked
 
 SMOOTH = 6  # frames on either side; AV-HuBERT's own window is 12 frames long
 MAX_GAP = 12  # frames without a face that are interpolated: 0.5 s
+# A crop of 96 reaches 68 from its centre at 45 degrees, on a face whose eye corners are 74 apart.
+KEEP_EYE_WIDTHS = 1.1
+SAME_PLACE = 0.5  # of the eye corners' distance: lips closer than this before and after are one face
+
+
+class Mouth(NamedTuple):
+    """(5, 2) stable points relative to the lips, and (2,) the lips' centre in the picture."""
+
+    shape: np.ndarray
+    lips: np.ndarray
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A frame whose mouth is known, measured or not.
+    """A frame with the place of its mouth, measured or not.
 
     Attributes:
-        frame: the picture, or the part of it round the face.
-        shape: (5, 2) stable points relative to the lips; None where no face has been seen in this scene.
-        lips: (2,) centre of the lips in `frame`; None likewise.
+        frame: the part of the picture round the mouth, or all of it.
+        corner: left and top of `frame` in the picture.
+        mouth: None where no face has been seen in this scene.
         source: "found", "bridged" (interpolated over a short gap), "held" (long gap, last place) or "blank".
         cut: as in `Tracked`.
     """
 
     frame: np.ndarray
-    shape: np.ndarray | None
-    lips: np.ndarray | None
+    corner: tuple[int, int]
+    mouth: Mouth | None
     source: str
     cut: bool
 
 
+def measure(item: Tracked) -> Placed:
+    """A tracked frame as it is, with the part of the picture round its mouth."""
+    if item.landmarks is None:
+        return Placed(item.frame, (0, 0), None, "blank", item.cut)
+    points = item.landmarks.astype(np.float64)
+    lips = lip_centre(points)
+    mouth = Mouth(points[STABLE] - lips, lips)
+    frame, corner = keep_around(item.frame, mouth)
+    return Placed(frame, corner, mouth, "found", item.cut)
+
+
+def keep_around(frame: np.ndarray, mouth: Mouth) -> tuple[np.ndarray, tuple[int, int]]:
+    """A copy of what a crop can need of (H, W, 3), with its left and top: waiting frames are kept small."""
+    across = _eye_width(mouth)
+    down = float(np.hypot(*(mouth.shape[1:].mean(0) - mouth.shape[0])))
+    reach = KEEP_EYE_WIDTHS * max(across, down) + 2
+    height, width = frame.shape[:2]
+    left, top = (
+        int(np.clip(mouth.lips[0] - reach, 0, width - 1)),
+        int(np.clip(mouth.lips[1] - reach, 0, height - 1)),
+    )
+    right, bottom = (
+        int(np.clip(v + reach, 1, end)) for v, end in zip(mouth.lips, (width, height), strict=True)
+    )
+    return frame[top : max(bottom, top + 1), left : max(right, left + 1)].copy(), (left, top)
+
+
 def place(tracked: Iterable[Tracked]) -> Iterator[Placed]:
-    """Give every frame a mouth: short gaps are interpolated, long ones hold the last place. Looks ahead 12 frames at most."""
-    waiting: list[Placed] = []  # frames of a gap that may yet turn out short
-    last: Placed | None = None  # the last known place in this scene
-    long_gap = False
+    """Give every frame a mouth: short gaps are interpolated, long ones hold the last place."""
+    gap: list[Placed] = []  # frames without a face that may yet turn out to be few
+    last: Mouth | None = None  # the last known place in this scene
+    long = False
     for item in tracked:
-        if item.cut:
-            yield from _hold(waiting, last)
-            waiting, last, long_gap = [], None, False
         now = measure(item)
-        if now.shape is not None:
-            yield from _bridge(waiting, last, now)
+        if now.mouth is not None:
+            yield from _fill(gap, last, now, now.mouth)
             yield now
-            waiting, last, long_gap = [], now, False
-        elif long_gap:
-            yield from _hold([now], last)
-        else:
-            waiting.append(now)
-            if len(waiting) > MAX_GAP:
-                yield from _hold(waiting, last)
-                waiting, long_gap = [], True
-    yield from _hold(waiting, last)
+            gap, last, long = [], now.mouth, False
+            continue
+        gap.append(now)
+        long = long or len(gap) > MAX_GAP
+        if long:
+            last = yield from _hold(gap, last)
+            gap = []
+    yield from _hold(gap, last)
 
 
 def smooth(placed: Iterable[Placed]) -> Iterator[tuple[Placed, np.ndarray | None]]:
-    """Every frame with its (2, 2) rotation and scale onto the mean face, from the mean shape of its neighbours.
+    """Every frame with its (2, 2) rotation and scale onto the mean face, from its neighbours' mean shape.
 
     The window is symmetric and shrinks towards the ends of a scene, so that a steady movement is not delayed.
     """
-    window: deque[Placed] = deque()  # one run of frames with a place, from SMOOTH before `here`
-    here = 0
+    past: deque[np.ndarray] = deque(maxlen=SMOOTH)
+    ahead: deque[tuple[Placed, np.ndarray]] = deque()  # the frame whose turn it is, and up to SMOOTH after it
     for item in placed:
-        if window and (item.cut or item.shape is None):
-            yield from _drain(window, here)
-            window, here = deque(), 0
-        if item.shape is None:
+        if item.cut or item.mouth is None:
+            while ahead:
+                yield _next_smoothed(past, ahead)
+            past.clear()
+        if item.mouth is None:
             yield item, None
             continue
-        window.append(item)
-        if len(window) - here > SMOOTH:
-            yield _smoothed(window, here)
-            here += 1
-            if here > SMOOTH:
-                window.popleft()
-                here -= 1
-    yield from _drain(window, here)
+        ahead.append((item, item.mouth.shape))
+        if len(ahead) > SMOOTH:
+            yield _next_smoothed(past, ahead)
+    while ahead:
+        yield _next_smoothed(past, ahead)
 
 
-def measure(item: Tracked) -> Placed:
-    if item.landmarks is None:
-        return Placed(item.frame, None, None, "blank", item.cut)
-    points = item.landmarks.astype(np.float64)
-    lips = lip_centre(points)
-    return Placed(item.frame, points[STABLE] - lips, lips, "found", item.cut)
+def _next_smoothed(
+    past: deque[np.ndarray], ahead: deque[tuple[Placed, np.ndarray]]
+) -> tuple[Placed, np.ndarray]:
+    """Take the first frame off `ahead`."""
+    reach = min(len(past), len(ahead) - 1)
+    before = list(past)[len(past) - reach :]
+    mean = np.mean(before + [shape for _, shape in list(ahead)[: reach + 1]], axis=0)
+    item, shape = ahead.popleft()
+    past.append(shape)
+    return item, fit_similarity(mean, MEAN_STABLE)
 
 
-def _bridge(waiting: list[Placed], before: Placed | None, after: Placed) -> Iterator[Placed]:
-    """Frames of a short gap on the straight line between both ends; at the head of a scene all like its first face."""
-    for k, item in enumerate(waiting, 1):
-        start, part = (before, k / (len(waiting) + 1)) if before is not None else (after, 1.0)
-        shape = (1 - part) * start.shape + part * after.shape
-        yield replace(item, shape=shape, lips=(1 - part) * start.lips + part * after.lips, source="bridged")
+def _fill(gap: list[Placed], before: Mouth | None, after: Placed, mouth: Mouth) -> Iterator[Placed]:
+    """Frames of a short gap on the straight line between both ends; across a cut, each like its own end."""
+    cuts = [k for k, item in enumerate([*gap, after]) if item.cut]
+    if cuts and not (before is not None and _same_place(before, mouth)):
+        yield from _hold(gap[: cuts[-1]], before)
+        gap, before = gap[cuts[-1] :], None
+    start = before or mouth
+    for k, item in enumerate(gap, 1):
+        part = k / (len(gap) + 1)
+        here = Mouth(*((1 - part) * a + part * b for a, b in zip(start, mouth, strict=True)))
+        yield replace(item, mouth=here, source="bridged")
 
 
-def _hold(waiting: list[Placed], last: Placed | None) -> Iterator[Placed]:
-    """Frames of a long gap where the mouth was last; nothing before the first face of a scene."""
-    for item in waiting:
-        yield item if last is None else replace(item, shape=last.shape, lips=last.lips, source="held")
+def _hold(gap: list[Placed], last: Mouth | None) -> Generator[Placed, None, Mouth | None]:
+    """Frames of a long gap where the mouth was last, blank in a scene without one. Returns the last place."""
+    for item in gap:
+        last = None if item.cut else last
+        yield item if last is None else replace(item, mouth=last, source="held")
+    return last
 
 
-def _drain(window: deque[Placed], here: int) -> Iterator[tuple[Placed, np.ndarray]]:
-    for k in range(here, len(window)):
-        yield _smoothed(window, k)
+def _same_place(before: Mouth, after: Mouth) -> bool:
+    """Whether two places are one face that was lost in a flash of light, not two scenes."""
+    first, second = _eye_width(before), _eye_width(after)
+    near = float(np.hypot(*(before.lips - after.lips))) < SAME_PLACE * min(first, second)
+    return near and 0.8 < first / second < 1.25
 
 
-def _smoothed(window: deque[Placed], here: int) -> tuple[Placed, np.ndarray]:
-    reach = min(SMOOTH, here, len(window) - 1 - here)
-    shapes = [window[k].shape for k in range(here - reach, here + reach + 1)]
-    return window[here], fit_similarity(np.mean(shapes, axis=0), MEAN_STABLE)
+def _eye_width(mouth: Mouth) -> float:
+    """Distance of the outer eye corners."""
+    return float(np.hypot(*(mouth.shape[1] - mouth.shape[4])))

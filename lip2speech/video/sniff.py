@@ -1,8 +1,8 @@
 """Which demuxer may read a file, decided by its first bytes; opening of ordinary files only.
 
-FFmpeg guesses formats by content and name, and some of its formats are lists of other files or addresses (hls, concat,
-dash, image2, sdp). So the guess is not left to it: the first bytes must match an entry of `FORMATS`, and exactly that demuxer
-is named when the file is opened. What is not in the list is refused.
+FFmpeg guesses formats by content and name, and some of its formats are lists of other files or addresses
+(hls, concat, dash, image2, sdp). So the guess is not left to it: the first bytes must match an entry of
+`FORMATS`, and exactly that demuxer is named when the file is opened. What is not in the list is refused.
 """
 
 import os
@@ -68,7 +68,7 @@ def open_ordinary(path: str | os.PathLike) -> BinaryIO:
 
 
 def sniff(head: bytes) -> str | None:
-    """FFmpeg's name of the only demuxer that may read a file with these first bytes, None when it is not accepted."""
+    """FFmpeg's name of the only demuxer that may read a file that begins so; None: not accepted."""
     for demuxer, magics in FORMATS.items():
         if any(head[offset : offset + len(magic)] == magic for offset, magic in magics):
             return demuxer
@@ -76,7 +76,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Packets of 188 bytes (192 with a time code in front, 204 with check bytes), each beginning with 0x47."""
+    """Packets of 188 bytes (192 with a time code, 204 with check bytes), each beginning with 0x47."""
     for size, offset in ((188, 0), (192, 4), (204, 0)):
         sync = head[offset : offset + size * TS_PACKETS : size]
         if sync == b"\x47" * TS_PACKETS:

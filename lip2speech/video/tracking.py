@@ -1,20 +1,17 @@
 """One face through time: follow, lose, find again, stay with the same one.
 
     every frame   mesh on the square of the frame before
-    on a miss     detector -> squares -> mesh; then ever more seldom, so that a film without faces costs little
-    now and then  detector, to see whether a larger face has come: the largest steady face is the one that is followed
+    on a miss     detector -> squares -> mesh; then more and more seldom: a film without faces costs little
+    now and then  detector, in case a larger face has come: the largest steady face is the one to follow
 
-Networks are passed in as functions, so this file knows none of them.
+The networks are a plug (`Faces`), so this file knows none of them.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from lip2speech.video.geometry import FaceBox, box_of, plausible
-
-Mesh = Callable[[np.ndarray, FaceBox], np.ndarray | None]
-Detect = Callable[[np.ndarray], list[FaceBox]]
 
 EAGER_TRIES = (0, 1, 2, 4)  # frames after a loss at which the detector is asked, then every IDLE_EVERY
 IDLE_EVERY = 5  # 0.2 s: an interpolated gap (0.5 s) still bridges it
@@ -28,12 +25,22 @@ JUMP = 0.35  # a face moves less than this share of its square from frame to fra
 N_CANDIDATES = 4  # detected faces that are looked at more closely
 
 
+class Faces(Protocol):
+    """What looks at pictures."""
+
+    def mesh(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
+        """Points (468, 2) float32 of the face in a square of (H, W, 3) uint8, or None."""
+
+    def detect(self, frame: np.ndarray) -> list[FaceBox]:
+        """Squares round all faces in (H, W, 3) uint8, largest first."""
+
+
 class FaceTracker:
     """State of the followed face; `step` once for each frame of one video, in order."""
 
-    def __init__(self, mesh: Mesh, detect: Detect) -> None:
-        self._mesh = mesh
-        self._detect = detect
+    def __init__(self, faces: Faces) -> None:
+        self._mesh = faces.mesh
+        self._detect = faces.detect
         self._scene = SceneCuts()
         self._box: FaceBox | None = None  # where the face was last seen
         self._missed = 0  # frames since then
@@ -42,7 +49,7 @@ class FaceTracker:
         self._rival: FaceBox | None = None
 
     def step(self, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
-        """frame (H, W, 3) uint8 -> landmarks (468, 2) float32 or None, and whether scene or face changed before it."""
+        """frame (H, W, 3) uint8 -> landmarks (468, 2) float32 or None; whether scene or face changed."""
         cut = self._scene.step(frame)
         if cut:
             self._box, self._following, self._missed, self._rival = None, False, 0, None
@@ -67,7 +74,7 @@ class FaceTracker:
         return landmarks if _shift(box_of(landmarks), self._box) < JUMP else None
 
     def _find(self, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
-        """The lost face if it is seen again, else after a while the largest; and whether it is another one."""
+        """The lost face if it is seen again, else after a while the largest; whether it is another one."""
         found = self._faces(frame, self._detect(frame))
         if not found:
             return None, False
@@ -81,7 +88,10 @@ class FaceTracker:
         return (found[0], True) if self._missed >= FORGET_AFTER else (None, False)
 
     def _faces(self, frame: np.ndarray, boxes: list[FaceBox]) -> list[np.ndarray]:
-        """Meshes (468, 2) of the detected squares that are faces, largest first. The second pass sits on the first one's points."""
+        """Meshes (468, 2) of the detected squares that are faces, largest first.
+
+        The second pass sits on the first one's points.
+        """
         found: list[np.ndarray] = []
         for box in boxes[:N_CANDIDATES]:
             landmarks = self._mesh(frame, box)
