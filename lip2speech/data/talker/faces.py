@@ -66,10 +66,10 @@ class Geometry:
         nose_y = rng.normal(0.74, 0.05)
         mouth_y = nose_y + rng.normal(0.40, 0.035)
         chin_y = mouth_y + rng.normal(0.72, 0.06)
-        cheek, jaw = rng.normal(1.06, 0.06), rng.normal(0.80, 0.05)
+        cheek, jaw = rng.normal(1.10, 0.06), rng.normal(0.94, 0.07)
         hairline = rng.normal(-1.0, 0.1)
         top = rng.normal(-1.85, 0.1)
-        chin_width = np.clip(rng.normal(0.36, 0.07), 0.22, 0.5)
+        chin_width = np.clip(rng.normal(0.44, 0.08), 0.26, 0.6)
         outline = np.array(
             [
                 [top, 0.0], [top + 0.1, 0.48], [top + 0.35, 0.80], [-0.9, cheek - 0.06], [-0.3, cheek], [0.2, cheek],
@@ -170,7 +170,7 @@ def sample_light(rng: np.random.Generator) -> Light:
     direction = np.array([np.sin(side), -np.sin(up), 0.9 * np.cos(side) * np.cos(up)])
     warmth = rng.normal(0.0, 0.06)
     tint = np.array([1 + warmth, 1.0, 1 - warmth])
-    hardness = rng.uniform(0.35, 0.75)
+    hardness = rng.uniform(0.12, 0.7)
     level = rng.uniform(0.75, 1.15)
     key, ambient = level * hardness * tint * 1.15, level * (1 - hardness) / tint
     unit = direction / np.linalg.norm(direction)

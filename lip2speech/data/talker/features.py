@@ -202,6 +202,7 @@ def _draw_hair(picture: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: n
     volume = rng.uniform(0.02, 0.16)
     top = geometry.outline[0, 0] - volume
     outer = np.sqrt(np.clip(1 - ((y - top - 1.3) / 1.32) ** 2, 0, 1)) * (geometry.outline[4, 1] + volume)
+    outer = np.where(y > top, outer, -1.0)
     cap = step(np.where(y < top + 1.3, outer, width + volume * 0.5) - np.abs(x), 0.05) * step(0.15 - y, 0.4)
     sweep = rng.normal(0, 0.12)
     line = geometry.hairline + rng.uniform(0.05, 0.3) * (x / 0.9) ** 2 + sweep * x
@@ -220,7 +221,8 @@ def _draw_long_hair(
     x, y = canvas_grid()
     reach = geometry.outline[4, 1] + rng.uniform(0.1, 0.3)
     length = rng.uniform(1.2, 3.0)
-    mask = step(reach + 0.06 * np.sin(3 * y) - np.abs(x), 0.06) * step(length - y, 0.3) * step(y + 1.2, 0.3)
+    dome = np.sqrt(np.clip(1 - (np.minimum(y + 0.3, 0.0) / 1.45) ** 2, 0, 1))  # round above the temples
+    mask = step(reach * dome + 0.06 * np.sin(3 * y) - np.abs(x), 0.06) * step(length - y, 0.3) * step(y + 1.6, 0.3)
     paint(picture, hair * 0.75 * _strands(rng)[..., None], mask)
 
 

@@ -29,6 +29,7 @@ class MouthStyle:
     corner: float  # corners below (+) or above (-) the middle
     slant: float
     effort: float  # amplitude of the articulation
+    narrowing: float  # share of the width that full rounding takes away
     rest: float  # opening at rest
     upper_share: float  # share of an opening that the upper lip makes
     lip: np.ndarray  # (3,) colour under white light, 0..255
@@ -65,6 +66,7 @@ class MouthStyle:
             corner=rng.normal(0.02, 0.06),
             slant=rng.normal(0.0, 0.03),
             effort=float(np.clip(rng.normal(1.0, 0.2), 0.6, 1.45)),
+            narrowing=rng.uniform(0.18, 0.36),
             rest=float(np.clip(rng.normal(-0.02, 0.05), -0.12, 0.10)),
             upper_share=rng.uniform(0.14, 0.34),
             lip=lip.astype(np.float32),
@@ -102,7 +104,7 @@ def lip_curves(style: MouthStyle, pose: np.ndarray, x: np.ndarray) -> Curves:
     press = max(0.0, -opening)
     aperture = MAX_APERTURE * max(0.0, opening)
     rounding = float(np.clip(pose[ROUNDING], 0, 1))
-    width = 1.0 + effort * (0.17 * max(0.0, pose[SPREAD]) - 0.34 * max(0.0, -pose[SPREAD])) - 0.05 * pose[JAW]
+    width = 1.0 + effort * (0.14 * max(0.0, pose[SPREAD]) - style.narrowing * max(0.0, -pose[SPREAD])) - 0.05 * pose[JAW]
     u = np.clip(x / width, -1.0, 1.0)
     seam = style.slant * x + style.corner * (u * u - 0.3) - 0.035 * np.cos(3.2 * u) * (1 - u * u) * style.bow
     inner_width = width * (0.90 - 0.24 * rounding)

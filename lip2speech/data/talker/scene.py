@@ -15,7 +15,7 @@ from .faces import EYE_PX, LEFT, TOP
 FPS = 25
 GRID_STEP = 8  # the map from frame to canvas is computed at every 8th pixel
 NOISE_MARGIN = 32
-METERING = 0.75  # 1: every skin comes out equally light; 0: no automatic exposure
+METERING = 0.85  # 1: every skin comes out equally light; 0: no automatic exposure
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def sample_camera(rng: np.random.Generator) -> Camera:
         height=height,
         crf=int(rng.integers(17, 30)),
         gamma=float(np.exp(rng.normal(0.0, 0.16))),
-        exposure=rng.uniform(90, 190),
+        exposure=rng.uniform(100, 205),
         noise=rng.uniform(0.0, 5.0) * rng.random(),
         blur=max(0.0, rng.normal(0.35, 0.5)),
         saturation=rng.uniform(0.5, 1.1),
