@@ -63,17 +63,17 @@ class Geometry:
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Geometry:
         """A random adult."""
-        nose_y = rng.normal(0.74, 0.05)
-        mouth_y = nose_y + rng.normal(0.40, 0.035)
-        chin_y = mouth_y + rng.normal(0.72, 0.06)
+        nose_y = np.clip(rng.normal(0.74, 0.05), 0.62, 0.88)
+        mouth_y = nose_y + np.clip(rng.normal(0.40, 0.035), 0.30, 0.50)
+        chin_y = mouth_y + np.clip(rng.normal(0.72, 0.06), 0.58, 0.90)
         cheek, jaw = rng.normal(1.10, 0.06), rng.normal(0.94, 0.07)
         hairline = rng.normal(-1.0, 0.1)
-        top = rng.normal(-1.85, 0.1)
+        top = np.clip(rng.normal(-1.85, 0.1), -2.15, -1.55)
         chin_width = np.clip(rng.normal(0.44, 0.08), 0.26, 0.6)
         outline = np.array(
             [
                 [top, 0.0], [top + 0.1, 0.48], [top + 0.35, 0.80], [-0.9, cheek - 0.06], [-0.3, cheek], [0.2, cheek],
-                [0.65, 0.55 * cheek + 0.45 * jaw + 0.06], [mouth_y, jaw], [mouth_y + 0.4, 0.5 * (jaw + chin_width) + 0.06],
+                [0.65, 0.55 * cheek + 0.45 * jaw + 0.06], [mouth_y, jaw], [mouth_y + 0.56 * (chin_y - mouth_y), 0.5 * (jaw + chin_width) + 0.06],
                 [chin_y - 0.1, chin_width], [chin_y, 0.12], [chin_y + 0.02, 0.0],
             ]
         )  # fmt: skip

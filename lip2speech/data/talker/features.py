@@ -222,7 +222,11 @@ def _draw_long_hair(
     reach = geometry.outline[4, 1] + rng.uniform(0.1, 0.3)
     length = rng.uniform(1.2, 3.0)
     dome = np.sqrt(np.clip(1 - (np.minimum(y + 0.3, 0.0) / 1.45) ** 2, 0, 1))  # round above the temples
-    mask = step(reach * dome + 0.06 * np.sin(3 * y) - np.abs(x), 0.06) * step(length - y, 0.3) * step(y + 1.6, 0.3)
+    mask = (
+        step(reach * dome + 0.06 * np.sin(3 * y) - np.abs(x), 0.06)
+        * step(length - y, 0.3)
+        * step(y + 1.6, 0.3)
+    )
     paint(picture, hair * 0.75 * _strands(rng)[..., None], mask)
 
 

@@ -104,7 +104,11 @@ def lip_curves(style: MouthStyle, pose: np.ndarray, x: np.ndarray) -> Curves:
     press = max(0.0, -opening)
     aperture = MAX_APERTURE * max(0.0, opening)
     rounding = float(np.clip(pose[ROUNDING], 0, 1))
-    width = 1.0 + effort * (0.14 * max(0.0, pose[SPREAD]) - style.narrowing * max(0.0, -pose[SPREAD])) - 0.05 * pose[JAW]
+    width = (
+        1.0
+        + effort * (0.14 * max(0.0, pose[SPREAD]) - style.narrowing * max(0.0, -pose[SPREAD]))
+        - 0.05 * pose[JAW]
+    )
     u = np.clip(x / width, -1.0, 1.0)
     seam = style.slant * x + style.corner * (u * u - 0.3) - 0.035 * np.cos(3.2 * u) * (1 - u * u) * style.bow
     inner_width = width * (0.90 - 0.24 * rounding)
