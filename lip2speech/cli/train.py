@@ -60,6 +60,25 @@ def kmeans(
             typer.echo(f"{out}: {config.n_units} units, mean squared distance {distance:.3f}")
 
 
+@train.command()
+def assemble(
+    recipe: Recipe,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The model folder to write.")],
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder.")] = False,
+) -> None:
+    """Lip model, codec and voices into one model folder that `convert` takes."""
+    with one_line_errors():
+        from lip2speech.train.assemble import AssembleConfig
+        from lip2speech.train.assemble import assemble as write
+
+        config = _read(AssembleConfig, recipe, overrides)
+        if not _shown(config, dry_run):
+            size = write(config, out, overwrite=overwrite)
+            typer.echo(f"{out}: {size / 2**20:.1f} MiB of weights")
+
+
 def _read(kind: Any, recipe: Path, overrides: list[str] | None) -> Any:
     from lip2speech.config import load_config
 

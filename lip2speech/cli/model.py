@@ -1,0 +1,56 @@
+"""`lip2speech model`: which models ship, whether a folder is whole, what its card says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lip2speech.cli.errors import one_line_errors
+
+model = typer.Typer(help="Look at models: what ships, is a folder whole, its card.", no_args_is_help=True)
+
+Name = Annotated[
+    str, typer.Argument(metavar="DIR|NAME", help="A model folder, or the name of a shipped one.")
+]
+
+
+@model.command("list")
+def list_models() -> None:
+    """The names of the models that ship."""
+    with one_line_errors():
+        from lip2speech.pipeline import PRETRAINED
+
+        for folder in sorted(PRETRAINED.iterdir()) if PRETRAINED.is_dir() else []:
+            if folder.is_dir():
+                typer.echo(folder.name)
+
+
+@model.command()
+def verify(name: Name = "default") -> None:
+    """Compare every file of a model with its checksum."""
+    with one_line_errors():
+        from lip2speech.checkpoint import verify as compare
+
+        folder = _folder(name)
+        compare(folder)
+        typer.echo(f"{folder}: whole")
+
+
+@model.command()
+def card(name: Name = "default") -> None:
+    """What a model was trained on, and what it cannot do."""
+    with one_line_errors():
+        from lip2speech.checkpoint import CARD
+        from lip2speech.checkpoint import verify as compare
+
+        folder = _folder(name)
+        compare(folder)
+        typer.echo((folder / CARD).read_text(encoding="utf-8"), nl=False)
+
+
+def _folder(name: str) -> Path:
+    from lip2speech.pipeline import PRETRAINED, is_name
+
+    return PRETRAINED / name if is_name(name) else Path(name)

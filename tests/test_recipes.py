@@ -1,0 +1,25 @@
+"""Every recipe in configs/ fits the dataclass of its command."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from lip2speech.config import load_config
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+KINDS = {
+    "codec": ("lip2speech.train.codec", "CodecTrainConfig"),
+    "finetune": ("lip2speech.train.finetune", "FinetuneConfig"),
+    "kmeans": ("lip2speech.train.cluster", "KMeansConfig"),
+    "assemble": ("lip2speech.train.assemble", "AssembleConfig"),
+}
+"""Folder of configs/ -> the dataclass its files are values of."""
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_a_recipe_loads(path: Path) -> None:
+    module, name = KINDS[path.parent.name]
+    load_config(getattr(import_module(module), name), path)
