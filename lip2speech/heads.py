@@ -1,14 +1,15 @@
 """The multi-task heads: 25 Hz lip features and a voice in; mel (100 Hz), units (50 Hz) and codec codes out.
 
-One hidden sequence is doubled to 50 Hz, where units and codes are read from it, and doubled again to 100 Hz for
-the mel. Doubling is a linear layer whose output is split into two time steps (sub-pixel convolution, Shi et al.
-2016), so one video frame owns exactly 2 and 4 steps and nothing is trimmed. Codes come twice: every codebook on
-its own, and each given the books before it (teacher-forced in training, greedy otherwise), as in VALL-E's
-coarse-to-fine order (Wang et al. 2023, section 4.2). The heads know neither the front end nor the codec.
+One hidden sequence is doubled to 50 Hz, where units and codes are read from it, and doubled again to 100 Hz
+for the mel. Doubling is a linear layer whose output is split into two time steps (sub-pixel convolution, Shi
+et al. 2016), so one video frame owns exactly 2 and 4 steps and nothing is trimmed. Codes come twice: every
+codebook on its own, and each given the books before it (teacher-forced in training, greedy otherwise), as in
+VALL-E's coarse-to-fine order (Wang et al. 2023, section 4.2). Knows neither the front end nor the codec.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,9 @@ from lip2speech.rates import per_video_frame
 
 UNIT_RATE = 50
 MEL_RATE = 100
+
+GivenCodes = Tensor | Callable[[Tensor], Tensor] | None
+"""Codes (B, n_q, rT) to condition on, or what makes them of the predicted mel (B, n_mels, 4T); or greedy."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,15 @@ class HeadsConfig:
 
 
 class ConvBlock(nn.Module):
-    """Pre-norm residual convolution over time; padded steps are zeroed so that a padded batch equals single clips.
+    """Pre-norm residual convolution over time; it reads padded steps as zeros, like what is past a clip.
 
     Shape: x (B, T, C), keep (B, T, 1) of 0 and 1 -> (B, T, C)
     """
 
     def __init__(self, channels: int, kernel_size: int, dropout: float):
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, so that every step has a middle, got {kernel_size}.")
         self.norm = nn.LayerNorm(channels)
         self.conv = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
         self.out = nn.Linear(channels, channels)
@@ -99,9 +105,12 @@ class Heads(nn.Module):
     Args:
         channels: C of the front end's features.
     Shape:
-        features (B, T, C), speaker (B, S), padding_mask (B, T) True = padding, codes (B, n_q, rT) or None
+        features (B, T, C), speaker (B, S), padding_mask (B, T) True = padding, codes: see `GivenCodes`
         -> Prediction, whose fields are channel-first
     """
+
+    mel_mean: Tensor
+    mel_std: Tensor
 
     def __init__(self, channels: int, config: HeadsConfig):
         super().__init__()
@@ -136,23 +145,25 @@ class Heads(nn.Module):
         features: Tensor,
         speaker: Tensor,
         padding_mask: Tensor | None = None,
-        codes: Tensor | None = None,
+        codes: GivenCodes = None,
     ) -> Prediction:
         keep = torch.ones_like(features[..., :1]) if padding_mask is None else (~padding_mask).unsqueeze(-1)
         keep = keep.to(features.dtype)
         base = self.inp(features) + self.speaker(speaker).unsqueeze(1)
-        x = run_blocks(self.unit_blocks, self.to_units(base), keep.repeat_interleave(2, 1))
+        x = run_blocks(self.unit_blocks, self.to_units(base), keep.repeat_interleave(self.to_units.factor, 1))
         fields: dict[str, Tensor] = {"speaker": speaker}
+        if self.config.n_mels:
+            y = run_blocks(
+                self.mel_blocks, self.to_mel(x), keep.repeat_interleave(per_video_frame(MEL_RATE), 1)
+            )
+            mel = self.mel(y).float() * self.mel_std + self.mel_mean
+            fields["mel"] = mel.transpose(1, 2)  # (B, T, C) -> (B, C, T)
         if self.config.n_units:
             fields["unit_logits"] = self.units(x).transpose(1, 2)  # (B, T, C) -> (B, C, T)
         if self.config.n_q:
-            fields |= self.predict_codes(
-                x if isinstance(self.to_codes, nn.Identity) else self.to_codes(base), codes
-            )
-        if self.config.n_mels:
-            y = run_blocks(self.mel_blocks, self.to_mel(x), keep.repeat_interleave(4, 1))
-            mel = self.mel(y).float() * self.mel_std + self.mel_mean
-            fields["mel"] = mel.transpose(1, 2)  # (B, T, C) -> (B, C, T)
+            given = codes if codes is None or isinstance(codes, Tensor) else codes(fields["mel"])
+            same_clock = isinstance(self.to_codes, nn.Identity)
+            fields |= self.predict_codes(x if same_clock else self.to_codes(base), given)
         return Prediction(**fields)
 
     def predict_codes(self, x: Tensor, codes: Tensor | None) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The lip-to-speech model: an AV-HuBERT front end and the multi-task heads, from normalised crops to a Prediction."""
+"""The lip-to-speech model: an AV-HuBERT front end and the heads, from normalised crops to a Prediction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from lip2speech.frontend.avhubert import AVHubert, AVHubertConfig
-from lip2speech.heads import Heads, HeadsConfig
+from lip2speech.heads import GivenCodes, Heads, HeadsConfig
 from lip2speech.prediction import Prediction
 
 
@@ -23,8 +23,8 @@ class LipModel(nn.Module):
     """Front end and heads in one module.
 
     Shape:
-        video (B, 1, T, 88, 88), speaker (B, S), padding_mask (B, T) True = padding, codes (B, n_q, rT) to
-        condition on (training), None = greedy -> Prediction
+        video (B, 1, T, 88, 88), speaker (B, S), padding_mask (B, T) True = padding, codes to condition on in
+        training (see `heads.GivenCodes`) -> Prediction
     """
 
     def __init__(self, config: ModelConfig):
@@ -34,7 +34,7 @@ class LipModel(nn.Module):
         self.heads = Heads(config.frontend.embed_dim, config.heads)
 
     def forward(
-        self, video: Tensor, speaker: Tensor, padding_mask: Tensor | None = None, codes: Tensor | None = None
+        self, video: Tensor, speaker: Tensor, padding_mask: Tensor | None = None, codes: GivenCodes = None
     ) -> Prediction:
         features = self.frontend(video=video, padding_mask=padding_mask)
         return self.heads(features, speaker, padding_mask, codes)

@@ -1,8 +1,8 @@
 """Video augmentation for training, on whole batches of uint8 crops.
 
-One random affine map per clip does crop, scale, shift, rotation and flip; the transform's 88x88 comes out of the same
-interpolation. Then light (gain, offset, gamma, a shading gradient), noise, blur, time masking (auto_avsr's recipe, Ma
-et al. 2023) and rectangular erasing.
+One random affine map per clip does crop, scale, shift, rotation and flip; the transform's 88x88 comes out of
+the same interpolation. Then light (gain, offset, gamma, a shading gradient), noise, blur, time masking
+(auto_avsr's recipe, Ma et al. 2023) and rectangular erasing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,7 +25,7 @@ class AugmentConfig:
     stretch: float = 0.05
     rotation: float = 8.0
     flip: float = 0.5
-    jitter: float = 0.6
+    jitter: float = 0.3
     contrast: float = 0.4
     brightness: float = 0.25
     gamma: float = 0.35
@@ -42,9 +43,21 @@ def uniform(count: int, reach: float) -> Tensor:
     return (torch.rand(count) * 2 - 1) * reach
 
 
-def warp(roi: Tensor, c: AugmentConfig, size: int = 88) -> Tensor:
-    """roi (B, T, H, W) float -> (B, T, size, size): one affine map per clip, plus a small shake per frame."""
-    batch, steps, height, _ = roi.shape
+def light(roi: Tensor, c: AugmentConfig) -> Tensor:
+    """Change contrast, brightness and gamma by one table of 256 values per clip: (B, T, H, W) uint8 -> float in [0, 1]."""
+    batch = len(roi)
+    levels = torch.arange(256)[None] / 255.0
+    mean = roi[:, ::8, ::4, ::4].float().mean((1, 2, 3))[:, None] / 255.0
+    table = (levels - mean) * torch.exp(uniform(batch, c.contrast))[:, None] + mean
+    table = (table + uniform(batch, c.brightness)[:, None]).clamp(1e-4, 1)
+    table = table ** torch.exp(uniform(batch, c.gamma))[:, None]
+    pairs = zip(table.numpy(), roi.numpy(), strict=True)
+    return torch.from_numpy(np.stack([one.take(clip) for one, clip in pairs]))
+
+
+def warp(x: Tensor, c: AugmentConfig, size: int = 88) -> Tensor:
+    """(B, T, H, W) float -> (B, T, size, size): one affine map per clip."""
+    batch, _, height, _ = x.shape
     zoom = size / height * torch.exp(uniform(batch, c.scale))
     wide = zoom * torch.exp(uniform(batch, c.stretch))
     mirror = torch.where(torch.rand(batch) < c.flip, -1.0, 1.0)
@@ -53,38 +66,26 @@ def warp(roi: Tensor, c: AugmentConfig, size: int = 88) -> Tensor:
     shift_x, shift_y = (uniform(batch, 2 * c.shift / height) for _ in range(2))
     row_x = torch.stack([wide * cos * mirror, -zoom * sin, shift_x], 1)
     row_y = torch.stack([wide * sin * mirror, zoom * cos, shift_y], 1)
-    theta = torch.stack([row_x, row_y], 1).repeat_interleave(steps, 0)
-    theta[:, :, 2] += torch.randn(batch * steps, 2) * (c.jitter / height)
-    grid = F.affine_grid(theta, [batch * steps, 1, size, size], align_corners=False)
-    flat = roi.reshape(batch * steps, 1, height, -1)
-    return F.grid_sample(flat, grid, padding_mode="border", align_corners=False).reshape(batch, steps, size, size)
-
-
-def light(x: Tensor, c: AugmentConfig) -> Tensor:
-    """Change contrast, brightness, gamma and add a linear shading. x (B, T, H, W) in [0, 1]."""
-    batch, _, height, width = x.shape
-    shape = (batch, 1, 1, 1)
-    mean = x.mean((1, 2, 3), keepdim=True)
-    x = (x - mean) * torch.exp(uniform(batch, c.contrast)).reshape(shape) + mean
-    x = x + uniform(batch, c.brightness).reshape(shape)
-    down = torch.linspace(-1, 1, height)[:, None] * uniform(batch, c.shading).reshape(batch, 1, 1)
-    across = torch.linspace(-1, 1, width)[None] * uniform(batch, c.shading).reshape(batch, 1, 1)
-    x = (x * (1 + (down + across).unsqueeze(1))).clamp(0, 1)
-    return x.clamp_min(1e-4) ** torch.exp(uniform(batch, c.gamma)).reshape(shape)
+    grid = F.affine_grid(torch.stack([row_x, row_y], 1), [batch, 1, size, size], align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)  # frames ride as channels
 
 
 def spoil(x: Tensor, c: AugmentConfig) -> Tensor:
-    """Noise, blur and erased rectangles, chosen per clip. x (B, T, H, W) in [0, 1]."""
-    batch, _, height, width = x.shape
-    for i in range(batch):
+    """Shading, noise, blur and an erased rectangle, chosen per clip. x (B, T, H, W) in [0, 1]."""
+    _, steps, height, width = x.shape
+    noise = torch.randn(steps * height * width + height * width)  # one stretch of noise, entered at random places
+    for clip in x:
+        down = torch.linspace(-1, 1, height)[:, None] * uniform(1, c.shading)
+        clip *= 1 + down + torch.linspace(-1, 1, width)[None] * uniform(1, c.shading)
         if torch.rand(()) < c.blur:
-            pooled = F.avg_pool2d(x[i].unsqueeze(1), 3, 1, 1)[:, 0]
-            x[i] = torch.lerp(x[i], pooled, float(torch.rand(())) * 1.2)
+            clip.lerp_(F.avg_pool2d(clip.unsqueeze(1), 3, 1, 1)[:, 0], float(torch.rand(())) * 1.2)
         if torch.rand(()) < c.erase:
             h, w = (int(v) for v in torch.randint(height // 8, height // 3, (2,)))
             top, left = int(torch.randint(height - h, ())), int(torch.randint(width - w, ()))
-            x[i, :, top : top + h, left : left + w] = torch.rand(())
-    return x + torch.randn_like(x) * (torch.rand(batch, 1, 1, 1) * c.noise)
+            clip[:, top : top + h, left : left + w] = torch.rand(())
+        start = int(torch.randint(height * width, ()))
+        clip.add_(noise[start : start + clip.numel()].view_as(clip), alpha=float(torch.rand(())) * c.noise)
+    return x
 
 
 def mask_time(x: Tensor, lengths: Tensor, c: AugmentConfig) -> Tensor:
@@ -99,21 +100,22 @@ def mask_time(x: Tensor, lengths: Tensor, c: AugmentConfig) -> Tensor:
 
 def augment(roi: Tensor, lengths: Tensor, config: AugmentConfig, *, mean: float, std: float) -> Tensor:
     """Augmented, normalised video: roi (B, T, 96, 96) uint8 -> (B, 1, T, 88, 88) float32."""
-    x = warp(roi.float() / 255.0, config)
-    x = spoil(light(x, config), config)
+    x = spoil(warp(light(roi, config), config), config)
     if config.time_mask:
         x = mask_time(x, lengths, config)
-    return ((x - mean) / std).unsqueeze(1)
+    return x.sub_(mean).div_(std).unsqueeze(1)
 
 
 def resample_time(x: Tensor, steps: int) -> Tensor:
     """(..., T) -> (..., steps) by linear interpolation (speed perturbation of frames and mels alike)."""
     if x.shape[-1] == steps:
         return x
-    return F.interpolate(x.reshape(1, -1, x.shape[-1]).float(), steps, mode="linear").reshape(*x.shape[:-1], steps)
+    return F.interpolate(x.reshape(1, -1, x.shape[-1]).float(), steps, mode="linear").reshape(
+        *x.shape[:-1], steps
+    )
 
 
 def nearest_time(x: Tensor, steps: int) -> Tensor:
-    """(..., T) -> (..., steps) by nearest neighbour (tokens and pictures)."""
-    index = (torch.arange(steps) * (x.shape[-1] / steps)).long().clamp_max(x.shape[-1] - 1)
+    """(..., T) -> (..., steps) by nearest neighbour (tokens and pictures), in step with `resample_time`."""
+    index = ((torch.arange(steps) + 0.5) * (x.shape[-1] / steps)).long().clamp_max(x.shape[-1] - 1)
     return x[..., index]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +30,14 @@ class Batch:
     codes: Tensor | None  # (B, n_q, rT), IGNORED where padded
     speaker: Tensor  # (B, 163)
 
+    def lengths(self) -> Tensor:
+        """Video frames of each clip, (B,)."""
+        return (~self.padding_mask).sum(1)
+
+    def keep(self) -> Tensor:
+        """(B, 1, 4T): 1 where the mel is the clip's, 0 where it is padding."""
+        return (~self.padding_mask).float().repeat_interleave(per_video_frame(100), 1).unsqueeze(1)
+
 
 class Batches:
     """Draws batches from clips held with their targets.
@@ -49,22 +58,31 @@ class Batches:
         self.clips, self.targets, self.config, self.transform = clips, targets, config, transform
         self.groups = by_speaker(clips)
         folders = list(dict.fromkeys(c.folder for c in clips))
-        shares = dict(zip(folders, weights, strict=True)) if weights else {f: 1.0 for f in folders}
-        sizes = {f: sum(c.folder == f for c in clips) for f in folders}
-        chance = np.array([shares[c.folder] / (sizes[c.folder] if weights else 1) for c in clips])
+        if weights and len(weights) != len(folders):
+            names = ", ".join(map(str, folders))
+            raise ValueError(
+                f"{len(weights)} folder weights for {len(folders)} folders with clips ({names})."
+            )
+        sizes = Counter(c.folder for c in clips)
+        shares = dict(zip(folders, weights, strict=True)) if weights else sizes
+        chance = np.array([shares[c.folder] / sizes[c.folder] for c in clips])
         self.chance = chance / chance.sum()
 
     def draw(self, count: int, rng: np.random.Generator) -> Batch:
-        """A random training batch, augmented; torch's own generator must have been seeded for the step."""
-        chosen = rng.choice(len(self.clips), count, replace=False, p=self.chance)
+        """A random training batch, augmented; torch's own generator must have been seeded for the step.
+
+        No clip comes twice while there are enough of them.
+        """
+        few = np.count_nonzero(self.chance) < count
+        chosen = rng.choice(len(self.clips), count, replace=few, p=self.chance)
         return self.collate([int(i) for i in chosen], rng)
 
     def collate(self, chosen: Sequence[int], rng: np.random.Generator) -> Batch:
         """The clips at positions `chosen`; plain when there is no augmentation config."""
-        rows = [self.load(i, rng) for i in chosen]
-        frames = max(len(r["roi"]) for r in rows)
-        lengths = torch.tensor([len(r["roi"]) for r in rows])
-        roi = torch.stack([torch.nn.functional.pad(r["roi"], (0, 0, 0, 0, 0, frames - len(r["roi"]))) for r in rows])
+        rois, targets = zip(*(self.load(i, rng) for i in chosen), strict=True)
+        lengths = torch.tensor([len(roi) for roi in rois])
+        frames = int(lengths.max())
+        roi = torch.stack([torch.nn.functional.pad(r, (0, 0, 0, 0, 0, frames - len(r))) for r in rois])
         padding = torch.arange(frames)[None] >= lengths[:, None]
         if self.config is None:
             video = self.transform(roi)
@@ -72,23 +90,24 @@ class Batches:
             video = augment(roi, lengths, self.config, mean=self.transform.mean, std=self.transform.std)
         video = video * (~padding)[:, None, :, None, None]
         speaker = torch.stack([self.targets[self.other(i, rng)].speaker for i in chosen])
-        stacked = {k: self.stack([r[k] for r in rows], frames) for k in ("mel", "units", "codes")}
-        return Batch(video=video, padding_mask=padding, speaker=speaker, **stacked)  # type: ignore[arg-type]
+        mel = pad_stack([t.mel for t in targets], frames * per_video_frame(100))
+        units, codes = stack([t.units for t in targets]), stack([t.codes for t in targets])
+        return Batch(video, padding, mel, units, codes, speaker)
 
-    def load(self, i: int, rng: np.random.Generator) -> dict[str, Tensor | None]:
-        """roi and targets of one clip, at a random speed when augmenting."""
+    def load(self, i: int, rng: np.random.Generator) -> tuple[Tensor, Targets]:
+        """roi (T, 96, 96) and targets of one clip, at a random speed when augmenting."""
         t = self.targets[i]
-        roi = self.clips[i].tensors()["roi"]
-        row: dict[str, Tensor | None] = {"roi": roi, "mel": t.mel.float(), "units": t.units, "codes": t.codes}
+        roi, mel = self.clips[i].tensors()["roi"], t.mel.float()
         reach = self.config.speed if self.config else 0.0
-        if reach and rng.random() < 0.5:
-            frames = max(8, round(len(roi) * float(np.exp(rng.uniform(-reach, reach)))))
-            row["roi"] = nearest_time(roi.permute(1, 2, 0), frames).permute(2, 0, 1)
-            row["mel"] = resample_time(t.mel.float(), frames * per_video_frame(100))
-            for key, value in (("units", t.units), ("codes", t.codes)):
-                if value is not None:
-                    row[key] = nearest_time(value, frames * (value.shape[-1] // len(roi)))
-        return row
+        if not reach or rng.random() >= 0.5:
+            return roi, replace(t, mel=mel)
+        old, frames = len(roi), max(1, round(len(roi) * float(np.exp(rng.uniform(-reach, reach)))))
+        units, codes = (
+            None if x is None else nearest_time(x, frames * (x.shape[-1] // old)) for x in (t.units, t.codes)
+        )
+        mel = resample_time(mel, frames * per_video_frame(100))
+        roi = nearest_time(roi.permute(1, 2, 0), frames).permute(2, 0, 1)
+        return roi, Targets(mel, units, codes, t.speaker)
 
     def other(self, i: int, rng: np.random.Generator) -> int:
         """Another clip of the same speaker; the clip itself when there is no other."""
@@ -96,10 +115,11 @@ class Batches:
         others = [j for j in group if j != i]
         return int(rng.choice(others)) if others else i
 
-    def stack(self, rows: Sequence[Tensor | None], frames: int) -> Tensor | None:
-        """Targets of all clips padded to the clock of `frames`."""
-        if rows[0] is None:
-            return None
-        longest = max(r.shape[-1] for r in rows if r is not None)
-        tokens = not rows[0].is_floating_point()
-        return pad_stack([r for r in rows if r is not None], longest, IGNORED if tokens else 0.0)
+
+def stack(rows: Sequence[Tensor | None]) -> Tensor | None:
+    """One target of all clips, (..., T_i) each, padded to the longest; None where there is none."""
+    given = [row for row in rows if row is not None]
+    if not given:
+        return None
+    longest = max(row.shape[-1] for row in given)
+    return pad_stack(given, longest, 0.0 if given[0].is_floating_point() else IGNORED)

@@ -1,7 +1,7 @@
 """Reading prepared clips: the folder that `python -m preprocess` writes, as rows and tensors.
 
-    O/index.jsonl                 one row a clip: id, split, speaker, text, status, n_frames, ...
-    O/clips/<id>.safetensors      roi (T, 96, 96) uint8, wav (640 T,) int16 at 16 kHz
+O/index.jsonl                 one row a clip: id, split, speaker, text, status, n_frames, ...
+O/clips/<id>.safetensors      roi (T, 96, 96) uint8, wav (640 T,) int16 at 16 kHz
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+MIN_FRAMES = 13  # half a second, what a voice vector needs
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Clip:
         return self.tensors()["wav"].float() / 32768.0
 
 
-def read_clips(folders: Sequence[str | Path], split: str, *, min_frames: int = 10) -> list[Clip]:
+def read_clips(folders: Sequence[str | Path], split: str, *, min_frames: int = MIN_FRAMES) -> list[Clip]:
     """The usable clips of one split (or "a|b") in prepared folders, in the order of their index.
 
     Raises:
@@ -44,16 +47,29 @@ def read_clips(folders: Sequence[str | Path], split: str, *, min_frames: int = 1
     """
     clips: list[Clip] = []
     for folder in map(Path, folders):
-        index = folder / "index.jsonl"
-        if not index.is_file():
-            raise ValueError(f"{folder} is no folder of prepared clips (no index.jsonl); run python -m preprocess first.")
-        rows = [json.loads(line) for line in index.read_text().splitlines() if line.strip()]
-        good = [r for r in rows if r["status"] == "done" and r["split"] in split.split("|")]
+        good = [r for r in read_rows(folder) if r["status"] == "done" and r["split"] in split.split("|")]
         keys = ("id", "split", "speaker", "text", "n_frames")
         clips += [Clip(folder, **{k: r[k] for k in keys}) for r in good if r["n_frames"] >= min_frames]
     if not clips:
-        raise ValueError(f"no clip of split {split!r} in {', '.join(map(str, folders))}.")
+        raise ValueError(f"no clip of split {split!r} in {', '.join(map(str, folders)) or 'no folder'}.")
     return clips
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The last row of each id; a line that a crash tore, or that is still being written, is left out."""
+    index = folder / "index.jsonl"
+    if not index.is_file():
+        raise ValueError(
+            f"{folder} is no folder of prepared clips (no index.jsonl); run python -m preprocess first."
+        )
+    rows: dict[str, dict[str, Any]] = {}
+    for line in index.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            rows[row["id"]] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    return list(rows.values())
 
 
 def by_speaker(clips: Sequence[Clip]) -> dict[tuple[Path, str], list[int]]:

@@ -1,7 +1,7 @@
 """What the lips are asked to predict: mel, units, codes and a voice for each prepared clip.
 
-This is the one place where lengths are made equal: a clip of T video frames has a sound of exactly 640 T samples,
-so its mel has 4T, its units 2T and its codes rT steps, or the clip is refused here.
+This is the one place where lengths are made equal: a clip of T video frames has a sound of exactly 640 T
+samples, so its mel has 4T, its units 2T and its codes rT steps, or the clip is refused here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Targets:
 class UnitTeacher:
     """Units by nearest centroid on MFCC with first and second differences (as HuBERT's first iteration).
 
-    Hsu et al. 2021, section II-B. The centroids and the recipe lie in a checkpoint folder, `lip2speech train kmeans`.
+    Hsu et al. 2021, section II-B. Centroids and recipe lie in a folder written by `lip2speech train kmeans`.
     """
 
     def __init__(self, centroids: Tensor, mean: Tensor, std: Tensor):
@@ -72,19 +72,31 @@ class TargetMaker:
 
     def __init__(self, units: UnitTeacher | None, codec: Codec | None):
         self.mel, self.units, self.codec = LogMel(MelConfig()), units, codec
+        if codec is not None and codec.sample_rate != SAMPLE_RATE:
+            raise ValueError(f"clips are at {SAMPLE_RATE} Hz, the codec wants {codec.sample_rate} Hz.")
 
     @torch.no_grad()
     def __call__(self, clip: Clip) -> Targets:
-        wav = clip.wav()
-        if wav.numel() != clip.n_frames * SAMPLES_PER_FRAME:
-            raise ValueError(
-                f"{clip.id}: {wav.numel()} samples for {clip.n_frames} frames, expected "
-                f"{clip.n_frames * SAMPLES_PER_FRAME}; prepare the clip again."
-            )
+        wav = self.read(clip)
         mel = self.mel(wav[None, None])[0]
         units = self.units(mel) if self.units else None
         codes = self.codec.encode(wav[None, None])[0] if self.codec else None
-        return Targets(mel.half(), units, codes, embed_speaker(wav))
+        try:
+            speaker = embed_speaker(wav)
+        except ValueError as error:
+            raise ValueError(f"{clip.id}: {error}") from None
+        return Targets(mel.half(), units, codes, speaker)
+
+    def read(self, clip: Clip) -> Tensor:
+        """The clip's sound (640 T,), after a look at its lengths."""
+        tensors = clip.tensors()
+        samples, frames = tensors["wav"].numel(), len(tensors["roi"])
+        if (samples, frames) != (clip.n_frames * SAMPLES_PER_FRAME, clip.n_frames):
+            raise ValueError(
+                f"{clip.id}: {frames} crops and {samples} samples, expected {clip.n_frames} and "
+                f"{clip.n_frames * SAMPLES_PER_FRAME}; prepare the clip again."
+            )
+        return tensors["wav"].float() / 32768.0
 
 
 def make_targets(clips: Iterable[Clip], maker: TargetMaker) -> list[Targets]:

@@ -1,4 +1,4 @@
-"""Unit vocabularies: k-means on features of a corpus' sound, stored as a checkpoint folder with its recipe."""
+"""Unit vocabularies: k-means on features of a corpus' sound, kept with its recipe as a checkpoint."""
 
 from __future__ import annotations
 
@@ -40,8 +40,12 @@ def fit_kmeans(config: KMeansConfig, folder: Path) -> float:
     features = torch.cat(rows)
     mean, std = features.mean(0), features.std(0)
     scaled = ((features - mean) / std).numpy()
-    fitted = MiniBatchKMeans(config.n_units, batch_size=10_000, n_init=5, random_state=config.seed).fit(scaled)
+    fitted = MiniBatchKMeans(config.n_units, batch_size=10_000, n_init=5, random_state=config.seed).fit(
+        scaled
+    )
     tensors = {"centroids": torch.from_numpy(fitted.cluster_centers_).float(), "mean": mean, "std": std}
     recipe = {"kind": "kmeans-mfcc", "recipe": to_dict(config), "mel": to_dict(MelConfig())}
-    checkpoint.save(folder, recipe, tensors, "# Units\nk-means on MFCC and differences, 50 Hz.\n", overwrite=True)
+    checkpoint.save(
+        folder, recipe, tensors, "# Units\nk-means on MFCC and differences, 50 Hz.\n", overwrite=True
+    )
     return float(fitted.inertia_ / len(scaled))

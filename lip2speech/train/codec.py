@@ -1,7 +1,8 @@
 """Codec training: reconstruction first, then a GAN against the multi-scale STFT discriminator.
 
 Losses and their order follow EnCodec (Defossez et al. 2022, section 3.4) without the time-domain L1, which a
-phase-free encoder cannot serve. Speech comes from prepared clips and, when asked, from the synthetic talker's voices.
+phase-free encoder cannot serve. Speech comes from prepared clips and, when asked, from the synthetic talker's
+voices.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.codec import build_codec
 from lip2speech.codec.load import codec_name
-from lip2speech.codec.base import Codec
-from lip2speech.codec.melcodec import MelCodecConfig
+from lip2speech.codec.melcodec import MelCodec, MelCodecConfig
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.train import losses
@@ -42,7 +41,11 @@ class CodecDataConfig:
 
 @dataclass(frozen=True)
 class CodecTrainConfig:
-    """One codec training run; the quantiser joins at `quantize_from`, the discriminator at `gan_from`."""
+    """One codec training run.
+
+    The quantiser joins at `quantize_from`, the discriminator at `gan_from`; from `freeze_codes_from` on only
+    the decoder learns, so that codes which another model has learned to predict stay valid.
+    """
 
     codec: MelCodecConfig = field(default_factory=MelCodecConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -59,21 +62,36 @@ class CodecTrainConfig:
     feature_weight: float = 2.0
     ema: float = 0.999
 
+    def __post_init__(self) -> None:
+        if self.freeze_codes_from <= self.quantize_from:
+            raise ValueError(
+                f"freeze_codes_from must come after quantize_from, got {self.freeze_codes_from} and "
+                f"{self.quantize_from}; the codebooks would never be placed."
+            )
+
 
 class Speech:
     """Random segments of all speech of a split, held in memory as int16."""
 
     def __init__(self, config: CodecDataConfig, split: str, sample_rate: int):
         if sample_rate != 16000:
-            raise ValueError(f"prepared clips are at 16000 Hz, the codec wants {sample_rate}; train it at 16000.")
+            raise ValueError(
+                f"prepared clips are at 16000 Hz, the codec wants {sample_rate}; train it at 16000."
+            )
         self.config = config
         self.samples = int(config.seconds * sample_rate)
         self.pools = [torch.cat([c.tensors()["wav"] for c in read_clips([f], split)]) for f in config.folders]
         if config.talker_sentences:
             self.pools.append(self.talker(split))
+        if not self.pools:
+            raise ValueError("no speech to train on; give data.folders, or data.talker_sentences.")
+        if (shortest := min(map(len, self.pools))) <= self.samples:
+            raise ValueError(f"a source has {shortest} samples, a segment {self.samples}; give more speech.")
         weights = np.array(config.weights or [1.0] * len(self.pools))
-        if len(weights) != len(self.pools) or not self.pools:
-            raise ValueError(f"data.weights must have one number for each of {len(self.pools)} sources, got {weights}.")
+        if len(weights) != len(self.pools):
+            raise ValueError(
+                f"data.weights must have one number for each of {len(self.pools)} sources, got {weights}."
+            )
         self.weights = weights / weights.sum()
 
     def talker(self, split: str) -> Tensor:
@@ -83,7 +101,7 @@ class Speech:
         count = self.config.talker_sentences if split == "train" else 40
         name = "train" if split == "train" else "test"
         wavs = [wav for wav, _, _ in audio_only(count, seed=7, split=name)]
-        return (torch.cat([torch.as_tensor(w) for w in wavs]) * 32767).to(torch.int16)
+        return (torch.cat([torch.as_tensor(w) for w in wavs]).clamp(-1, 1) * 32767).to(torch.int16)
 
     def draw(self, count: int, rng: np.random.Generator) -> Tensor:
         """(count, 1, samples) float32."""
@@ -101,7 +119,7 @@ class CodecTask(Task):
     def __init__(self, config: CodecTrainConfig):
         self.config = config
         torch.manual_seed(config.loop.seed)
-        self.codec = build_codec(config.codec)
+        self.codec = MelCodec(config.codec)
         self.discriminator = MSSTFTDiscriminator(config.discriminator)
         self.spectral = losses.MultiScaleSpectral(self.codec.sample_rate)
         self.speech = Speech(config.data, "train", self.codec.sample_rate)
@@ -125,11 +143,12 @@ class CodecTask(Task):
         loss = self.config.spectral_weight * spectral + self.config.commit_weight * commit.float() + gan
         logs |= {"spectral": spectral.item(), "commit": commit.item()}
         logs["grad"] = self.opt.apply(loss, step)
+        logs["skipped"] = self.opt.skipped + self.gan_opt.skipped
         self.average.update(self.codec)
         return logs
 
     def set_mode(self, step: int) -> None:
-        """Train everything; from `freeze_codes_from` on only the decoder, so that codes predicted by a model stay valid."""
+        """Train everything; from `freeze_codes_from` on the decoder alone, from the averaged weights on."""
         self.codec.train()
         if step == self.config.freeze_codes_from:
             self.codec.load_state_dict(self.average.values)
@@ -158,19 +177,21 @@ class CodecTask(Task):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Spectral loss of the averaged codec on held-out speech, for every depth of the quantiser and without it."""
+        """Spectral loss of the averaged codec on held-out speech: with one book, with all, not quantised."""
         codec = self.averaged()
         wav = self.held_out.draw(24, np.random.default_rng(1))
         codes = codec.encode(wav)
         figures = {f"n_q{n}": float(self.spectral(codec.decode(codes[:, :n]), wav)) for n in (1, codec.n_q)}
-        used = torch.stack([torch.bincount(c.flatten(), minlength=codec.codebook_size) > 0 for c in codes.unbind(1)])
+        used = torch.stack(
+            [torch.bincount(c.flatten(), minlength=codec.codebook_size) > 0 for c in codes.unbind(1)]
+        )
         figures["codes_used"] = float(used.float().mean())
-        figures["loss"] = float(self.spectral(codec.decode_latent(codec.latent_from_wav(wav)), wav))
+        figures["loss"] = float(self.spectral(codec.decode_latent(codec.latent(wav)), wav))
         return figures
 
-    def averaged(self) -> Codec:
+    def averaged(self) -> MelCodec:
         """The codec with averaged weights, in eval mode."""
-        codec = build_codec(self.config.codec)
+        codec = MelCodec(self.config.codec)
         codec.load_state_dict(self.average.values)
         return codec.eval()
 

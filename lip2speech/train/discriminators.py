@@ -1,7 +1,8 @@
 """Discriminators for the GAN part of codec training (used in training only, never shipped).
 
-Multi-scale STFT discriminator of EnCodec (Defossez et al. 2022, section 3.4): one 2-D convolutional network per STFT
-size looks at the real and imaginary parts.
+Multi-scale STFT discriminator of EnCodec (Defossez et al. 2022, section 3.4): one 2-D convolutional network
+per STFT size looks at the real and imaginary parts. The public code leaves the first convolution without
+weight norm, which only changes how fast it learns; ours has it everywhere.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ class MSSTFTConfig:
 class STFTDiscriminator(nn.Module):
     """One STFT size. wav (B, 1, T_a) -> logits (B, 1, T, F'), list of feature maps (B, C, T, F_i)."""
 
+    window: Tensor
+
     def __init__(self, filters: int, n_fft: int, kernel: tuple[int, int], dilations: tuple[int, ...]):
         super().__init__()
         self.n_fft = n_fft
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        time, freq = kernel
+        square = (kernel[0], kernel[0])
         convs = [conv2d(2, filters, kernel)]
         convs += [conv2d(filters, filters, kernel, stride=(1, 2), dilation=(d, 1)) for d in dilations]
-        convs += [conv2d(filters, filters, (time, time))]
+        convs += [conv2d(filters, filters, square)]
         self.convs = nn.ModuleList(convs)
-        self.post = conv2d(filters, 1, (time, time))
+        self.post = conv2d(filters, 1, square)
 
     def forward(self, wav: Tensor) -> tuple[Tensor, list[Tensor]]:
         spectrum = torch.stft(
@@ -59,7 +62,8 @@ class MSSTFTDiscriminator(nn.Module):
     def __init__(self, config: MSSTFTConfig):
         super().__init__()
         self.scales = nn.ModuleList(
-            STFTDiscriminator(config.filters, n_fft, config.kernel, config.dilations) for n_fft in config.n_ffts
+            STFTDiscriminator(config.filters, n_fft, config.kernel, config.dilations)
+            for n_fft in config.n_ffts
         )
 
     def forward(self, wav: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:

@@ -1,14 +1,15 @@
 """Multi-task fine-tuning: lips to mel, units and codes at once.
 
-The mel loss (L1 + spectral convergence) and label-smoothed units follow lip2speech-unit (Choi et al. 2023, section
-3.2). Two things are ours: a target may be read some steps earlier or later, whichever lag fits the clip best, since
-sound and picture of real corpora are offset clip by clip; and the front end learns at its own, lower rate after
-`freeze_steps`, so that a pretrained one is really fine-tuned.
+The mel loss (L1 + spectral convergence) and label-smoothed units follow lip2speech-unit (Choi et al. 2023,
+section 3.2). Two things are ours: a target may be read some steps earlier or later, whichever lag fits the
+clip best, since sound and picture of real corpora are offset clip by clip; and the front end may rest for
+`freeze_steps` and then learn at its own rate, so that a pretrained one is really fine-tuned.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,23 @@ from lip2speech import checkpoint
 from lip2speech.codec.load import load_codec
 from lip2speech.config import to_dict
 from lip2speech.data.augment import AugmentConfig
-from lip2speech.data.batch import IGNORED, Batch, Batches
+from lip2speech.data.batch import Batch, Batches
 from lip2speech.data.dataset import read_clips
 from lip2speech.data.targets import TargetMaker, UnitTeacher, make_targets
 from lip2speech.frontend.transforms import Transform
+from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.prediction import Prediction
+from lip2speech.rates import per_video_frame
 from lip2speech.train import losses
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
+
+MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by nothing
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the tasks; `lag` is the widest lag in mel frames, `lag_price` what a step costs in mel L1."""
+    """Weights of the tasks; `lag`: the widest lag in mel frames, `lag_price`: what a step costs in mel L1."""
 
     mel: float = 2.0
     convergence: float = 1.0
@@ -48,8 +53,9 @@ class LossWeights:
 class FinetuneConfig:
     """One fine-tuning run.
 
-    folders: prepared clips; folder_weights: the share of each in a batch; units, codec: checkpoint folders of the
-    teachers; init: a run's final folder or a front end to start from.
+    folders: prepared clips; folder_weights: the share of each in a batch; units, codec: checkpoint folders of
+    the teachers; init: a lip model or a front end to start from; frontend_lr: what the optimizer's rate is
+    multiplied by for the front end.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -76,15 +82,19 @@ class FinetuneTask(Task):
         self.config = config
         torch.manual_seed(config.loop.seed)
         self.model = LipModel(config.model)
-        if config.init:
-            load_initial(self.model, config.init)
-        units = UnitTeacher.load(config.units) if config.units else None
-        maker = TargetMaker(units, load_codec(config.codec) if config.codec else None)
+        whole = bool(config.init) and load_initial(self.model, config.init)
+        maker = make_teachers(config)
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
-        if not config.init:
+        if not whole:
             self.set_mel_statistics()
-        self.opt = Optimizer(self.model.parameters(), config.optimizer, config.loop.steps)
+        self.opt = Optimizer(
+            self.model.parameters(),
+            config.optimizer,
+            config.loop.steps,
+            slow=self.model.frontend.parameters(),
+            slow_rate=config.frontend_lr,
+        )
         self.average = Average(self.model, config.ema)
 
     def batches(self, maker: TargetMaker, split: str, augment: AugmentConfig | None) -> Batches:
@@ -92,30 +102,34 @@ class FinetuneTask(Task):
         clips = read_clips(self.config.folders, split)
         weights = self.config.folder_weights or None
         return Batches(
-            clips, make_targets(clips, maker), config=augment, transform=self.config.transform, weights=weights
+            clips,
+            make_targets(clips, maker),
+            config=augment,
+            transform=self.config.transform,
+            weights=weights,
         )
 
     def validation(self, maker: TargetMaker) -> dict[str, list[Batch]]:
-        """Fixed plain batches for each folder from its valid split, or from test where there is none."""
-        sets = {}
+        """Fixed plain batches of the valid split of each folder that has one."""
+        sets: dict[str, list[Batch]] = {}
         for folder in self.config.folders:
             rng = np.random.default_rng(0)
             try:
-                clips = read_clips([folder], "valid")
+                clips = read_clips([folder], "valid")[: self.config.valid_clips]
             except ValueError:
                 continue
-            clips = clips[: self.config.valid_clips]
             held = Batches(clips, make_targets(clips, maker), config=None, transform=self.config.transform)
             size = self.config.loop.batch_size
             chosen = [range(i, min(i + size, len(clips))) for i in range(0, len(clips), size)]
-            sets[Path(folder).name] = [held.collate(c, rng) for c in chosen]
+            name = Path(folder).name
+            sets[folder if name in sets else name] = [held.collate(c, rng) for c in chosen]
         return sets
 
     def set_mel_statistics(self) -> None:
         """Mean and deviation of the training mels go into the mel head."""
         mels = torch.cat([t.mel.float() for t in self.train_set.targets], 1)
         self.model.heads.mel_mean.copy_(mels.mean(1))
-        self.model.heads.mel_std.copy_(mels.std(1))
+        self.model.heads.mel_std.copy_(mels.std(1).clamp_min(MIN_STD))
 
     def update(self, step: int) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step)
@@ -123,35 +137,54 @@ class FinetuneTask(Task):
         self.model.train()
         self.model.frontend.requires_grad_(step >= self.config.freeze_steps)
         with autocast(self.config.loop.precision, batch.video.device):
-            teacher = None if batch.codes is None else batch.codes.clamp_min(0)
-            prediction = self.model(batch.video, batch.speaker, batch.padding_mask, teacher)
+            codes = None if batch.codes is None else partial(self.given_codes, batch)
+            prediction = self.model(batch.video, batch.speaker, batch.padding_mask, codes)
         loss, logs = self.losses(prediction, batch)
         logs["grad"] = self.opt.apply(loss, step)
+        logs["skipped"] = self.opt.skipped
         self.average.update(self.model)
         return logs
+
+    def lags(self, mel: Tensor, batch: Batch) -> Tensor:
+        """The lag (B,), in mel frames, at which the targets fit the predicted mel (B, n_mels, 4T) best."""
+        w = self.config.weights
+        scaled, target = (mel - self.mean) / self.std, (batch.mel - self.mean) / self.std
+        return losses.best_lags(scaled, target, batch.keep(), max_lag=w.lag, price=w.lag_price)
+
+    def given_codes(self, batch: Batch, mel: Tensor) -> Tensor:
+        """Codes to condition on, read at the very lag of the targets, so that all books tell of one time."""
+        codes = self.moved(
+            batch.codes, self.lags(mel.detach(), batch), batch, self.config.model.heads.code_rate
+        )
+        return codes.clamp_min(0)  # the heads embed padding too; no loss sees it
+
+    def moved(self, target: Tensor | None, lags: Tensor, batch: Batch, rate: int) -> Tensor:
+        """A target on a clock of `rate` Hz, read `lags` (in mel frames) later."""
+        assert target is not None, "a batch has the targets that are asked for"
+        return losses.shifted(target, on_clock(lags, rate), batch.lengths() * per_video_frame(rate))
 
     def losses(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum and its parts."""
         w = self.config.weights
         mel = prediction.require("mel").float()
-        keep = (~batch.padding_mask).float().repeat_interleave(4, 1).unsqueeze(1)  # (B, 1, 4T)
-        scaled = (mel - self.mean) / self.std
-        target = (batch.mel - self.mean) / self.std
-        lags = losses.best_lags(scaled, target, keep, max_lag=w.lag, price=w.lag_price)
-        l1, convergence = losses.mel_loss(scaled, losses.shifted(target, lags), keep)
+        lags = self.lags(mel, batch)
+        target = self.moved(batch.mel, lags, batch, MEL_RATE)
+        l1, convergence = losses.mel_loss(
+            (mel - self.mean) / self.std, (target - self.mean) / self.std, batch.keep()
+        )
         total = w.mel * l1 + w.convergence * convergence
-        logs = {"mel": float(l1), "lag": float(lags.float().abs().mean())}
+        logs = {"mel": l1.item(), "lag": lags.float().abs().mean().item()}
         if batch.units is not None:
-            moved = losses.shifted(batch.units, half(lags))
+            moved = self.moved(batch.units, lags, batch, UNIT_RATE)
             loss, hits = losses.token_loss(prediction.require("unit_logits"), moved, smoothing=w.smoothing)
-            total, logs = total + w.units * loss, logs | {"unit_acc": float(hits)}
+            total, logs = total + w.units * loss, logs | {"unit_acc": hits.item()}
         if batch.codes is not None:
-            moved = losses.shifted(batch.codes, half(lags))
+            moved = self.moved(batch.codes, lags, batch, self.config.model.heads.code_rate)
             for name, weight in (("code_logits", w.codes), ("independent_code_logits", w.independent_codes)):
                 logits = prediction.require(name).transpose(1, 2)  # (B, K, n_q, T)
                 loss, hits = losses.token_loss(logits, moved, smoothing=w.smoothing)
-                total, logs = total + weight * loss, logs | {f"{name[:4]}_acc": float(hits)}
-        return total, logs | {"loss": float(total)}
+                total, logs = total + weight * loss, logs | {f"{name[:4]}_acc": hits.item()}
+        return total, logs | {"loss": total.item()}
 
     @property
     def mean(self) -> Tensor:
@@ -199,16 +232,48 @@ class FinetuneTask(Task):
         checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
 
 
-def half(lags: Tensor) -> Tensor:
-    """Lags of the 100 Hz mel on a 50 Hz clock."""
-    return torch.div(lags, 2, rounding_mode="trunc")
+def on_clock(lags: Tensor, rate: int) -> Tensor:
+    """Lags in frames of the 100 Hz mel as whole steps of a clock of `rate` Hz, rounded toward none."""
+    return torch.div(lags * rate, MEL_RATE, rounding_mode="trunc")
 
 
-def load_initial(model: LipModel, folder: str | Path) -> None:
-    """Start from a lip model, or put an AV-HuBERT checkpoint into the front end alone."""
+def make_teachers(config: FinetuneConfig) -> TargetMaker:
+    """The unit teacher and the codec; ValueError when the heads are of other sizes, or have no teacher."""
+    heads = config.model.heads
+    units = UnitTeacher.load(config.units) if config.units else None
+    codec = load_codec(config.codec) if config.codec else None
+    taught = len(units.centroids) if units else 0
+    if heads.n_units != taught:
+        raise ValueError(
+            f"model.heads.n_units is {heads.n_units}, the teacher {config.units!r} has {taught}."
+        )
+    sizes = (codec.n_q, codec.codebook_size, codec.frame_rate) if codec else (0, 0, 0)
+    wanted = (heads.n_q, heads.codebook_size, heads.code_rate) if heads.n_q else (0, 0, 0)
+    if sizes != wanted:
+        raise ValueError(
+            f"model.heads has (n_q, codebook_size, code_rate) {wanted}, the codec {config.codec!r} {sizes}."
+        )
+    return TargetMaker(units, codec)
+
+
+def load_initial(model: LipModel, folder: str | Path) -> bool:
+    """Start from a whole lip model (True), or put a pretrained AV-HuBERT into the front end alone (False)."""
     loaded = checkpoint.load(folder)
-    module = model if loaded.config.get("kind") == "lip-model" else model.frontend
-    checkpoint.load_into(module, loaded.tensors)
-
-
-__all__ = ["IGNORED", "FinetuneConfig", "FinetuneTask", "LossWeights"]
+    kind = loaded.config.get("kind")
+    if kind in ("lip-model", "lip2speech"):
+        given = loaded.config.get("model", {}).get("frontend", {})
+    else:
+        given = loaded.config.get("frontend", {})
+    for name in ("heads", "activation"):  # no tensor's shape tells these
+        own = getattr(model.config.frontend, name)
+        if given.get(name, own) != own:
+            raise ValueError(f"{folder} has frontend.{name} {given[name]}, model.frontend.{name} is {own}.")
+    if kind == "lip-model":
+        checkpoint.load_into(model, loaded.tensors)
+    elif kind == "lip2speech":
+        checkpoint.load_into(model, loaded.part("model."))
+    elif frontend := loaded.part("frontend."):
+        checkpoint.load_into(model.frontend, frontend)
+    else:
+        raise ValueError(f"{folder} holds {kind!r}; start from a lip model or an imported front end.")
+    return kind in ("lip-model", "lip2speech")

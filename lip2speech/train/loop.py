@@ -1,7 +1,7 @@
 """The training loop every task shares: schedule, resume, log, progress, snapshots.
 
-A task owns its modules and data and does one update; the loop counts. Every step seeds its random numbers from
-(seed, step), so a resumed run draws the very batches and dropouts of an uninterrupted one.
+A task owns its modules and data and does one update; the loop counts. Every step seeds its random numbers
+from (seed, step), so a resumed run draws the very batches and dropouts of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import os
 import random
 import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -35,6 +36,11 @@ class LoopConfig:
     valid_every: int = 500
     save_every: int = 500
     keep: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "log_every", "valid_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,32 @@ class Task(ABC):
 
 
 class Optimizer:
-    """AdamW, its schedule and clipping; a step whose gradient is not finite is skipped and counted."""
+    """AdamW, its schedule and clipping; a step whose gradient is not finite is skipped and counted.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], config: OptimizerConfig, steps: int):
+    Args:
+        slow: those of `parameters` that learn at `slow_rate` times the rate.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        config: OptimizerConfig,
+        steps: int,
+        *,
+        slow: Iterable[nn.Parameter] = (),
+        slow_rate: float = 1.0,
+    ):
         self.parameters = [p for p in parameters if p.requires_grad]
         self.config, self.steps, self.skipped = config, steps, 0
-        decayed = [p for p in self.parameters if p.ndim > 1]
-        rest = [p for p in self.parameters if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        slowed = {id(p) for p in slow} if slow_rate != 1.0 else set()
+        groups = []
+        for scale in (1.0, slow_rate) if slowed else (1.0,):
+            mine = [p for p in self.parameters if (id(p) in slowed) == (scale != 1.0)]
+            for decay, params in (
+                (config.weight_decay, [p for p in mine if p.ndim > 1]),
+                (0.0, [p for p in mine if p.ndim <= 1]),
+            ):
+                groups.append({"params": params, "weight_decay": decay, "scale": scale})
         self.adam = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
 
     def rate(self, step: int) -> float:
@@ -100,7 +124,7 @@ class Optimizer:
             self.skipped += 1
             return norm
         for group in self.adam.param_groups:
-            group["lr"] = self.rate(step)
+            group["lr"] = self.rate(step) * group.get("scale", 1.0)
         self.adam.step()
         return norm
 
@@ -113,7 +137,7 @@ class Optimizer:
 
 
 class Average:
-    """Exponential moving average of a module's parameters and float buffers, with the usual early correction."""
+    """Exponential moving average of a module's parameters and float buffers, faster in the first steps."""
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay, self.count = decay, 0
@@ -143,37 +167,45 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 
 def run(task: Task, config: LoopConfig, folder: Path, *, quiet: bool = False) -> None:
-    """Train `task` to config.steps in `folder`, resuming from its newest snapshot, then export to folder/final."""
+    """Train `task` to config.steps in `folder`, from its newest snapshot on, then export to folder/final."""
     folder.mkdir(parents=True, exist_ok=True)
     start = resume(task, folder)
-    stop = StopRequest()
     meter = Meter(config, folder, start, quiet)
-    for step in range(start, config.steps):
-        seed_step(config.seed, step)
-        meter.add(task.update(step))
-        done = step + 1
-        if done % config.log_every == 0:
-            meter.write(done)
-        if done % config.valid_every == 0 or done == config.steps:
-            meter.valid(done, task.validate())
-        if done % config.save_every == 0 or done == config.steps or stop.asked:
-            save_snapshot(task, done, folder, config.keep)
-        if stop.asked:
-            meter.say(f"stopped at step {done}; the same command goes on from here.")
-            return
+    with StopRequest() as stop:
+        for done in range(start + 1, config.steps + 1):
+            meter.add(task.update(done - 1))
+            stopping = stop.asked  # asked for once a step: a signal during what follows ends the next step
+            if done % config.log_every == 0:
+                meter.write(done)
+            if done % config.save_every == 0 or done == config.steps or stopping:
+                save_snapshot(task, done, folder, config.keep)
+            if stopping:
+                meter.say(f"stopped at step {done}; the same command goes on from here.")
+                return
+            if done % config.valid_every == 0 or done == config.steps:
+                meter.valid(done, task.validate())
     task.export(folder / "final")
 
 
 class StopRequest:
-    """Turns SIGTERM and SIGINT into a clean stop after the current step."""
+    """In it the first SIGTERM or SIGINT asks for a stop after the current step; a second one acts at once."""
 
     def __init__(self) -> None:
         self.asked = False
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, self.ask)
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
+            self.before = {name: signal.signal(name, self.ask) for name in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self.before.items():
+            signal.signal(name, handler or signal.SIG_DFL)
 
     def ask(self, *_: object) -> None:
         self.asked = True
+        self.__exit__()
 
 
 class Meter:
@@ -204,11 +236,18 @@ class Meter:
 
     def record(self, row: dict[str, Any]) -> None:
         with self.log.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(finite(row)) + "\n")
 
     def say(self, text: str) -> None:
         if not self.quiet:
             print(text, flush=True)
+
+
+def finite(value: Any) -> Any:
+    """Plain values with null for NaN and infinity, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def snapshots(folder: Path) -> list[Path]:
@@ -225,7 +264,7 @@ def save_snapshot(task: Task, step: int, folder: Path, keep: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    for old in snapshots(folder)[:-keep]:
+    for old in [*snapshots(folder)[:-keep], *folder.glob("step-*.tmp")]:  # a .tmp was cut off half-way
         old.unlink()
 
 
@@ -234,6 +273,6 @@ def resume(task: Task, folder: Path) -> int:
     found = snapshots(folder)
     if not found:
         return 0
-    state = torch.load(found[-1], weights_only=True)
+    state = torch.load(found[-1], map_location="cpu", weights_only=True)
     task.load_state(state["task"])
     return int(state["step"])

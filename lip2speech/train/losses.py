@@ -1,8 +1,8 @@
 """Losses of all training tasks. Each is a plain function or a module without weights.
 
-Sources: mel + spectral convergence and label-smoothed units as in lip2speech-unit (Choi et al. 2023, section 3.2);
-multi-scale mel as in EnCodec (Defossez et al. 2022, section 3.4); hinge GAN and feature matching likewise. The
-lag-tolerant mel loss is ours: sound and picture of real corpora are offset clip by clip.
+Sources: mel + spectral convergence and label-smoothed units as in lip2speech-unit (Choi et al. 2023, section
+3.2); multi-scale mel as in EnCodec (Defossez et al. 2022, section 3.4); hinge GAN and feature matching
+likewise. The lag-tolerant mel loss is ours: sound and picture of real corpora are offset clip by clip.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ from torchaudio.functional import melscale_fbanks
 LOG_FLOOR = 1e-5
 
 
-def shifted(target: Tensor, lags: Tensor) -> Tensor:
-    """target (B, ..., T) read `lags` (B,) steps later, edges repeated: out[b, ..., t] = target[b, ..., t + lag]."""
-    steps = torch.arange(target.shape[-1], device=target.device)
-    index = (steps[None] + lags[:, None]).clamp(0, target.shape[-1] - 1)
+def shifted(target: Tensor, lags: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """target (B, ..., T) read `lags` (B,) steps later: out[b, ..., t] = target[b, ..., t + lag].
+
+    What lies before the first and after the last of `lengths` (B,) steps (all by default) repeats the edge,
+    so that no lag reads a clip's padding; the padding itself stays where it was.
+    """
+    steps = torch.arange(target.shape[-1], device=target.device)[None]
+    ends = torch.full_like(lags, target.shape[-1]) if lengths is None else lengths.to(lags)
+    moved = (steps + lags[:, None]).clamp_min(0).minimum(ends[:, None] - 1)
+    index = torch.where(steps < ends[:, None], moved, steps)
     index = index.reshape(len(lags), *[1] * (target.ndim - 2), -1).expand_as(target)
     return target.gather(-1, index)
 
@@ -28,11 +34,11 @@ def best_lags(predicted: Tensor, target: Tensor, keep: Tensor, *, max_lag: int, 
 
     Shape: predicted, target (B, C, T); keep (B, 1, T) of 0 and 1.
     """
-    lags = range(-max_lag, max_lag + 1)
+    lengths = keep.sum((1, 2)).long()
     with torch.no_grad():
         costs = []
-        for lag in lags:
-            moved = shifted(target, torch.full((len(target),), lag, device=target.device))
+        for lag in range(-max_lag, max_lag + 1):
+            moved = shifted(target, torch.full((len(target),), lag, device=target.device), lengths)
             error = ((predicted - moved).abs() * keep).sum((1, 2)) / (keep.sum((1, 2)) * target.shape[1])
             costs.append(error + price * abs(lag))
         return torch.stack(costs).argmin(0) - max_lag
@@ -47,15 +53,17 @@ def mel_loss(predicted: Tensor, target: Tensor, keep: Tensor) -> tuple[Tensor, T
 
 
 def token_loss(logits: Tensor, tokens: Tensor, *, smoothing: float = 0.1) -> tuple[Tensor, Tensor]:
-    """Cross entropy and accuracy. logits (B, K, ...), tokens (B, ...) with -100 = padding."""
-    loss = F.cross_entropy(logits.float(), tokens, ignore_index=-100, label_smoothing=smoothing)
+    """Cross entropy and accuracy, 0 without a token. logits (B, K, ...), tokens (B, ...), -100: padding."""
     known = tokens != -100
+    if not known.any():
+        return logits.sum() * 0.0, logits.new_zeros(())
+    loss = F.cross_entropy(logits.float(), tokens, ignore_index=-100, label_smoothing=smoothing)
     hits = (logits.argmax(1) == tokens)[known].float().mean()
     return loss, hits
 
 
 class MultiScaleSpectral(nn.Module):
-    """Log-mel L1, linear-magnitude L1 relative to its mean, over several windows; insensitive to phase.
+    """Log-mel L1, log-magnitude L1 and spectral convergence, mean over several windows; insensitive to phase.
 
     Shape: two wavs (B, 1, T_a) -> scalar
     """
@@ -65,7 +73,9 @@ class MultiScaleSpectral(nn.Module):
         self.windows = windows
         for n_fft in windows:
             n_mels = min(80, n_fft // 8)
-            bank = melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney")
+            bank = melscale_fbanks(
+                n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney"
+            )
             self.register_buffer(f"bank{n_fft}", bank, persistent=False)
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
 

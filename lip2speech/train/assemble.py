@@ -1,0 +1,74 @@
+"""A trained lip model, its codec and some voices, put into one checkpoint folder that speaks on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lip2speech import checkpoint
+from lip2speech.config import to_dict
+from lip2speech.data.dataset import read_clips
+from lip2speech.mel import MelConfig
+from lip2speech.pipeline import PipelineConfig
+from lip2speech.speaker import embed_speaker
+
+CLIPS_PER_VOICE = 20
+
+
+@dataclass(frozen=True)
+class VoiceSource:
+    """A stored voice: the mean vector of a speaker's training clips in a prepared folder."""
+
+    name: str
+    folder: str
+    speaker: str
+
+
+@dataclass(frozen=True)
+class AssembleConfig:
+    """What goes into the folder. lip, codec: folders written by training; card: the text of its README.md."""
+
+    lip: str
+    codec: str
+    card: str
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+    voices: tuple[VoiceSource, ...] = ()
+
+
+def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -> int:
+    """Write the folder (float16), check that it loads whole, return the size of its weights in bytes.
+
+    Raises:
+        ValueError: the default voice is not among the voices, or a part is not what it should be.
+    """
+    lip, codec = checkpoint.load(config.lip), checkpoint.load(config.codec)
+    for part, kind in ((lip, "lip-model"), (codec, "codec")):
+        if part.config.get("kind") != kind:
+            raise ValueError(f"{part.folder} holds {part.config.get('kind')!r}, expected {kind}.")
+    voices = {voice.name: mean_voice(voice) for voice in config.voices}
+    if config.pipeline.voice not in voices:
+        raise ValueError(f"pipeline.voice is {config.pipeline.voice!r}, expected one of {', '.join(voices)}.")
+    tensors = {f"model.{k}": v for k, v in lip.tensors.items()}
+    tensors |= {f"codec.{k}": v for k, v in codec.tensors.items()}
+    tensors |= {f"voice.{k}": v for k, v in voices.items()}
+    values = {
+        "kind": "lip2speech",
+        "model": lip.config["model"],
+        "transform": lip.config["transform"],
+        "codec": {"name": codec.config["name"], "config": codec.config["codec"]},
+        "mel": to_dict(MelConfig()),
+        "pipeline": to_dict(config.pipeline),
+    }
+    checkpoint.save(folder, values, tensors, config.card, overwrite=overwrite, half=True)
+    return (folder / checkpoint.WEIGHTS).stat().st_size
+
+
+def mean_voice(source: VoiceSource) -> Tensor:
+    """The mean voice vector (163,) of some training clips of one speaker."""
+    clips = [c for c in read_clips([source.folder], "train") if c.speaker == source.speaker]
+    if not clips:
+        raise ValueError(f"{source.folder} has no training clip of speaker {source.speaker!r}.")
+    return torch.stack([embed_speaker(c.wav()) for c in clips[:CLIPS_PER_VOICE]]).mean(0)
