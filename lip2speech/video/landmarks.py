@@ -66,6 +66,6 @@ def load_faces(task: str | os.PathLike | None = None) -> Faces:
         from lip2speech.video.landmarks_task import TaskFaces
 
         return TaskFaces(task)
-    from lip2speech.video.landmarks_mediapipe import MediaPipeFaces
+    from lip2speech.video.landmarks_mediapipe import thread_faces
 
-    return MediaPipeFaces()
+    return thread_faces()

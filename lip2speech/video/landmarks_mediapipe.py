@@ -9,6 +9,7 @@ the network. Detection: BlazeFace (Bazarevsky et al. 2019).
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,16 @@ node {
 LANDMARK_BYTES = 17  # of one point in a serialised list: tag, length 15, then three times tag and float32
 DETECTOR_SIDE = 640  # the detectors look at 128 and 192 pixels; a larger frame is only copied for nothing
 MIN_CONFIDENCE = 0.5
+
+
+_THREAD = threading.local()
+
+
+def thread_faces() -> "MediaPipeFaces":
+    """The networks of this thread: they remember nothing between frames, take 0.1 s to build, and are never freed."""
+    if not hasattr(_THREAD, "faces"):
+        _THREAD.faces = MediaPipeFaces()
+    return _THREAD.faces
 
 
 class MediaPipeFaces:
@@ -87,11 +98,15 @@ class MeshGraph:
             resource_util.set_resource_dir(str(Path(mediapipe.__file__).parents[1]))
             config = text_format.Parse(MESH_GRAPH, calculator_pb2.CalculatorGraphConfig())
             self._graph = calculator_graph.CalculatorGraph(graph_config=config)
-            self._graph.observe_output_stream("landmarks", self._receive, True)
+            self._found: list[Any] = []
+            # The graph keeps its observer for ever: one that knew `self` would keep the graph alive, 29 MB a video.
+            found, read = self._found, packet_getter.get_proto
+            self._graph.observe_output_stream(
+                "landmarks", lambda _, packet: found.append(None if packet.is_empty() else read(packet)), True
+            )
             self._graph.start_run({})
-            self._create, self._read = packet_creator, packet_getter.get_proto
+            self._create = packet_creator
             self._rgb, self._rect = image_frame.ImageFormat.SRGB, rect_pb2.NormalizedRect
-            self._found: Any = None
             self._time = 0
             # The first picture brings forth a warning about pictures that are not square; ours are.
             self(np.zeros((8, 8, 3), np.uint8), FaceBox(3.5, 3.5, 8))
@@ -110,15 +125,12 @@ class MeshGraph:
     def _run(self, window: np.ndarray, square: Any) -> Any:
         """The graph's landmark list for one picture, or None."""
         self._time += 1
-        self._found = None
+        self._found.clear()
         image = self._create.create_image_frame(data=window, image_format=self._rgb)
         self._graph.add_packet_to_input_stream("image", image.at(self._time))
         self._graph.add_packet_to_input_stream("face", self._create.create_proto(square).at(self._time))
         self._graph.wait_until_idle()
-        return self._found
-
-    def _receive(self, stream: str, packet: Any) -> None:
-        self._found = None if packet.is_empty() else self._read(packet)
+        return self._found[-1] if self._found else None
 
 
 def read_points(landmarks: Any) -> np.ndarray:
