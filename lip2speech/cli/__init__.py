@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from lip2speech.cli.convert import convert
+from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.model import model
 from lip2speech.cli.talker import talker
 from lip2speech.cli.train import train
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(convert)
 app.command()(talker)
+app.command()(evaluate)
 app.add_typer(train, name="train")
 app.add_typer(model, name="model")
 
