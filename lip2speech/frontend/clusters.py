@@ -20,13 +20,14 @@ class ClusterHeadConfig:
     n_clusters: rows of the embedding. Published files count fairseq's four special words first, so cluster k
     of
         the label file is row k + 4.
+    mask_dim: length of the vector that stands in for masked sound (or for masked features, early recipes).
     temperature: divides the cosine.
     """
 
     embed_dim: int = 768
     final_dim: int = 256
     n_clusters: int = 2004
-    audio_feat_dim: int = 104
+    mask_dim: int = 104
     temperature: float = 0.1
 
 
@@ -35,7 +36,7 @@ class ClusterHead(nn.Module):
 
     Shape:
         forward: features (B, T, C) -> logits (B, T, n_clusters)
-        mask: (audio_feat_dim,)
+        mask: (mask_dim,)
     """
 
     def __init__(self, config: ClusterHeadConfig) -> None:
@@ -43,7 +44,7 @@ class ClusterHead(nn.Module):
         self.config = config
         self.proj = nn.Linear(config.embed_dim, config.final_dim)
         self.embeddings = nn.Parameter(torch.rand(config.n_clusters, config.final_dim))
-        self.mask = nn.Parameter(torch.rand(config.audio_feat_dim))
+        self.mask = nn.Parameter(torch.rand(config.mask_dim))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, n_clusters)."""

@@ -68,6 +68,10 @@ CLUSTERS: dict[str, str | None] = {
 }
 DROPPED: dict[str, str | None] = {"decoder": None, "w2v_encoder.proj": None}
 """Parts of fine-tuned files that write text; a lip-to-speech model has no use for them."""
+EXPECTED_SETTINGS = {"layer_norm_first": True, "modality_fuse": "concat", "activation_fn": "gelu"}
+"""What the published models share and our encoder does; a file that says otherwise is refused."""
+SETTINGS = (("model", "w2v_args", "model"), ("model", "w2v_args"), ("model",))
+"""Where the encoder's settings lie: in a fine-tuned file those of its pretraining come first."""
 SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 """How PyTorch 2 names a weight norm's two parts."""
 
@@ -113,10 +117,12 @@ def read_avhubert(
         heads = _heads(file) or (_heads(read_fairseq(pretrained)) if pretrained else None)
     found, dropped = translate(file, prefix)
     frontend = infer_config(found, file, heads)
-    clusters = _cluster_config(found, frontend)
-    if clusters is None:
+    clusters = None
+    if prefix:  # fine-tuned: the projection to the clusters is gone, and with it the use of the rest
         dropped += [foreign for name, (foreign, _) in found.items() if name.startswith("clusters.")]
         found = {name: pair for name, pair in found.items() if not name.startswith("clusters.")}
+    else:
+        clusters = _cluster_config(found, frontend, file.path)
     tensors = _checked(found, frontend, clusters, file.path)
     values: dict[str, Any] = {
         "kind": "avhubert",
@@ -188,8 +194,11 @@ def infer_config(found: Found, file: FairseqCheckpoint, heads: int | None) -> AV
             f"{path}: the number of attention heads is not in the file ({heads} for {embed_dim} features); "
             "give heads, or the pretrained file it was made from."
         )
-    activation = file.setting("model", "w2v_args", "model", "resnet_relu_type")
-    activation = activation or file.setting("model", "resnet_relu_type") or "prelu"
+    for name, value in EXPECTED_SETTINGS.items():
+        if _setting(file, name) not in (None, value):
+            given = shown(str(_setting(file, name)))
+            raise ForeignFileError(f"{path}: {name} is {given}; only {value} is supported.")
+    activation = _setting(file, "resnet_relu_type") or "prelu"
     if activation not in ("prelu", "relu", "swish"):
         raise ForeignFileError(f"{path}: resnet_relu_type {shown(activation)} is unknown.")
     return AVHubertConfig(
@@ -205,12 +214,11 @@ def infer_config(found: Found, file: FairseqCheckpoint, heads: int | None) -> AV
     )
 
 
-def _cluster_config(found: Found, frontend: AVHubertConfig) -> ClusterHeadConfig | None:
-    """Sizes of the cluster head; None for a fine-tuned file, which has lost its projection."""
-    if "clusters.proj.weight" not in found or "clusters.embeddings" not in found:
-        return None
-    rows, final_dim = found["clusters.embeddings"][1].shape
-    return ClusterHeadConfig(frontend.embed_dim, final_dim, rows, frontend.audio_feat_dim)
+def _cluster_config(found: Found, frontend: AVHubertConfig, path: Path) -> ClusterHeadConfig:
+    """Sizes of the cluster head."""
+    rows, final_dim = _shape(found, "clusters.embeddings", 2, path)
+    mask_dim = _shape(found, "clusters.mask", 1, path)[0]
+    return ClusterHeadConfig(frontend.embed_dim, final_dim, rows, mask_dim)
 
 
 def _checked(
@@ -223,7 +231,8 @@ def _checked(
             parts["clusters"] = ClusterHead(clusters).state_dict()
     expected = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
     if missing := [name for name in expected if name not in found]:
-        raise ForeignFileError(f"{path}: {_listed(missing)} missing; the file is incomplete.")
+        theirs = [_foreign(name) for name in missing]
+        raise ForeignFileError(f"{path}: {_listed(theirs)} missing; the file is incomplete.")
     if extra := [foreign for name, (foreign, _) in found.items() if name not in expected]:
         raise ForeignFileError(
             f"{path}: {_listed(extra)} not part of this AV-HuBERT; is it another model's file?"
@@ -254,6 +263,15 @@ def _rename(name: str, table: Mapping[str, str | None]) -> str | None:
     return f"{target}.{leaf}" if target else None
 
 
+def _foreign(name: str) -> str:
+    """The official name of one of our weights, the other way through the key map."""
+    layer = name.removeprefix("frontend.encoder.layers.").partition(".")[0]
+    table = key_map(int(layer) + 1 if layer.isdigit() else 0)
+    back = {ours: theirs for theirs, ours in table.items()}
+    module, _, leaf = name.rpartition(".")
+    return back[name] if name in back else f"{back[module]}.{leaf}"
+
+
 def _count_layers(names: Mapping[str, Any], prefix: str, path: Path) -> int:
     """How many layers the names number from 0: counted, as a number in a name may be anything."""
     numbers = {name[len(prefix) :].partition(".")[0] for name in names if name.startswith(prefix)}
@@ -268,7 +286,7 @@ def _count_layers(names: Mapping[str, Any], prefix: str, path: Path) -> int:
 def _shape(found: Found, name: str, dims: int, path: Path) -> tuple[int, ...]:
     """The shape of a weight that tells a size."""
     if name not in found:
-        raise ForeignFileError(f"{path}: {name} missing; the file is incomplete.")
+        raise ForeignFileError(f"{path}: {_foreign(name)} is missing; the file is incomplete.")
     foreign, tensor = found[name]
     if tensor.dim() != dims or 0 in tensor.shape:
         raise ForeignFileError(
@@ -278,12 +296,14 @@ def _shape(found: Found, name: str, dims: int, path: Path) -> tuple[int, ...]:
 
 
 def _heads(file: FairseqCheckpoint) -> int | None:
-    """Attention heads as the settings tell, in the model's own or in those it was fine-tuned from."""
-    for names in (("model", "w2v_args", "model"), ("model",)):
-        value = file.setting(*names, "encoder_attention_heads")
-        if type(value) is int:
-            return value
-    return None
+    """Attention heads as the settings tell."""
+    value = _setting(file, "encoder_attention_heads")
+    return value if type(value) is int else None
+
+
+def _setting(file: FairseqCheckpoint, name: str) -> Any:
+    """A setting of the encoder, or None."""
+    return next((v for names in SETTINGS if (v := file.setting(*names, name)) is not None), None)
 
 
 def _listed(names: list[str]) -> str:

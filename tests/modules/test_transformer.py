@@ -1,0 +1,86 @@
+"""Attention, positions and the encoder against loops written from the definitions."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lip2speech.modules.transformer import ConvPositions, SelfAttention, TransformerEncoder
+
+
+def slow_attention(x: Tensor, attention: SelfAttention, length: int) -> Tensor:
+    """One clip, one head and one frame at a time: (T, D) -> (T, D); the divisor is sqrt(D / heads)."""
+    q, k, v = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
+    size = x.shape[1] // attention.heads
+    out = torch.zeros_like(x)
+    for head in range(attention.heads):
+        part = slice(head * size, (head + 1) * size)
+        for t in range(len(x)):
+            scores = torch.stack([q[t, part] @ k[s, part] / math.sqrt(size) for s in range(length)])
+            weights = scores.exp() / scores.exp().sum()
+            out[t, part] = sum(weights[s] * v[s, part] for s in range(length))
+    return attention.out_proj(out)
+
+
+def slow_positions(x: Tensor, positions: ConvPositions) -> Tensor:
+    """(T, D) -> (T, D); tap k of frame t looks at frame t + k - K // 2."""
+    weight, width = positions.weight(), x.shape[1] // positions.groups
+    out = positions.bias.expand(x.shape).clone()
+    for t in range(len(x)):
+        for channel in range(x.shape[1]):
+            group = channel // width
+            for k in range(positions.kernel):
+                s = t + k - positions.kernel // 2
+                if 0 <= s < len(x):
+                    out[t, channel] += weight[channel, :, k] @ x[s, group * width : (group + 1) * width]
+    return F.gelu(out)
+
+
+@torch.no_grad()
+def test_attention_equals_the_slow_twin() -> None:
+    torch.manual_seed(0)
+    attention, x = SelfAttention(12, 3, 0.0).eval(), torch.randn(2, 5, 12)
+    keep = torch.arange(5) < torch.tensor([5, 3])[:, None]
+    fast = attention(x, keep[:, None, None, :])
+    slow = torch.stack([slow_attention(x[0], attention, 5), slow_attention(x[1], attention, 3)])
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kernel", [4, 5])
+def test_positions_equal_the_slow_twin(kernel: int) -> None:
+    torch.manual_seed(0)
+    positions, x = ConvPositions(6, kernel, 2), torch.randn(1, 7, 6)
+    positions.bias.normal_()
+    torch.testing.assert_close(positions(x)[0], slow_positions(x[0], positions), rtol=0, atol=1e-5)
+
+
+def test_weight_g_is_the_norm_of_each_tap() -> None:
+    positions = ConvPositions(6, 4, 2)
+    with torch.no_grad():
+        positions.weight_g.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 4))
+    norms = positions.weight().square().sum((0, 1)).sqrt()
+    torch.testing.assert_close(norms, torch.tensor([1.0, 2.0, 3.0, 4.0]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("time", [1, 2, 7])
+def test_encoder_keeps_shape_and_ignores_padding(batch: int, time: int) -> None:
+    torch.manual_seed(0)
+    encoder = TransformerEncoder(8, n_layers=2, ffn_dim=16, heads=2, conv_pos=4, conv_pos_groups=2).eval()
+    x = torch.randn(batch, time + 2, 8)
+    mask = (torch.arange(time + 2) >= time).expand(batch, -1)
+    padded = encoder(x, mask)
+    assert padded.shape == x.shape
+    torch.testing.assert_close(padded[:, :time], encoder(x[:, :time]), rtol=0, atol=1e-5)
+    assert len(encoder.layers_of(x)) == 2
+
+
+def test_sizes_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of heads, got 8 and 3"):
+        SelfAttention(8, 3, 0.0)
+    with pytest.raises(ValueError, match="multiple of conv_pos_groups, got 8 and 3"):
+        ConvPositions(8, 4, 3)
