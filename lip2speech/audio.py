@@ -29,12 +29,10 @@ LARGEST_RATIO = (
 )
 MAX_SILENCE_S = 10.0  # a longer hole in a file's sound is damage
 SMALL_DRIFT_S = 0.05  # timestamps of sound jitter by less; more is a hole
-AUDIO_CODECS = {
-    ".webm": "libopus",
-    ".avi": "mp3",
-    ".wmv": "wmav2",
-    ".ogv": "libvorbis",
-}  # all others take AAC
+MUX_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".ogv", ".wmv")
+# What containers take that do not take AAC and H.264.
+AUDIO_CODECS = {".webm": "libopus", ".ogv": "libopus", ".avi": "pcm_s16le", ".wmv": "wmav2"}
+VIDEO_CODECS = {".webm": "libvpx-vp9", ".ogv": "libvpx", ".wmv": "wmv2"}
 
 
 def read_wav(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> Tensor:
@@ -100,6 +98,8 @@ def mux(
     video, out = Path(video), Path(out)
     if out.exists() and os.path.samefile(video, out):
         raise ValueError(f"{out.name}: this is the video itself; name another file for the result.")
+    if out.suffix.lower() not in MUX_SUFFIXES:
+        raise ValueError(f"{out.name}: not a kind of video we write; name it {', '.join(MUX_SUFFIXES)}.")
     pcm = to_pcm(wav)
     with replacing(out) as temporary:
         try:
@@ -133,8 +133,7 @@ def _umask() -> int:
 
 def _read_samples(path: Path) -> tuple[np.ndarray, int]:
     """(T_a,) float32 mono and its rate, sample 0 at the first video frame if there is video."""
-    container = open_media(path)
-    try:
+    with open_media(path) as container:
         if not container.streams.audio:
             raise MediaError(f"{path.name}: no sound in this file.")
         stream = container.streams.audio[0]
@@ -143,8 +142,6 @@ def _read_samples(path: Path) -> tuple[np.ndarray, int]:
         start = _first_frame_time(path) if _has_video(container) else None
         pieces = list(_placed_pieces(path.name, container, stream, start))
         rate = stream.codec_context.sample_rate
-    finally:
-        container.close()
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32), rate
 
 
@@ -180,9 +177,9 @@ def _decode_sound(container: Any, stream: Any) -> Iterator[Any]:
             yield from next(packets).decode()
         except StopIteration:
             return
-        except av.error.EOFError:
+        except EOFError:
             return
-        except av.error.InvalidDataError:
+        except av.FFmpegError:
             continue
 
 
@@ -229,21 +226,16 @@ def _copy_with_sound(video: Path, pcm: np.ndarray, out: Path, sample_rate: int) 
     import av
 
     start = _first_frame_time(video)
-    source = open_media(video)
-    try:
+    with open_media(video) as source, av.open(str(out), "w") as sink:
         stream = video_stream(source, video.name)
-        with av.open(str(out), "w") as sink:
-            if start is None or stream.codec_context.name not in sink.supported_codecs:
-                raise _CannotCopy
+        if start is None or stream.codec_context.name not in sink.supported_codecs:
+            raise _CannotCopy
+        try:
             copied = sink.add_stream_from_template(stream)
             sound = _sound_stream(sink, out.suffix, sample_rate)
-            packets = _moved(source.demux(stream), start)
-            try:
-                _interleave(sink, copied, packets, sound, pcm)
-            except (av.error.FFmpegError, ValueError) as error:
-                raise _CannotCopy from error
-    finally:
-        source.close()
+            _interleave(sink, copied, _moved(source.demux(stream), start), sound, pcm)
+        except (av.FFmpegError, ValueError) as error:
+            raise _CannotCopy from error
 
 
 def _moved(packets: Iterator[Any], start: Fraction) -> Iterator[Any]:
@@ -264,7 +256,7 @@ def _encode_with_sound(video: Path, pcm: np.ndarray, out: Path, sample_rate: int
     import av
 
     with read_frames(video) as frames, av.open(str(out), "w") as sink:
-        codec = "libvpx-vp9" if out.suffix == ".webm" else "libx264" if out.suffix != ".wmv" else "wmv2"
+        codec = VIDEO_CODECS.get(out.suffix.lower(), "libx264")
         first = next(frames)
         height, width = first.shape[0] // 2 * 2, first.shape[1] // 2 * 2
         stream: Any = sink.add_stream(codec, rate=VIDEO_FPS, width=width, height=height, pix_fmt="yuv420p")

@@ -6,7 +6,7 @@ and points; knows nothing of mouths.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np

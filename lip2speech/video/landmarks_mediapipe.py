@@ -42,7 +42,7 @@ _THREAD = threading.local()
 
 
 def thread_faces() -> "MediaPipeFaces":
-    """The networks of this thread: they remember nothing between frames, take 0.1 s to build, and are never freed."""
+    """The networks of this thread: they remember nothing between frames and take 0.1 s to build."""
     if not hasattr(_THREAD, "faces"):
         _THREAD.faces = MediaPipeFaces()
     return _THREAD.faces
@@ -99,7 +99,7 @@ class MeshGraph:
             config = text_format.Parse(MESH_GRAPH, calculator_pb2.CalculatorGraphConfig())
             self._graph = calculator_graph.CalculatorGraph(graph_config=config)
             self._found: list[Any] = []
-            # The graph keeps its observer for ever: one that knew `self` would keep the graph alive, 29 MB a video.
+            # The graph never lets go of its observer: one that knew `self` would keep 29 MB alive for ever.
             found, read = self._found, packet_getter.get_proto
             self._graph.observe_output_stream(
                 "landmarks", lambda _, packet: found.append(None if packet.is_empty() else read(packet)), True

@@ -7,7 +7,9 @@ nothing of faces.
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from lip2speech.video.grid import MICRO, STEP, FrameGrid
 from lip2speech.video.pixels import square_size, to_rgb
 from lip2speech.video.sniff import ACCEPTED, HEAD_BYTES, open_ordinary, sniff
 
+READ_BYTES = 1 << 18  # from Python in one go
 MAX_PIXELS = 7680 * 4320  # one frame of 8K; more is a mistake or an attack on memory
 LONG_HOLD = (
     MICRO // 5
@@ -60,29 +63,32 @@ class ReadReport:
     holds: list[tuple[float, float]] = field(default_factory=list)
 
 
-def open_media(path: str | os.PathLike) -> Any:
+@contextmanager
+def open_media(path: str | os.PathLike) -> Iterator[Any]:
     """An open PyAV container on an ordinary file of an accepted format, or MediaError.
 
-    The demuxer is named by us, reads from a file we opened, and may open nothing else. Close it after use.
+    The demuxer is named by us, reads from a file we opened, and may open nothing else.
     """
     import av
 
-    file = open_ordinary(path)
     name = Path(path).name
-    try:
+    with open_ordinary(path) as file:
         demuxer = sniff(file.read(HEAD_BYTES))
         if demuxer is None:
             raise MediaError(f"{name}: not a video format that is accepted; convert it to one of {ACCEPTED}.")
         file.seek(0)
-        return av.open(
-            file, format=demuxer, io_open=_refuse_other_files, metadata_errors="ignore", buffer_size=1 << 18
-        )
-    except MediaError:
-        file.close()
-        raise
-    except (OSError, ValueError) as error:
-        file.close()
-        raise MediaError(f"{name}: damaged or incomplete ({_reason(error)}); export it again.") from None
+        try:
+            container = av.open(
+                file,
+                format=demuxer,
+                io_open=_refuse_other_files,
+                metadata_errors="ignore",
+                buffer_size=READ_BYTES,
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise MediaError(f"{name}: damaged or incomplete ({_reason(error)}); export it again.") from None
+        with container:
+            yield container
 
 
 def read_frames(path: str | os.PathLike) -> "FrameReader":
@@ -102,13 +108,11 @@ class FrameReader:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.report = ReadReport(name=Path(path).name)
-        self._container = open_media(path)
-        try:
+        with ExitStack() as opened:
+            self._container = opened.enter_context(open_media(path))
             self._stream = video_stream(self._container, self.report.name)
             self._describe()
-        except Exception:
-            self._container.close()
-            raise
+            self._opened = opened.pop_all()
         self._frames = self._resample()
 
     def __iter__(self) -> "FrameReader":
@@ -132,7 +136,7 @@ class FrameReader:
     def close(self) -> None:
         """Close the file; done by itself when the frames are used up."""
         self._frames.close()
-        self._container.close()
+        self._opened.close()
 
     def _describe(self) -> None:
         """What the headers tell; sizes are checked here so that nothing too large is ever decoded."""
@@ -159,16 +163,19 @@ class FrameReader:
                 self._note(grid, time + duration)
             yield from self._show(held, grid.finish(duration), aspect)
         finally:
-            self._container.close()
+            self._opened.close()
         if report.frames == 0:
             raise MediaError(f"{report.name}: not one frame could be decoded; export it again.")
 
     def _show(self, frame: Any, count: int, aspect: Any) -> Iterator[np.ndarray]:
         if count == 0 or frame is None:
             return
-        pixels = to_rgb(frame, aspect)
+        pixels, report = to_rgb(frame, aspect), self.report
+        report.height, report.width = pixels.shape[:2]
+        report.rotation = frame.rotation % 360
+        report.interlaced |= frame.interlaced_frame
         for _ in range(count):
-            self.report.frames += 1
+            report.frames += 1
             yield pixels
 
     def _timed(self) -> Iterator[tuple[Any, int]]:
@@ -179,30 +186,30 @@ class FrameReader:
         for frame in self._decode():
             stamp = frame.pts if frame.pts is not None else frame.dts
             base = frame.time_base
-            time = (
-                time + step
-                if stamp is None or base is None
-                else stamp * base.numerator * MICRO // base.denominator
-            )
+            time = time + step if stamp is None or base is None else microseconds(stamp, base)
             yield frame, time
 
     def _decode(self) -> Iterator[Any]:
         """Every frame that can be had: a damaged packet is counted and passed over."""
+        from av import FFmpegError
+
         report, bad_in_a_row = self.report, 0
         packets = self._container.demux(self._stream)
         while bad_in_a_row < MAX_BAD_IN_A_ROW:
+            frames: list[Any] = []
             try:
-                packet = next(packets)
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                report.corrupt += packet.is_corrupt
                 frames = packet.decode()
-            except StopIteration:
-                return
+                bad_in_a_row = 0
             except EOFError:
                 return
-            except (OSError, ValueError):
+            except FFmpegError:
                 report.corrupt += 1
                 bad_in_a_row += 1
-                continue
-            bad_in_a_row = 0
+                packets = self._container.demux(self._stream)  # goes on behind the damage
             for frame in frames:
                 report.corrupt += bool(frame.is_corrupt)
                 report.source_frames += 1
@@ -254,6 +261,8 @@ def video_stream(container: Any, name: str) -> Any:
     if stream.codec_context is None:
         raise MediaError(f"{name}: its video codec is not known here; convert it to H.264.")
     stream.thread_type = "AUTO"
+    # The header's size is checked by us; this is for a stream that changes its size on the way.
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return stream
 
 
@@ -261,11 +270,16 @@ def _duration(frame: Any, last_step: int) -> int:
     """Microseconds the last frame stays: its own word if that can be true, else one instant at most."""
     base = frame.time_base
     if frame.duration and base is not None:
-        own = frame.duration * base.numerator * MICRO // base.denominator
+        own = microseconds(frame.duration, base)
         # Browsers write 1 ms, or nothing.
         if MICRO // 250 <= own <= MAX_JUMP:
             return own
     return min(last_step, STEP)
+
+
+def microseconds(stamp: int, base: Fraction) -> int:
+    """A time stamp in units of `base` seconds, rounded."""
+    return (2 * stamp * base.numerator * MICRO + base.denominator) // (2 * base.denominator)
 
 
 def _refuse_other_files(url: str, flags: int, options: dict) -> Any:
