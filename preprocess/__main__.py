@@ -23,7 +23,7 @@ CORPORA: dict[str, Callable[[Path], Iterable[Utterance]]] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: every clip is ready; 2: wrong usage; 3: some clips failed (see index.jsonl); 4: none is ready."""
+    """Exit code 0: all clips are ready; 2: usage; 3: some failed (see index.jsonl); 4: none is ready."""
     options = _parser().parse_args(arguments)
     try:
         utterances = list(CORPORA[options.corpus](options.root))
@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"preprocess: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("preprocess: stopped; the same command goes on from here.", file=sys.stderr)
+        return 130
     if counts["failed"] == 0 and utterances:
         return 0
     return 3 if counts["done"] + counts["skipped"] else 4
@@ -50,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(rows: Iterator[Row], n_clips: int) -> Counter[str]:
-    """Prints failures as they come and a line of progress now and then; returns how many rows had each status."""
+    """Prints failures and, now and then, progress; returns how many rows had each status."""
     counts: Counter[str] = Counter()
     start = last = time.monotonic()
     for row in rows:

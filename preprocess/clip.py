@@ -1,4 +1,5 @@
-"""One clip: video and sound -> mouth crops and samples of exactly equal length, written as one safetensors file.
+"""One clip: video and sound -> mouth crops and samples of exactly equal length, written as one safetensors
+file.
 
 This is the one place where sound is cut or padded to the picture. It knows no corpus and no index.
 """
@@ -14,8 +15,8 @@ from lip2speech.data.corpus import Utterance
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
 from preprocess.index import Row, check_id
 
-# A sound much shorter or longer than its picture belongs to another cut. AV-HuBERT's own crops carry up to 60 ms too
-# much (a codec frame); GRID's sound ends 20 ms early.
+# A sound much shorter or longer than its picture belongs to another cut. AV-HuBERT's own crops carry up to
+# 60 ms too much (a codec frame); GRID's sound ends 20 ms early.
 _MOST_EXCESS_S = 0.25
 _MOST_EXCESS_SHARE = 0.1
 
@@ -36,12 +37,18 @@ def fit_wav(wav: np.ndarray, n_frames: int) -> np.ndarray:
 def check_sound(wav: np.ndarray, n_frames: int) -> None:
     """Raises ValueError where the sound cannot be the target of this picture."""
     if not np.isfinite(wav).all():
-        raise ValueError("the sound holds samples that are not numbers; expected finite samples: record it anew")
+        raise ValueError(
+            "the sound holds samples that are not numbers; expected finite samples: record it anew"
+        )
     if not wav.any():
-        raise ValueError("the sound is silent from end to end; expected speech: leave the clip out or add its sound")
+        raise ValueError(
+            "the sound is silent from end to end; expected speech: leave the clip out or add its sound"
+        )
     sound_s, picture_s = len(wav) / SAMPLE_RATE, n_frames / VIDEO_FPS
     if abs(sound_s - picture_s) > max(_MOST_EXCESS_S, _MOST_EXCESS_SHARE * picture_s):
-        raise ValueError(f"the sound lasts {sound_s:.2f} s and the picture {picture_s:.2f} s; expected equal lengths")
+        raise ValueError(
+            f"the sound lasts {sound_s:.2f} s and the picture {picture_s:.2f} s; expected equal lengths"
+        )
 
 
 def prepare_clip(utterance: Utterance, path: Path) -> Row:

@@ -1,8 +1,9 @@
 """A corpus -> a prepared clip folder: many processes, one row per clip, resumed where it stopped.
 
 One clip is one independent job on one core. The pool is renewed after some hundred clips (native decoders and
-trackers leak). A worker that dies takes the pool along: the clips then under way are tried again one by one, and
-the one that kills its worker a second time gets a failed row. Failed clips are tried again by the next run.
+trackers leak). A worker that dies takes the pool along: the clips then under way are tried again one by
+one, and the one that kills its worker a second time gets a failed row. Failed clips are tried again by the
+next run.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def prepare_corpus(
     overwrite: bool = False,
     prepare: Prepare = prepare_clip,
 ) -> Iterator[Row]:
-    """Prepares every utterance into `out` and yields one row per clip as it ends ("skipped": done by an earlier run).
+    """Prepares every utterance into `out` and yields one row per clip as it ends ("skipped": done by an
+    earlier run).
 
     Args:
         workers: processes; 0 works in this process.

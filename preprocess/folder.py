@@ -1,7 +1,9 @@
-"""Any folder of talking-face videos as a corpus: ROOT[/SPEAKER]/NAME.mp4, with NAME.txt (words) and NAME.wav beside it.
+"""Any folder of talking-face videos as a corpus: ROOT[/SPEAKER]/NAME.mp4, NAME.txt and NAME.wav beside it.
+NAME.wav beside it.
 
-The folder that holds a video names its speaker; videos directly in the root belong to the speaker "unknown". The split
-is "train" for all, unless a folder above the video is named train, valid, test or unseen.
+The folder that holds a video names its speaker; videos directly in the root belong to the speaker
+"unknown". The split is "train" for all, unless a folder above the video is named train, valid, test or
+unseen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The index of a prepared clip folder: one status row per clip, safe to cut off at any moment.
 
-While a run lasts, rows are appended to `index.jsonl` one by one, so that a reader may start before the run ends; the
-last row of an id counts. `open_index` and `Index.close` write the file anew, one row per id, through a rename.
+While a run lasts, rows are appended to `index.jsonl` one by one, so that a reader may start before the run
+ends; the last row of an id counts. `Index` writes the file anew when it opens and closes, one row per id,
+through a rename.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _LONGEST_ID = 200
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one clip. `status` is "done" or "failed"; a run also reports "skipped" for clips done before."""
+    """What became of one clip. `status`: "done" or "failed"; a run also gives "skipped" for what was done."""
 
     id: str
     split: str

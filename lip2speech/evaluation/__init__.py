@@ -1,4 +1,4 @@
-"""How good the speech is: measures of one pair, an offline recogniser, scores over many pairs, and the table of all routes."""
+"""How good the speech is: measures of one pair, an offline recogniser, scores, the table of routes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Objective measures of one sound against its reference, and intervals over many.
 
-STOI (Taal et al. 2011), ESTOI (Jensen and Taal 2016), PESQ wide band (ITU-T P.862.2), distance and lag of log-mels,
-word errors. Sounds are (T_a,) at 16 kHz, and both of a pair are equally long: nothing is trimmed or aligned here. NaN
-means that a measure has no answer for this pair. Knows no model and no recogniser.
+STOI (Taal et al. 2011), ESTOI (Jensen and Taal 2016), PESQ wide band (ITU-T P.862.2), distance and lag of
+log-mels, word errors. Sounds are (T_a,) at 16 kHz, and both of a pair are equally long: nothing is trimmed
+or aligned here. NaN means that a measure has no answer for this pair. Knows no model and no recogniser.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STOI_TOO_SHORT = 1e-5
 
 
 def stoi(reference: Wav, wav: Wav, *, extended: bool = False) -> float:
-    """Intelligibility, about 0 (none) to 1 (identical); extended: ESTOI, which has the lower floor for noise."""
+    """Intelligibility, about 0 (none) to 1 (identical); extended: ESTOI, with a lower floor for noise."""
     from pystoi import stoi as measure
 
     a, b = check_pair(reference, wav)
@@ -89,8 +89,9 @@ def mel_l1(reference_mel: np.ndarray, mel: np.ndarray) -> float:
 def best_lag_ms(reference_mel: np.ndarray, mel: np.ndarray, *, reach_ms: int = 200) -> float:
     """By how much `mel` (80, T) is late: the shift within +-`reach_ms` at which its L1 distance is least.
 
-    Steps are 10 ms; a sound that comes too early has a negative lag. Over the same stretch of the reference for every
-    shift, so that no shift gains by dropping loud frames. NaN where the stretch would be empty or nothing moves.
+    Steps are 10 ms; a sound that comes too early has a negative lag. Over the same stretch of the reference
+    for every shift, so that no shift gains by dropping loud frames. NaN where the stretch would be empty or
+    nothing moves.
     """
     _check_mels(reference_mel, mel)
     reach = reach_ms // 10
@@ -118,7 +119,7 @@ def edit_errors(text: str, transcript: str) -> int:
 
 
 def slot_errors(text: str, transcript: str) -> list[bool]:
-    """For each place of `text`, whether another word or none stands there in `transcript`: for fixed grammars."""
+    """For each place of `text`, whether `transcript` has another word or none there."""
     words, heard = text.lower().split(), transcript.lower().split()
     return [i >= len(heard) or heard[i] != word for i, word in enumerate(words)]
 
@@ -126,7 +127,7 @@ def slot_errors(text: str, transcript: str) -> list[bool]:
 def bootstrap(
     values: Sequence[float], weights: Sequence[float] | None = None, *, n: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of sum(values) / sum(weights) (weights None: the mean) when the utterances are drawn anew.
+    """95 % interval of sum(values) / sum(weights), or of the mean, when the utterances are drawn anew.
 
     Args:
         values: one per utterance: its errors, or its score; NaN and its weight are left out.
@@ -163,7 +164,9 @@ def check_pair(reference: Wav, wav: Wav) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays, or ValueError where they are not equally long."""
     a, b = check_wav(reference), check_wav(wav)
     if len(a) != len(b):
-        raise ValueError(f"a pair must be equally long, got {len(a)} and {len(b)} samples; fit one to the other.")
+        raise ValueError(
+            f"a pair must be equally long, got {len(a)} and {len(b)} samples; fit one to the other."
+        )
     return a, b
 
 

@@ -1,8 +1,9 @@
 """An offline recogniser as a meter of intelligibility: pocketsphinx, bound to the GRID sentence grammar.
 
-The English acoustic model lies inside pocketsphinx's wheel. The grammar (Cooke et al. 2006) has six places: command,
-colour, preposition, letter, digit, adverb; the best guess without listening is wrong in about 81 % of the words. True
-sound gets 6 to 12 % by speaker, so differences of a few words mean little. It knows one language and one grammar.
+The English acoustic model lies inside pocketsphinx's wheel. The grammar (Cooke et al. 2006) has six places:
+command, colour, preposition, letter, digit, adverb; the best guess without listening is wrong in about 81 %
+of the words. True sound gets 6 to 12 % by speaker, so differences of a few words mean little. It knows one
+language and one grammar.
 """
 
 from __future__ import annotations
@@ -13,16 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from lip2speech.data.grid import SLOTS
 from lip2speech.evaluation.metrics import Wav, check_wav, is_silent
 
-SLOTS: dict[str, tuple[str, ...]] = {
-    "command": ("bin", "lay", "place", "set"),
-    "colour": ("blue", "green", "red", "white"),
-    "preposition": ("at", "by", "in", "with"),
-    "letter": tuple("abcdefghijklmnopqrstuvxyz"),
-    "digit": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    "adverb": ("again", "now", "please", "soon"),
-}
+WORDS = tuple(tuple(slot.values()) for slot in SLOTS)
+"""The words of each place of the grammar."""
 # The article's pronunciation of "a" is never the letter.
 _NOT_SAID = {"a": "AH"}
 # All sounds are brought to this root mean square: low enough that no peak of speech is clipped.
@@ -32,9 +28,7 @@ _LEVEL = 0.02
 def fits_grammar(text: str) -> bool:
     """Whether the recogniser could say `text` at all."""
     words = text.lower().split()
-    return len(words) == len(SLOTS) and all(
-        word in slot for word, slot in zip(words, SLOTS.values(), strict=True)
-    )
+    return len(words) == len(WORDS) and all(word in slot for word, slot in zip(words, WORDS, strict=True))
 
 
 class Recogniser:
@@ -70,13 +64,13 @@ class Recogniser:
 
 
 def _grammar() -> str:
-    places = " ".join("( " + " | ".join(words) + " )" for words in SLOTS.values())
+    places = " ".join("( " + " | ".join(words) + " )" for words in WORDS)
     return f"#JSGF V1.0;\ngrammar grid;\npublic <sentence> = {places} ;\n"
 
 
 def _small_dictionary(path: Path) -> str:
     """The grammar's words out of the big dictionary: loads in 10 ms, and "a" is the letter only."""
-    wanted = {word for words in SLOTS.values() for word in words}
+    wanted = {word for words in WORDS for word in words}
     found: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         head, _, phones = line.partition(" ")
@@ -84,9 +78,7 @@ def _small_dictionary(path: Path) -> str:
         if word in wanted and _NOT_SAID.get(word) != phones.strip():
             found.setdefault(word, []).append(phones.strip())
     if missing := wanted - set(found):
-        raise ValueError(
-            f"{path}: no pronunciation of {', '.join(sorted(missing))}; reinstall pocketsphinx 5.0.4 or later."
-        )
+        raise ValueError(f"{path}: no pronunciation of {', '.join(sorted(missing))}; reinstall pocketsphinx.")
     # The first pronunciation has the bare name, further ones a number.
     return "".join(
         f"{word}{f'({i})' if i > 1 else ''} {phones}\n"

@@ -3,17 +3,20 @@
     scores = score_pairs([Pair("clip", reference, wav, "bin blue at f two now")])
     row = summarise("mel", scores)          # row.wer, row.wer_interval, row.estoi, ...
 
-A row's word error rate is the sum of errors over the sum of words; all else are means (the lag: a median) over the
-clips that have the measure. Intervals are drawn over clips (`metrics.bootstrap`).
+A row's word error rate is the sum of errors over the sum of words; all else are means (the lag: a median)
+over the clips that have the measure. Intervals are drawn over clips (`metrics.bootstrap`).
 """
 
 from __future__ import annotations
 
 import math
+import multiprocessing
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +32,7 @@ NAN_INTERVAL = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Pair:
-    """A sound (T_a,) at 16 kHz beside its reference (T_a,) of the same length; `text` is what the reference says."""
+    """A sound (T_a,) at 16 kHz beside its equally long reference; `text` is what the reference says."""
 
     id: str
     reference: Wav
@@ -87,7 +90,7 @@ def score(pair: Pair, meters: Collection[str] = METERS) -> Score:
     if unknown := set(meters) - set(METERS):
         raise ValueError(f"no meter is called {sorted(unknown)[0]!r}; there are {', '.join(METERS)}.")
     reference, wav = metrics.check_pair(pair.reference, pair.wav)
-    values: dict[str, float] = {}
+    values: dict[str, Any] = {}
     if "stoi" in meters:
         values["stoi"] = metrics.stoi(reference, wav)
     if "estoi" in meters:
@@ -111,22 +114,52 @@ def score(pair: Pair, meters: Collection[str] = METERS) -> Score:
     )
 
 
-def score_pairs(
-    pairs: Iterable[Pair], meters: Collection[str] = METERS, *, workers: int = 0
-) -> list[Score]:
-    """Scores in the order of the pairs.
+def score_pairs(pairs: Iterable[Pair], meters: Collection[str] = METERS, *, workers: int = 0) -> list[Score]:
+    """Scores in the order of the pairs; `workers` as for `Scorer`."""
+    with Scorer(meters, workers) as scorer:
+        for pair in pairs:
+            scorer.add("", pair)
+        return scorer.scores().get("", [])
+
+
+class Scorer:
+    """Scores pairs as they come, by row name, beside the work that makes them.
 
     Args:
-        workers: processes; 0 scores in this process. Each takes some seconds to start.
+        workers: processes; 0 scores in this one, at once. Each takes some seconds to start.
     """
-    measure = partial(score, meters=tuple(meters))
-    if workers == 0:
-        return [measure(pair) for pair in pairs]
-    import multiprocessing
 
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        return list(pool.map(measure, pairs, chunksize=4))
+    def __init__(self, meters: Collection[str] = METERS, workers: int = 0) -> None:
+        self._measure = partial(score, meters=tuple(meters))
+        self._rows: dict[str, list[Future[Score]]] = {}
+        self._under_way: deque[Future[Score]] = deque()
+        self._most = 16 * workers
+        # spawn: torch's threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(workers, mp_context=context) if workers else None
+
+    def add(self, name: str, pair: Pair) -> None:
+        """Score one pair of the row `name`; waits while too many are under way."""
+        future: Future[Score] = Future()
+        if self._pool is None:
+            future.set_result(self._measure(pair))
+        else:
+            future = self._pool.submit(self._measure, pair)
+            self._under_way.append(future)
+            if len(self._under_way) > self._most:
+                self._under_way.popleft().result()
+        self._rows.setdefault(name, []).append(future)
+
+    def scores(self) -> dict[str, list[Score]]:
+        """All scores by row name, in the order in which they were added."""
+        return {name: [future.result() for future in futures] for name, futures in self._rows.items()}
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
 
 @cache

@@ -1,0 +1,108 @@
+"""What is evaluated: clips with their true sound, text, lips and a voice, from a prepared folder or from
+video files.
+
+The voice of a clip comes from another utterance of its speaker, of the training split where there is one,
+never from the clip itself; which one depends on the ids alone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lip2speech.audio import read_wav
+from lip2speech.data.corpus import Utterance
+from lip2speech.data.dataset import Clip, read_clips
+from lip2speech.rates import SAMPLE_RATE, per_video_frame
+from lip2speech.speaker import embed_speaker
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip to evaluate. `video` is None where only prepared crops are there.
+
+    Args:
+        wav: gives the true sound (T_a,) at 16 kHz.
+        roi: gives the crops (T, 96, 96) uint8.
+    """
+
+    id: str
+    split: str
+    speaker: str
+    text: str
+    wav: Callable[[], Tensor]
+    roi: Callable[[], np.ndarray]
+    video: Path | None = None
+
+
+def prepared_items(folder: Path, split: str) -> list[Item]:
+    """The clips of `split` and of "train" (which lend voices) in a folder of prepared clips."""
+    return [_prepared_item(clip) for clip in read_clips([folder], f"{split}|train")]
+
+
+def _prepared_item(clip: Clip) -> Item:
+    def roi() -> np.ndarray:
+        return clip.tensors()["roi"].numpy()
+
+    return Item(clip.id, clip.split, clip.speaker, clip.text, clip.wav, roi)
+
+
+def video_items(utterances: Iterable[Utterance]) -> list[Item]:
+    """Clips as they come from a camera: the reader, landmarks and crops run at evaluation."""
+    return [_video_item(utterance) for utterance in utterances]
+
+
+def _video_item(utterance: Utterance) -> Item:
+    def wav() -> Tensor:
+        return read_wav(utterance.wav or utterance.video, SAMPLE_RATE)
+
+    def roi() -> np.ndarray:
+        from lip2speech.video import load_roi
+
+        return load_roi(utterance.video)[0]
+
+    u = utterance
+    return Item(u.id, u.split, u.speaker, u.text, wav, roi, u.video)
+
+
+def choose(items: Sequence[Item], split: str, limit: int | None = None) -> list[Item]:
+    """The items of `split`; with a limit, evenly spread over them.
+
+    Raises:
+        ValueError: no item has that split, or the limit is below 1.
+    """
+    chosen = sorted((item for item in items if item.split == split), key=lambda item: item.id)
+    if not chosen:
+        known = ", ".join(sorted({item.split for item in items})) or "no clips at all"
+        raise ValueError(f"no clip of split {split!r}; there are: {known}.")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be 1 or more, got {limit}.")
+    if limit is None or limit >= len(chosen):
+        return chosen
+    return [chosen[i * len(chosen) // limit] for i in range(limit)]
+
+
+def enrolment(item: Item, items: Sequence[Item]) -> Item | None:
+    """Another utterance of the speaker of `item`; None where there is no other."""
+    others = [other for other in items if other.speaker == item.speaker and other.id != item.id]
+    others = [other for other in others if other.split == "train"] or others
+    others.sort(key=lambda other: other.id)
+    return others[zlib.crc32(item.id.encode()) % len(others)] if others else None
+
+
+def voice_of(item: Item, items: Sequence[Item]) -> Tensor | None:
+    """The voice vector (163,) of the enrolment utterance, or None where there is no other utterance."""
+    other = enrolment(item, items)
+    return None if other is None else embed_speaker(other.wav())
+
+
+def fit(wav: Tensor, n_frames: int) -> Tensor:
+    """(T_a,) -> (640 n_frames,): cut, or followed by silence; a true sound may end beside its last frame."""
+    n_samples = n_frames * per_video_frame(SAMPLE_RATE)
+    return torch.nn.functional.pad(wav[:n_samples], (0, max(0, n_samples - len(wav))))
