@@ -10,8 +10,8 @@ from tests.codec.golden import all_rows
 HEAD = """# Codec parity
 
 Golden outputs of the official EnCodec code (CPU, float32) against ours, with the same weights by
-`lip2speech.importers.encodec`. Differences are in tolerances: 1 is 1e-5 * max(1, standard deviation) for wavs and
-latents; for codes it is the number that differ where the nearest entry is nearer by more than 1e-4.
+`lip2speech.importers.encodec`. Differences are in tolerances: 1 is 1e-5 * max(1, standard deviation) for wavs
+and latents; for codes it is the number that differ where the nearest entry is nearer by more than 1e-4.
 
 Printed by `python -m tests.bench.parity_codec`.
 

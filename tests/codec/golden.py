@@ -26,7 +26,7 @@ Golden = tuple[dict[str, Any], dict[str, Tensor]]
 def read(name: str) -> Golden:
     """The file's config and tensors."""
     with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        return json.loads(file.metadata()["config"]), {key: file.get_tensor(key) for key in file.keys()}
+        return json.loads(file.metadata()["config"]), {key: file.get_tensor(key) for key in list(file.keys())}
 
 
 def tolerance(expected: Tensor) -> float:
