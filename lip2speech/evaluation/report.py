@@ -92,7 +92,7 @@ def evaluate(
     names = [model.check_route(route) for route in routes or model.routes]
     spoken, failed, default_voice = _Spoken(), {}, 0
     with Scorer(measure, workers) as scorer:
-        for done, item in enumerate(chosen, 1):
+        for item in _counted(chosen, progress):
             try:
                 voice = voice_of(item, items)
                 reference, sounds = speak(model, item, voice, names)
@@ -103,8 +103,6 @@ def evaluate(
             for name, wav in sounds.items():
                 scorer.add(name, Pair(item.id, reference, wav, item.text))
             spoken.add(item, reference, sounds[own_route(model, names)])
-            if progress is not None:
-                progress(done, len(chosen))
         if not spoken.items:
             raise ValueError(
                 f"none of the {len(chosen)} clips gave speech; the first: {next(iter(failed.values()))}"
@@ -113,6 +111,14 @@ def evaluate(
             scorer.add(name, pair)
         rows = tuple(summarise(name, scores) for name, scores in scorer.scores().items())
     return Report(model.name, split, rows, failed, default_voice)
+
+
+def _counted(items: Sequence[Item], progress: Callable[[int, int], None] | None) -> Iterator[Item]:
+    """The items; `progress` hears of each when the next one is asked for."""
+    for done, item in enumerate(items, 1):
+        yield item
+        if progress is not None:
+            progress(done, len(items))
 
 
 def own_route(model: Lip2Speech, routes: Sequence[str]) -> str:

@@ -1,0 +1,56 @@
+"""Which clips are evaluated, and whose voice they get."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lip2speech.evaluation.clips import Item, choose, enrolment, fit, voice_of
+
+
+def item(clip_id: str, speaker: str = "ann", split: str = "test") -> Item:
+    return Item(
+        clip_id,
+        split,
+        speaker,
+        "",
+        lambda: torch.rand(16000),
+        lambda: np.zeros((25, 96, 96), np.uint8),
+        Path(),
+    )
+
+
+def test_a_limit_spreads_over_the_split_in_the_order_of_ids() -> None:
+    items = [item(f"{i:02d}") for i in reversed(range(10))] + [item("x", split="train")]
+    assert [i.id for i in choose(items, "test", 4)] == ["00", "02", "05", "07"]
+    assert len(choose(items, "test")) == 10 == len(choose(items, "test", 99))
+
+
+def test_a_split_without_clips_is_named_with_those_that_are_there() -> None:
+    with pytest.raises(ValueError, match="'valid'; there are: test"):
+        choose([item("a")], "valid")
+    with pytest.raises(ValueError, match="limit must be 1"):
+        choose([item("a")], "test", 0)
+
+
+def test_the_voice_is_another_utterance_of_the_same_person() -> None:
+    items = [item("a"), item("b"), item("c", speaker="ben")]
+    assert enrolment(items[0], items) is items[1]
+    assert enrolment(items[1], items) is items[0]
+    assert enrolment(items[2], items) is None and voice_of(items[2], items) is None
+
+
+def test_the_voice_comes_from_training_where_that_is_possible_and_stays_the_same() -> None:
+    training = [item(f"t{i}", split="train") for i in range(5)]
+    items = [*training, *(item(f"e{i}") for i in range(20))]
+    lent = [enrolment(i, items) for i in items[5:]]
+    assert all(other in training for other in lent)
+    assert len({other.id for other in lent if other}) > 1
+    assert [enrolment(i, items[::-1]) for i in items[5:]] == lent
+
+
+@pytest.mark.parametrize("n_samples", [0, 1279, 1280, 2000])
+def test_a_sound_is_fitted_to_its_frames(n_samples: int) -> None:
+    fitted = fit(torch.ones(n_samples), 2)
+    assert fitted.shape == (1280,) and fitted.sum() == min(n_samples, 1280)

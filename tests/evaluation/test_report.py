@@ -1,0 +1,109 @@
+"""The table of all routes, from a tiny model that speaks noise."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from lip2speech.evaluation.clips import Item, prepared_items, video_items
+from lip2speech.evaluation.report import Report, evaluate, table
+from lip2speech.evaluation.score import Row
+from lip2speech.pipeline import Lip2Speech
+
+QUICK = ("estoi", "mel")
+
+
+@pytest.fixture(scope="module")
+def system(tiny_system: Path) -> Lip2Speech:
+    return Lip2Speech.load(tiny_system, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder: three test clips and one for training of one speaker, each of 20 frames."""
+    folder, rows = tmp_path_factory.mktemp("prepared"), []
+    (folder / "clips").mkdir()
+    rng = np.random.default_rng(0)
+    for i, split in enumerate(["test", "test", "test", "train"]):
+        roi = rng.integers(0, 256, (20, 96, 96), np.uint8)
+        wav = (rng.standard_normal(20 * 640) * 3000).astype(np.int16)
+        save_file({"roi": roi, "wav": wav}, folder / "clips" / f"c{i}.safetensors")
+        rows.append(
+            {"id": f"c{i}", "split": split, "speaker": "ann", "text": "", "status": "done", "n_frames": 20}
+        )
+    (folder / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_every_route_its_ceiling_and_the_floors_have_a_row(system: Lip2Speech, prepared: Path) -> None:
+    report = evaluate(system, prepared_items(prepared, "test"), measure=QUICK)
+    rows = {row.name: row for row in report.rows}
+    wanted = {"true sound", "true codes, codes", "true mel, mel", "true mel, griffin-lim"}
+    assert wanted | {*system.routes, "floor: another clip", "floor: average mel"} == set(rows)
+    assert {row.n for row in rows.values()} == {3}
+    assert rows["true sound"].estoi == pytest.approx(1) and rows["true sound"].mel_l1 == 0
+    assert rows["true mel, griffin-lim"].estoi > rows["griffin-lim"].estoi
+    assert (report.failed, report.default_voice) == ({}, 0)
+
+
+def test_the_limit_and_the_routes_narrow_the_table(system: Lip2Speech, prepared: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    report = evaluate(
+        system,
+        prepared_items(prepared, "test"),
+        routes=["codes"],
+        limit=1,
+        measure=("mel",),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert [r.name for r in report.rows] == ["true sound", "true codes, codes", "codes", "floor: average mel"]
+    assert seen == [(1, 1)]
+
+
+def test_a_video_file_also_goes_the_whole_path(system: Lip2Speech, clip: Path) -> None:
+    from lip2speech.data.corpus import Utterance
+
+    item = video_items([Utterance("a", clip, None, "", "drawn", "test")])[0]
+    item = replace(item, wav=lambda: torch.randn(48000) * 0.1)  # the sample is silent
+    report = evaluate(system, [item], routes=["mel"], measure=("mel",))
+    rows = {row.name: row for row in report.rows}
+    assert rows["whole path, mel"].mel_l1 == pytest.approx(rows["mel"].mel_l1, abs=1e-4)
+    assert report.default_voice == 1 and "1 clips have no second utterance" in report.table()
+
+
+def test_a_clip_without_a_face_is_counted_and_stops_nothing(system: Lip2Speech, prepared: Path) -> None:
+    def no_face() -> np.ndarray:
+        raise ValueError("no face in 20 of 20 frames")
+
+    items = [*prepared_items(prepared, "test"), Item("bad", "test", "ben", "", torch.zeros, no_face)]
+    report = evaluate(system, items, routes=["mel"], measure=("mel",))
+    assert report.failed == {"bad": "no face in 20 of 20 frames"}
+    assert {row.n for row in report.rows} == {3}
+    assert "1 clips gave no speech" in report.table()
+    with pytest.raises(ValueError, match="none of the 1 clips gave speech; the first: no face"):
+        evaluate(system, items[-1:], measure=("mel",))
+
+
+def test_an_unknown_route_stops_before_anything_is_spoken(system: Lip2Speech, prepared: Path) -> None:
+    with pytest.raises(ValueError, match="no route is called 'hifi'"):
+        evaluate(system, prepared_items(prepared, "test"), routes=["hifi"])
+
+
+def test_the_json_holds_rows_meters_and_no_nan(tmp_path: Path) -> None:
+    report = Report("tiny", "test", (Row("mel", 1, wer=0.5, wer_interval=(0.4, 0.6)),), {}, 0)
+    report.save(tmp_path / "r.json")
+    values = json.loads((tmp_path / "r.json").read_text())
+    assert (values["rows"][0]["wer"], values["rows"][0]["stoi"]) == (0.5, None)
+    assert {"version of pocketsphinx", "version of pesq", "wer", "interval"} <= set(values["meters"])
+    assert [p.name for p in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_the_table_prints_intervals_and_gaps() -> None:
+    text = table([Row("mel", 60, wer=0.25, wer_interval=(0.2, 0.3), estoi=math.nan)])
+    assert text.splitlines()[-1].startswith("| mel | 60 | 0.250 0.200-0.300 | - | - | -")
+    assert len({line.count("|") for line in text.splitlines()[:2]}) == 1
