@@ -10,6 +10,7 @@ process's batch; under data-parallel training each process would keep its own.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -132,7 +133,7 @@ class ResidualVQ(nn.Module):
             self.init_codebooks(latent)
         quantized = torch.zeros_like(latent)
         all_codes, losses = [], []
-        for i, codebook in enumerate(self.codebooks):
+        for i, codebook in enumerate(self._stages()):
             # Later stages see the encoder through `latent`; what was already quantised is a constant.
             residual = latent - quantized
             used = torch.ones(len(latent), dtype=torch.bool, device=latent.device) if n_q is None else n_q > i
@@ -143,9 +144,8 @@ class ResidualVQ(nn.Module):
         straight_through = latent + (quantized - latent).detach()
         return straight_through, torch.stack(all_codes, dim=1), torch.stack(losses).mean()
 
-    def _stage(self, codebook: nn.Module, residual: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _stage(self, codebook: Codebook, residual: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """residual (B, C, T), used (B,) -> chosen entries (B, C, T) constant, codes (B, T), loss ()."""
-        assert isinstance(codebook, Codebook), "a stage is a codebook"
         batch, dim, frames = residual.shape
         x = residual.transpose(1, 2).reshape(-1, dim).detach()
         flat = codebook.quantize(x)
@@ -160,10 +160,10 @@ class ResidualVQ(nn.Module):
     @torch.no_grad()
     def init_codebooks(self, latent: Tensor) -> None:
         """Place codebooks that have seen nothing yet by k-means, stage by stage, on (B, C, T)."""
-        if all(codebook.inited.item() for codebook in self.codebooks):
+        if all(codebook.inited.item() for codebook in self._stages()):
             return
         x = latent.detach().float().transpose(1, 2).reshape(-1, latent.shape[1])
-        for codebook in self.codebooks:
+        for codebook in self._stages():
             if not codebook.inited.item():
                 codebook.init_entries(x)
             x = x - codebook.embed(codebook.quantize(x))
@@ -174,7 +174,7 @@ class ResidualVQ(nn.Module):
         batch, dim, frames = latent.shape
         residual = latent.float().transpose(1, 2).reshape(-1, dim)
         codes = latent.new_zeros(batch, n_q, frames, dtype=torch.long)
-        for i, codebook in enumerate(self.codebooks[:n_q]):
+        for i, codebook in enumerate(self._stages()[:n_q]):
             flat = codebook.quantize(residual)
             residual = residual - codebook.embed(flat)
             codes[:, i] = flat.view(batch, frames)
@@ -194,9 +194,12 @@ class ResidualVQ(nn.Module):
         if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= size):
             raise ValueError(f"codes must be in 0..{size - 1}, got {int(codes.min())}..{int(codes.max())}.")
         quantized = [
-            codebook.embed(codes[:, i]) for i, codebook in enumerate(self.codebooks[: codes.shape[1]])
+            codebook.embed(codes[:, i]) for i, codebook in enumerate(self._stages()[: codes.shape[1]])
         ]
         return torch.stack(quantized).sum(0).transpose(1, 2)
+
+    def _stages(self) -> list[Codebook]:
+        return [cast(Codebook, codebook) for codebook in self.codebooks]
 
     def _check_n_q(self, n_q: int | None) -> int:
         if n_q is None:

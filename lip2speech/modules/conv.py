@@ -13,7 +13,7 @@ It does not know: networks, codecs, or any layer that looks at more than its own
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,8 @@ PAD_MODES = ("constant", "reflect")
 
 # What one layer remembers between steps: a tensor, a pair of them, a list for a stack, or nothing yet.
 State = Any
+
+Conv = TypeVar("Conv", nn.Conv1d, nn.ConvTranspose1d)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -55,7 +57,7 @@ def step_layers(
     new: list[State] = []
     for layer, layer_state in zip(layers, old, strict=True):
         if hasattr(layer, "step"):
-            x, layer_state = layer.step(x, layer_state)
+            x, layer_state = cast(Any, layer).step(x, layer_state)
         else:
             x = layer(x)
         new.append(layer_state)
@@ -105,7 +107,7 @@ class StreamingConv1d(nn.Module):
         """(B, C_in, T) -> (B, C_out, ceil(T / stride))."""
         left = self.context if self.causal else self.context - self.context // 2
         right = self.context - left + -x.shape[-1] % self.stride
-        return self._apply(pad(x, left, right, self.pad_mode))
+        return self._run(pad(x, left, right, self.pad_mode))
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C_in, T), state -> (B, C_out, T / stride), state. T must be a multiple of stride."""
@@ -116,14 +118,11 @@ class StreamingConv1d(nn.Module):
                 "keep the rest for the next step."
             )
         x, keep = remember(x, state, self.context)
-        y = (
-            self._apply(x)
-            if x.shape[-1] > self.context
-            else x.new_zeros(x.shape[0], self.conv.out_channels, 0)
-        )
-        return y, keep
+        if x.shape[-1] == self.context:
+            return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
+        return self._run(x), keep
 
-    def _apply(self, x: Tensor) -> Tensor:
+    def _run(self, x: Tensor) -> Tensor:
         """(B, C_in, T) already padded -> (B, C_out, frames)."""
         weight, bias = self.conv.weight, self.conv.bias
         return self.norm(convolve(x, weight, bias, self.stride, self.dilation, self.groups))
@@ -173,8 +172,8 @@ class StreamingConvTranspose1d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, T) -> (B, C_out, T * stride)."""
         if self.trim_left == 0 and isinstance(self.norm, nn.Identity):
-            return self._apply(pad(x, self.context, 0, "constant"))
-        y = self.norm(self._apply(pad(x, self.context, self.context, "constant")))
+            return self._run(pad(x, self.context, 0, "constant"))
+        y = self.norm(self._run(pad(x, self.context, self.context, "constant")))
         return y[..., self.trim_left : y.shape[-1] - self.trim_right]
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -183,17 +182,19 @@ class StreamingConvTranspose1d(nn.Module):
         x, keep = remember(x, state, self.context)
         if x.shape[-1] == self.context:
             return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
-        return self._apply(x), keep
+        return self._run(x), keep
 
-    def _apply(self, x: Tensor) -> Tensor:
+    def _run(self, x: Tensor) -> Tensor:
         """(B, C_in, context + T) -> (B, C_out, T * stride), before norm and trimming."""
         c_in, c_out, kernel_size = self.conv.weight.shape
         taps = kernel_size // self.stride
         # y[t * s + r] = sum_m x[t - m] W[:, :, m * s + r]: phase r, tap m; a convolution reads old taps
         # first.
-        weight = self.conv.weight.view(c_in, c_out, taps, self.stride).flip(2)
+        weight, bias = self.conv.weight, self.conv.bias
+        assert bias is not None, "transposed convolutions are built with a bias"
+        weight = weight.view(c_in, c_out, taps, self.stride).flip(2)
         weight = weight.permute(3, 1, 0, 2).reshape(self.stride * c_out, c_in, taps)
-        phases = convolve(x, weight, self.conv.bias.repeat(self.stride))
+        phases = convolve(x, weight, bias.repeat(self.stride))
         batch, _, frames = phases.shape
         y = phases.transpose(1, 2).reshape(batch, frames * self.stride, c_out).transpose(1, 2)
         return y if is_channels_last(x) else y.contiguous()
@@ -260,8 +261,8 @@ def _check_choices(pad_mode: str, norm: str, causal: bool) -> None:
         raise ValueError("time_group_norm looks at the whole signal, so it needs causal=False.")
 
 
-def _with_norm(conv: nn.Module, norm: Norm, channels: int) -> tuple[nn.Module, nn.Module]:
+def _with_norm(conv: Conv, norm: Norm, channels: int) -> tuple[Conv, nn.Module]:
     """The convolution with its weight norm put on, and the module that normalises its output."""
     if norm == "weight_norm":
-        return weight_norm(conv), nn.Identity()
+        return cast(Conv, weight_norm(conv)), nn.Identity()
     return conv, nn.GroupNorm(1, channels) if norm == "time_group_norm" else nn.Identity()

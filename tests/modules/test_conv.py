@@ -193,6 +193,14 @@ def test_elu_leaves_its_input_alone():
     assert torch.equal(x, kept)
 
 
+@pytest.mark.parametrize("make", [conv, conv_transpose])
+@pytest.mark.parametrize("norm", ["none", "weight_norm"])
+def test_a_layer_can_be_moved_to_another_precision(make, norm):
+    layer = make(norm=norm).to(torch.float64)
+    y = layer(wave(layer.conv.in_channels, 8).double())
+    assert y.dtype == torch.float64
+
+
 @pytest.mark.parametrize(
     "layer",
     [conv(pad_mode="reflect"), conv(causal=False), conv_transpose(trim_right_ratio=0.5)],
