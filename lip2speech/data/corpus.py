@@ -1,7 +1,8 @@
 """One row of any corpus: where a clip's picture, sound and words are.
 
-Every corpus adapter (`grid`, the synthetic talker, ...) is a function `utterances(root)` that yields these rows in a
-fixed order. A row holds paths, never samples; it knows nothing of models or of how the clip is cropped.
+Every corpus adapter (`grid`, the synthetic talker, ...) is a function `utterances(root)` that yields these
+rows in a fixed order. A row holds paths, never samples; it knows nothing of models or of how the clip is
+cropped.
 """
 
 from __future__ import annotations

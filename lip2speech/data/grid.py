@@ -3,9 +3,10 @@
 Cooke, Barker, Cunningham and Shao 2006, "An audio-visual corpus for speech perception and automatic speech
 recognition", JASA 120(5):2421. A clip's name spells its words: `bbaf2n` is "bin blue at f two now".
 
-Trees that are understood: a folder per speaker (`s1` to `s34`) anywhere below the root, or the root itself, with the
-pictures at any depth inside it (`s1/bbaf2n.mpg`, `s1/video/mpg_6000/bbaf2n.mpg`, `s1/bbaf2n.mp4`). The sound is in
-the video, or in a wav of the same name below a folder of that speaker (`s1/bbaf2n.wav`, `audio_25k/s1/bbaf2n.wav`).
+Trees that are understood: a folder per speaker (`s1` to `s34`) anywhere below the root, or the root itself,
+with the pictures at any depth inside it (`s1/bbaf2n.mpg`, `s1/video/mpg_6000/bbaf2n.mpg`, `s1/bbaf2n.mp4`).
+The sound is in the video, or in a wav of the same name below a folder of that speaker (`s1/bbaf2n.wav`,
+`audio_25k/s1/bbaf2n.wav`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ COMMANDS = {"b": "bin", "l": "lay", "p": "place", "s": "set"}
 COLOURS = {"b": "blue", "g": "green", "r": "red", "w": "white"}
 PREPOSITIONS = {"a": "at", "b": "by", "i": "in", "w": "with"}
 LETTERS = {letter: letter for letter in "abcdefghijklmnopqrstuvxyz"}
-DIGITS = dict(zip("z123456789", "zero one two three four five six seven eight nine".split(), strict=True))
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGITS = dict(zip("z123456789", DIGIT_WORDS, strict=True))
 ADVERBS = {"a": "again", "n": "now", "p": "please", "s": "soon"}
 SLOTS = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
 
@@ -52,9 +54,10 @@ def split_of(text: str) -> str:
 def utterances(root: Path) -> Iterator[Utterance]:
     """All clips below `root`, by speaker and name.
 
-    With a `split.tsv` (columns clip, split, text) in `root` every clip has the split it says, and a clip that it
-    does not name has the split `unlisted`. Without one, a hash of the words holds out 5 % for valid and 5 % for test.
-    A clip that is there in two qualities counts once, in the larger file. Other videos are left out.
+    With a `split.tsv` (columns clip, split, text) in `root` every clip has the split it says, and a clip that
+    it does not name has the split `unlisted`. Without one, a hash of the words holds out 5 % for valid and 5
+    % for test. A clip that is there in two qualities counts once, in the larger file. Other videos are left
+    out.
     """
     root = Path(root)
     videos = _find(root, VIDEO_SUFFIXES)

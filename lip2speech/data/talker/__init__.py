@@ -1,9 +1,10 @@
-"""The synthetic talker: videos of faces that say sentences of a closed grammar, with their sound (extra `talker`).
+"""The synthetic talker: videos, with sound, of faces that say sentences of a closed grammar (extra `talker`).
 
 `make_corpus` writes such a corpus, `utterances` reads it back, `audio_only` gives the sound alone.
 """
 
-from .corpus import make_corpus, utterances
-from .voices import audio_only
+from lip2speech.data.talker.corpus import make_corpus, utterances
+from lip2speech.data.talker.sample import make_sample
+from lip2speech.data.talker.voices import audio_only
 
-__all__ = ["audio_only", "make_corpus", "utterances"]
+__all__ = ["audio_only", "make_corpus", "make_sample", "utterances"]

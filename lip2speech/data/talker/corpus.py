@@ -1,4 +1,4 @@
-"""Write and read the synthetic corpus: `ID.mp4` (picture and sound), `ID.txt` (words), `ID.json` (how it was made).
+"""Write and read the synthetic corpus: `ID.mp4` (picture, sound), `ID.txt` (words), `ID.json` (its making).
 
 Clip i depends on split, seed and i alone: neither the number of clips nor the number of workers changes it.
 """
@@ -16,24 +16,24 @@ from pathlib import Path
 
 import numpy as np
 
-from ..corpus import Utterance
-from .espeak import synthesizer
-from .faces import Canvas
-from .features import draw_canvas
-from .render import render_frames
-from .scene import FPS, Camera, sample_camera, sample_pose
-from .sentences import check_split
-from .visemes import mouth_track
-from .voices import (
+from lip2speech.data.corpus import Utterance
+from lip2speech.data.talker.espeak import synthesizer
+from lip2speech.data.talker.faces import Canvas
+from lip2speech.data.talker.features import draw_canvas
+from lip2speech.data.talker.render import render_frames
+from lip2speech.data.talker.scene import Camera, sample_camera, sample_pose
+from lip2speech.data.talker.sentences import check_split
+from lip2speech.data.talker.visemes import mouth_track
+from lip2speech.data.talker.voices import (
     FACE_STREAM,
     LIGHT_STREAM,
-    SAMPLE_RATE,
     SCENE_STREAM,
     SPLIT_CODES,
     Speech,
     random_stream,
     speak,
 )
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 
 FACES = ("photo", "drawn", "both")
 PHOTO_SHARE = 0.15  # of the clips with `faces="both"`
@@ -69,7 +69,7 @@ def check_arguments(
         )
     if sentences < 1 or seed < 0 or workers < 1:
         raise ValueError(
-            f"sentences and workers must be 1 or more and seed 0 or more, got {sentences}, {workers} and {seed}."
+            f"sentences and workers must be 1 or more and seed 0 or more, got {sentences}, {workers}, {seed}."
         )
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; give a folder that is new or empty.")
@@ -83,7 +83,7 @@ def _draw_person(job: Job) -> Canvas:
     scene = random_stream(job.split, job.seed, job.index, LIGHT_STREAM)
     use_photo = choice.random() < PHOTO_SHARE if job.faces == "both" else job.faces == "photo"
     if use_photo and job.split == "train":
-        from .photo import photo_canvas
+        from lip2speech.data.talker.photo import photo_canvas
 
         return photo_canvas(choice)
     number = int(choice.integers(N_FACES[job.split]))
@@ -131,14 +131,14 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], camera: Camera, wav: np
     import av
 
     with av.open(str(path), "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=FPS)
+        video = container.add_stream("libx264", rate=VIDEO_FPS)
         video.width, video.height, video.pix_fmt = camera.width, camera.height, "yuv420p"
         video.options = {"crf": str(camera.crf), "preset": "veryfast", "threads": "1"}
-        video.time_base = Fraction(1, FPS)
+        video.time_base = Fraction(1, VIDEO_FPS)
         sound = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono") if wav is not None else None
         for t, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = t, Fraction(1, FPS)
+            frame.pts, frame.time_base = t, Fraction(1, VIDEO_FPS)
             container.mux(video.encode(frame))
         container.mux(video.encode())
         if sound is not None and wav is not None:
@@ -185,10 +185,10 @@ def make_corpus(
 
 
 def check_extra(faces: str) -> None:
-    """Load the packages of the `talker` extra now, so that a missing one is one line and not a broken worker."""
+    """Load the packages of the `talker` extra now: a missing one is one line, not a broken worker."""
     synthesizer()
     if faces != "drawn":
-        from .photo import portrait
+        from lip2speech.data.talker.photo import portrait
 
         portrait()
 

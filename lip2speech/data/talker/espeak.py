@@ -1,7 +1,8 @@
 """Speech with phoneme times from espeak-ng, reached through ctypes.
 
-espeak-ng is GPL-3: it is used to MAKE a corpus (extra `talker`), never when lip2speech runs. The `espeakng-loader`
-package brings the library and its data. One process holds one synthesiser, because the library keeps global state.
+espeak-ng is GPL-3: it is used to MAKE a corpus (extra `talker`), never when lip2speech runs. The
+`espeakng-loader` package brings the library and its data. One process holds one synthesiser, because the
+library keeps global state.
 
 It does not know sentences, voices or faces: text and a handful of numbers in, samples and phoneme times out.
 """
@@ -88,36 +89,39 @@ class Synthesizer:
             i += 1
         return 0
 
-    def _restart(self) -> None:
-        """Start from a clean library: what it says must not depend on what it said before."""
+    def _restart(self) -> ctypes.CDLL:
+        """A freshly loaded library.
+
+        Starting the loaded one again is not enough: it keeps the phase of the voice, so that what it says
+        would depend on what it said before.
+        """
         if self._lib is not None:
             self._lib.espeak_Terminate()
             _ctypes.dlclose(self._lib._handle)
-        self._lib = ctypes.CDLL(self._library_path)
+        lib = self._lib = ctypes.CDLL(self._library_path)
         options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_DONT_EXIT
-        rate = self._lib.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, BUFFER_MS, self._data_path, options)
+        rate = lib.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, BUFFER_MS, self._data_path, options)
         if rate != NATIVE_RATE:
             raise RuntimeError(
-                f"espeak-ng answered {rate} to initialisation, expected {NATIVE_RATE} Hz; reinstall espeakng-loader."
+                f"espeak-ng starts with {rate}, expected {NATIVE_RATE} Hz; reinstall espeakng-loader."
             )
-        self._lib.espeak_SetSynthCallback(self._callback)
-        self._lib.espeak_ng_SetRandSeed(
-            RANDOM_SEED
-        )  # initialisation seeds the flutter of the voice from the clock
+        lib.espeak_SetSynthCallback(self._callback)
+        lib.espeak_ng_SetRandSeed(RANDOM_SEED)  # initialisation seeds the flutter of the voice from the clock
+        return lib
 
     def say(
         self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int
     ) -> tuple[np.ndarray, list[Phoneme]]:
         """Speak `text`: wav (T,) float32 at `NATIVE_RATE` and its phonemes in order, pauses named `_`."""
-        self._restart()
+        lib = self._restart()
         self._chunks, self._marks = [], []
-        if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
+        if lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}.")
         settings = {PARAM_RATE: rate, PARAM_VOLUME: VOLUME, PARAM_PITCH: pitch, PARAM_RANGE: pitch_range}
         for parameter, value in settings.items():
-            self._lib.espeak_SetParameter(parameter, value, 0)
+            lib.espeak_SetParameter(parameter, value, 0)
         raw = text.encode()
-        status = self._lib.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, FLAG_UTF8 | FLAG_PHONEMES, None, None)
+        status = lib.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, FLAG_UTF8 | FLAG_PHONEMES, None, None)
         if status != 0 or not self._chunks:
             raise RuntimeError(f"espeak-ng could not speak {text!r} (status {status}).")
         wav = np.concatenate(self._chunks).astype(np.float32) / 32768.0

@@ -1,38 +1,25 @@
 """Drawn faces: a random person as a height field that a random lamp shines on.
 
-A face is a dome with bumps (nose, brows, cheeks, chin, lips' mound); every bump has a random place, width and height,
-so no two faces share a geometry. Its normals are lit once per clip; eyes, brows, hair and beard are painted by
-`features`. The lips are not here: `mouth` draws them anew in every frame.
+A face is a dome with bumps (nose, brows, cheeks, chin, lips' mound); every bump has a random place, width and
+height, so no two faces share a geometry. Its normals are lit once per clip; eyes, brows, hair and beard are
+painted by `features`. The lips are not here: `mouth` draws them anew in every frame.
 
-Lengths are in eye distances (1.0 = from eye centre to eye centre), x to the right and y down, 0 between the eyes.
+Lengths are in eye distances (1.0 = from eye centre to eye centre), x to the right and y down, 0 between the
+eyes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from .mouth import MouthStyle
+from lip2speech.data.talker.light import Light
+from lip2speech.data.talker.mouth import MouthStyle
 
 EYE_PX = 70  # pixels per eye distance on the canvas
 LEFT, TOP, RIGHT, BOTTOM = -3.0, -2.5, 3.0, 3.3  # canvas edges
 HEIGHT, WIDTH = round((BOTTOM - TOP) * EYE_PX), round((RIGHT - LEFT) * EYE_PX)
-
-
-@dataclass(frozen=True)
-class Light:
-    """One lamp and the sky: `direction` points to the lamp (x right, y down, z to the camera), colours are RGB."""
-
-    direction: np.ndarray  # (3,), length 1
-    key: np.ndarray  # (3,)
-    ambient: np.ndarray  # (3,)
-
-    def shade(self, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray) -> np.ndarray:
-        """Normals (H, W) each -> (H, W, 3): colour by which the skin's own colour is multiplied."""
-        x, y, z = self.direction
-        lambert = np.clip(nx * x + ny * y + nz * z, 0.0, None)[..., None]
-        return (self.ambient * (0.85 - 0.15 * ny)[..., None] + self.key * lambert).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,6 @@ class Geometry:
     mouth_y: float
     chin_y: float
     hairline: float
-    extra: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Geometry:
@@ -70,11 +56,13 @@ class Geometry:
         hairline = rng.normal(-1.0, 0.1)
         top = np.clip(rng.normal(-1.85, 0.1), -2.15, -1.55)
         chin_width = np.clip(rng.normal(0.44, 0.08), 0.26, 0.6)
+        jowl = mouth_y + 0.56 * (chin_y - mouth_y)
         outline = np.array(
             [
-                [top, 0.0], [top + 0.1, 0.48], [top + 0.35, 0.80], [-0.9, cheek - 0.06], [-0.3, cheek], [0.2, cheek],
-                [0.65, 0.55 * cheek + 0.45 * jaw + 0.06], [mouth_y, jaw], [mouth_y + 0.56 * (chin_y - mouth_y), 0.5 * (jaw + chin_width) + 0.06],
-                [chin_y - 0.1, chin_width], [chin_y, 0.12], [chin_y + 0.02, 0.0],
+                [top, 0.0], [top + 0.1, 0.48], [top + 0.35, 0.80], [-0.9, cheek - 0.06], [-0.3, cheek],
+                [0.2, cheek], [0.65, 0.55 * cheek + 0.45 * jaw + 0.06], [mouth_y, jaw],
+                [jowl, 0.5 * (jaw + chin_width) + 0.06], [chin_y - 0.1, chin_width], [chin_y, 0.12],
+                [chin_y + 0.02, 0.0],
             ]
         )  # fmt: skip
         return cls(
@@ -134,7 +122,7 @@ def half_width(geometry: Geometry, y: np.ndarray) -> np.ndarray:
 
 
 def elevation(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Height field of the face and how far inside its outline a pixel lies (< 0 outside): (HEIGHT, WIDTH) each."""
+    """Height of the face, and how far inside its outline a pixel lies: (HEIGHT, WIDTH) float32 each."""
     x, y = canvas_grid()
     width = half_width(geometry, y[:, 0])[:, None]
     top, chin = geometry.outline[0, 0], geometry.chin_y
@@ -162,16 +150,3 @@ def noise(rng: np.random.Generator, cells: int, shape: tuple[int, int] = (HEIGHT
 
     small = rng.standard_normal((cells, max(2, cells * shape[1] // shape[0]))).astype(np.float32)
     return cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
-
-
-def sample_light(rng: np.random.Generator) -> Light:
-    """A lamp somewhere in front and mostly above, warm or cool, hard or soft."""
-    side, up = rng.normal(0.0, 0.5), rng.uniform(-0.1, 0.8)
-    direction = np.array([np.sin(side), -np.sin(up), 0.9 * np.cos(side) * np.cos(up)])
-    warmth = rng.normal(0.0, 0.06)
-    tint = np.array([1 + warmth, 1.0, 1 - warmth])
-    hardness = rng.uniform(0.12, 0.7)
-    level = rng.uniform(0.75, 1.15)
-    key, ambient = level * hardness * tint * 1.15, level * (1 - hardness) / tint
-    unit = direction / np.linalg.norm(direction)
-    return Light(unit.astype(np.float32), key.astype(np.float32), ambient.astype(np.float32))

@@ -1,24 +1,24 @@
 """What is painted on a drawn face once per clip: skin, eyes, brows, nostrils, hair, beard, neck and clothes.
 
-Same lengths and axes as `faces`. Every painter takes the canvas picture (HEIGHT, WIDTH, 3) float32 and changes it.
+Same lengths and axes as `faces`. Every painter takes the canvas picture (HEIGHT, WIDTH, 3) float32 and
+changes it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .faces import (
+from lip2speech.data.talker.faces import (
     Canvas,
     Geometry,
-    Light,
     canvas_grid,
     elevation,
     half_width,
     noise,
     normals,
-    sample_light,
 )
-from .mouth import MouthStyle
+from lip2speech.data.talker.light import Light, sample_light
+from lip2speech.data.talker.mouth import MouthStyle
 
 # skin under white light from light to dark, RGB; a face mixes two neighbours
 SKINS = np.array(
@@ -66,7 +66,7 @@ def draw_canvas(identity: np.random.Generator, scene: np.random.Generator, name:
     _beard(albedo, geometry, mouth, hair, identity)
     paint(picture, albedo * shade, step(inside, 0.03))
     _draw_nostrils(picture, geometry)
-    lit = (light.ambient + 0.7 * light.key).astype(np.float32)
+    lit = light.on_front(0.7)
     iris = IRISES[identity.integers(len(IRISES))] * identity.uniform(0.8, 1.2)
     for side in (-1, 1):
         _draw_eye(picture, side, iris, lit)
@@ -239,7 +239,7 @@ def _draw_body(
     neck = step(wide - np.abs(x), 0.04) * step(y - 0.9, 0.1)
     roundness = np.sqrt(np.clip(1 - (x / 0.75) ** 2, 0.1, 1))
     shadow = 1 - 0.5 * np.exp(-np.clip(y - geometry.chin_y + 0.1, 0, None) / 0.35)
-    colour = skin * (light.ambient + light.key * 0.6)
+    colour = skin * light.on_front(0.6)
     paint(picture, colour * (roundness * shadow)[..., None], neck)
     cloth = rng.uniform(15, 215, 3)
     neckline = geometry.chin_y + rng.uniform(0.45, 0.75) - 0.5 * np.clip(1 - (x / 0.5) ** 2, 0, 1) * -0.5
@@ -247,6 +247,6 @@ def _draw_body(
     cloth_mask = step(y - slope, 0.06)
     paint(
         picture,
-        cloth * (light.ambient + 0.6 * light.key) * (1 + 0.05 * noise(rng, 12))[..., None],
+        cloth * light.on_front(0.6) * (1 + 0.05 * noise(rng, 12))[..., None],
         cloth_mask,
     )

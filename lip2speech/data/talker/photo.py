@@ -1,8 +1,8 @@
 """The one photograph that the corpus uses: the public-domain portrait that scikit-image ships, made to speak.
 
-The portrait (NASA, astronaut Eileen Collins) smiles; its mouth is painted over with the skin around it, and the same
-drawn mouth as on a drawn face takes its place. A random smooth warp of the face, a mirror and a change of colour make
-a somewhat different person of it in every clip.
+The portrait (NASA, astronaut Eileen Collins) smiles; its mouth is painted over with the skin around it, and
+the same drawn mouth as on a drawn face takes its place. A random smooth warp of the face, a mirror and a
+change of colour make a somewhat different person of it in every clip.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .faces import EYE_PX, LEFT, TOP, Canvas, Light, canvas_grid, noise
-from .mouth import MouthStyle
+from lip2speech.data.talker.faces import EYE_PX, LEFT, TOP, Canvas, canvas_grid, noise
+from lip2speech.data.talker.light import Light
+from lip2speech.data.talker.mouth import MouthStyle
 
 # pixels of skimage.data.astronaut(), as mediapipe's face mesh finds them
 LEFT_EYE, RIGHT_EYE = np.array([204.2, 102.3]), np.array([247.1, 104.4])
@@ -39,8 +40,8 @@ def portrait() -> np.ndarray:
 
     photo = np.ascontiguousarray(data.astronaut()[..., :3])
     mask = np.zeros(photo.shape[:2], np.uint8)
-    centre, axes = (round(MOUTH[0]), round(MOUTH[1])), (round(ERASE[0]), round(ERASE[1]))
-    cv2.ellipse(mask, centre, axes, TILT_DEGREES, 0, 360, 255, -1)
+    centre, axes = [round(float(v)) for v in MOUTH], [round(v) for v in ERASE]
+    cv2.ellipse(mask, centre, axes, TILT_DEGREES, 0, 360, (255,), -1)
     filled = cv2.inpaint(photo, mask, 4, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(filled, (0, 0), 3.0).astype(np.float32)
     soft += np.random.default_rng(0).normal(0, 3.0, photo.shape[:2])[..., None]

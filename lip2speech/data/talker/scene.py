@@ -1,4 +1,4 @@
-"""The camera's side of a clip: frame size, pose and its motion, and what lens, sensor and file do to the picture.
+"""The camera's side of a clip: frame size, the head's pose and motion, and what lens and sensor do.
 
 The head turns by parallax: a pixel moves sideways by its depth times the yaw. That is true for a few degrees
 and good enough up to the 12 degrees that are used here.
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .faces import EYE_PX, LEFT, TOP
+from lip2speech.data.talker.faces import EYE_PX, LEFT, TOP
+from lip2speech.rates import VIDEO_FPS
 
-FPS = 25
 GRID_STEP = 8  # the map from frame to canvas is computed at every 8th pixel
 NOISE_MARGIN = 32
+_NO_MAP = np.empty(0, np.float32)  # the map's two planes are one array
 METERING = 0.85  # 1: every skin comes out equally light; 0: no automatic exposure
 
 
@@ -50,19 +51,19 @@ def sample_camera(rng: np.random.Generator) -> Camera:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is in every frame of a clip, each (T,): pixels per eye distance, radians, frame pixels."""
+    """Where the head is in every frame of a clip, (T,) each."""
 
-    scale: np.ndarray
-    roll: np.ndarray
+    scale: np.ndarray  # frame pixels per eye distance
+    roll: np.ndarray  # radians, like yaw and pitch
     yaw: np.ndarray
     pitch: np.ndarray
-    x: np.ndarray
+    x: np.ndarray  # of the point between the eyes, frame pixels
     y: np.ndarray
 
 
 def _drift(rng: np.random.Generator, n_frames: int, size: float) -> np.ndarray:
     """Slow smooth motion of the given deviation: (T,)."""
-    t = np.arange(n_frames) / FPS
+    t = np.arange(n_frames) / VIDEO_FPS
     waves = sum(
         rng.normal() * np.sin(2 * np.pi * (rng.uniform(0.1, 1.1) * t + rng.random())) / np.sqrt(2.0)
         for _ in range(3)
@@ -104,9 +105,8 @@ class Projector:
         depth = _head_depth(u, v)
         u, v = u - pose.yaw[t] * depth, v - pose.pitch[t] * depth
         coarse = np.stack([(u - LEFT) * EYE_PX - 0.5, (v - TOP) * EYE_PX - 0.5], axis=-1).astype(np.float32)
-        return cv2.remap(
-            canvas, _enlarge(coarse, self._size), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-        )
+        dense = _enlarge(coarse, self._size)
+        return cv2.remap(canvas, dense, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def _enlarge(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:

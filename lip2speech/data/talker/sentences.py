@@ -1,8 +1,8 @@
 """The closed grammar of the synthetic corpus: six words, one from each slot.
 
-It is the grammar of the GRID corpus (Cooke, Barker, Cunningham and Shao 2006, JASA 120(5), section II), so that one
-model can learn both. 4 x 4 x 4 x 25 x 10 x 4 = 64,000 sentences; a hash of the text, not of a seed, puts one in five
-of them into the test split, so no choice of seeds can make the splits overlap.
+It is the grammar of the GRID corpus (Cooke, Barker, Cunningham and Shao 2006, JASA 120(5), section II), so
+that one model can learn both. 4 x 4 x 4 x 25 x 10 x 4 = 64,000 sentences; a hash of the text, not of a seed,
+puts one in five of them into the test split, so no choice of seeds can make the splits overlap.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """From phoneme times to mouth movements: dominance blending of viseme targets.
 
-Every phoneme pulls each mouth parameter toward a target with a weight of its own; a parameter is the weighted mean of
-all pulls (Cohen and Massaro 1993, "Modeling coarticulation in synthetic visual speech"). Where a consonant does not
-care (weight near 0) its neighbours shine through: /t/ between rounded vowels is rounded, /b/ is closed everywhere.
+Every phoneme pulls each mouth parameter toward a target with a weight of its own; a parameter is the weighted
+mean of all pulls (Cohen and Massaro 1993, "Modeling coarticulation in synthetic visual speech"). Where a
+consonant does not care (weight near 0) its neighbours shine through: /t/ between rounded vowels is rounded,
+/b/ is closed everywhere.
 
 It knows names and times, not pixels: `render` turns the track into pictures.
 """
@@ -13,17 +14,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .espeak import Phoneme
+from lip2speech.data.talker.espeak import Phoneme
+from lip2speech.rates import VIDEO_FPS
 
-# opening: lip aperture (below 0 the lips press), spread: mouth width, rounding: protrusion, jaw: drop of the chin,
-# tuck: lower lip under the upper teeth, tongue: tip at the gum behind the upper teeth, tip: tongue between the teeth
-PARAMETERS = ("opening", "spread", "rounding", "jaw", "tuck", "tongue", "tip")
+PARAMETERS = (
+    "opening",  # of the lips; below 0 they press
+    "spread",  # mouth width: 1 smile, -1 narrowest
+    "rounding",  # protrusion
+    "jaw",  # drop of the chin
+    "tuck",  # lower lip under the upper teeth
+    "tongue",  # its tip at the gum behind the upper teeth
+    "tip",  # tongue between the teeth
+)
 STEP_S = 0.005
 SIGMA_S = 0.032  # of the pulls in time
 ROUNDING_SIGMA_S = 0.055  # rounding starts earlier than anything else
 BURST_LEAD_S = 0.055  # a plosive's event is its burst; the closure that the eye sees comes before
 EXPOSURE_S = 0.02
-FRAME_S = 0.04
+FRAME_S = 1 / VIDEO_FPS
 PLOSIVES = frozenset({"p", "b", "t", "d", "k", "g", "tS", "dZ", "t#"})
 PLOSIVE_TAIL_S = 0.012
 DIPHTHONG_GLIDE = 0.5  # share of a diphthong that belongs to its first half
@@ -69,8 +77,8 @@ SAME_AS = {
     "O": "o", "0": "A", "i:": "i", "I2": "I", "A:": "A", "u:": "u", "I#": "I", "@L": "l", "?": "_",
 }  # fmt: skip
 GLIDES = {
-    "aI": ("a", "I"), "aU": ("a", "U"), "eI": ("E", "I"), "oU": ("o", "U"), "OI": ("o", "I"), "i@": ("i", "@"),
-    "o@": ("o", "r"), "A@": ("A", "r"), "e@": ("E", "r"), "U@": ("U", "r"),
+    "aI": ("a", "I"), "aU": ("a", "U"), "eI": ("E", "I"), "oU": ("o", "U"), "OI": ("o", "I"),
+    "i@": ("i", "@"), "o@": ("o", "r"), "A@": ("A", "r"), "e@": ("E", "r"), "U@": ("U", "r"),
 }  # fmt: skip
 
 

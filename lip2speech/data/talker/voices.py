@@ -1,8 +1,9 @@
 """The voices of the synthetic corpus, and one spoken sentence.
 
-A voice is an espeak-ng variant seen through a vocal tract of another length: the sound is resampled by `tract`, which
-moves formants and pitch together, while the speaking rate is corrected beforehand. Training and test voices
-share no variant. Pitch, its range and the rate vary a little from sentence to sentence, as a person's do.
+A voice is an espeak-ng variant seen through a vocal tract of another length: the sound is resampled by
+`tract`, which moves formants and pitch together, while the speaking rate is corrected beforehand. Training
+and test voices share no variant. Pitch, its range and the rate vary a little from sentence to sentence, as a
+person's do.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from .espeak import NATIVE_RATE, Phoneme, synthesizer
-from .sentences import check_split, sample_sentence, spoken
+from lip2speech.data.talker.espeak import NATIVE_RATE, Phoneme, synthesizer
+from lip2speech.data.talker.sentences import check_split, sample_sentence, spoken
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 
-SAMPLE_RATE = 16000
-SAMPLES_PER_FRAME = 640  # one video frame at 25 fps
-# variant -> pitch (espeak-ng: 0..99, 50 is the variant's own); kept are those that the offline recogniser of the
-# evaluation gets right in at least two words of three
+SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
+# variant -> pitch (espeak-ng: 0..99, 50 is the variant's own); kept are those of which an offline recogniser
+# (pocketsphinx with the grammar) gets at least two words of three
 TRAIN_VARIANTS = {
     "m1": 50, "m2": 48, "m3": 46, "m4": 50, "m5": 50, "m6": 46, "f1": 50, "f2": 50, "f4": 48,
     "Denis": 50, "Hugo": 50, "adam": 48, "edward": 50, "Reed": 50, "benjamin": 48, "david": 50,
@@ -88,7 +89,7 @@ def speak(split: str, seed: int, index: int) -> Speech:
 
 
 def say(text: str, voice: Voice, rng: np.random.Generator) -> Speech:
-    """Speak a sentence of the grammar with a little variation in rate, pitch, level and the silence around it."""
+    """Speak a sentence of the grammar; `rng` varies rate, pitch, level and the silence around it."""
     rate = rng.uniform(*RATE_WPM)
     pitch = voice.pitch + int(rng.integers(-PITCH_SPREAD, PITCH_SPREAD + 1))
     pitch_range = int(rng.integers(*RANGE))
@@ -130,9 +131,10 @@ def _set_level(wav: np.ndarray, level_db: float) -> np.ndarray:
 
 
 def audio_only(sentences: int, seed: int, split: str = "train") -> Iterator[tuple[np.ndarray, str, Voice]]:
-    """The sound of the corpus without its pictures: (wav (T_a,) float32 at 16 kHz, text, voice) per utterance.
+    """The sound of the corpus without pictures: (wav (T_a,) float32 at 16 kHz, text, voice) per utterance.
 
-    Utterance i is the same as clip i of `make_corpus` with this seed and split, and does not depend on `sentences`.
+    Utterance i is the same as clip i of `make_corpus` with this seed and split, and does not depend on
+    `sentences`.
     """
     check_split(split)
     if sentences < 1:

@@ -1,0 +1,39 @@
+"""The light of a clip: one lamp and the sky."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Light:
+    """One lamp and the sky, in RGB; `direction` points to the lamp: x right, y down, z to the camera."""
+
+    direction: np.ndarray  # (3,), length 1
+    key: np.ndarray  # (3,)
+    ambient: np.ndarray  # (3,)
+
+    def shade(self, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray) -> np.ndarray:
+        """Normals (H, W) each -> (H, W, 3): colour by which the skin's own colour is multiplied."""
+        x, y, z = self.direction
+        lambert = np.clip(nx * x + ny * y + nz * z, 0.0, None)[..., None]
+        return (self.ambient * (0.85 - 0.15 * ny)[..., None] + self.key * lambert).astype(np.float32)
+
+    def on_front(self, share: float) -> np.ndarray:
+        """(3,): what falls on a surface that faces the camera and gets `share` of the lamp."""
+        return (self.ambient + share * self.key).astype(np.float32)
+
+
+def sample_light(rng: np.random.Generator) -> Light:
+    """A lamp somewhere in front and mostly above, warm or cool, hard or soft."""
+    side, up = rng.normal(0.0, 0.5), rng.uniform(-0.1, 0.8)
+    direction = np.array([np.sin(side), -np.sin(up), 0.9 * np.cos(side) * np.cos(up)])
+    warmth = rng.normal(0.0, 0.06)
+    tint = np.array([1 + warmth, 1.0, 1 - warmth])
+    hardness = rng.uniform(0.12, 0.7)
+    level = rng.uniform(0.75, 1.15)
+    key, ambient = level * hardness * tint * 1.15, level * (1 - hardness) / tint
+    unit = direction / np.linalg.norm(direction)
+    return Light(unit.astype(np.float32), key.astype(np.float32), ambient.astype(np.float32))
