@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from lip2speech.codec import Codec, MelCodec
+    from lip2speech.codec import MelCodec
     from lip2speech.model import LipModel
 
-M = TypeVar("M", bound="nn.Module")
 ROOT = Path(__file__).parents[1]
 TONE_HZ = 440
 
@@ -59,77 +57,24 @@ def tone() -> Tensor:
 
 
 @pytest.fixture
-def tiny_codec() -> Codec:
+def tiny_codec() -> MelCodec:
     """A MelCodec of some thousand weights: 50 Hz, 2 codebooks of 16."""
+    from tests.tiny import make_codec
+
     return make_codec()
 
 
 @pytest.fixture
 def tiny_model() -> LipModel:
-    """A LipModel with a front end of two layers, and heads that fit `tiny_codec`."""
+    """A LipModel with a front end of one layer, and heads that fit `tiny_codec`."""
+    from tests.tiny import make_model
+
     return make_model()
 
 
 @pytest.fixture(scope="session")
 def tiny_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder of `tiny_model` and `tiny_codec` that `convert --model` takes; it speaks noise."""
-    import torch
+    from tests.tiny import save_system
 
-    from lip2speech import checkpoint
-    from lip2speech.config import to_dict
-    from lip2speech.frontend.transforms import Transform
-    from lip2speech.mel import MelConfig
-    from lip2speech.pipeline import PipelineConfig
-
-    model, codec = make_model(), make_codec()
-    config = {
-        "kind": "lip2speech",
-        "model": to_dict(model.config),
-        "transform": to_dict(Transform()),
-        "codec": {"name": "melcodec", "config": to_dict(codec.config)},
-        "mel": to_dict(MelConfig()),
-        "pipeline": to_dict(PipelineConfig(voice="nobody")),
-    }
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"codec.{name}": tensor for name, tensor in codec.state_dict().items()}
-    tensors["voice.nobody"] = torch.zeros(model.config.heads.speaker_dim)
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    checkpoint.save(folder, config, tensors, "# Noise\n", half=True)
-    return folder
-
-
-def make_codec() -> MelCodec:
-    from lip2speech.codec import MelCodec, MelCodecConfig
-    from lip2speech.config import from_dict
-
-    numbers = {
-        "encoder": {"width": 16, "blocks": [1, 1]},
-        "quantizer": {"n_q": 2, "codebook_size": 16},
-        "decoder": {"n_filters": 2, "n_residual_layers": 1},
-    }
-    return seeded(lambda: MelCodec(from_dict(MelCodecConfig, numbers)))
-
-
-def make_model() -> LipModel:
-    from lip2speech.config import from_dict
-    from lip2speech.model import LipModel, ModelConfig
-
-    frontend = {
-        "trunk_width": 4,
-        "encoder_layers": 2,
-        "embed_dim": 16,
-        "ffn_dim": 32,
-        "heads": 2,
-        "conv_pos": 16,
-    }
-    heads = {"hidden": 16, "blocks": 1, "n_units": 8, "n_q": 2, "codebook_size": 16}
-    return seeded(lambda: LipModel(from_dict(ModelConfig, {"frontend": frontend, "heads": heads})))
-
-
-def seeded(build: Callable[[], M]) -> M:
-    """The same random weights in every test, and no trace in the caller's random numbers."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return build().eval()
+    return save_system(tmp_path_factory.mktemp("models") / "tiny")

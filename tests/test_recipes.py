@@ -12,7 +12,7 @@ KINDS = {
     "codec": ("lip2speech.train.codec", "CodecTrainConfig"),
     "finetune": ("lip2speech.train.finetune", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.cluster", "KMeansConfig"),
-    "assemble": ("lip2speech.train.assemble", "AssembleConfig"),
+    "model": ("lip2speech.train.assemble", "AssembleConfig"),
 }
 """Folder of configs/ -> the dataclass its files are values of."""
 

@@ -9,6 +9,7 @@ import typer
 
 from lip2speech.cli.convert import convert
 from lip2speech.cli.evaluate import evaluate
+from lip2speech.cli.inspect import inspect
 from lip2speech.cli.model import model
 from lip2speech.cli.talker import talker
 from lip2speech.cli.train import train
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(convert)
+app.command()(inspect)
 app.command()(talker)
 app.command()(evaluate)
 app.add_typer(train, name="train")

@@ -73,6 +73,6 @@ def test_a_damaged_model_is_code_5(clip: Path, tiny_system: Path, tmp_path: Path
 
 
 def test_a_models_card_and_sums_can_be_looked_at(tiny_system: Path) -> None:
-    assert run("model", "card", tiny_system).stdout == "# Noise\n"
+    assert run("model", "card", tiny_system).stdout == "# Tiny\n"
     assert run("model", "verify", tiny_system).stdout == f"{tiny_system}: whole\n"
     assert run("model", "list").exit_code == 0
