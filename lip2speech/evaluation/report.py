@@ -206,30 +206,21 @@ def _frames(wav: Tensor) -> int:
 
 def table(rows: Sequence[Row]) -> str:
     """Rows as a Markdown table; intervals are 95 %, over clips."""
-    head = [
-        "row",
-        "n",
-        "WER, edit [95 %]",
-        "WER, slots",
-        "STOI",
-        "ESTOI [95 %]",
-        "PESQ-WB",
-        "mel L1",
-        "lag ms",
-    ]
+    head = ["row", "n", "WER, edit [95 %]", "WER, slots", "STOI", "ESTOI [95 %]", "PESQ-WB", "mel L1"]
+    head.append("lag ms, median / mean size")
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for row in rows:
         lines.append(
             [
                 row.name,
                 str(row.n),
-                f"{_number(row.wer)} {_interval(row.wer_interval)}",
+                f"{_number(row.wer)}{_interval(row.wer_interval)}",
                 _number(row.wer_slots),
                 _number(row.stoi),
-                f"{_number(row.estoi)} {_interval(row.estoi_interval)}",
+                f"{_number(row.estoi)}{_interval(row.estoi_interval)}",
                 _number(row.pesq, 2),
                 _number(row.mel_l1),
-                f"{_number(row.lag_ms, 0)} (|{_number(row.lag_spread, 0)}|)",
+                f"{_number(row.lag_ms, 0)} / {_number(row.lag_spread, 0)}",
             ]
         )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -240,7 +231,9 @@ def _number(value: float, digits: int = 3) -> str:
 
 
 def _interval(interval: tuple[float, float]) -> str:
-    return "-".join(_number(v) for v in interval) if all(map(math.isfinite, interval)) else ""
+    if not all(map(math.isfinite, interval)):
+        return ""
+    return f" [{_number(interval[0])}, {_number(interval[1])}]"
 
 
 def meters() -> dict[str, str]:
