@@ -50,7 +50,7 @@ def clip_path(folder: Path, clip_id: str) -> Path:
 
 
 def read_index(folder: Path) -> dict[str, Row]:
-    """id -> last row, in the order of first appearance; a line torn by a crash is left out."""
+    """id -> last row, in the order of the file (by id after a run); a line torn by a crash is left out."""
     path = folder / "index.jsonl"
     rows: dict[str, Row] = {}
     if not path.exists():
@@ -107,6 +107,8 @@ class Index:
 
     def _rewrite(self) -> None:
         temporary = self.folder / f".index.{os.getpid()}.tmp"
+        # By id: which worker ended first must not change the order in which a training sees the clips.
+        self.rows = dict(sorted(self.rows.items()))
         temporary.write_text("".join(map(_line, self.rows.values())), encoding="utf-8")
         os.replace(temporary, self.folder / "index.jsonl")
 
