@@ -64,7 +64,8 @@ def open_ordinary(path: str | os.PathLike) -> BinaryIO:
     if stat.S_ISREG(status.st_mode) and status.st_size > 0:
         return file
     file.close()
-    raise MediaError(f"{name}: the file is empty.")
+    what = "the file is empty" if stat.S_ISREG(status.st_mode) else "not an ordinary file"
+    raise MediaError(f"{name}: {what}; expected a video.")
 
 
 def sniff(head: bytes) -> str | None:

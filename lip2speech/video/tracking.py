@@ -13,7 +13,8 @@ import numpy as np
 
 from lip2speech.video.geometry import FaceBox, box_of, plausible
 
-EAGER_TRIES = (0, 1, 2, 4)  # frames after a loss at which the detector is asked, then every IDLE_EVERY
+KEEP_TRYING = 5  # frames after a loss in which the mesh still looks where the face was
+EAGER_TRIES = (0, 1, 3)  # frames after a loss at which the detector is asked, then every IDLE_EVERY
 IDLE_EVERY = 5  # 0.2 s: an interpolated gap (0.5 s) still bridges it
 LOOK_ROUND_EVERY = 25  # 1 s between looks for a larger face
 SECOND_LOOK = 5  # a larger face must still be there after 0.2 s
@@ -44,7 +45,6 @@ class FaceTracker:
         self._scene = SceneCuts()
         self._box: FaceBox | None = None  # where the face was last seen
         self._missed = 0  # frames since then
-        self._following = False
         self._next_look = LOOK_ROUND_EVERY
         self._rival: FaceBox | None = None
 
@@ -52,8 +52,8 @@ class FaceTracker:
         """frame (H, W, 3) uint8 -> landmarks (468, 2) float32 or None; whether scene or face changed."""
         cut = self._scene.step(frame)
         if cut:
-            self._box, self._following, self._missed, self._rival = None, False, 0, None
-        landmarks = self._follow(frame) if self._following else None
+            self._box, self._missed, self._rival = None, 0, None
+        landmarks = self._follow(frame)
         if landmarks is None and self._search_due():
             landmarks, changed = self._find(frame)
             cut |= changed
@@ -67,7 +67,8 @@ class FaceTracker:
         return landmarks, cut
 
     def _follow(self, frame: np.ndarray) -> np.ndarray | None:
-        assert self._box is not None, "a followed face has a box"
+        if self._box is None or self._missed >= KEEP_TRYING:
+            return None
         landmarks = self._mesh(frame, self._box)
         if landmarks is None or not plausible(landmarks):
             return None
@@ -122,7 +123,6 @@ class FaceTracker:
         return self._missed in EAGER_TRIES or self._missed % IDLE_EVERY == 0
 
     def _remember(self, landmarks: np.ndarray | None) -> None:
-        self._following = landmarks is not None
         if landmarks is None:
             self._missed += 1
         else:
@@ -138,16 +138,18 @@ class SceneCuts:
 
     def __init__(self) -> None:
         self._thumb: np.ndarray | None = None
+        self._shape: tuple[int, ...] | None = None
         self._usual = 0.0
 
     def step(self, frame: np.ndarray) -> bool:
         """frame (H, W, 3) uint8 -> whether a new scene begins with it. A change of size is a cut as well."""
         height, width = frame.shape[:2]
         thumb = frame[:: max(1, height // self.SIDE), :: max(1, width // self.SIDE)].astype(np.int16)
-        before, self._thumb = self._thumb, thumb
+        before, shape = self._thumb, self._shape
+        self._thumb, self._shape = thumb, frame.shape
         if before is None:
             return False
-        if before.shape != thumb.shape:
+        if shape != frame.shape:
             return True
         change = float(np.abs(thumb - before).mean())
         cut = change > self.LEAST and change > self.TIMES_USUAL * self._usual

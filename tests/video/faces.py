@@ -1,0 +1,72 @@
+"""Stand-ins for the face networks, and made-up landmarks: tracking and cropping without any network."""
+
+import numpy as np
+
+from lip2speech.video.geometry import LIPS, MEAN_STABLE, N_LANDMARKS, STABLE, FaceBox, box_of
+
+EYES_APART = float(np.hypot(*(MEAN_STABLE[1] - MEAN_STABLE[4])))
+MOUTH = np.array([129.3, 157.8])  # centre of the mean face's lips
+
+
+def landmarks_at(
+    x: float, y: float, scale: float = 1.0, angle: float = 0.0, mouth_open: float = 0.0
+) -> np.ndarray:
+    """(468, 2) float32 of the mean face, `scale` times as large, lips centred at (x, y), turned by radians."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform((85, 70), (175, 195), (N_LANDMARKS, 2))
+    points[STABLE] = MEAN_STABLE
+    points[1] = (129, 133)  # tip of the nose
+    turn = np.linspace(0, 2 * np.pi, len(LIPS), endpoint=False)
+    points[LIPS] = MOUTH + np.stack([22 * np.cos(turn), (6 + mouth_open) * np.sin(turn)], 1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return (scale * (points - MOUTH) @ np.array([[cos, sin], [-sin, cos]]) + (x, y)).astype(np.float32)
+
+
+def box_at(x: float, y: float, scale: float = 1.0) -> FaceBox:
+    """The square round that face."""
+    return box_of(landmarks_at(x, y, scale))
+
+
+class FakeFaces:
+    """Networks that know where the faces are: `people[t]` holds (x, y, scale) of each at frame t.
+
+    Frames carry their number (see `frames`). The mesh finds a face whose centre is near that of the square it
+    is given, and none at the times in `blind`; the detector sees everybody. Calls are counted.
+    """
+
+    def __init__(self, people: list[list[tuple[float, float, float]]], blind: tuple[int, ...] = ()) -> None:
+        self.people, self.blind = people, blind
+        self.detections = self.meshes = 0
+
+    def mesh(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
+        self.meshes += 1
+        if time_of(frame) in self.blind:
+            return None
+        for person in self.people[time_of(frame)]:
+            there = box_at(*person)
+            if (
+                np.hypot(there.x - box.x, there.y - box.y) < 0.5 * box.size
+                and 0.5 < there.size / box.size < 2
+            ):
+                return landmarks_at(*person)
+        return None
+
+    def detect(self, frame: np.ndarray) -> list[FaceBox]:
+        self.detections += 1
+        return sorted((box_at(*person) for person in self.people[time_of(frame)]), key=lambda box: -box.size)
+
+
+def frames(n: int, cuts: tuple[int, ...] = (), size: tuple[int, int] = (360, 640)) -> list[np.ndarray]:
+    """n gray pictures (H, W, 3) uint8 with their number in one pixel; the gray jumps at every cut."""
+    out, shade = [], 60
+    for k in range(n):
+        shade = 260 - shade if k in cuts else shade
+        frame = np.full((*size, 3), shade, np.uint8)
+        frame[1, 1, :2] = divmod(k, 256)
+        out.append(frame)
+    return out
+
+
+def time_of(frame: np.ndarray) -> int:
+    """The number of a frame of `frames`."""
+    return 256 * int(frame[1, 1, 0]) + int(frame[1, 1, 1])
