@@ -119,7 +119,7 @@ class Source(Protocol):
 def shown(value: Any) -> str:
     """The file's own words, cut to a length an error can bear and printable."""
     text = value if isinstance(value, str) else type(value).__name__
-    return ascii(text[:SHOWN]).strip("'") + ("..." if len(text) > SHOWN else "")
+    return text[:SHOWN].encode("unicode_escape").decode() + ("..." if len(text) > SHOWN else "")
 
 
 def read_inert(source: Source, find_storage: Callable[[Any], StorageRef]) -> Any:

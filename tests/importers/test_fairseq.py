@@ -1,0 +1,111 @@
+"""Honest fairseq files of every age: weights come out, classes stay inert, settings are found."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from lip2speech.importers.fairseq import read_fairseq
+from lip2speech.importers.inert import Inert
+from lip2speech.importers.torchfile import TorchFile
+from tests.frontend.golden import FINETUNED, PRETRAINED
+from tests.importers.hostile import call, new, tensor, write_legacy, write_zip
+
+FORMS: dict[str, dict[str, Any]] = {
+    "zip": {},
+    "zip, protocol 4": {"pickle_protocol": 4},
+    "before zip": {"_use_new_zipfile_serialization": False},
+}
+
+
+def weights() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    base = torch.randn(6, 4)
+    kinds = (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool)
+    return {
+        "plain": base,
+        "turned": base.t(),
+        "part": base[1:3, ::2],
+        "tied": base,
+        "one": torch.tensor(3.0),
+        "none": torch.empty(0, 4),
+        **{str(kind): base.abs().to(kind) for kind in kinds},
+    }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_kind_of_tensor_comes_back(tmp_path: Path, form: str) -> None:
+    saved = weights()
+    torch.save({"model": saved}, tmp_path / "x.pt", **FORMS[form])
+    found = read_fairseq(tmp_path / "x.pt").model
+    assert list(found) == list(saved)
+    for key, value in saved.items():
+        assert found[key].dtype == value.dtype
+        assert found[key].equal(value), key
+    assert found["tied"].data_ptr() == found["plain"].data_ptr()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_modules_own_state_dict_comes_back(tmp_path: Path, form: str) -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    torch.save({"model": module.state_dict()}, tmp_path / "x.pt", **FORMS[form])
+    found = read_fairseq(tmp_path / "x.pt").model
+    module.load_state_dict(found, strict=True)
+
+
+def test_parameters_count_as_tensors(tmp_path: Path) -> None:
+    torch.save({"model": dict(nn.Linear(2, 3).named_parameters())}, tmp_path / "x.pt")
+    assert read_fairseq(tmp_path / "x.pt").model["weight"].shape == (3, 2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("cfg", ["dict", "omegaconf", "Namespace"])
+def test_settings_are_found_in_every_form(tmp_path: Path, form: str, cfg: str) -> None:
+    nested = {"model": {"heads": 4, "w2v_args": {"model": {"layers": 2}}}, "task": {"labels": ["km"]}}
+    contents: dict[str, Any] = {"model": {"w": torch.zeros(1)}, "cfg": nested, "args": None}
+    if cfg == "omegaconf":
+        contents["cfg"] = OmegaConf.create(nested)
+    if cfg == "Namespace":
+        inner = argparse.Namespace(layers=2)
+        contents |= {"cfg": None, "args": argparse.Namespace(heads=4, layers=2, w2v_args=inner)}
+    torch.save(contents, tmp_path / "x.pt", **FORMS[form])
+    file = read_fairseq(tmp_path / "x.pt")
+    assert file.setting("model", "heads") == 4
+    assert file.setting("model", "w2v_args", "model", "layers") == 2
+    assert file.setting("model", "absent") is None
+
+
+def test_classes_and_scalars_of_a_training_run_stay_inert(tmp_path: Path) -> None:
+    words = {"symbols": ["<s>", "a"], "count": [1, 1]}
+    double = call("numpy.dtype", "f8", 0, 1, state=(3, "<", None, None, None, -1, -1, 0))
+    extra = {
+        "task_state": {"dictionaries": [new("fairseq.data.dictionary.Dictionary", words)]},
+        "best": call("numpy.core.multiarray.scalar", double, call("_codecs.encode", "x" * 8, "latin1")),
+        "meter": call("fairseq.meters.AverageMeter", 3),
+    }
+    for write in (write_zip, write_legacy):
+        path = write(tmp_path / "x.pt", {"model": {"w": tensor()}, **extra})
+        with TorchFile(path) as file:
+            found = file.contents["task_state"]["dictionaries"][0]
+            assert isinstance(found, Inert)
+            assert (found.name, found.state) == ("fairseq.data.dictionary.Dictionary", words)
+            assert isinstance(file.contents["best"], Inert)
+        assert read_fairseq(path).model["w"].tolist() == [[0, 1], [2, 3]]
+
+
+def test_official_files_are_read_without_their_packages() -> None:
+    assert len(read_fairseq(PRETRAINED).model) == 186
+    assert len(read_fairseq(FINETUNED).model) == 214
+    assert not {"fairseq", "sentencepiece"} & set(sys.modules)
+
+
+def test_equals_what_torch_itself_reads(tmp_path: Path) -> None:
+    torch.save({"model": read_fairseq(PRETRAINED).model}, tmp_path / "x.pt")
+    trusted = torch.load(tmp_path / "x.pt", weights_only=True)["model"]
+    for key, value in read_fairseq(PRETRAINED).model.items():
+        assert trusted[key].equal(value), key
