@@ -9,7 +9,7 @@ VALL-E's coarse-to-fine order (Wang et al. 2023, section 4.2). Knows neither the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,11 @@ class HeadsConfig:
     n_q: int = 4
     codebook_size: int = 512
     code_rate: int = 50
+
+    def predicts(self, names: Iterable[str]) -> bool:
+        """Whether every one of these `Prediction` fields comes out of heads of these sizes."""
+        sizes = {"mel": self.n_mels, "unit_logits": self.n_units}
+        return all(sizes.get(name, self.n_q) for name in names)
 
 
 class ConvBlock(nn.Module):

@@ -1,7 +1,7 @@
 """The walk: a silent video in, speech out.
 
-Reads like a table of contents: frames, landmarks, mouth crops, prediction, waveform. Long videos run in overlapping
-windows that are joined where the speech is quietest, so memory does not grow with the video.
+Reads like a table of contents: frames, landmarks, mouth crops, prediction, waveform. Long videos run in
+overlapping windows that are joined where the speech is quietest, so memory does not grow with the video.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,23 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.audio import read_wav, wav_writer
+from lip2speech.codec.base import Codec
 from lip2speech.codec.load import codec_from_dict
 from lip2speech.config import from_dict
 from lip2speech.frontend.transforms import Transform
+from lip2speech.heads import HeadsConfig
 from lip2speech.mel import MelConfig
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.prediction import Prediction
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
-from lip2speech.speaker import embed_speaker
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
+from lip2speech.speaker import SPEAKER_DIM, embed_speaker
 from lip2speech.video import FaceReport, crop_roi, detect_landmarks, read_frames
 from lip2speech.vocoder import build_vocoders
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 FADE_SAMPLES = 160  # 10 ms across a join
+PER_FRAME = per_video_frame(SAMPLE_RATE)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class PipelineConfig:
     voice: str = ""
     window: int = 150
     overlap: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < self.window:
+            raise ValueError(f"overlap must be 0 .. window - 1, got {self.overlap} and window {self.window}.")
 
 
 @dataclass(frozen=True)
@@ -81,25 +88,44 @@ class Lip2Speech:
             ValueError: unknown device.
         """
         path = PRETRAINED / folder if isinstance(folder, str) and is_name(folder) else Path(folder)
-        loaded = checkpoint.load(path)
-        if loaded.config.get("kind") != "lip2speech":
-            raise checkpoint.CheckpointError(f"{path} holds {loaded.config.get('kind')!r}, expected a whole lip2speech system.")
-        where = choose_device(device)
-        model = LipModel(from_dict(ModelConfig, loaded.config["model"], "model"))
-        codec = codec_from_dict(loaded.config["codec"]["name"], loaded.config["codec"]["config"])
-        mel = from_dict(MelConfig, loaded.config["mel"], "mel")
+        return cls.build(checkpoint.load(path), device)
+
+    @classmethod
+    def build(cls, loaded: checkpoint.Checkpoint, device: str = "auto") -> Lip2Speech:
+        """The system that a checkpoint describes; errors as in `load`."""
+        where, values = choose_device(device), loaded.config
+        if values.get("kind") != "lip2speech":
+            raise checkpoint.CheckpointError(
+                f"{loaded.folder} holds {values.get('kind')!r}, expected a whole lip2speech system."
+            )
+        try:
+            model = LipModel(from_dict(ModelConfig, values["model"], "model"))
+            codec = codec_from_dict(values["codec"]["name"], values["codec"]["config"])
+            mel = from_dict(MelConfig, values["mel"], "mel")
+            transform = from_dict(Transform, values["transform"], "transform")
+            config = from_dict(PipelineConfig, values["pipeline"], "pipeline")
+        except (KeyError, TypeError, ValueError) as error:
+            raise checkpoint.CheckpointError(f"{loaded.folder}: its config is wrong ({error}).") from error
         check_mel(mel, codec)
+        check_sizes(model.config.heads, mel, codec)
         checkpoint.load_into(model, loaded.part("model."))
         checkpoint.load_into(codec, loaded.part("codec."))
         fold_weight_norm(codec.eval())
-        return cls(
-            name=path.name,
+        vocoders = build_vocoders(codec, mel).items()
+        speech = cls(
+            name=loaded.folder.resolve().name,
             model=model.eval().to(where),
-            vocoders={name: v.eval().to(where) for name, v in build_vocoders(codec, mel).items()},
-            transform=from_dict(Transform, loaded.config["transform"], "transform"),
+            vocoders={k: v.eval().to(where) for k, v in vocoders if model.config.heads.predicts(v.needs)},
+            transform=transform,
             voices={k: v.to(where) for k, v in loaded.part("voice.").items()},
-            config=from_dict(PipelineConfig, loaded.config["pipeline"], "pipeline"),
+            config=config,
         )
+        if config.route not in speech.vocoders or config.voice not in speech.voices:
+            raise checkpoint.CheckpointError(
+                f"{loaded.folder}: its own route {config.route!r} or voice {config.voice!r} is not in it "
+                f"(routes {', '.join(speech.routes)}; voices {', '.join(speech.voices)})."
+            )
+        return speech
 
     @property
     def routes(self) -> list[str]:
@@ -163,24 +189,29 @@ class Lip2Speech:
             landmarks = detect_landmarks(frames)
             roi = crop_roi(landmarks)
             counted = roi if progress is None else report_progress(roi, frames, progress)
-            for wav in join_windows(self.windows(counted, speaker, route), self.config.overlap * SAMPLE_RATE // VIDEO_FPS):
+            for wav in join_windows(self.windows(counted, speaker, route), self.config.overlap * PER_FRAME):
                 write(wav)
+        if progress is not None:
+            progress(1.0)
         return Speech(None, self.sample_rate, roi.report, route, time.perf_counter() - began)
 
-    @torch.inference_mode()
-    def __call__(self, roi: np.ndarray | Tensor, speaker: Tensor | None = None, route: str | None = None) -> Tensor:
+    @torch.no_grad()
+    def __call__(
+        self, roi: np.ndarray | Tensor, speaker: Tensor | None = None, route: str | None = None
+    ) -> Tensor:
         """Mouth crops (T, 96, 96) uint8 -> wav (640 T,) float32 in [-1, 1]."""
         prediction = self.predict(roi, speaker)
         return self.render(prediction, route)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(self, roi: np.ndarray | Tensor, speaker: Tensor | None = None) -> Prediction:
         """Mouth crops (T, 96, 96) uint8 -> Prediction of one clip (B = 1)."""
-        speaker = self.speaker(None) if speaker is None else speaker.to(self.device)
-        x = self.transform(torch.as_tensor(np.asarray(roi))).to(self.device)  # (1, 1, T, 88, 88)
-        return self.model(x, speaker[None])
+        if roi.ndim != 3:
+            raise ValueError(f"roi must be one clip (T, 96, 96), got {tuple(roi.shape)}.")
+        x = self.transform(roi).to(self.device)  # (1, 1, T, 88, 88)
+        return self.model(x, self.speaker(speaker)[None])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def render(self, prediction: Prediction, route: str | None = None) -> Tensor:
         """Prediction (B = 1) -> wav (640 T,)."""
         return self.vocoders[self.check_route(route)](prediction)[0, 0].float().cpu()
@@ -194,19 +225,23 @@ class Lip2Speech:
             new += 1
             if len(held) == self.config.window:
                 yield self(np.stack(held), speaker, route)
-                held, new = held[-self.config.overlap :], 0
+                held, new = held[len(held) - self.config.overlap :], 0
         if new:
             yield self(np.stack(held), speaker, route)
 
     def speaker(self, voice: Tensor | str | os.PathLike | None) -> Tensor:
         """The voice vector (163,) of a recording, a stored voice, or the model's own."""
         if isinstance(voice, Tensor):
+            if voice.shape != (SPEAKER_DIM,):
+                raise ValueError(f"a voice vector must be ({SPEAKER_DIM},), got {tuple(voice.shape)}.")
             return voice.to(self.device)
         name = self.config.voice if voice is None else os.fspath(voice)
         if name in self.voices:
             return self.voices[name]
         if voice is None or not Path(name).exists():
-            raise ValueError(f"no voice is called {name!r} and no such recording exists; stored: {', '.join(self.voices)}.")
+            raise ValueError(
+                f"no voice is called {name!r} and no such recording exists; stored: {', '.join(self.voices)}."
+            )
         return embed_speaker(read_wav(name)).to(self.device)
 
     def check_route(self, route: str | None) -> str:
@@ -224,27 +259,35 @@ def join_windows(windows: Iterable[Tensor], overlap: int) -> Iterator[Tensor]:
     """
     tail: Tensor | None = None
     for wav in windows:
-        if tail is not None:
-            wav = blend(tail, wav, overlap)
-        yield wav[: max(0, len(wav) - overlap)]
-        tail = wav[max(0, len(wav) - overlap) :]
+        joined = wav if tail is None else blend(tail, wav)
+        end = max(0, len(joined) - overlap)
+        if end:
+            yield joined[:end]
+        tail = joined[end:]
     if tail is not None:
         yield tail
 
 
-def blend(old: Tensor, new: Tensor, overlap: int) -> Tensor:
-    """`new` with its beginning taken from `old` (overlap,), up to the quietest place."""
-    shared = min(overlap, len(old), len(new))
+def blend(old: Tensor, new: Tensor) -> Tensor:
+    """`new` (T_a,) with its beginning taken from `old` (T_o,), which it repeats, up to the quietest place."""
+    shared = len(old)
+    if len(new) <= shared:  # nothing that `old` has not said
+        return old
+    if shared < FADE_SAMPLES:
+        return torch.cat([old, new[shared:]])
+    loudness = (old.abs() + new[:shared].abs()).unfold(0, FADE_SAMPLES, FADE_SAMPLES).sum(1)
     quarter = shared // 4
-    loudness = (old[:shared].abs() + new[:shared].abs()).unfold(0, FADE_SAMPLES, FADE_SAMPLES).sum(1)
-    first, last = quarter // FADE_SAMPLES, max(quarter // FADE_SAMPLES + 1, (shared - quarter) // FADE_SAMPLES)
+    first = quarter // FADE_SAMPLES
+    last = max(first + 1, (shared - quarter) // FADE_SAMPLES)
     join = (first + int(loudness[first:last].argmin())) * FADE_SAMPLES
-    ramp = torch.linspace(0, 1, FADE_SAMPLES)
-    middle = torch.lerp(old[join : join + FADE_SAMPLES], new[join : join + FADE_SAMPLES], ramp)
+    faded = slice(join, join + FADE_SAMPLES)
+    middle = torch.lerp(old[faded], new[faded], torch.linspace(0, 1, FADE_SAMPLES))
     return torch.cat([old[:join], middle, new[join + FADE_SAMPLES :]])
 
 
-def report_progress(roi: Iterable[np.ndarray], frames: Any, progress: Callable[[float], None]) -> Iterator[np.ndarray]:
+def report_progress(
+    roi: Iterable[np.ndarray], frames: Any, progress: Callable[[float], None]
+) -> Iterator[np.ndarray]:
     """Pass crops on and tell the share of the file that has been read, as far as the file says."""
     total = frames.expected_frames
     for count, crop in enumerate(roi, 1):
@@ -253,16 +296,34 @@ def report_progress(roi: Iterable[np.ndarray], frames: Any, progress: Callable[[
         yield crop
 
 
-def check_mel(mel: MelConfig, codec: Any) -> None:
-    """Refuse a codec whose mel recipe is not the model's: its vocoder would be wrong without a sound of warning."""
+def check_mel(mel: MelConfig, codec: Codec) -> None:
+    """Refuse a codec whose mel recipe is not the model's: it would speak wrongly without a warning."""
     other = getattr(codec.config, "mel", None)
-    if other is not None and other != mel:
-        raise checkpoint.CheckpointError(f"the model predicts {mel}, the codec was trained on {other}; they do not fit.")
+    if not isinstance(other, MelConfig) or other == mel:
+        return
+    differ = [f.name for f in fields(mel) if getattr(mel, f.name) != getattr(other, f.name)]
+    ours, theirs = (", ".join(f"{name} {getattr(c, name)}" for name in differ) for c in (mel, other))
+    raise checkpoint.CheckpointError(f"the model's mel has {ours}, the codec's {theirs}; they do not fit.")
+
+
+def check_sizes(heads: HeadsConfig, mel: MelConfig, codec: Codec) -> None:
+    """Refuse heads whose mel or codes the codec cannot read, and a codec of another sample rate."""
+    if heads.n_mels not in (0, mel.n_mels) or codec.sample_rate != SAMPLE_RATE:
+        raise checkpoint.CheckpointError(
+            f"the heads predict {heads.n_mels} mel bands at {SAMPLE_RATE} Hz, the mel has {mel.n_mels}, the "
+            f"codec is at {codec.sample_rate} Hz; they do not fit."
+        )
+    sizes = (codec.codebook_size, codec.frame_rate)
+    if heads.n_q and (heads.n_q > codec.n_q or (heads.codebook_size, heads.code_rate) != sizes):
+        raise checkpoint.CheckpointError(
+            f"the heads predict {heads.n_q} books of {heads.codebook_size} at {heads.code_rate} Hz, the "
+            f"codec has {codec.n_q} of {codec.codebook_size} at {codec.frame_rate} Hz; they do not fit."
+        )
 
 
 def is_name(folder: str) -> bool:
-    """Whether this names a shipped model rather than a folder."""
-    return os.sep not in folder and not Path(folder).exists() and (PRETRAINED / folder).is_dir()
+    """Whether this names a shipped model rather than a folder; `./NAME` is always a folder."""
+    return PRETRAINED.is_dir() and folder in {path.name for path in PRETRAINED.iterdir() if path.is_dir()}
 
 
 def choose_device(device: str) -> torch.device:
@@ -270,6 +331,7 @@ def choose_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=device).device
+        return torch.zeros(1, device=device).cpu().new_empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu.") from None
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} cannot be used here ({reason}); try cpu.") from None

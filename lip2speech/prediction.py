@@ -1,4 +1,4 @@
-"""What a front end with heads says about a silent video, before any vocoder: the table of fields every vocoder reads from."""
+"""What the heads say about a silent video, before any vocoder: the fields that vocoders read from."""
 
 from __future__ import annotations
 
@@ -39,14 +39,3 @@ class Prediction:
                 f"this route needs {name}, the model predicts {held}; choose another route or model."
             )
         return value
-
-    def time_slice(self, start: int, stop: int, frames: int) -> Prediction:
-        """Video frames `start` to `stop` of `frames`, every field cut on its own clock."""
-        cut = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and field.name != "speaker":
-                ratio = value.shape[-1] // frames
-                value = value[..., start * ratio : stop * ratio]
-            cut[field.name] = value
-        return Prediction(**cut)

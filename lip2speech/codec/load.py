@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ from lip2speech.codec import CODEC_CONFIGS, build_codec
 from lip2speech.codec.base import Codec
 from lip2speech.config import from_dict
 
+STATISTICS = ("inited", "cluster_size", "entries_sum")  # of a codebook's training; no code depends on them
+
 
 def codec_name(config: Any) -> str:
     """The name that `codec_from_dict` needs to build this config's codec again."""
-    return next(name for name, config_class in CODEC_CONFIGS.items() if isinstance(config, config_class))
+    for name, config_class in CODEC_CONFIGS.items():
+        if isinstance(config, config_class):
+            return name
+    raise ValueError(f"no codec has a {type(config).__name__}; known: {', '.join(CODEC_CONFIGS)}.")
 
 
 def codec_from_dict(name: str, config: dict[str, Any]) -> Codec:
@@ -33,6 +39,17 @@ def load_codec(folder: str | Path) -> Codec:
     loaded = checkpoint.load(folder)
     if loaded.config.get("kind") != "codec":
         raise ValueError(f"{folder} holds {loaded.config.get('kind')!r}, expected a codec.")
+    if missing := {"name", "codec"} - set(loaded.config):
+        raise checkpoint.CheckpointError(f"{folder}: its config has no {' and no '.join(sorted(missing))}.")
     codec = codec_from_dict(loaded.config["name"], loaded.config["codec"])
     checkpoint.load_into(codec, loaded.tensors)
     return codec.eval()
+
+
+def code_fingerprint(codec: Codec) -> str:
+    """What tells whether two codecs mean the same by a code: a digest of encoder and codebooks, not decoder."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(codec.state_dict().items()):
+        if name.startswith(("encoder.", "quantizer.")) and not name.endswith(STATISTICS):
+            digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
+from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.mel import MelConfig
-from lip2speech.pipeline import PipelineConfig
+from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.speaker import embed_speaker
 
 CLIPS_PER_VOICE = 20
@@ -39,15 +40,20 @@ class AssembleConfig:
 
 
 def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -> int:
-    """Write the folder (float16), check that it loads whole, return the size of its weights in bytes.
+    """Write the folder (float16), unless the parts do not speak together; return the bytes of its weights.
 
     Raises:
         ValueError: the default voice is not among the voices, or a part is not what it should be.
     """
     lip, codec = checkpoint.load(config.lip), checkpoint.load(config.codec)
-    for part, kind in ((lip, "lip-model"), (codec, "codec")):
-        if part.config.get("kind") != kind:
-            raise ValueError(f"{part.folder} holds {part.config.get('kind')!r}, expected {kind}.")
+    if lip.config.get("kind") != "lip-model":
+        raise ValueError(f"{lip.folder} holds {lip.config.get('kind')!r}, expected a lip-model.")
+    taught, given = lip.config.get("codec"), code_fingerprint(load_codec(config.codec))
+    if taught not in (None, given):
+        raise ValueError(
+            f"{lip.folder} has learned codes of codec {taught}, {codec.folder} is {given}; only a codec with "
+            "the same encoder and codebooks speaks them."
+        )
     voices = {voice.name: mean_voice(voice) for voice in config.voices}
     if config.pipeline.voice not in voices:
         raise ValueError(f"pipeline.voice is {config.pipeline.voice!r}, expected one of {', '.join(voices)}.")
@@ -62,6 +68,7 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
         "mel": to_dict(MelConfig()),
         "pipeline": to_dict(config.pipeline),
     }
+    Lip2Speech.build(checkpoint.Checkpoint(values, tensors, config.card, folder), "cpu")
     checkpoint.save(folder, values, tensors, config.card, overwrite=overwrite, half=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.codec.load import load_codec
+from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import to_dict
 from lip2speech.data.augment import AugmentConfig
 from lip2speech.data.batch import Batch, Batches
@@ -84,6 +84,7 @@ class FinetuneTask(Task):
         self.model = LipModel(config.model)
         whole = bool(config.init) and load_initial(self.model, config.init)
         maker = make_teachers(config)
+        self.codec = maker.codec
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
         if not whole:
@@ -227,6 +228,7 @@ class FinetuneTask(Task):
             "kind": "lip-model",
             "model": to_dict(self.config.model),
             "transform": to_dict(self.config.transform),
+            "codec": code_fingerprint(self.codec) if self.codec else None,
         }
         card = "# Lip model\nTrained by `lip2speech train finetune`.\n"
         checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)

@@ -10,7 +10,7 @@ from lip2speech.prediction import Prediction
 
 
 class Vocoder(nn.Module, ABC):
-    """Renders a Prediction. `needs` names the fields that must be there; 640 samples come out per video frame.
+    """Renders a Prediction, 640 samples per video frame. `needs` names the fields that must be there.
 
     Shape:
         forward: Prediction of T video frames -> wav (B, 1, 640 T) float32 in [-1, 1] at `sample_rate`

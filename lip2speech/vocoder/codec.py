@@ -1,7 +1,8 @@
-"""Vocoders that end in a codec's SEANet decoder: from predicted codes, or from mel through the codec's own encoder.
+"""Vocoders that end in a codec's SEANet decoder: from predicted codes, or from mel through its encoder.
 
-A phase-free codec (MelCodec) encodes the log-mel itself, so its encoder without the quantiser is the adapter from a
-predicted mel to the decoder's latent: no second network, and both routes share one decoder.
+A phase-free codec (MelCodec) encodes the log-mel itself, so its encoder without the quantiser is the adapter
+from a predicted mel to the decoder's latent: no second network, and both routes share one decoder. That
+decoder has no bound, so peaks beyond [-1, 1] are cut here.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ class CodesVocoder(Vocoder):
 
     def forward(self, prediction: Prediction) -> Tensor:
         if self.books == "conditional":
-            return self.codec.decode(prediction.require("codes"))
-        return self.codec.decode(prediction.require("independent_code_logits").argmax(2))
+            codes = prediction.require("codes")
+        else:
+            codes = prediction.require("independent_code_logits").argmax(2)
+        return self.codec.decode(codes).clamp(-1, 1)
 
 
 class MelVocoder(Vocoder):
@@ -43,4 +46,5 @@ class MelVocoder(Vocoder):
         self.sample_rate = codec.sample_rate
 
     def forward(self, prediction: Prediction) -> Tensor:
-        return self.codec.decode_latent(self.codec.latent_from_mel(prediction.require("mel")))
+        latent = self.codec.latent_from_mel(prediction.require("mel"))
+        return self.codec.decode_latent(latent).clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""Griffin-Lim: a waveform from a mel with no trained part (Griffin and Lim 1984; momentum: Perraudin et al. 2013)."""
+"""Griffin-Lim: sound from a mel, nothing trained (Griffin and Lim 1984; momentum: Perraudin et al. 2013)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class GriffinLim(Vocoder):
     """
 
     needs = ("mel",)
+    window: Tensor
 
     def __init__(self, mel: MelConfig | None = None, iterations: int = 32):
         super().__init__()
@@ -41,7 +42,7 @@ class GriffinLim(Vocoder):
             n_fft=c.n_fft,
             hop_length=c.hop_length,
             win_length=c.win_length,
-            power=1.0,
+            power=c.power,
             n_iter=self.iterations,
             momentum=MOMENTUM,
             length=mel.shape[-1] * c.hop_length,

@@ -1,0 +1,101 @@
+"""What the lips are asked to predict (lip2speech/data/targets.py)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lip2speech import checkpoint
+from lip2speech.codec import MelCodec
+from lip2speech.data.dataset import Clip, read_clips
+from lip2speech.data.targets import TargetMaker, UnitTeacher, make_targets, unit_features
+from lip2speech.mel import LogMel
+from lip2speech.speaker import embed_speaker
+from tests.tiny import CODEC, make_codec, prepare
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+    return read_clips([prepare(tmp_path_factory.mktemp("targets") / "clips")], "train")
+
+
+def teacher(units: int = 5) -> UnitTeacher:
+    centroids = torch.randn(units, 39, generator=torch.Generator().manual_seed(0))
+    return UnitTeacher(centroids, torch.zeros(39), torch.ones(39))
+
+
+def test_every_target_keeps_its_clock(clips: list[Clip]) -> None:
+    for clip, targets in zip(clips, make_targets(clips, TargetMaker(teacher(), make_codec())), strict=True):
+        assert targets.mel.shape == (80, 4 * clip.n_frames)
+        assert targets.units is not None and targets.units.shape == (2 * clip.n_frames,)
+        assert targets.codes is not None and targets.codes.shape == (2, 2 * clip.n_frames)
+        assert targets.speaker.shape == (163,)
+
+
+def test_targets_are_those_of_the_clips_own_sound(clips: list[Clip]) -> None:
+    codec = make_codec()
+    targets = TargetMaker(None, codec)(clips[0])
+    wav = clips[0].wav()
+    torch.testing.assert_close(targets.mel.float(), LogMel()(wav[None, None])[0], rtol=0, atol=0.01)
+    assert targets.codes is not None and targets.units is None
+    assert torch.equal(targets.codes, codec.encode(wav[None, None])[0])
+    assert torch.equal(targets.speaker, embed_speaker(wav))
+
+
+@pytest.mark.parametrize("frames", [13, 16])
+def test_a_clip_whose_lengths_differ_is_refused(clips: list[Clip], frames: int) -> None:
+    with pytest.raises(ValueError, match=f"clip0: 14 crops and 8960 samples, expected {frames} and"):
+        TargetMaker(None, None)(replace(clips[0], n_frames=frames))
+
+
+def test_a_silent_clip_is_refused_by_its_name(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder = prepare(tmp_path / "clips", splits="train")
+    tensors = {"roi": torch.zeros(14, 96, 96, dtype=torch.uint8), "wav": torch.zeros(8960, dtype=torch.int16)}
+    save_file(tensors, folder / "clips" / "clip0.safetensors")
+    with pytest.raises(ValueError, match="clip0: a voice needs audible speech"):
+        TargetMaker(None, None)(read_clips([folder], "train")[0])
+
+
+def test_a_codec_at_another_rate_is_refused() -> None:
+    codec: MelCodec = make_codec(CODEC)
+    codec.sample_rate = 24_000
+    with pytest.raises(ValueError, match="clips are at 16000 Hz, the codec wants 24000 Hz"):
+        TargetMaker(None, codec)
+
+
+def test_cepstra_of_a_flat_spectrum_are_its_level_alone() -> None:
+    features = unit_features(torch.full((80, 8), -3.0))
+    assert features.shape == (4, 39)
+    expected = torch.zeros(4, 39)
+    expected[:, 0] = -3.0
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
+
+
+def test_a_rising_level_is_in_the_first_difference() -> None:
+    features = unit_features(torch.arange(20.0).expand(80, 20))
+    torch.testing.assert_close(features[:, 13], torch.ones(10))
+    torch.testing.assert_close(features[:, 26], torch.zeros(10))
+
+
+def test_a_unit_is_the_nearest_centroid() -> None:
+    mel = torch.randn(80, 40, generator=torch.Generator().manual_seed(1))
+    features = unit_features(mel)
+    mean, std = features.mean(0), features.std(0)
+    teach = UnitTeacher((features[[3, 11]] - mean) / std, mean, std)
+    units = teach(mel)
+    assert (units[3], units[11]) == (0, 1)
+    assert set(units.tolist()) == {0, 1}
+
+
+def test_a_stored_teacher_gives_the_same_units(tmp_path: Path) -> None:
+    own = teacher()
+    tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
+    checkpoint.save(tmp_path / "units", {"kind": "kmeans-mfcc"}, tensors, "")
+    mel = torch.randn(80, 40)
+    assert torch.equal(UnitTeacher.load(tmp_path / "units")(mel), own(mel))
+    checkpoint.save(tmp_path / "other", {"kind": "codec"}, tensors, "")
+    with pytest.raises(ValueError, match="holds 'codec', expected kmeans-mfcc"):
+        UnitTeacher.load(tmp_path / "other")

@@ -1,0 +1,142 @@
+"""Features -> mel, units and codes (lip2speech/heads.py)."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech.heads import Heads, HeadsConfig
+from lip2speech.prediction import Prediction
+
+TINY = HeadsConfig(hidden=12, blocks=2, n_units=7, n_q=3, codebook_size=11, speaker_dim=5)
+CHANNELS = 6
+
+
+def build(config: HeadsConfig = TINY) -> Heads:
+    torch.manual_seed(0)
+    return Heads(CHANNELS, config).eval()
+
+
+def features(batch: int, frames: int) -> Tensor:
+    return torch.randn(batch, frames, CHANNELS, generator=torch.Generator().manual_seed(1))
+
+
+def voice(batch: int) -> Tensor:
+    return torch.randn(batch, TINY.speaker_dim, generator=torch.Generator().manual_seed(2))
+
+
+def codes(batch: int, steps: int) -> Tensor:
+    return torch.randint(11, (batch, 3, steps), generator=torch.Generator().manual_seed(3))
+
+
+def held(prediction: Prediction) -> dict[str, Tensor]:
+    """The fields that are there and have a time axis."""
+    values = {f.name: getattr(prediction, f.name) for f in fields(prediction) if f.name != "speaker"}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_every_field_keeps_its_clock(batch: int, frames: int) -> None:
+    found = build()(features(batch, frames), voice(batch))
+    assert {name: tuple(value.shape) for name, value in held(found).items()} == {
+        "mel": (batch, 80, 4 * frames),
+        "unit_logits": (batch, 7, 2 * frames),
+        "code_logits": (batch, 3, 11, 2 * frames),
+        "independent_code_logits": (batch, 3, 11, 2 * frames),
+        "codes": (batch, 3, 2 * frames),
+    }
+    assert found.mel is not None and found.mel.dtype == torch.float32
+    assert found.codes is not None and found.codes.dtype == torch.int64
+
+
+def test_a_codec_at_75_hz_has_three_steps_a_frame() -> None:
+    found = build(replace(TINY, code_rate=75))(features(2, 5), voice(2))
+    assert found.require("codes").shape == (2, 3, 15)
+
+
+def test_a_padded_batch_equals_single_clips() -> None:
+    heads, x, speaker, lengths = build(), features(3, 7), voice(3), [7, 4, 1]
+    padding = torch.arange(7)[None] >= torch.tensor(lengths)[:, None]
+    batch = held(heads(x, speaker, padding))
+    for i, length in enumerate(lengths):
+        for name, single in held(heads(x[i : i + 1, :length], speaker[i : i + 1])).items():
+            part = batch[name][i : i + 1, ..., : single.shape[-1]]
+            torch.testing.assert_close(part, single, rtol=1e-5, atol=1e-5, msg=f"{name} of {length} frames")
+
+
+def test_greedy_codes_as_the_teacher_give_the_same_logits() -> None:
+    heads, x = build(), features(2, 6)
+    greedy = heads(x, voice(2))
+    taught = heads(x, voice(2), codes=greedy.codes)
+    torch.testing.assert_close(taught.code_logits, greedy.code_logits, rtol=0, atol=0)
+    assert torch.equal(taught.codes, greedy.codes)
+
+
+def test_greedy_codes_are_the_best_of_each_book() -> None:
+    found = build()(features(2, 6), voice(2))
+    assert torch.equal(found.require("codes"), found.require("code_logits").argmax(2))
+
+
+def test_a_book_is_given_the_books_before_it_only() -> None:
+    heads, x, first = build(), features(1, 4), codes(1, 8)
+    second = first.clone()
+    second[:, 1] = (second[:, 1] + 1) % 11
+    a, b = (heads(x, voice(1), codes=c).require("code_logits") for c in (first, second))
+    assert torch.equal(a[:, :2], b[:, :2])
+    assert not torch.allclose(a[:, 2], b[:, 2])
+
+
+def test_the_teacher_may_look_at_the_predicted_mel() -> None:
+    heads, x, given = build(), features(2, 4), codes(2, 8)
+    seen: list[Tensor] = []
+
+    def teacher(mel: Tensor) -> Tensor:
+        seen.append(mel)
+        return given
+
+    found = heads(x, voice(2), codes=teacher)
+    assert torch.equal(seen[0], found.mel)
+    assert torch.equal(found.codes, given)
+
+
+@pytest.mark.parametrize(
+    ("size", "gone"),
+    [
+        ("n_mels", {"mel"}),
+        ("n_units", {"unit_logits"}),
+        ("n_q", {"codes", "code_logits", "independent_code_logits"}),
+    ],
+)
+def test_a_head_of_size_0_is_left_out(size: str, gone: set[str]) -> None:
+    config = replace(TINY, **{size: 0})
+    found = held(build(config)(features(1, 2), voice(1)))
+    every = {"mel", "unit_logits", "codes", "code_logits", "independent_code_logits"}
+    assert set(found) == every - gone
+    assert config.predicts(every - gone)
+    assert not any(config.predicts([name]) for name in gone)
+
+
+def test_the_mel_is_brought_to_the_speech_it_was_trained_on() -> None:
+    heads = build()
+    plain = heads(features(1, 3), voice(1)).require("mel")
+    heads.mel_mean.fill_(-5.0)
+    heads.mel_std.fill_(2.0)
+    scaled = heads(features(1, 3), voice(1)).require("mel")
+    torch.testing.assert_close(scaled, 2 * plain - 5)
+
+
+def test_another_voice_gives_another_mel() -> None:
+    heads, x = build(), features(1, 3)
+    assert not torch.allclose(heads(x, voice(1)).mel, heads(x, -voice(1)).mel)
+
+
+def test_a_clock_that_does_not_fit_the_video_is_refused() -> None:
+    with pytest.raises(ValueError, match="whole multiple of 25 Hz, got 60 Hz"):
+        Heads(CHANNELS, replace(TINY, code_rate=60))
+
+
+def test_a_kernel_without_a_middle_is_refused() -> None:
+    with pytest.raises(ValueError, match="kernel_size must be odd.*got 4"):
+        Heads(CHANNELS, replace(TINY, kernel_size=4))

@@ -1,0 +1,158 @@
+"""Losses of all training tasks (lip2speech/train/losses.py)."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech.train.losses import (
+    MultiScaleSpectral,
+    adversarial_loss,
+    best_lags,
+    discriminator_loss,
+    feature_loss,
+    mel_loss,
+    shifted,
+    token_loss,
+)
+from tests.tiny import buzz
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def keep(lengths: list[int], steps: int) -> Tensor:
+    return (torch.arange(steps)[None] < torch.tensor(lengths)[:, None]).float().unsqueeze(1)
+
+
+def test_a_target_is_read_later_or_earlier_with_its_edges_repeated() -> None:
+    target = torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3]])
+    assert shifted(target, torch.tensor([1, -2])).tolist() == [[1, 2, 3, 3], [0, 0, 0, 1]]
+
+
+def test_padding_is_never_read_as_a_target() -> None:
+    target = torch.tensor([[[0, 1, 2, -100, -100]], [[0, 1, 2, 3, 4]]])
+    moved = shifted(target, torch.tensor([2, 2]), torch.tensor([3, 5]))
+    assert moved.tolist() == [[[2, 2, 2, -100, -100]], [[2, 3, 4, 4, 4]]]
+
+
+@pytest.mark.parametrize("shape", [(2, 9), (2, 3, 9), (2, 3, 4, 9)])
+def test_no_lag_changes_nothing(shape: tuple[int, ...]) -> None:
+    target = noise(*shape)
+    assert torch.equal(shifted(target, torch.zeros(2, dtype=torch.long)), target)
+
+
+def test_a_known_lag_is_found_for_each_clip() -> None:
+    target = noise(4, 5, 40)
+    lags = torch.tensor([-3, 0, 2, 6])
+    predicted = shifted(target, lags)
+    found = best_lags(predicted, target, keep([40] * 4, 40), max_lag=6, price=0.002)
+    assert torch.equal(found, lags)
+
+
+def test_the_lag_of_a_short_clip_is_not_led_by_its_padding() -> None:
+    target = torch.cat([noise(2, 5, 20), torch.full((2, 5, 20), 50.0)], 2)
+    lengths, lags = torch.tensor([20, 20]), torch.tensor([4, -4])
+    predicted = shifted(target, lags, lengths)
+    assert torch.equal(best_lags(predicted, target, keep([20, 20], 40), max_lag=6, price=0.0), lags)
+
+
+def test_a_lag_must_be_worth_its_price() -> None:
+    target = torch.ones(1, 3, 10) + 1e-3 * noise(1, 3, 10)
+    predicted = shifted(target, torch.tensor([2]))
+    assert best_lags(predicted, target, keep([10], 10), max_lag=3, price=0.1).item() == 0
+
+
+def test_a_lag_has_no_gradient() -> None:
+    predicted = noise(1, 3, 10).requires_grad_()
+    assert not best_lags(
+        predicted, noise(1, 3, 10, seed=1), keep([10], 10), max_lag=2, price=0.0
+    ).requires_grad
+
+
+def test_mel_loss_of_equals_is_0_and_of_double_is_1() -> None:
+    target = noise(2, 4, 6)
+    assert [float(x) for x in mel_loss(target, target, keep([6, 6], 6))] == [0.0, 0.0]
+    l1, convergence = mel_loss(2 * target, target, keep([6, 6], 6))
+    assert float(l1) == pytest.approx(float(target.abs().mean()))
+    assert float(convergence) == pytest.approx(1.0)
+
+
+def test_mel_loss_does_not_see_padding() -> None:
+    target = noise(2, 4, 6)
+    spoilt = target.clone()
+    spoilt[1, :, 4:] = 1e3
+    mask = keep([6, 4], 6)
+    for a, b in zip(mel_loss(target + 1, target, mask), mel_loss(spoilt + 1, spoilt, mask), strict=True):
+        torch.testing.assert_close(a, b)
+    assert float(mel_loss(target + 1, target, mask)[0]) == pytest.approx(1.0)
+
+
+def test_token_loss_does_not_see_ignored_tokens() -> None:
+    logits = noise(1, 5, 4)
+    tokens = torch.tensor([[1, 3, -100, -100]])
+    loss, hits = token_loss(logits, tokens)
+    shorter, shorter_hits = token_loss(logits[..., :2], tokens[:, :2])
+    assert (float(loss), float(hits)) == pytest.approx((float(shorter), float(shorter_hits)))
+
+
+def test_token_loss_of_an_even_guess_is_the_log_of_their_number() -> None:
+    loss, _ = token_loss(torch.zeros(2, 8, 3), torch.zeros(2, 3, dtype=torch.long), smoothing=0.0)
+    assert float(loss) == pytest.approx(math.log(8))
+
+
+def test_token_loss_counts_hits() -> None:
+    logits = torch.eye(3)[None] * 10  # (1, K, T): the best of step t is t
+    assert float(token_loss(logits, torch.tensor([[0, 1, 0]]))[1]) == pytest.approx(2 / 3)
+
+
+def test_token_loss_of_several_books_is_their_mean() -> None:
+    logits, tokens = noise(2, 5, 3, 4), torch.randint(5, (2, 3, 4))
+    loss, _ = token_loss(logits, tokens)
+    books = [float(token_loss(logits[:, :, i], tokens[:, i])[0]) for i in range(3)]
+    assert float(loss) == pytest.approx(sum(books) / 3, rel=1e-5)
+
+
+def test_token_loss_without_a_token_is_0_and_teaches_nothing() -> None:
+    logits = noise(1, 5, 4).requires_grad_()
+    loss, hits = token_loss(logits, torch.full((1, 4), -100))
+    loss.backward()
+    assert (float(loss), float(hits)) == (0.0, 0.0)
+    assert logits.grad is not None and not logits.grad.any()
+
+
+def test_equal_sounds_have_no_spectral_loss() -> None:
+    wav = buzz(4, 150.0)[None, None]
+    assert float(MultiScaleSpectral(16_000)(wav, wav)) == 0.0
+
+
+def test_spectral_loss_hears_pitch_and_level_but_not_phase() -> None:
+    spectral, wav = MultiScaleSpectral(16_000), buzz(10, 150.0)[None, None]
+    flipped = float(spectral(-wav, wav))
+    louder, higher = float(spectral(2 * wav, wav)), float(spectral(buzz(10, 190.0)[None, None], wav))
+    assert flipped < 1e-4
+    # log-mel and half a log-magnitude at 6 dB, where both are above their floors; half of a convergence of 1
+    assert 0.5 < louder < 1.5 * math.log(2) + 0.5 + 1e-3
+    assert higher > 0.5
+
+
+def test_spectral_loss_of_silence_has_a_finite_gradient() -> None:
+    wav = torch.zeros(1, 1, 4000, requires_grad=True)
+    MultiScaleSpectral(16_000)(wav, buzz(7, 150.0)[None, None, :4000]).backward()
+    assert wav.grad is not None and torch.isfinite(wav.grad).all()
+
+
+def test_hinge_losses_have_their_known_values() -> None:
+    real, fake = [torch.tensor([2.0, 0.5])], [torch.tensor([-2.0, 0.5])]
+    assert float(discriminator_loss(real, fake)) == pytest.approx((0 + 0.5) / 2 + (0 + 1.5) / 2)
+    assert float(adversarial_loss(fake)) == pytest.approx((3 + 0.5) / 2)
+    assert float(discriminator_loss(real * 2, fake * 2)) == pytest.approx(1.0)  # the mean over scales
+
+
+def test_feature_loss_is_relative_to_the_real_map() -> None:
+    real = [[torch.full((1, 2), 4.0)], [torch.full((1, 2), 0.5)]]
+    fake = [[torch.full((1, 2), 5.0)], [torch.full((1, 2), 0.5)]]
+    assert float(feature_loss(real, fake)) == pytest.approx((1 / 4 + 0) / 2)
+    assert float(feature_loss(real, real)) == 0.0

@@ -1,0 +1,54 @@
+"""Sound from a mel without any training (lip2speech/vocoder/griffin_lim.py)."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech.mel import LogMel, MelConfig
+from lip2speech.prediction import Prediction
+from lip2speech.vocoder import GriffinLim
+from tests.tiny import buzz
+
+
+def resynthesise(wav: Tensor, config: MelConfig, iterations: int = 32) -> Tensor:
+    mel = LogMel(config)(wav[None, None])
+    return GriffinLim(config, iterations)(Prediction(mel=mel))[0, 0]
+
+
+def test_the_mel_of_the_sound_is_the_mel_it_was_made_of() -> None:
+    wav = buzz(20, 140.0)
+    made = resynthesise(wav, MelConfig())
+    ours, theirs = (LogMel()(x[None, None])[0, :40] for x in (made, wav))  # where the buzz has its partials
+    loud = theirs > theirs.max() - 5
+    assert (ours - theirs)[loud].abs().mean() < 0.25
+
+
+def test_more_iterations_come_nearer() -> None:
+    wav = buzz(20, 140.0)
+    target = LogMel()(wav[None, None]).exp()
+    few, many = (
+        (LogMel()(resynthesise(wav, MelConfig(), n)[None, None]).exp() - target).norm() for n in (1, 32)
+    )
+    assert many < few
+
+
+@pytest.mark.parametrize("pad", ["same", "center"])
+def test_a_burst_sounds_when_it_did(pad) -> None:
+    wav = torch.zeros(16_000)
+    wav[6_400:8_000] = buzz(25, 140.0)[6_400:8_000]
+    made = resynthesise(wav, MelConfig(pad=pad))[:16_000]
+    time = torch.arange(len(made))
+    middle, expected = ((x.pow(2) * time[: len(x)]).sum() / x.pow(2).sum() for x in (made, wav))
+    assert abs(middle - expected) < 40  # samples: 2.5 ms
+
+
+def test_a_power_mel_gives_the_same_level() -> None:
+    wav = buzz(20, 140.0)
+    level, power_level = (resynthesise(wav, MelConfig(power=p)).pow(2).mean().sqrt() for p in (1.0, 2.0))
+    assert power_level == pytest.approx(float(level), rel=0.3)
+
+
+def test_it_is_the_same_every_time() -> None:
+    mel = LogMel()(buzz(5, 140.0)[None, None])
+    vocoder = GriffinLim()
+    assert torch.equal(vocoder(Prediction(mel=mel)), vocoder(Prediction(mel=mel)))
