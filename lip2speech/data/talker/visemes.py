@@ -11,6 +11,7 @@ It knows names and times, not pixels: `render` turns the track into pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -93,9 +94,15 @@ def _pulls(phoneme: Phoneme) -> list[tuple[str, float, float]]:
     if viseme not in TARGETS:
         raise ValueError(f"no viseme for the phoneme {name!r}; known: {', '.join(sorted(TARGETS))}.")
     if name in PLOSIVES:
-        tail = phoneme.end if viseme == "tS" else min(phoneme.end, phoneme.start + PLOSIVE_TAIL_S)
-        return [(viseme, phoneme.start - BURST_LEAD_S, tail)]
+        return [(viseme, phoneme.start - BURST_LEAD_S, _release(phoneme))]
     return [(viseme, phoneme.start, phoneme.end)]
+
+
+def _release(phoneme: Phoneme) -> float:
+    """When the mouth lets go of a phoneme: a plosive's is over with its burst, the rest of it is breath."""
+    if phoneme.name in PLOSIVES and SAME_AS.get(phoneme.name, phoneme.name) != "tS":
+        return min(phoneme.end, phoneme.start + PLOSIVE_TAIL_S)
+    return phoneme.end
 
 
 def _box(times: np.ndarray, start: float, end: float, sigma: float) -> np.ndarray:
@@ -111,8 +118,10 @@ def mouth_track(phonemes: Sequence[Phoneme], n_frames: int) -> np.ndarray:
     times = np.arange(0.0, span, STEP_S) + STEP_S / 2
     first, last = (phonemes[0].start, phonemes[-1].end) if phonemes else (span, span)
     pulls = [("_", -1.0, first), ("_", last, span + 1.0)]
+    free = first
     for phoneme in phonemes:
-        pulls += _pulls(phoneme)
+        pulls += _pulls(replace(phoneme, start=free) if phoneme.name not in PLOSIVES else phoneme)
+        free = _release(phoneme)
     total = np.full((len(times), len(PARAMETERS)), 1e-6)
     value = np.zeros((len(times), len(PARAMETERS)))
     rounding = PARAMETERS.index("rounding")
