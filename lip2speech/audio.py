@@ -22,17 +22,20 @@ from torch import Tensor
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.video.errors import MediaError
 from lip2speech.video.reader import open_media, read_frames, video_stream
+from lip2speech.video.sniff import HEAD_BYTES, open_ordinary, sniff
 
 PCM_PEAK = 32767
 LARGEST_RATIO = (
     1000  # odd sample rates are resampled by the nearest ratio of numbers up to this: 1e-6 off at most
 )
+PLAIN_SOUND = ("wav", "flac", "aiff", "ogg")
 MAX_SILENCE_S = 10.0  # a longer hole in a file's sound is damage
 SMALL_DRIFT_S = 0.05  # timestamps of sound jitter by less; more is a hole
 MUX_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".ogv", ".wmv")
 # What containers take that do not take AAC and H.264.
 AUDIO_CODECS = {".webm": "libopus", ".ogv": "libopus", ".avi": "pcm_s16le", ".wmv": "wmav2"}
-VIDEO_CODECS = {".webm": "libvpx-vp9", ".ogv": "libvpx", ".wmv": "wmv2"}
+VIDEO_CODECS = {".webm": "libvpx-vp9", ".ogv": "libvpx", ".avi": "mpeg4", ".wmv": "wmv2"}
+TIMELESS = (".avi",)  # has no time stamps: its frames must come at a steady rate, so they are never copied
 
 
 def read_wav(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> Tensor:
@@ -98,13 +101,15 @@ def mux(
     video, out = Path(video), Path(out)
     if out.exists() and os.path.samefile(video, out):
         raise ValueError(f"{out.name}: this is the video itself; name another file for the result.")
+    from av import FFmpegError
+
     if out.suffix.lower() not in MUX_SUFFIXES:
         raise ValueError(f"{out.name}: not a kind of video we write; name it {', '.join(MUX_SUFFIXES)}.")
     pcm = to_pcm(wav)
     with replacing(out) as temporary:
         try:
             _copy_with_sound(video, pcm, temporary, sample_rate)
-        except _CannotCopy:
+        except (_CannotCopy, FFmpegError):
             _encode_with_sound(video, pcm, temporary, sample_rate)
 
 
@@ -133,6 +138,26 @@ def _umask() -> int:
 
 def _read_samples(path: Path) -> tuple[np.ndarray, int]:
     """(T_a,) float32 mono and its rate, sample 0 at the first video frame if there is video."""
+    return _read_plain(path) or _read_any(path)
+
+
+def _read_plain(path: Path) -> tuple[np.ndarray, int] | None:
+    """The same by libsndfile, which gives these formats to the sample; None for any other."""
+    import soundfile
+
+    with open_ordinary(path) as file:
+        if sniff(file.read(HEAD_BYTES)) not in PLAIN_SOUND:
+            return None
+        file.seek(0)
+        try:
+            samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError:  # a codec it does not know, or film in Ogg
+            return None
+    return samples.mean(1), rate
+
+
+def _read_any(path: Path) -> tuple[np.ndarray, int]:
+    """The same by PyAV."""
     with open_media(path) as container:
         if not container.streams.audio:
             raise MediaError(f"{path.name}: no sound in this file.")
@@ -226,16 +251,15 @@ def _copy_with_sound(video: Path, pcm: np.ndarray, out: Path, sample_rate: int) 
     import av
 
     start = _first_frame_time(video)
+    if out.suffix.lower() in TIMELESS:
+        raise _CannotCopy
     with open_media(video) as source, av.open(str(out), "w") as sink:
         stream = video_stream(source, video.name)
         if start is None or stream.codec_context.name not in sink.supported_codecs:
             raise _CannotCopy
-        try:
-            copied = sink.add_stream_from_template(stream)
-            sound = _sound_stream(sink, out.suffix, sample_rate)
-            _interleave(sink, copied, _moved(source.demux(stream), start), sound, pcm)
-        except (av.FFmpegError, ValueError) as error:
-            raise _CannotCopy from error
+        copied = sink.add_stream_from_template(stream)
+        sound = _sound_stream(sink, out.suffix, sample_rate)
+        _interleave(sink, copied, _moved(source.demux(stream), start), sound, pcm)
 
 
 def _moved(packets: Iterator[Any], start: Fraction) -> Iterator[Any]:

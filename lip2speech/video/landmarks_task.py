@@ -15,7 +15,7 @@ from lip2speech.video.geometry import N_LANDMARKS, FaceBox, box_of, cut_window, 
 from lip2speech.video.landmarks_mediapipe import quiet_stderr, require_mediapipe
 
 N_FACES = 4
-CHECK_AFTER = 10  # answers
+CHECK_AFTER = 5  # answers
 MIN_PLAUSIBLE = 0.5  # of them must be faces; a good bundle gives over 0.95 even in crowds
 LOOK_ROUND = 1.4  # the bundle's own detector wants some of the scene round the square
 
@@ -44,10 +44,7 @@ class TaskFaces:
             try:
                 self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
             except (RuntimeError, ValueError) as error:
-                reason = str(error).splitlines()[0][:120]
-                raise ValueError(
-                    f"{self.name}: not a FaceLandmarker bundle ({reason}); expected face_landmarker.task."
-                ) from None
+                raise ValueError(self._not_ours(error)) from None
         self._image = lambda pixels: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
         self._answers = self._faces = 0
 
@@ -67,13 +64,21 @@ class TaskFaces:
         """(468, 2) float32 of each face in a picture; the iris points that follow are left out."""
         height, width = pixels.shape[:2]
         found = []
-        for face in self._landmarker.detect(self._image(pixels)).face_landmarks:
+        try:
+            faces = self._landmarker.detect(self._image(pixels)).face_landmarks
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(self._not_ours(error)) from None
+        for face in faces:
             points = np.array(
                 [(p.x * width - 0.5, p.y * height - 0.5) for p in face[:N_LANDMARKS]], np.float32
             )
             self._check(points)
             found.append(points)
         return found
+
+    def _not_ours(self, error: Exception) -> str:
+        reason = str(error).splitlines()[0][:120]
+        return f"{self.name}: not a FaceLandmarker bundle ({reason}); expected face_landmarker.task."
 
     def _check(self, points: np.ndarray) -> None:
         """Take an answer into the account, and complain once it is clear that these are no faces."""

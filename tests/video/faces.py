@@ -11,7 +11,7 @@ MOUTH = np.array([129.3, 157.8])  # centre of the mean face's lips
 def landmarks_at(
     x: float, y: float, scale: float = 1.0, angle: float = 0.0, mouth_open: float = 0.0
 ) -> np.ndarray:
-    """(468, 2) float32 of the mean face, `scale` times as large, lips centred at (x, y), turned by radians."""
+    """(468, 2) float32 of the mean face, `scale` times as large, lips at (x, y), turned by radians."""
     rng = np.random.default_rng(0)
     points = rng.uniform((85, 70), (175, 195), (N_LANDMARKS, 2))
     points[STABLE] = MEAN_STABLE

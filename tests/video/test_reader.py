@@ -89,8 +89,9 @@ def test_any_rate_becomes_25_by_time(fps: float, tmp_path: Path) -> None:
     found = numbers(path)
     assert abs(len(found) - 50) <= 1
     for k, number in enumerate(found):
-        reach = 0.5 if number < round(2 * fps) - 1 else 1.0  # the last frame stays for all of its own time
-        assert abs(number / fps - k / 25) <= reach / fps + 1e-3
+        last = number == round(2 * fps) - 1  # stays for all of its own time
+        reach = 1 / fps if last else max(0.5 / fps, 1 / fps - 1 / 25)  # never more than 40 ms early
+        assert abs(number / fps - k / 25) <= reach + 1e-3
 
 
 def test_uneven_times_are_obeyed(tmp_path: Path) -> None:

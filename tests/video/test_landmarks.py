@@ -1,0 +1,240 @@
+"""The real networks on a real enough face: the portrait that comes with scikit-image, moved about."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lip2speech.video import NoFaceError, crop_roi, detect_landmarks, load_roi
+from lip2speech.video.errors import MediaError
+from lip2speech.video.geometry import box_of, lip_centre
+from lip2speech.video.landmarks import load_faces
+from lip2speech.video.landmarks_mediapipe import MediaPipeFaces, missing_library, read_points
+from tests.video.clips import write_video
+
+BACKGROUND = 118
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    """(260, 260, 3) uint8: a face with some room round it."""
+    data = pytest.importorskip("skimage.data")
+    return np.ascontiguousarray(data.astronaut()[:260, 95:355])
+
+
+@pytest.fixture(scope="module")
+def faces() -> MediaPipeFaces:
+    return MediaPipeFaces()
+
+
+def paste(
+    portrait: np.ndarray,
+    x: float,
+    y: float,
+    scale: float,
+    angle: float = 0.0,
+    size: tuple[int, int] = (360, 480),
+) -> np.ndarray:
+    """The portrait with its middle at (x, y), on gray; angle in degrees."""
+    return paste_all([(portrait, x, y, scale, angle)], size)
+
+
+def paste_all(
+    people: list[tuple[np.ndarray, float, float, float, float]], size: tuple[int, int]
+) -> np.ndarray:
+    frame = np.full((*size, 3), BACKGROUND, np.uint8)
+    for picture, x, y, scale, angle in people:
+        middle = picture.shape[1] / 2, picture.shape[0] / 2
+        matrix = cv2.getRotationMatrix2D(middle, angle, scale)
+        matrix[:, 2] += np.array([x, y]) - middle
+        frame = cv2.warpAffine(picture, matrix, size[::-1], dst=frame, borderMode=cv2.BORDER_TRANSPARENT)
+    return frame
+
+
+def mesh_of(faces: MediaPipeFaces, frame: np.ndarray) -> np.ndarray:
+    """(468, 2) points of the only face."""
+    points = faces.mesh(frame, faces.detect(frame)[0])
+    assert points is not None
+    again = faces.mesh(frame, box_of(points))
+    assert again is not None
+    return again
+
+
+def test_points_are_those_of_mediapipes_own_face_mesh(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
+    from mediapipe.python.solutions.face_mesh import FaceMesh
+
+    frame = paste(portrait, 150, 150, 1.0, size=(300, 300))
+    with FaceMesh(refine_landmarks=False) as solution:
+        for _ in range(6):
+            theirs = solution.process(frame).multi_face_landmarks[0]
+    points = mesh_of(faces, frame)
+    for _ in range(4):
+        points = faces.mesh(frame, box_of(points))
+    apart = np.hypot(*(points - (read_points(theirs) * 300 - 0.5)).T)
+    assert apart.mean() < 0.1
+    assert apart.max() < 1
+
+
+@pytest.mark.parametrize("angle", [-50, -20, 20, 50])
+@pytest.mark.parametrize("size", [(300, 600), (600, 300)])
+def test_a_tilted_face_keeps_its_shape_in_any_frame(
+    angle: float, size: tuple[int, int], portrait: np.ndarray, faces: MediaPipeFaces
+) -> None:
+    """mediapipe's own mapping skews tilted faces in frames that are not square."""
+    middle = size[1] / 2, size[0] / 2
+    upright = mesh_of(faces, paste(portrait, *middle, 1.0, 0, size)) - middle
+    tilted = mesh_of(faces, paste(portrait, *middle, 1.0, angle, size)) - middle
+    turn = cv2.getRotationMatrix2D((0, 0), angle, 1.0)[:, :2]
+    assert np.hypot(*(tilted - upright @ turn.T).T).mean() < 2.5
+
+
+def test_serialised_points_are_read_as_one_by_one(portrait: np.ndarray) -> None:
+    from mediapipe.framework.formats import landmark_pb2
+
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 1, (468, 3)).astype(np.float32)
+    message = landmark_pb2.NormalizedLandmarkList()
+    for x, y, z in points.tolist():
+        message.landmark.add(x=x, y=y, z=z)
+    assert np.array_equal(read_points(message), points[:, :2].astype(np.float64))
+    message.landmark[0].ClearField("z")
+    assert np.array_equal(read_points(message), points[:, :2].astype(np.float64))
+
+
+def test_a_moving_face_is_found_in_every_frame_with_its_lips_in_the_middle(
+    portrait: np.ndarray, faces: MediaPipeFaces
+) -> None:
+    poses = [(150 + 4 * k, 150 + 2 * k, 0.8 + 0.01 * k, 10 * np.sin(k / 6)) for k in range(30)]
+    frames = [paste(portrait, *pose) for pose in poses]
+    tracked = list(detect_landmarks(frames, faces))
+    assert all(item.landmarks is not None for item in tracked)
+    first = tracked[0].landmarks
+    assert first is not None
+    at_rest = (lip_centre(first) - poses[0][:2]) / poses[0][2]
+    for item, (x, y, scale, angle) in zip(tracked, poses, strict=True):
+        assert item.landmarks is not None
+        turn = cv2.getRotationMatrix2D((0, 0), angle, scale)[:, :2]
+        assert np.hypot(*(lip_centre(item.landmarks) - (turn @ at_rest + (x, y)))) < 2.5
+    crops = np.stack(list(crop_roi(tracked))).astype(float)
+    # One face, one expression: all crops are one picture.
+    assert np.abs(crops - crops.mean(0)).mean() < 6
+
+
+def test_of_two_faces_side_by_side_the_larger_is_cropped(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
+    dark = portrait // 2
+    for left, right in [((dark, 0.6), (portrait, 1.1)), ((portrait, 1.1), (dark, 0.6))]:
+        people = [(left[0], 140, 160, left[1], 0.0), (right[0], 480, 160, right[1], 0.0)]
+        crops = np.stack(list(crop_roi(detect_landmarks([paste_all(people, (320, 640))] * 8, faces))))
+        (alone,) = crop_roi(detect_landmarks([paste(portrait, 320, 160, 1.1, size=(320, 640))], faces))
+        assert np.abs(crops.mean(0) - alone).mean() < 12
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.7])
+def test_a_small_face_in_a_large_frame_is_found(
+    scale: float, portrait: np.ndarray, faces: MediaPipeFaces
+) -> None:
+    (item,) = detect_landmarks([paste(portrait, 1500, 300, scale, size=(1080, 1920))], faces)
+    alone = mesh_of(faces, portrait)
+    assert item.landmarks is not None
+    there = (item.landmarks - (1500, 300)) / scale + 130
+    assert np.hypot(*(there - alone).T).mean() < 4
+
+
+def test_a_face_that_fills_the_frame_is_found(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
+    close = cv2.resize(portrait[60:210, 60:200], None, fx=3, fy=3)
+    (item,) = detect_landmarks([close], faces)
+    assert item.landmarks is not None
+
+
+def test_a_cut_is_seen_and_the_other_face_taken_up(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
+    first = paste(portrait, 120, 150, 0.8)
+    second = 255 - BACKGROUND + np.zeros((360, 480, 3), np.uint8)
+    second[90:350, 200:460] = portrait
+    second[:80] = 20
+    tracked = list(detect_landmarks([first] * 5 + [second] * 5, faces))
+    assert [k for k, item in enumerate(tracked) if item.cut] == [5]
+    assert all(item.landmarks is not None and item.landmarks.mean(0)[0] > 250 for item in tracked[5:])
+
+
+def test_a_picture_shown_twice_is_looked_at_once(portrait: np.ndarray) -> None:
+    class Counting(MediaPipeFaces):
+        calls = 0
+
+        def mesh(self, frame, box):
+            self.calls += 1
+            return super().mesh(frame, box)
+
+    faces, frame = Counting(), paste(portrait, 200, 180, 1.0)
+    tracked = list(detect_landmarks([frame] * 10, faces))
+    assert all(item.landmarks is not None for item in tracked)
+    assert faces.calls <= 3
+
+
+def test_noise_and_tiny_frames_have_no_face(faces: MediaPipeFaces) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [
+        rng.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in [(240, 320), (1, 1), (2, 900), (16, 16)]
+    ]
+    assert [item.landmarks for item in detect_landmarks(pictures, faces)] == [None] * 4
+
+
+@pytest.fixture(scope="module")
+def clip(portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 frames at 30 per second: the portrait, moving; gone from the 20th on."""
+    pictures: Iterator[np.ndarray] = (
+        paste(portrait, 150 + 4 * k, 170, 0.9) if k < 20 else np.full((360, 480, 3), BACKGROUND, np.uint8)
+        for k in range(30)
+    )
+    return write_video(tmp_path_factory.mktemp("clip") / "talk.mp4", pictures, fps=30)
+
+
+def test_a_file_becomes_crops_and_a_report(clip: Path) -> None:
+    roi, report = load_roi(clip)
+    assert (roi.shape, roi.dtype) == ((25, 96, 96), np.uint8)
+    assert report.read is not None
+    assert (report.name, report.read.source_fps, report.read.frames) == ("talk.mp4", 30.0, 25)
+    assert report.face_frames == 17
+    assert report.gaps == [(0.68, 1.0)]
+    assert roi[:16].std() > 20
+
+
+def test_a_file_without_a_face_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 99, np.uint8)] * 10)
+    with pytest.raises(
+        NoFaceError, match=r"wall.mp4: no face in 10 of 10 frames \(first at 0.00 s\); crop closer"
+    ):
+        load_roi(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "package"),
+    [
+        ("libGL.so.1: cannot open shared object file: No such file or directory", "libgl1"),
+        ("libgthread-2.0.so.0: cannot open shared object file", "libglib2.0-0"),
+        ("libEGL.so.1: cannot open shared object file", "libegl1"),
+    ],
+)
+def test_a_missing_system_library_names_its_package_in_one_line(text: str, package: str) -> None:
+    line = missing_library(ImportError(text))
+    assert line.endswith(f"apt-get install {package}")
+    assert "\n" not in line
+
+
+def test_a_missing_mediapipe_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(MediaError, match="pip install mediapipe==0.10.21"):
+        MediaPipeFaces().mesh(np.zeros((9, 9, 3), np.uint8), box_of(np.zeros((468, 2))))
+
+
+def test_nothing_is_written_to_stderr(portrait: np.ndarray, capfd: pytest.CaptureFixture[str]) -> None:
+    faces = MediaPipeFaces()
+    list(detect_landmarks([paste(portrait, 200, 180, 1.0)] * 2, faces))
+    assert capfd.readouterr().err == ""
+
+
+def test_networks_are_built_once_a_thread() -> None:
+    assert load_faces() is load_faces()
