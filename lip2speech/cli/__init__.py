@@ -5,6 +5,9 @@ Nothing heavy is imported before a sub-command runs, so that `lip2speech --help`
 
 from __future__ import annotations
 
+import signal
+from typing import NoReturn
+
 import typer
 
 from lip2speech.cli.convert import convert
@@ -42,4 +45,10 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """The entry point of the installed `lip2speech` script."""
+    signal.signal(signal.SIGTERM, _leave)
     app()
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    """End as on any error, so that temporary files go; 128 + signal is what a shell would report."""
+    raise SystemExit(128 + number)
