@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,8 @@ class Lip2Speech:
             landmarks = detect_landmarks(frames)
             roi = crop_roi(landmarks)
             counted = roi if progress is None else report_progress(roi, frames, progress)
-            for wav in join_windows(self.windows(counted, speaker, route), self.config.overlap * PER_FRAME):
+            windows = self.windows(counted, speaker, route, roi.report.gaps)
+            for wav in join_windows(windows, self.config.overlap * PER_FRAME):
                 write(wav)
         if progress is not None:
             progress(1.0)
@@ -216,18 +217,28 @@ class Lip2Speech:
         """Prediction (B = 1) -> wav (640 T,)."""
         return self.vocoders[self.check_route(route)](prediction)[0, 0].float().cpu()
 
-    def windows(self, roi: Iterable[np.ndarray], speaker: Tensor, route: str) -> Iterator[Tensor]:
-        """Sound of overlapping windows of a stream of crops, each (640 * frames,)."""
+    def windows(
+        self,
+        roi: Iterable[np.ndarray],
+        speaker: Tensor,
+        route: str,
+        gaps: Sequence[tuple[float, float]] = (),
+    ) -> Iterator[Tensor]:
+        """Sound of overlapping windows of a stream of crops, each (640 * frames,).
+
+        `gaps` (seconds without a face) may grow while the crops are read; they are spoken as silence.
+        """
         held: list[np.ndarray] = []
-        new = 0
+        new = start = 0
         for crop in roi:
             held.append(crop)
             new += 1
             if len(held) == self.config.window:
-                yield self(np.stack(held), speaker, route)
+                yield mute(self(np.stack(held), speaker, route), start, gaps)
                 held, new = held[len(held) - self.config.overlap :], 0
+                start += self.config.window - self.config.overlap
         if new:
-            yield self(np.stack(held), speaker, route)
+            yield mute(self(np.stack(held), speaker, route), start, gaps)
 
     def speaker(self, voice: Tensor | str | os.PathLike | None) -> Tensor:
         """The voice vector (163,) of a recording, a stored voice, or the model's own."""
@@ -250,6 +261,25 @@ class Lip2Speech:
         if route not in self.vocoders:
             raise ValueError(f"no route is called {route!r}; this model has {', '.join(self.routes)}.")
         return route
+
+
+def mute(wav: Tensor, start: int, gaps: Sequence[tuple[float, float]]) -> Tensor:
+    """Silence, with 10 ms fades, where there was no face: a voice must not speak from a wrong crop.
+
+    Args:
+        wav: (T_a,), the sound of frame `start` and those after it.
+        gaps: (start_s, end_s) from the beginning of the video.
+    """
+    loud = torch.ones_like(wav)
+    for begin, end in gaps:
+        first, last = (round(t * SAMPLE_RATE) - start * PER_FRAME for t in (begin, end))
+        if last > 0 and first < len(wav):
+            loud[max(0, first) : last] = 0
+    if loud.all():
+        return wav
+    box = torch.ones(1, 1, 2 * FADE_SAMPLES + 1)
+    spread = torch.nn.functional.conv1d(1 - loud[None, None], box, padding=FADE_SAMPLES)[0, 0]
+    return wav * (1 - (spread / FADE_SAMPLES).clamp(0, 1))
 
 
 def join_windows(windows: Iterable[Tensor], overlap: int) -> Iterator[Tensor]:
