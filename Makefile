@@ -3,7 +3,7 @@
 
 VENV ?= .venv
 BIN := $(VENV)/bin
-VIDEO ?= docs/sample.mp4
+VIDEO ?= lip2speech/pretrained/sample.mp4
 OUT ?= out/$(basename $(notdir $(VIDEO))).wav
 
 # The first Python that is 3.11 or 3.12; a name on the path may be a shim that does not run.

@@ -29,13 +29,13 @@ os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe's chatter would hide
 @pytest.fixture(scope="session")
 def clip() -> Path:
     """An mp4 of one drawn face that says a sentence, without sound."""
-    return ROOT / "docs" / "sample.mp4"
+    return ROOT / "lip2speech" / "pretrained" / "sample.mp4"
 
 
 @pytest.fixture(scope="session")
 def clip_text() -> str:
     """The words that the face of `clip` says."""
-    return (ROOT / "docs" / "sample.txt").read_text().strip()
+    return (ROOT / "lip2speech" / "pretrained" / "sample.txt").read_text().strip()
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def blocks(tag: str) -> list:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout to run in that keeps ours clean: links to what the README uses, and the two commands."""
     folder = tmp_path_factory.mktemp("readme")
-    for name in ("docs", "configs", "preprocess"):
+    for name in ("lip2speech", "configs", "preprocess"):
         (folder / name).symlink_to(ROOT / name)
     commands = folder / "bin"
     commands.mkdir()
