@@ -37,6 +37,9 @@ VIDEO_SUFFIXES = frozenset(
 )
 """What a folder is searched for; a file named on the command line may end in anything."""
 
+SPOKEN = ".speech"
+"""Ends the name of a video that we gave sound; a folder's search passes over it."""
+
 MUX_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 """Endings of -o that ask for the video with its sound; pictures that do not fit are encoded anew."""
 
@@ -64,7 +67,7 @@ def _files(video: Path) -> list[Path]:
     if not video.is_dir():
         return [video]
     found = sorted(p for p in video.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-    found = [path for path in found if not path.name.startswith(".")]
+    found = [path for path in found if not path.name.startswith(".") and not path.stem.endswith(SPOKEN)]
     if not found:
         raise UsageError(
             f"{video}: no videos in this folder (looked for {' '.join(sorted(VIDEO_SUFFIXES))})."
@@ -97,7 +100,7 @@ def _output_of(video: Path, output: Path | None, mux: bool) -> Path:
     """Beside the input when no -o is given; a muxed video is never named like its input."""
     if output is not None and _is_file_name(output):
         return output
-    name = f"{video.stem}.speech.mp4" if mux else f"{video.stem}.wav"
+    name = f"{video.stem}{SPOKEN}.mp4" if mux else f"{video.stem}.wav"
     return (video.parent if output is None else output) / name
 
 

@@ -41,7 +41,7 @@ def test_a_folder_whose_name_ends_in_wav_is_a_folder(talk: Path, tmp_path: Path)
 
 
 def test_a_folder_gives_its_videos_by_name(tmp_path: Path) -> None:
-    for name in ("b.mp4", "a.MOV", "note.txt", ".hidden.mp4"):
+    for name in ("b.mp4", "a.MOV", "note.txt", ".hidden.mp4", "a.speech.mp4"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "c.mp4").mkdir()
     jobs = plan_jobs([tmp_path], None, mux=False, overwrite=False)
