@@ -47,7 +47,7 @@ def load_codec(folder: str | Path) -> Codec:
 
 
 def code_fingerprint(codec: Codec) -> str:
-    """What tells whether two codecs mean the same by a code: a digest of encoder and codebooks, not decoder."""
+    """Whether two codecs mean the same by a code: a digest of encoder and codebooks, not of the decoder."""
     digest = hashlib.sha256()
     for name, tensor in sorted(codec.state_dict().items()):
         if name.startswith(("encoder.", "quantizer.")) and not name.endswith(STATISTICS):

@@ -25,7 +25,6 @@ class AugmentConfig:
     stretch: float = 0.05
     rotation: float = 8.0
     flip: float = 0.5
-    jitter: float = 0.3
     contrast: float = 0.4
     brightness: float = 0.25
     gamma: float = 0.35
@@ -44,7 +43,10 @@ def uniform(count: int, reach: float) -> Tensor:
 
 
 def light(roi: Tensor, c: AugmentConfig) -> Tensor:
-    """Change contrast, brightness and gamma by one table of 256 values per clip: (B, T, H, W) uint8 -> float in [0, 1]."""
+    """Contrast, brightness and gamma by one table of 256 values per clip.
+
+    Shape: (B, T, H, W) uint8 -> (B, T, H, W) float in [0, 1]
+    """
     batch = len(roi)
     levels = torch.arange(256)[None] / 255.0
     mean = roi[:, ::8, ::4, ::4].float().mean((1, 2, 3))[:, None] / 255.0
@@ -73,7 +75,7 @@ def warp(x: Tensor, c: AugmentConfig, size: int = 88) -> Tensor:
 def spoil(x: Tensor, c: AugmentConfig) -> Tensor:
     """Shading, noise, blur and an erased rectangle, chosen per clip. x (B, T, H, W) in [0, 1]."""
     _, steps, height, width = x.shape
-    noise = torch.randn(steps * height * width + height * width)  # one stretch of noise, entered at random places
+    noise = torch.randn((steps + 1) * height * width)  # one stretch of noise, entered at random places
     for clip in x:
         down = torch.linspace(-1, 1, height)[:, None] * uniform(1, c.shading)
         clip *= 1 + down + torch.linspace(-1, 1, width)[None] * uniform(1, c.shading)

@@ -119,7 +119,7 @@ def test_token_loss_without_a_token_is_0_and_teaches_nothing() -> None:
     logits = noise(1, 5, 4).requires_grad_()
     loss, hits = token_loss(logits, torch.full((1, 4), -100))
     loss.backward()
-    assert (float(loss), float(hits)) == (0.0, 0.0)
+    assert (loss.item(), hits.item()) == (0.0, 0.0)
     assert logits.grad is not None and not logits.grad.any()
 
 

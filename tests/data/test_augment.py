@@ -1,0 +1,150 @@
+"""Augmentation of mouth crops and its clocks (lip2speech/data/augment.py)."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech.data.augment import (
+    AugmentConfig,
+    augment,
+    light,
+    mask_time,
+    nearest_time,
+    resample_time,
+    spoil,
+    warp,
+)
+from lip2speech.frontend.transforms import Transform
+
+OFF = AugmentConfig(**{f.name: type(f.default)(0) for f in fields(AugmentConfig)})
+T = Transform()
+
+
+def crops(batch: int, frames: int) -> Tensor:
+    return torch.randint(
+        256, (batch, frames, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+
+
+def spot(row: int, column: int) -> Tensor:
+    """One frame with one bright blot at a place: (1, 1, 96, 96) in [0, 1]."""
+    y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    return torch.exp(-((y - row) ** 2 + (x - column) ** 2) / 8.0)[None, None]
+
+
+def centre(picture: Tensor) -> tuple[float, float]:
+    """Row and column of the centre of brightness of (H, W)."""
+    places = torch.arange(len(picture)).float()
+    return tuple(float((picture.sum(1 - d) * places).sum() / picture.sum()) for d in (0, 1))  # type: ignore[return-value]
+
+
+def test_with_everything_off_it_is_the_plain_transform() -> None:
+    roi = crops(2, 3)
+    found = augment(roi, torch.tensor([3, 3]), OFF, mean=T.mean, std=T.std)
+    torch.testing.assert_close(found, T(roi), rtol=0, atol=2e-3)  # 1e-4 is added to black before the gamma
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_the_shape_is_the_front_ends(batch: int, frames: int) -> None:
+    torch.manual_seed(0)
+    found = augment(
+        crops(batch, frames), torch.full((batch,), frames), AugmentConfig(), mean=T.mean, std=T.std
+    )
+    assert found.shape == (batch, 1, frames, 88, 88)
+    assert torch.isfinite(found).all()
+
+
+def test_one_seed_gives_one_picture() -> None:
+    found = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        found.append(augment(crops(2, 3), torch.tensor([3, 2]), AugmentConfig(), mean=T.mean, std=T.std))
+    assert torch.equal(*found)
+
+
+def test_a_flip_mirrors_left_and_right() -> None:
+    row, column = centre(warp(spot(40, 30), replace(OFF, flip=1.0))[0, 0])
+    assert (row, column) == pytest.approx((40 - 4, 87 - (30 - 4)), abs=0.05)
+
+
+def test_a_shift_moves_at_most_by_its_pixels() -> None:
+    torch.manual_seed(0)
+    moved = [centre(warp(spot(48, 48), replace(OFF, shift=5.0))[0, 0]) for _ in range(40)]
+    off = torch.tensor(moved) - 44
+    assert off.abs().max() <= 5.05
+    assert off.abs().max() > 3
+
+
+def test_a_rotation_turns_about_the_centre() -> None:
+    torch.manual_seed(0)
+    places = torch.tensor([centre(warp(spot(48, 78), replace(OFF, rotation=10.0))[0, 0]) for _ in range(20)])
+    off = places - 43.5
+    torch.testing.assert_close(off.norm(dim=1), torch.full((20,), 30.5), rtol=0.02, atol=0)
+    angles = torch.rad2deg(torch.atan2(off[:, 0], off[:, 1]))
+    assert 3 < angles.abs().max() < 12
+
+
+def test_one_clip_has_one_light() -> None:
+    torch.manual_seed(0)
+    roi = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(2, 4, 16, 16)
+    found = light(roi, AugmentConfig())
+    assert torch.equal(found, found[:, :1].expand_as(found))
+    assert not torch.allclose(found[0], found[1])
+    assert found.min() >= 0 and found.max() <= 1
+    assert (found.flatten(2).diff() >= 0).all()  # brighter pixels stay brighter
+
+
+def test_noise_differs_from_clip_to_clip_and_frame_to_frame() -> None:
+    torch.manual_seed(0)
+    found = spoil(torch.full((2, 2, 88, 88), 0.5), replace(OFF, noise=0.05)) - 0.5
+    flat = found.flatten(2)
+    flat = flat / flat.norm(dim=2, keepdim=True)
+    assert abs(float((flat[0, 0] * flat[0, 1]).sum())) < 0.1
+    assert abs(float((flat[0, 0] * flat[1, 0]).sum())) < 0.1
+    assert 0 < found.std() < 0.05
+
+
+def test_erasing_leaves_one_rectangle() -> None:
+    torch.manual_seed(1)
+    x = torch.full((1, 3, 88, 88), 2.0)
+    erased = (spoil(x, replace(OFF, erase=1.0)) != 2)[0]
+    assert torch.equal(erased, erased[:1].expand_as(erased))
+    rows, columns = erased[0].any(1).sum(), erased[0].any(0).sum()
+    assert erased[0].sum() == rows * columns
+    assert 11 <= rows < 30 and 11 <= columns < 30
+
+
+def test_a_masked_run_shows_the_clips_mean_picture() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(1, 60, 4, 4)
+    original = x.clone()
+    mask_time(x, torch.tensor([50]), replace(OFF, time_mask=5, time_masks_per_second=2.0))
+    changed = (x != original).flatten(2).any(2)[0]
+    assert 0 < changed.sum() < 50
+    assert not changed[50:].any()
+
+
+def test_a_row_of_steps_stays_itself_at_its_own_length() -> None:
+    x = torch.rand(3, 7)
+    assert torch.equal(resample_time(x, 7), x)
+    assert torch.equal(nearest_time(x, 7), x)
+
+
+@pytest.mark.parametrize("steps", [17, 19, 23, 31, 40])
+def test_pictures_and_mels_stay_in_step_at_any_speed(steps: int) -> None:
+    ramp = torch.arange(24.0)
+    smooth, nearest = resample_time(ramp, steps), nearest_time(ramp, steps)
+    assert (smooth - nearest).abs().max() <= 0.5 + 1e-4
+    assert abs(float((smooth - nearest).mean())) < 0.1
+
+
+def test_the_clocks_stay_together_when_the_speed_changes() -> None:
+    frames, mel = (
+        torch.arange(30.0),
+        (torch.arange(120.0) - 1.5) / 4,
+    )  # in video frames, at each step's middle
+    found = resample_time(mel, 4 * 27).unflatten(0, (27, 4)).mean(1)
+    assert (found - nearest_time(frames, 27)).abs().max() < 0.6
