@@ -120,6 +120,9 @@ class StreamingConv1d(nn.Module):
         x, keep = remember(x, state, self.context)
         if x.shape[-1] == self.context:
             return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
+        if self.groups == 1:
+            y = convolve_short(x, self.conv.weight, self.conv.bias, self.stride, self.dilation)
+            return self.norm(y), keep
         return self._run(x), keep
 
     def _run(self, x: Tensor) -> Tensor:
@@ -182,7 +185,19 @@ class StreamingConvTranspose1d(nn.Module):
         x, keep = remember(x, state, self.context)
         if x.shape[-1] == self.context:
             return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
-        return self._run(x), keep
+        return self._run_short(x), keep
+
+    def _run_short(self, x: Tensor) -> Tensor:
+        """What `_run` gives, faster for few frames: it moves outputs instead of weights."""
+        c_in, c_out, kernel_size = self.conv.weight.shape
+        taps, bias = kernel_size // self.stride, self.conv.bias
+        assert bias is not None, "transposed convolutions are built with a bias"
+        # (B, T, C_out, taps, stride): what each frame adds to its own stride and to the next ones.
+        parts = (x.transpose(1, 2) @ self.conv.weight.view(c_in, -1)).unflatten(2, (c_out, taps, self.stride))
+        frames = x.shape[-1] - self.context
+        summed = sum(parts[:, self.context - tap :][:, :frames, :, tap] for tap in range(taps))
+        y = cast(Tensor, summed).transpose(2, 3) + bias
+        return y.reshape(x.shape[0], frames * self.stride, c_out).transpose(1, 2)
 
     def _run(self, x: Tensor) -> Tensor:
         """(B, C_in, context + T) -> (B, C_out, T * stride), before norm and trimming."""
@@ -208,6 +223,19 @@ def convolve(
         x.unsqueeze(2), weight.unsqueeze(2), bias, stride=(1, stride), dilation=(1, dilation), groups=groups
     )
     return y.squeeze(2)
+
+
+def convolve_short(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1
+) -> Tensor:
+    """`convolve` as one matrix product over copied windows: faster for few frames, channel-last out.
+
+    For a short x, convolution spends its time on bringing the weight into its own layout; here it stays.
+    """
+    c_out, c_in, kernel_size = weight.shape
+    windows = x.unfold(2, (kernel_size - 1) * dilation + 1, stride)[..., ::dilation]
+    windows = windows.transpose(1, 2).reshape(x.shape[0], -1, c_in * kernel_size)
+    return F.linear(windows, weight.view(c_out, -1), bias).transpose(1, 2)
 
 
 def pad(x: Tensor, left: int, right: int, mode: PadMode) -> Tensor:

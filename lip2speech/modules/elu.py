@@ -21,14 +21,20 @@ class ELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, kept."""
-        return _ELU.apply(x) if x.device.type == "cpu" else F.elu(x)
+        if x.device.type != "cpu":
+            return F.elu(x)
+        return _ELU.apply(x) if torch.is_grad_enabled() else _elu(x)
+
+
+def _elu(x: Tensor) -> Tensor:
+    y = x.clamp(max=0).exp_().sub_(1)
+    return torch.maximum(y, x, out=y)
 
 
 class _ELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.clamp(max=0).exp_().sub_(1)
-        y = torch.maximum(y, x, out=y)
+        y = _elu(x)
         ctx.save_for_backward(y)
         return y
 
