@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lip2speech.modules.inference import fold_batch_norm
+
 STEM_KERNEL = (5, 7, 7)  # frames, rows, columns
 STEM_STRIDE = (1, 2, 2)
 STEM_PADDING = (2, 3, 3)
@@ -44,11 +46,11 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int, activation: str) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv1: nn.Module = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.norm1: nn.Module = nn.BatchNorm2d(channels)
         self.act1 = make_activation(activation, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.conv2: nn.Module = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2: nn.Module = nn.BatchNorm2d(channels)
         self.act2 = make_activation(activation, channels)
         self.shortcut = nn.Sequential()
         if stride != 1 or in_channels != channels:
@@ -60,6 +62,15 @@ class ResidualBlock(nn.Module):
         """(N, in_channels, H, W) -> (N, channels, H', W')."""
         y = self.act1(self.norm1(self.conv1(x)))
         return self.act2(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+    def fold(self) -> None:
+        """For inference only: batch norms become part of the convolutions before them."""
+        if isinstance(self.norm1, nn.Identity):
+            return
+        self.conv1, self.norm1 = fold_batch_norm(self.conv1, self.norm1), nn.Identity()
+        self.conv2, self.norm2 = fold_batch_norm(self.conv2, self.norm2), nn.Identity()
+        if len(self.shortcut):
+            self.shortcut = nn.Sequential(fold_batch_norm(*self.shortcut))
 
 
 class Trunk(nn.Module):
@@ -105,8 +116,8 @@ class LipResNet(nn.Module):
     def __init__(self, width: int = 64, activation: str = "prelu") -> None:
         super().__init__()
         self.width = width
-        self.stem = nn.Conv3d(1, width, STEM_KERNEL, STEM_STRIDE, STEM_PADDING, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.stem: nn.Module = nn.Conv3d(1, width, STEM_KERNEL, STEM_STRIDE, STEM_PADDING, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(width)
         self.act = make_activation(activation, width)
         self.trunk = Trunk(width, activation)
         self.reset_parameters()
@@ -143,3 +154,9 @@ class LipResNet(nn.Module):
         """What follows the stem's convolution: (N, width, H, W) -> (N, 8 * width)."""
         x = F.max_pool2d(self.act(self.norm(x)), 3, 2, 1)
         return self.trunk(x)
+
+    def fold(self) -> None:
+        """For inference only: the stem's batch norm becomes part of its convolution."""
+        if isinstance(self.norm, nn.Identity):
+            return
+        self.stem, self.norm = fold_batch_norm(self.stem, self.norm), nn.Identity()

@@ -33,13 +33,21 @@ class ConvPositions(nn.Module):
         std = math.sqrt(4 / (kernel * dim))
         tap_norm = std * math.sqrt(dim * dim / groups)  # what a tap's norm comes to, on average
         self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
-        self.weight_g = nn.Parameter(torch.full((1, 1, kernel), tap_norm))
+        self.weight_g: nn.Parameter | None = nn.Parameter(torch.full((1, 1, kernel), tap_norm))
         self.bias = nn.Parameter(torch.zeros(dim))
         nn.init.trunc_normal_(self.weight_v, std=std)
 
     def weight(self) -> Tensor:
         """The convolution's weight: (D, D / groups, K)."""
+        if self.weight_g is None:
+            return self.weight_v
         return self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+
+    def fold(self) -> None:
+        """For inference only: the weight is computed once."""
+        with torch.no_grad():
+            self.weight_v = nn.Parameter(self.weight())
+        self.weight_g = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
