@@ -196,7 +196,7 @@ def infer_config(found: Found, file: FairseqCheckpoint, heads: int | None) -> AV
         )
     for name, value in EXPECTED_SETTINGS.items():
         if _setting(file, name) not in (None, value):
-            given = shown(str(_setting(file, name)))
+            given = shown(_setting(file, name))
             raise ForeignFileError(f"{path}: {name} is {given}; only {value} is supported.")
     activation = _setting(file, "resnet_relu_type") or "prelu"
     if activation not in ("prelu", "relu", "swish"):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-MAX_PICKLE_BYTES = 32 << 20  # data beside the weights: a large fine-tuned AV-HuBERT has about 1 MB
+MAX_PICKLE_BYTES = 16 << 20  # data beside the weights: a large fine-tuned AV-HuBERT has about 1 MB
 MAX_INT_BITS = 128  # torch's own magic number has 77
 MAX_KEY_BITS = 64  # wider integers can be made to collide in a dict by the thousand
 MAX_DIMS = 8
@@ -118,7 +118,8 @@ class Source(Protocol):
 
 def shown(value: Any) -> str:
     """The file's own words, cut to a length an error can bear and printable."""
-    text = value if isinstance(value, str) else type(value).__name__
+    # A container may hold itself, or be small here and endless when written out: only its type is named.
+    text = str(value) if isinstance(value, PLAIN_KEYS) else type(value).__name__
     return text[:SHOWN].encode("unicode_escape").decode() + ("..." if len(text) > SHOWN else "")
 
 
@@ -209,7 +210,7 @@ class _Machine:
         wide = isinstance(value, int) and value.bit_length() > MAX_KEY_BITS
         if type(value) not in PLAIN_KEYS or wide:
             raise ForeignFileError(
-                f"{self.where()}: a {shown(value)} as a key; strings and numbers are expected."
+                f"{self.where()}: a {shown(value)} as a key; expected words or 64-bit numbers."
             )
         return value
 
@@ -259,11 +260,7 @@ class _Machine:
     def tensor(self, args: tuple[Any, ...]) -> TensorRef:
         """A checked view from (storage, offset, shape, stride, ...), as torch's own `_rebuild_tensor_v2`."""
         storage, offset, shape, stride = args[:4]
-        if (
-            not isinstance(storage, StorageRef)
-            or not isinstance(shape, tuple)
-            or not isinstance(stride, tuple)
-        ):
+        if not (isinstance(storage, StorageRef) and isinstance(shape, tuple) and isinstance(stride, tuple)):
             raise ForeignFileError(f"{self.where()}: a tensor without storage, shape or stride.")
         numbers = (offset, *shape, *stride)
         possible = all(type(n) is int and 0 <= n < MAX_SIZE for n in numbers)
@@ -272,12 +269,10 @@ class _Machine:
         numel = 1
         for size in shape:
             numel *= size
-        last = (
-            offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-            if numel
-            else offset - 1
-        )
-        if numel > storage.numel or last >= storage.numel:
+        end = offset
+        if numel:
+            end += 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+        if numel > storage.numel or end > storage.numel:
             claim = f"shape {shape}, stride {stride}, offset {offset}"
             raise ForeignFileError(
                 f"{self.where()}: a tensor of {claim} does not fit its storage of {storage.numel} values."

@@ -18,6 +18,8 @@ from lip2speech.importers.inert import ForeignFileError
 from tests.frontend.golden import FINETUNED, PRETRAINED, build
 
 SIZES = {"encoder_attention_heads": 4, "layer_norm_first": True}
+ENDLESS: list[Any] = []
+ENDLESS.append([ENDLESS, ENDLESS])
 FC1 = "encoder.layers.1.fc1.weight"
 
 
@@ -150,6 +152,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, kind:
     [
         ({"layer_norm_first": False}, "layer_norm_first is False; only True"),
         ({"modality_fuse": "add"}, "modality_fuse is add"),
+        ({"activation_fn": ENDLESS}, "activation_fn is list"),
         ({"encoder_attention_heads": 5}, "heads"),
         ({"encoder_attention_heads": 10**9}, "heads"),
         ({"resnet_relu_type": "relu"}, "relu1.weight"),
