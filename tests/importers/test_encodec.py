@@ -1,8 +1,13 @@
 """Names of public EnCodec weights (lip2speech/importers/encodec.py)."""
 
+import ast
+
 import pytest
 import torch
 
+from lip2speech.codec.encodec import EnCodec, EnCodecConfig
+from lip2speech.codec.quantize import QuantizerConfig
+from lip2speech.codec.seanet import SEANetConfig
 from lip2speech.importers.encodec import encodec_key, encodec_key_map
 from tests.codec import golden
 
@@ -31,6 +36,16 @@ def test_nothing_is_left_over_on_either_side(name):
     codec, _, tensors = golden.encodec(name)  # loads strictly
     public = [key for key in tensors if key.startswith(("encoder.", "decoder.", "quantizer."))]
     assert len(codec.state_dict()) == len(public)
+
+
+@pytest.mark.parametrize("column", [0, 2], ids=["encodec", "transformers"])
+def test_the_published_24_khz_weights_fit_our_numbers_name_by_name(column):
+    config = EnCodecConfig(24000, SEANetConfig(pad_mode="reflect"), QuantizerConfig(n_q=32))
+    with torch.device("meta"):
+        ours = {key: list(tensor.shape) for key, tensor in EnCodec(config).state_dict().items()}
+    lines = (golden.FOLDER / "encodec24k_keys.tsv").read_text().splitlines()[1:]
+    rows = [line.split("\t") for line in lines]
+    assert ours == {encodec_key(row[column]): ast.literal_eval(row[1]) for row in rows}
 
 
 def test_a_foreign_name_is_refused():
