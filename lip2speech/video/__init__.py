@@ -8,10 +8,11 @@
 """
 
 from lip2speech.video.errors import MediaError, NoFaceError
-from lip2speech.video.landmarks import Tracked, detect_landmarks
+from lip2speech.video.landmarks import detect_landmarks
 from lip2speech.video.reader import FrameReader, ReadReport, read_frames
 from lip2speech.video.report import FaceReport
 from lip2speech.video.roi import CausalCropper, CropState, crop_roi, load_roi
+from lip2speech.video.tracking import Tracked
 
 __all__ = [
     "CausalCropper",

@@ -15,11 +15,12 @@ import numpy as np
 from lip2speech.rates import VIDEO_FPS
 from lip2speech.video.errors import NoFaceError
 from lip2speech.video.geometry import LIPS, MEAN_STABLE, STABLE
-from lip2speech.video.landmarks import Tracked, detect_landmarks
+from lip2speech.video.landmarks import detect_landmarks
 from lip2speech.video.reader import read_frames
 from lip2speech.video.report import FaceReport
 from lip2speech.video.roi import CENTRE, CROP, crop_placed
 from lip2speech.video.smoothing import Placed, place, smooth
+from lip2speech.video.tracking import Tracked
 
 SAMPLES = 12  # frames on a sheet
 COLUMNS = 4

@@ -1,12 +1,13 @@
 """The face networks inside mediapipe's wheel (0.10.21 is the last that has them), so nothing is ever fetched.
 
-The mesh network (Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video on
-mobile GPUs") runs in a graph of our own, one node long, in our thread: the ready-made solution brings
-its own detector and tracking, follows whichever face it likes, and spends a fifth of its time outside
-the network. Detection: BlazeFace (Bazarevsky et al. 2019).
+The mesh network (Kartynnik et al. 2019, "Real-time facial surface geometry from monocular video on mobile
+GPUs") runs in a graph of our own, without mediapipe's detector and tracking: those follow whichever face they
+like, skew tilted faces in frames that are not square, and take a third of the time. Detection: BlazeFace
+(Bazarevsky et al. 2019).
 """
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -20,20 +21,63 @@ import numpy as np
 from lip2speech.video.errors import MediaError
 from lip2speech.video.geometry import FACE_MARGIN, N_LANDMARKS, FaceBox, cut_window
 
-# The square to look in comes from us. The executor runs the nodes in the caller's thread.
-MESH_GRAPH = """
+MESH_MODEL = "mediapipe/modules/face_landmark/face_landmark.tflite"  # inside the wheel
+MESH_SIDE = 192  # pixels of the network's input, the unit of its points as well
+# From a picture and a square in it to the network's own numbers: 468 times x, y, z, and the face's logit.
+# The executor runs the nodes in the caller's thread.
+MESH_GRAPH = f"""
 input_stream: "image"
-input_stream: "face"
-output_stream: "landmarks"
-executor { name: "" type: "ApplicationThreadExecutor" }
-node {
-  calculator: "FaceLandmarkCpu"
+input_stream: "square"
+output_stream: "points"
+output_stream: "score"
+executor {{ name: "" type: "ApplicationThreadExecutor" }}
+node {{
+  calculator: "ImageToTensorCalculator"
   input_stream: "IMAGE:image"
-  input_stream: "ROI:face"
-  output_stream: "LANDMARKS:landmarks"
-}
+  input_stream: "NORM_RECT:square"
+  output_stream: "TENSORS:pixels"
+  options {{
+    [mediapipe.ImageToTensorCalculatorOptions.ext] {{
+      output_tensor_width: {MESH_SIDE}
+      output_tensor_height: {MESH_SIDE}
+      output_tensor_float_range {{ min: 0 max: 1 }}
+    }}
+  }}
+}}
+node {{
+  calculator: "InferenceCalculator"
+  input_stream: "TENSORS:pixels"
+  output_stream: "TENSORS:answer"
+  options {{
+    [mediapipe.InferenceCalculatorOptions.ext] {{
+      model_path: "{MESH_MODEL}"
+      delegate {{ xnnpack {{ num_threads: 1 }} }}
+    }}
+  }}
+}}
+node {{
+  calculator: "SplitTensorVectorCalculator"
+  input_stream: "answer"
+  output_stream: "first"
+  output_stream: "second"
+  options {{
+    [mediapipe.SplitVectorCalculatorOptions.ext] {{
+      ranges {{ begin: 0 end: 1 }}
+      ranges {{ begin: 1 end: 2 }}
+    }}
+  }}
+}}
+node {{
+  calculator: "TensorsToFloatsCalculator"
+  input_stream: "TENSORS:first"
+  output_stream: "FLOATS:points"
+}}
+node {{
+  calculator: "TensorsToFloatsCalculator"
+  input_stream: "TENSORS:second"
+  output_stream: "FLOAT:score"
+}}
 """
-LANDMARK_BYTES = 17  # of one point in a serialised list: tag, length 15, then three times tag and float32
 DETECTOR_SIDE = 640  # the detectors look at 128 and 192 pixels; a larger frame is only copied for nothing
 MIN_CONFIDENCE = 0.5
 LOOK_AGAIN = 1.33  # of the mesh's square, which is 1.5 times the face: twice the face
@@ -91,62 +135,53 @@ class MeshGraph:
         with quiet_stderr():
             import mediapipe
             from google.protobuf import text_format
+            from mediapipe.calculators.core import split_vector_calculator_pb2  # noqa: F401  names options
+            from mediapipe.calculators.tensor import (
+                image_to_tensor_calculator_pb2,  # noqa: F401
+                inference_calculator_pb2,  # noqa: F401
+            )
             from mediapipe.framework import calculator_pb2
             from mediapipe.framework.formats import rect_pb2
             from mediapipe.python import packet_creator, packet_getter
             from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util
-            from mediapipe.python.solutions import face_mesh  # noqa: F401  registers the node
 
             resource_util.set_resource_dir(str(Path(mediapipe.__file__).parents[1]))
             config = text_format.Parse(MESH_GRAPH, calculator_pb2.CalculatorGraphConfig())
             self._graph = calculator_graph.CalculatorGraph(graph_config=config)
-            self._found: list[Any] = []
-            # The graph never lets go of its observer: one that knew `self` would keep 29 MB alive for ever.
-            found, read = self._found, packet_getter.get_proto
-            self._graph.observe_output_stream(
-                "landmarks", lambda _, packet: found.append(None if packet.is_empty() else read(packet)), True
-            )
+            self._answer: dict[str, Any] = {}
+            # The graph never lets go of its observers: one that knew `self` would keep 29 MB alive for ever.
+            answer = self._answer
+            read = {"points": packet_getter.get_float_list, "score": packet_getter.get_float}
+            for stream in read:
+                self._graph.observe_output_stream(
+                    stream, lambda name, packet: answer.update({name: read[name](packet)})
+                )
             self._graph.start_run({})
             self._create = packet_creator
             self._rgb, self._rect = image_frame.ImageFormat.SRGB, rect_pb2.NormalizedRect
             self._time = 0
-            # The first picture brings forth a warning about pictures that are not square; ours are.
-            self(np.zeros((8, 8, 3), np.uint8), FaceBox(3.5, 3.5, 8))
+            self(np.zeros((8, 8, 3), np.uint8), FaceBox(3.5, 3.5, 8))  # what it has to say, it says now
 
     def __call__(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
         """frame (H, W, 3) uint8 and a square in it -> (468, 2) float32 pixels; None: no face there."""
         window, left, top = cut_window(frame, box)
         side = len(window)
         x, y, size = (box.x + 0.5 - left) / side, (box.y + 0.5 - top) / side, box.size / side
-        square = self._rect(x_center=x, y_center=y, width=size, height=size, rotation=box.angle)
-        landmarks = self._run(window, square)
-        if landmarks is None:
+        self._run(window, self._rect(x_center=x, y_center=y, width=size, height=size, rotation=box.angle))
+        if self._answer["score"] < 0:  # the logit of its being a face
             return None
-        return (read_points(landmarks) * side + (left - 0.5, top - 0.5)).astype(np.float32)
+        points = np.array(self._answer["points"]).reshape(N_LANDMARKS, 3)[:, :2] / MESH_SIDE - 0.5
+        cos, sin = box.size * math.cos(box.angle), box.size * math.sin(box.angle)
+        return (points @ np.array([(cos, sin), (-sin, cos)]) + (box.x, box.y)).astype(np.float32)
 
-    def _run(self, window: np.ndarray, square: Any) -> Any:
-        """The graph's landmark list for one picture, or None."""
+    def _run(self, window: np.ndarray, square: Any) -> None:
+        """Fill in the answer for one picture."""
         self._time += 1
-        self._found.clear()
+        window.flags.writeable = False  # a picture that cannot change is not copied
         image = self._create.create_image_frame(data=window, image_format=self._rgb)
         self._graph.add_packet_to_input_stream("image", image.at(self._time))
-        self._graph.add_packet_to_input_stream("face", self._create.create_proto(square).at(self._time))
+        self._graph.add_packet_to_input_stream("square", self._create.create_proto(square).at(self._time))
         self._graph.wait_until_idle()
-        return self._found[-1] if self._found else None
-
-
-def read_points(landmarks: Any) -> np.ndarray:
-    """(468, 2) float64 of a landmark list, in parts of the picture.
-
-    Reading 936 numbers one by one takes as long as the network's first layers, so the message is read as
-    the array it is.
-    """
-    raw = landmarks.SerializeToString()
-    if len(raw) == N_LANDMARKS * LANDMARK_BYTES:
-        fields = np.frombuffer(raw, np.uint8).reshape(N_LANDMARKS, LANDMARK_BYTES)
-        x, y = (np.ascontiguousarray(fields[:, k : k + 4]).view("<f4") for k in (3, 8))
-        return np.concatenate([x, y], 1).astype(np.float64)
-    return np.array([(p.x, p.y) for p in landmarks.landmark[:N_LANDMARKS]], dtype=np.float64)
 
 
 def _detector(model: int) -> Any:

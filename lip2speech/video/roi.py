@@ -6,6 +6,7 @@ what they were trained on. One warp straight from the frame; gray is made from t
 whole way from a file, `load_roi`.
 """
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lip2speech.video.geometry import MEAN_STABLE, STABLE, fit_similarity
-from lip2speech.video.landmarks import Tracked, detect_landmarks
+from lip2speech.video.landmarks import detect_landmarks
 from lip2speech.video.reader import read_frames
 from lip2speech.video.report import FaceReport
 from lip2speech.video.smoothing import SMOOTH, Placed, measure, place, smooth
-from lip2speech.video.tracking import Faces
+from lip2speech.video.tracking import Faces, Tracked
 
 CROP = 96
 CENTRE = 48  # AV-HuBERT cuts rows centre-48 .. centre+47
@@ -76,8 +77,7 @@ def warp_mouth(frame: np.ndarray, lips: np.ndarray, transform: np.ndarray) -> np
     """
     import cv2
 
-    scale = float(np.sqrt(np.abs(np.linalg.det(transform))))
-    shrink = int(1 / max(scale, 1e-6))
+    shrink = int(1 / max(math.hypot(*transform[0]), 1e-6))
     if shrink >= 2:
         # Below half size a linear warp skips pixels, and what it skips flickers.
         height, width = (end // shrink for end in frame.shape[:2])

@@ -9,6 +9,7 @@ averaging shapes steadies scale and angle without dragging the crop behind the m
 across a cut. Knows points; of pixels only how to keep no more of them than needed.
 """
 
+import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lip2speech.video.geometry import MEAN_STABLE, STABLE, fit_similarity, lip_centre
-from lip2speech.video.landmarks import Tracked
+from lip2speech.video.tracking import Tracked
 
 SMOOTH = 6  # frames on either side; AV-HuBERT's own window is 12 frames long
 MAX_GAP = 12  # frames without a face that are interpolated: 0.5 s
@@ -65,18 +66,13 @@ def measure(item: Tracked) -> Placed:
 
 def keep_around(frame: np.ndarray, mouth: Mouth) -> tuple[np.ndarray, tuple[int, int]]:
     """A copy of what a crop can need of (H, W, 3), with its left and top: waiting frames are kept small."""
-    across = _eye_width(mouth)
-    down = float(np.hypot(*(mouth.shape[1:].mean(0) - mouth.shape[0])))
-    reach = KEEP_EYE_WIDTHS * max(across, down) + 2
+    down = math.dist(mouth.shape[1:].sum(0) / 4, mouth.shape[0])
+    reach = KEEP_EYE_WIDTHS * max(_eye_width(mouth), down) + 2
     height, width = frame.shape[:2]
-    left, top = (
-        int(np.clip(mouth.lips[0] - reach, 0, width - 1)),
-        int(np.clip(mouth.lips[1] - reach, 0, height - 1)),
-    )
-    right, bottom = (
-        int(np.clip(v + reach, 1, end)) for v, end in zip(mouth.lips, (width, height), strict=True)
-    )
-    return frame[top : max(bottom, top + 1), left : max(right, left + 1)].copy(), (left, top)
+    x, y = mouth.lips.tolist()
+    left, top = int(min(max(x - reach, 0), width - 1)), int(min(max(y - reach, 0), height - 1))
+    right, bottom = int(min(max(x + reach, left + 1), width)), int(min(max(y + reach, top + 1), height))
+    return frame[top:bottom, left:right].copy(), (left, top)
 
 
 def place(tracked: Iterable[Tracked]) -> Iterator[Placed]:
@@ -127,10 +123,10 @@ def _next_smoothed(
     """Take the first frame off `ahead`."""
     reach = min(len(past), len(ahead) - 1)
     before = list(past)[len(past) - reach :]
-    mean = np.mean(before + [shape for _, shape in list(ahead)[: reach + 1]], axis=0)
+    shapes = before + [shape for _, shape in list(ahead)[: reach + 1]]
     item, shape = ahead.popleft()
     past.append(shape)
-    return item, fit_similarity(mean, MEAN_STABLE)
+    return item, fit_similarity(np.add.reduce(shapes) / len(shapes), MEAN_STABLE)
 
 
 def _fill(gap: list[Placed], before: Mouth | None, after: Placed, mouth: Mouth) -> Iterator[Placed]:
@@ -157,10 +153,10 @@ def _hold(gap: list[Placed], last: Mouth | None) -> Generator[Placed, None, Mout
 def _same_place(before: Mouth, after: Mouth) -> bool:
     """Whether two places are one face that was lost in a flash of light, not two scenes."""
     first, second = _eye_width(before), _eye_width(after)
-    near = float(np.hypot(*(before.lips - after.lips))) < SAME_PLACE * min(first, second)
+    near = math.dist(before.lips, after.lips) < SAME_PLACE * min(first, second)
     return near and 0.8 < first / second < 1.25
 
 
 def _eye_width(mouth: Mouth) -> float:
     """Distance of the outer eye corners."""
-    return float(np.hypot(*(mouth.shape[1] - mouth.shape[4])))
+    return math.dist(mouth.shape[1], mouth.shape[4])

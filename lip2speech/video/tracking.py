@@ -7,6 +7,8 @@
 The networks are a plug (`Faces`), so this file knows none of them.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,14 +18,29 @@ from lip2speech.video.geometry import FaceBox, box_of, plausible
 KEEP_TRYING = 5  # frames after a loss in which the mesh still looks where the face was
 EAGER_TRIES = (0, 1, 3)  # frames after a loss at which the detector is asked, then every IDLE_EVERY
 IDLE_EVERY = 5  # 0.2 s: an interpolated gap (0.5 s) still bridges it
-LOOK_ROUND_EVERY = 25  # 1 s between looks for a larger face
-SECOND_LOOK = 5  # a larger face must still be there after 0.2 s
+LOOK_ROUND_EVERY = 25  # frames looked at between looks for a larger face: 1 to 2 s
+SECOND_LOOK = 5  # a larger face must still be there after 0.2 to 0.4 s
 LARGER = 1.25  # how much larger, or two equal faces would take turns
 FORGET_AFTER = 25  # frames without it, after which another face may take over
 SAME_FACE = 0.6  # centres closer than this share of the size are one face
 DRIFT = 0.05  # and for every frame it was out of sight this much more
 JUMP = 0.35  # a face moves less than this share of its square from frame to frame
 N_CANDIDATES = 4  # detected faces that are looked at more closely
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """One frame and what was found in it.
+
+    Attributes:
+        frame: (H, W, 3) uint8 RGB.
+        landmarks: (468, 2) float32 pixels, (0, 0) the centre of the first pixel; None if no face was found.
+        cut: the scene or the followed face changed just before this frame; nothing may be smoothed across.
+    """
+
+    frame: np.ndarray
+    landmarks: np.ndarray | None
+    cut: bool = False
 
 
 class Faces(Protocol):
@@ -37,7 +54,7 @@ class Faces(Protocol):
 
 
 class FaceTracker:
-    """State of the followed face; `step` once for each frame of one video, in order."""
+    """State of the followed face in one video: `step` for each frame in order, or its two halves."""
 
     def __init__(self, faces: Faces) -> None:
         self._mesh = faces.mesh
@@ -48,9 +65,16 @@ class FaceTracker:
         self._next_look = LOOK_ROUND_EVERY
         self._rival: FaceBox | None = None
 
-    def step(self, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
-        """frame (H, W, 3) uint8 -> landmarks (468, 2) float32 or None; whether scene or face changed."""
-        cut = self._scene.step(frame)
+    def step(self, frame: np.ndarray) -> Tracked:
+        """The next frame, (H, W, 3) uint8."""
+        return self.look(frame, self.begins_scene(frame))
+
+    def begins_scene(self, frame: np.ndarray) -> bool:
+        """Whether there is a cut before this frame; to be asked once for every frame, in order."""
+        return self._scene.step(frame)
+
+    def look(self, frame: np.ndarray, cut: bool) -> Tracked:
+        """Find the face in a frame; frames between two looks may be left out."""
         if cut:
             self._box, self._missed, self._rival = None, 0, None
         landmarks = self._follow(frame)
@@ -64,9 +88,15 @@ class FaceTracker:
                 if other is not None:
                     landmarks, cut = other, True
         self._remember(landmarks)
-        return landmarks, cut
+        return Tracked(frame, landmarks, cut)
+
+    def glance(self, frame: np.ndarray, near: np.ndarray) -> np.ndarray | None:
+        """Landmarks (468, 2) close to those of a neighbouring frame, or None; nothing is remembered."""
+        landmarks = self._mesh(frame, box_of(near))
+        return landmarks if landmarks is not None and plausible(landmarks) else None
 
     def _follow(self, frame: np.ndarray) -> np.ndarray | None:
+        """The face near where it was, or None."""
         if self._box is None or self._missed >= KEEP_TRYING:
             return None
         landmarks = self._mesh(frame, self._box)
@@ -160,4 +190,4 @@ class SceneCuts:
 
 def _shift(a: FaceBox, b: FaceBox) -> float:
     """Distance of two squares' centres as a share of the smaller one's side."""
-    return float(np.hypot(a.x - b.x, a.y - b.y)) / max(1.0, min(a.size, b.size))
+    return math.hypot(a.x - b.x, a.y - b.y) / max(1.0, min(a.size, b.size))

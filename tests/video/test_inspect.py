@@ -19,8 +19,8 @@ from lip2speech.video.inspect import (
     describe,
     inspect_video,
 )
-from lip2speech.video.landmarks import Tracked
 from lip2speech.video.roi import CROP
+from lip2speech.video.tracking import Tracked
 from tests.video.clips import write_video
 from tests.video.faces import frames, landmarks_at
 

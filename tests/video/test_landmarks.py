@@ -11,7 +11,7 @@ from lip2speech.video import NoFaceError, crop_roi, detect_landmarks, load_roi
 from lip2speech.video.errors import MediaError
 from lip2speech.video.geometry import box_of, lip_centre
 from lip2speech.video.landmarks import load_faces
-from lip2speech.video.landmarks_mediapipe import MediaPipeFaces, missing_library, read_points
+from lip2speech.video.landmarks_mediapipe import MediaPipeFaces, missing_library
 from tests.video.clips import write_video
 
 BACKGROUND = 118
@@ -72,7 +72,7 @@ def test_points_are_those_of_mediapipes_own_face_mesh(portrait: np.ndarray, face
     points = mesh_of(faces, frame)
     for _ in range(4):
         points = faces.mesh(frame, box_of(points))
-    apart = np.hypot(*(points - (read_points(theirs) * 300 - 0.5)).T)
+    apart = np.hypot(*(points - [(300 * p.x - 0.5, 300 * p.y - 0.5) for p in theirs.landmark]).T)
     assert apart.mean() < 0.1
     assert apart.max() < 1
 
@@ -88,19 +88,6 @@ def test_a_tilted_face_keeps_its_shape_in_any_frame(
     tilted = mesh_of(faces, paste(portrait, *middle, 1.0, angle, size)) - middle
     turn = cv2.getRotationMatrix2D((0, 0), angle, 1.0)[:, :2]
     assert np.hypot(*(tilted - upright @ turn.T).T).mean() < 2.5
-
-
-def test_serialised_points_are_read_as_one_by_one(portrait: np.ndarray) -> None:
-    from mediapipe.framework.formats import landmark_pb2
-
-    rng = np.random.default_rng(0)
-    points = rng.normal(0, 1, (468, 3)).astype(np.float32)
-    message = landmark_pb2.NormalizedLandmarkList()
-    for x, y, z in points.tolist():
-        message.landmark.add(x=x, y=y, z=z)
-    assert np.array_equal(read_points(message), points[:, :2].astype(np.float64))
-    message.landmark[0].ClearField("z")
-    assert np.array_equal(read_points(message), points[:, :2].astype(np.float64))
 
 
 def test_a_moving_face_is_found_in_every_frame_with_its_lips_in_the_middle(
@@ -170,6 +157,25 @@ def test_a_picture_shown_twice_is_looked_at_once(portrait: np.ndarray) -> None:
     tracked = list(detect_landmarks([frame] * 10, faces))
     assert all(item.landmarks is not None for item in tracked)
     assert faces.calls <= 3
+
+
+def test_between_two_looks_at_a_still_face_the_points_are_right(portrait: np.ndarray) -> None:
+    class Counting(MediaPipeFaces):
+        calls = 0
+
+        def mesh(self, frame, box):
+            self.calls += 1
+            return super().mesh(frame, box)
+
+    faces = Counting()
+    frames = [paste(portrait, 200 + 0.4 * k, 180, 1.0, 0.1 * k) for k in range(40)]
+    thrifty = [item.landmarks for item in detect_landmarks(frames, faces)]
+    few, faces.calls = faces.calls, 0
+    thorough = [item.landmarks for item in detect_landmarks(frames, faces, every_frame=True)]
+    assert few < 0.7 * faces.calls
+    for one, other in zip(thrifty, thorough, strict=True):
+        assert one is not None and other is not None
+        assert np.hypot(*(lip_centre(one) - lip_centre(other))) < 0.5
 
 
 def test_noise_and_tiny_frames_have_no_face(faces: MediaPipeFaces) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from lip2speech.video.errors import NoFaceError
 from lip2speech.video.geometry import LIPS, MEAN_STABLE
-from lip2speech.video.landmarks import Tracked
 from lip2speech.video.roi import BLANK, CENTRE, CROP, CausalCropper, crop_roi, warp_mouth
+from lip2speech.video.tracking import Tracked
 from tests.video.faces import MOUTH, frames, landmarks_at
 
 POSES = [

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lip2speech.video.landmarks import Tracked
 from lip2speech.video.smoothing import MAX_GAP, SMOOTH, Placed, place, smooth
+from lip2speech.video.tracking import Tracked
 from tests.video.faces import frames, landmarks_at
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from lip2speech.video.geometry import lip_centre
+from lip2speech.video.landmarks import LandmarkReader
 from lip2speech.video.tracking import FaceTracker, SceneCuts
-from tests.video.faces import FakeFaces, frames
+from tests.video.faces import FakeFaces, frames, time_of
 
 Person = tuple[float, float, float]
 
@@ -14,9 +15,9 @@ def follow(faces: FakeFaces, cuts: tuple[int, ...] = ()) -> tuple[list[int | Non
     """x of the followed lips at every frame (None: no face), and the frames that are cuts."""
     tracker, found, cut_at = FaceTracker(faces), [], []
     for k, frame in enumerate(frames(len(faces.people), cuts)):
-        landmarks, cut = tracker.step(frame)
-        found.append(None if landmarks is None else round(float(lip_centre(landmarks)[0])))
-        cut_at += [k] * cut
+        item = tracker.step(frame)
+        found.append(None if item.landmarks is None else round(float(lip_centre(item.landmarks)[0])))
+        cut_at += [k] * item.cut
     return found, cut_at
 
 
@@ -109,6 +110,55 @@ def test_a_mesh_that_jumps_is_not_the_same_face() -> None:
     found, _ = follow(FakeFaces(people))
     assert found[:10] == [200] * 10
     assert found[12:] == [260] * 28
+
+
+def read(faces: FakeFaces, cuts: tuple[int, ...] = ()) -> list[int | None]:
+    """x of the lips at every frame, by the reader that leaves frames out."""
+    items = list(LandmarkReader(frames(len(faces.people), cuts), faces))
+    assert [k for k, item in enumerate(items) if item.cut] == list(cuts)
+    assert [time_of(item.frame) for item in items] == list(range(len(items)))
+    return [None if i.landmarks is None else round(float(lip_centre(i.landmarks)[0])) for i in items]
+
+
+def test_a_still_face_is_looked_at_every_second_frame() -> None:
+    faces = FakeFaces([[(300 + 0.2 * k, 200, 1.0)] for k in range(100)])
+    assert read(faces) == [round(300 + 0.2 * k) for k in range(100)]
+    assert faces.meshes < 65
+
+
+def test_a_moving_face_is_looked_at_in_every_frame() -> None:
+    faces = FakeFaces([[(100 + 3 * k, 200, 1.0)] for k in range(100)])
+    assert read(faces) == [100 + 3 * k for k in range(100)]
+    assert faces.meshes >= 100
+
+
+def test_a_face_that_starts_to_move_is_looked_at_after_all() -> None:
+    places = [300] * 30 + [300 + 4 * k for k in range(30)]
+    assert read(FakeFaces([[(x, 200, 1.0)] for x in places])) == places
+
+
+@pytest.mark.parametrize("at", range(10, 14))
+def test_frames_are_left_out_only_between_two_of_one_scene(at: int) -> None:
+    people: list[list[Person]] = [[(150, 200, 1.0)]] * at + [[(500, 200, 1.2)]] * 20
+    assert read(FakeFaces(people), cuts=(at,)) == [150] * at + [500] * 20
+
+
+@pytest.mark.parametrize("gone", range(10, 14))
+def test_a_face_that_vanishes_is_not_made_up(gone: int) -> None:
+    found = read(FakeFaces([[(300.0, 200.0, 1.0)]] * gone + [[]] * 30))
+    assert found == [300] * gone + [None] * 30
+
+
+def test_repeated_pictures_are_looked_at_once_in_any_rhythm() -> None:
+    rng = np.random.default_rng(0)
+    pictures = [picture for picture in frames(40) for _ in range(rng.integers(1, 5))]
+    faces = FakeFaces([[(300 + 0.1 * k, 200, 1.0)] for k in range(40)])
+    items = list(LandmarkReader(pictures, faces))
+    assert [time_of(item.frame) for item in items] == [time_of(picture) for picture in pictures]
+    for item in items:
+        assert item.landmarks is not None
+        assert lip_centre(item.landmarks)[0] == pytest.approx(300 + 0.1 * time_of(item.frame), abs=0.01)
+    assert faces.meshes <= 45
 
 
 def test_a_change_of_size_is_a_cut() -> None:
