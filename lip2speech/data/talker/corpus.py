@@ -38,6 +38,8 @@ from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 FACES = ("photo", "drawn", "both")
 PHOTO_SHARE = 0.15  # of the clips with `faces="both"`
 N_FACES = {"train": 2000, "test": 200}  # drawn people; each has one shape, skin, hair and mouth for ever
+# x264's macroblock tree is not reproducible from run to run (seen with FFmpeg 8.1.2, even with one thread)
+ENCODER = {"preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
 FACE_WORLD = 7  # first word of every face's random state, so that no clip's stream is ever a face's
 
 
@@ -133,7 +135,7 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], camera: Camera, wav: np
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=VIDEO_FPS)
         video.width, video.height, video.pix_fmt = camera.width, camera.height, "yuv420p"
-        video.options = {"crf": str(camera.crf), "preset": "veryfast", "threads": "1"}
+        video.options = {"crf": str(camera.crf), **ENCODER}
         video.time_base = Fraction(1, VIDEO_FPS)
         sound = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono") if wav is not None else None
         for t, picture in enumerate(frames):

@@ -40,7 +40,7 @@ def sample_camera(rng: np.random.Generator) -> Camera:
     return Camera(
         width=width,
         height=height,
-        crf=int(rng.integers(17, 30)),
+        crf=int(rng.integers(20, 34)),
         gamma=float(np.exp(rng.normal(0.0, 0.16))),
         exposure=rng.uniform(100, 205),
         noise=rng.uniform(0.0, 5.0) * rng.random(),
