@@ -4,20 +4,21 @@
     tracked = detect_landmarks(frames)      # landmarks.py  with (468, 2) points
     roi = crop_roi(tracked)                 # roi.py        (96, 96) uint8 each
 
-`load_roi` does all three. Nothing heavy is imported until a file is opened.
+`load_roi` does all three. Live: `FaceTracker.step` and `CausalCropper.step` take one frame at a time. Nothing heavy is imported until a file is opened.
 """
 
 from lip2speech.video.errors import MediaError, NoFaceError
-from lip2speech.video.landmarks import detect_landmarks
+from lip2speech.video.landmarks import detect_landmarks, load_faces
 from lip2speech.video.reader import FrameReader, ReadReport, read_frames
 from lip2speech.video.report import FaceReport
 from lip2speech.video.roi import CausalCropper, CropState, crop_roi, load_roi
-from lip2speech.video.tracking import Tracked
+from lip2speech.video.tracking import FaceTracker, Tracked
 
 __all__ = [
     "CausalCropper",
     "CropState",
     "FaceReport",
+    "FaceTracker",
     "FrameReader",
     "MediaError",
     "NoFaceError",
@@ -25,6 +26,7 @@ __all__ = [
     "Tracked",
     "crop_roi",
     "detect_landmarks",
+    "load_faces",
     "load_roi",
     "read_frames",
 ]

@@ -7,6 +7,7 @@ like, skew tilted faces in frames that are not square, and take a third of the t
 """
 
 import contextlib
+import importlib
 import math
 import os
 import sys
@@ -80,6 +81,16 @@ node {{
 """
 DETECTOR_SIDE = 640  # the detectors look at 128 and 192 pixels; a larger frame is only copied for nothing
 MIN_CONFIDENCE = 0.5
+WHEEL_NETWORKS = "mediapipe.python.solutions.face_detection"  # gone from 0.10.30 on
+# What OpenCV and mediapipe need of the system, and the Debian package it comes in.
+SYSTEM_LIBRARIES = {
+    "libGLES": "libgles2",
+    "libGL": "libgl1",
+    "libgthread": "libglib2.0-0",
+    "libglib": "libglib2.0-0",
+    "libEGL": "libegl1",
+    "libxcb": "libxcb1",
+}
 LOOK_AGAIN = 1.33  # of the mesh's square, which is 1.5 times the face: twice the face
 
 
@@ -88,8 +99,8 @@ _THREAD = threading.local()
 
 def thread_faces() -> "MediaPipeFaces":
     """The networks of this thread: they remember nothing between frames and take 0.1 s to build."""
-    if not hasattr(_THREAD, "faces"):
-        _THREAD.faces = MediaPipeFaces()
+    if getattr(_THREAD, "process", None) != os.getpid():  # a fork has the memory, but not the workers
+        _THREAD.process, _THREAD.faces = os.getpid(), MediaPipeFaces()
     return _THREAD.faces
 
 
@@ -131,7 +142,7 @@ class MeshGraph:
     """The mesh network alone."""
 
     def __init__(self) -> None:
-        require_mediapipe()
+        require_mediapipe(WHEEL_NETWORKS)
         with quiet_stderr():
             import mediapipe
             from google.protobuf import text_format
@@ -186,7 +197,7 @@ class MeshGraph:
 
 def _detector(model: int) -> Any:
     """mediapipe's face detection: 0 is the short-range network, 1 the full-range one."""
-    require_mediapipe()
+    require_mediapipe(WHEEL_NETWORKS)
     with quiet_stderr():
         from mediapipe.python.solutions.face_detection import FaceDetection
 
@@ -222,11 +233,11 @@ def _detected_box(location: Any, width: int, height: int) -> FaceBox:
     return FaceBox(x - 0.5, y - 0.5, FACE_MARGIN * max(box.width * width, box.height * height), angle)
 
 
-def require_mediapipe() -> None:
-    """One line that says what to install, where mediapipe cannot be imported."""
+def require_mediapipe(part: str = "mediapipe") -> None:
+    """One line that says what to install, where a part of mediapipe cannot be imported."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     try:
-        import mediapipe  # noqa: F401
+        importlib.import_module(part)
     except ImportError as error:
         raise MediaError(missing_library(error)) from None
 
@@ -234,27 +245,19 @@ def require_mediapipe() -> None:
 def missing_library(error: ImportError) -> str:
     """An import error in one line that names what to install."""
     text = str(error)
-    packages = {
-        "libGL.so": "libgl1",
-        "libgthread": "libglib2.0-0",
-        "libglib": "libglib2.0-0",
-        "libEGL": "libegl1",
-        "libGLESv2": "libgles2",
-        "libxcb": "libxcb1",
-    }
-    for library, package in packages.items():
+    for library, package in SYSTEM_LIBRARIES.items():
         if library in text:
-            return (
-                f"the system library {library.removesuffix('.so')} is missing; "
-                f"on Debian and Ubuntu: apt-get install {package}"
-            )
-    return f"mediapipe cannot be imported ({text}); pip install mediapipe==0.10.21 (Python up to 3.12)"
+            return f"the system library {library} is missing; on Debian and Ubuntu: apt-get install {package}"
+    advice = (
+        "pip install mediapipe==0.10.21 (Python up to 3.12), or give a face_landmarker.task to a newer one"
+    )
+    return f"no face networks: {text}; {advice}"
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Nothing reaches stderr: mediapipe's C++ writes start-up notes there that no setting turns off."""
-    sys.stderr.flush()
+    sys.stderr.flush()  # what Python has to say still gets out
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

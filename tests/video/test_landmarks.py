@@ -220,6 +220,7 @@ def test_a_file_without_a_face_is_refused_with_its_name(tmp_path: Path) -> None:
         ("libGL.so.1: cannot open shared object file: No such file or directory", "libgl1"),
         ("libgthread-2.0.so.0: cannot open shared object file", "libglib2.0-0"),
         ("libEGL.so.1: cannot open shared object file", "libegl1"),
+        ("libGLESv2.so.2: cannot open shared object file", "libgles2"),
     ],
 )
 def test_a_missing_system_library_names_its_package_in_one_line(text: str, package: str) -> None:
@@ -234,6 +235,14 @@ def test_a_missing_mediapipe_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(MediaError, match="pip install mediapipe==0.10.21"):
         MediaPipeFaces().mesh(np.zeros((9, 9, 3), np.uint8), box_of(np.zeros((468, 2))))
+
+
+def test_a_newer_mediapipe_without_networks_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.face_detection", None)
+    with pytest.raises(MediaError, match=r"no face networks: .*0.10.21 .* or give a face_landmarker.task"):
+        MediaPipeFaces().detect(np.zeros((9, 9, 3), np.uint8))
 
 
 def test_nothing_is_written_to_stderr(portrait: np.ndarray, capfd: pytest.CaptureFixture[str]) -> None:
