@@ -4,7 +4,8 @@
     tracked = detect_landmarks(frames)      # landmarks.py  with (468, 2) points
     roi = crop_roi(tracked)                 # roi.py        (96, 96) uint8 each
 
-`load_roi` does all three. Live: `FaceTracker.step` and `CausalCropper.step` take one frame at a time. Nothing heavy is imported until a file is opened.
+`load_roi` does all three. Live: `FaceTracker.step` and `CausalCropper.step` take one frame at a time.
+Nothing heavy is imported until a file is opened.
 """
 
 from lip2speech.video.errors import MediaError, NoFaceError

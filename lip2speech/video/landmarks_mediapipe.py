@@ -237,7 +237,8 @@ def require_mediapipe(part: str = "mediapipe") -> None:
     """One line that says what to install, where a part of mediapipe cannot be imported."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     try:
-        importlib.import_module(part)
+        for name in ("mediapipe", part):
+            importlib.import_module(name)
     except ImportError as error:
         raise MediaError(missing_library(error)) from None
 
@@ -248,9 +249,7 @@ def missing_library(error: ImportError) -> str:
     for library, package in SYSTEM_LIBRARIES.items():
         if library in text:
             return f"the system library {library} is missing; on Debian and Ubuntu: apt-get install {package}"
-    advice = (
-        "pip install mediapipe==0.10.21 (Python up to 3.12), or give a face_landmarker.task to a newer one"
-    )
+    advice = "pip install mediapipe==0.10.21, or give a newer one a face_landmarker.task"
     return f"no face networks: {text}; {advice}"
 
 

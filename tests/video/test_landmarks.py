@@ -241,7 +241,9 @@ def test_a_newer_mediapipe_without_networks_says_what_to_do(monkeypatch: pytest.
     import sys
 
     monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.face_detection", None)
-    with pytest.raises(MediaError, match=r"no face networks: .*0.10.21 .* or give a face_landmarker.task"):
+    with pytest.raises(
+        MediaError, match=r"no face networks: .*0.10.21, or give a newer one a face_landmarker.task"
+    ):
         MediaPipeFaces().detect(np.zeros((9, 9, 3), np.uint8))
 
 
