@@ -16,12 +16,12 @@ from lip2speech.mel import MelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.speaker import embed_speaker
 
-CLIPS_PER_VOICE = 20
+CLIPS_PER_VOICE = 60
 
 
 @dataclass(frozen=True)
 class VoiceSource:
-    """A stored voice: the mean vector of a speaker's training clips in a prepared folder."""
+    """A stored voice: the mean vector of training clips of one speaker of a folder, or of all (`*`)."""
 
     name: str
     folder: str
@@ -74,8 +74,9 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
 
 
 def mean_voice(source: VoiceSource) -> Tensor:
-    """The mean voice vector (163,) of some training clips of one speaker."""
-    clips = [c for c in read_clips([source.folder], "train") if c.speaker == source.speaker]
+    """The mean voice vector (163,) of some training clips of one speaker, or of all."""
+    clips = [c for c in read_clips([source.folder], "train") if source.speaker in (c.speaker, "*")]
     if not clips:
         raise ValueError(f"{source.folder} has no training clip of speaker {source.speaker!r}.")
-    return torch.stack([embed_speaker(c.wav()) for c in clips[:CLIPS_PER_VOICE]]).mean(0)
+    spread = clips[:: max(1, len(clips) // CLIPS_PER_VOICE)]
+    return torch.stack([embed_speaker(c.wav()) for c in spread]).mean(0)

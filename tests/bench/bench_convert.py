@@ -1,9 +1,9 @@
-"""Print what `convert` costs: real-time factor of the whole path, its parts, start-up, and memory over length.
+"""Print what `convert` costs: real-time factor of the whole path and its parts, start-up, memory by length.
 
     python -m tests.bench.bench_convert VIDEO [--size 512] [--seconds 10] [--long 600] [--rounds 3]
 
-VIDEO is any clip of a talking face; it is scaled to size x size and repeated to the length asked for, so that the
-figures do not depend on whose clip it is. Each round runs in a fresh process, as a user would.
+VIDEO is any clip of a talking face; it is scaled to size x size and repeated to the length asked for, so
+that the figures do not depend on whose clip it is. Each round runs in a fresh process, as a user would.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from lip2speech.pipeline import Lip2Speech
 speech = Lip2Speech.load("default", device="cpu")
 loaded = time.perf_counter() - began
 first = []
-spoken = speech.convert_to(sys.argv[1], sys.argv[2], progress=lambda _: first.append(time.perf_counter() - began))
+def note(fraction):
+    first.append(time.perf_counter() - began)
+spoken = speech.convert_to(sys.argv[1], sys.argv[2], progress=note)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"load": loaded, "first": first[0], "rtf": spoken.seconds / spoken.duration, "mb": peak}))
 """
@@ -51,7 +53,8 @@ print(json.dumps(parts))
 
 def run_python(code: str, *arguments: str) -> dict[str, float]:
     """The JSON that `code` prints in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -68,7 +71,7 @@ def first_sign(video: Path, out: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("video", type=Path)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=10)
@@ -82,7 +85,8 @@ def main() -> None:
         rows = [run_python(CONVERT, str(clip), str(out)) for _ in range(options.rounds)]
         starts = [first_sign(clip, folder / f"never{i}.wav") for i in range(options.rounds)]
         parts = run_python(PARTS, str(clip), str(options.seconds))
-        print(f"{os.cpu_count()} cores, {options.size}x{options.size}, {options.seconds:g} s, default model, CPU\n")
+        shape = f"{options.size}x{options.size}, {options.seconds:g} s"
+        print(f"{os.cpu_count()} cores, {shape}, default model, CPU\n")
         print("| what | median | best |\n|---|---|---|")
         for key, label in (("rtf", "whole path, real-time factor"), ("load", "imports and model, s")):
             values = [row[key] for row in rows]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def repeat_clip(source: Path, out: Path, *, size: int, seconds: float) -> None:
-    """Write `source` forth and back again and again, scaled to size x size, H.264 at 25 fps, without sound."""
+    """Write `source` forth and back, again and again, at size x size, as silent H.264 at 25 fps."""
     import av
 
     with av.open(str(source)) as container:

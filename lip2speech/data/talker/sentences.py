@@ -28,6 +28,7 @@ SPOKEN = {"a": "[['eI]]"}
 
 
 def check_split(split: str) -> None:
+    """ValueError unless this is a split."""
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
 
@@ -48,6 +49,7 @@ def sample_sentence(rng: np.random.Generator, split: str) -> str:
 
 
 def is_sentence(text: str) -> bool:
+    """Whether the grammar has this sentence."""
     words = text.split()
     return len(words) == len(SLOTS) and all(w in slot for w, slot in zip(words, SLOTS.values(), strict=True))
 
@@ -62,4 +64,5 @@ def spoken(text: str) -> str:
 
 
 def count_sentences() -> int:
+    """Sentences of both splits together."""
     return math.prod(len(words) for words in SLOTS.values())
