@@ -110,9 +110,12 @@ def describe(result: dict[str, Any]) -> str:
         f"{read['corrupt']} damaged)",
         f"  face                {100 * result['face_share']:.1f} % of frames; longer gaps: {gaps}{more}; "
         f"cuts: {len(result['cuts'])}",
-        f"  eyes apart          {result['eye_corners']:.0f} pixels",
-        f"  mouth crops         light {result['brightness']:.0f}, contrast {result['contrast']:.0f} of 255",
     ]
+    if result["face_frames"]:
+        lines += [
+            f"  eyes apart          {result['eye_corners']:.0f} pixels",
+            f"  mouth crops         light {result['brightness']:.0f} of 255, contrast {result['contrast']:.0f}",
+        ]
     lines += [f"  note: {note}" for note in result["notes"]]
     return "\n".join(lines + ([f"  error: {result['error']}"] if "error" in result else []))
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def open_media(path: str | os.PathLike) -> Iterator[Any]:
         file.seek(0)
         try:
             container = av.open(
-                file,
+                _ForFFmpeg(file),
                 format=demuxer,
                 io_open=_refuse_other_files,
                 metadata_errors="ignore",
@@ -280,6 +280,20 @@ def _duration(frame: Any, last_step: int) -> int:
 def microseconds(stamp: int, base: Fraction) -> int:
     """A time stamp in units of `base` seconds, rounded."""
     return (2 * stamp * base.numerator * MICRO + base.denominator) // (2 * base.denominator)
+
+
+class _ForFFmpeg:
+    """What FFmpeg needs of a file; a damaged header's seek to nowhere is answered by -1."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell, self._seek = file.read, file.tell, file.seek
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """PyAV would print the traceback of an exception."""
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
 
 def _refuse_other_files(url: str, flags: int, options: dict) -> Any:

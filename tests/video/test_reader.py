@@ -324,3 +324,24 @@ def write_cover(path: Path, *, with_video: bool) -> Path:
         if video is not None:
             container.mux(video.encode(None))
     return path
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_damage_gives_frames_or_one_line(
+    seed: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(seed)
+    name = list(CONTAINERS)[2 * seed]
+    whole = counter_video(tmp_path / name, **CONTAINERS[name]).read_bytes()
+    for _ in range(15):
+        data = np.frombuffer(whole, np.uint8).copy()
+        for at in rng.integers(16, len(data) - 8, rng.integers(1, 30)):
+            data[at : at + rng.integers(1, 8)] = rng.integers(0, 256)
+        (tmp_path / name).write_bytes(data.tobytes()[: rng.integers(len(data) // 2, len(data))])
+        try:
+            with read_frames(tmp_path / name) as frames:
+                for frame in frames:
+                    assert frame.dtype == np.uint8
+        except MediaError as error:
+            assert "\n" not in str(error)
+    assert "Traceback" not in capfd.readouterr().err
