@@ -114,7 +114,7 @@ def describe(result: dict[str, Any]) -> str:
     if result["face_frames"]:
         lines += [
             f"  eyes apart          {result['eye_corners']:.0f} pixels",
-            f"  mouth crops         light {result['brightness']:.0f} of 255, contrast {result['contrast']:.0f}",
+            f"  mouth               light {result['brightness']:.0f}, contrast {result['contrast']:.0f}",
         ]
     lines += [f"  note: {note}" for note in result["notes"]]
     return "\n".join(lines + ([f"  error: {result['error']}"] if "error" in result else []))
