@@ -138,7 +138,7 @@ class LipResNet(nn.Module):
         batch, _, time = video.shape[:3]
         if padding_mask is not None:
             video = video.masked_fill(padding_mask[:, None, :, None, None], 0.0)
-        # With one channel, channels-last is the same bytes; the output is then in the order the trunk runs best.
+        # With one channel, channels-last is the same bytes; the output is then in the order the trunk likes.
         x = self.stem(video.to(memory_format=torch.channels_last_3d))
         x = x.transpose(1, 2).flatten(
             0, 1
