@@ -22,7 +22,7 @@ BUNDLED = Path(__file__).parents[2] / "lip2speech" / "pretrained" / "sample.txt"
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("talkers") / "test"
-    make_corpus(root, 2, SEED, "test")
+    make_corpus(root, 2, SEED, "test")  # "both" kinds of faces, which in this split means drawn ones
     return root
 
 

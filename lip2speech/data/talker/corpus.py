@@ -27,6 +27,7 @@ from lip2speech.data.talker.visemes import mouth_track
 from lip2speech.data.talker.voices import (
     FACE_STREAM,
     LIGHT_STREAM,
+    PHOTO_STREAM,
     SCENE_STREAM,
     SPLIT_CODES,
     Speech,
@@ -83,8 +84,8 @@ def _draw_person(job: Job) -> Canvas:
     """The face of a clip: the photo, or one of the drawn people of the split."""
     choice = random_stream(job.split, job.seed, job.index, FACE_STREAM)
     scene = random_stream(job.split, job.seed, job.index, LIGHT_STREAM)
-    use_photo = choice.random() < PHOTO_SHARE if job.faces == "both" else job.faces == "photo"
-    if use_photo and job.split == "train":
+    lot = random_stream(job.split, job.seed, job.index, PHOTO_STREAM).random()
+    if job.split == "train" and (job.faces == "photo" or (job.faces == "both" and lot < PHOTO_SHARE)):
         from lip2speech.data.talker.photo import photo_canvas
 
         return photo_canvas(choice)

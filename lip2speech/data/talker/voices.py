@@ -35,7 +35,7 @@ PEAK = 0.95
 MAX_FILTER_PHASES = 600  # a resampling ratio of small whole numbers; the tempo is then off by less than 1e-5
 MIN_S = 1.6  # shorter clips get a longer silence at the end
 # streams of random numbers of one utterance: a change in one part must not move the others
-SPEECH_STREAM, FACE_STREAM, SCENE_STREAM, LIGHT_STREAM = 0, 1, 2, 3
+SPEECH_STREAM, FACE_STREAM, SCENE_STREAM, LIGHT_STREAM, PHOTO_STREAM = range(5)
 SPLIT_CODES = {"train": 0, "test": 1}
 
 
