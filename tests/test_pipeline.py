@@ -1,0 +1,373 @@
+"""The walk from crops to sound, its windows, and what it refuses (lip2speech/pipeline.py)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech import checkpoint, pipeline
+from lip2speech.audio import read_wav, write_wav
+from lip2speech.checkpoint import CheckpointError
+from lip2speech.config import to_dict
+from lip2speech.mel import MelConfig
+from lip2speech.pipeline import (
+    Lip2Speech,
+    PipelineConfig,
+    choose_device,
+    is_name,
+    join_windows,
+    mute,
+    report_progress,
+)
+from lip2speech.prediction import Prediction
+from lip2speech.speaker import embed_speaker
+from tests.tiny import CODEC, MODEL, buzz, make_codec, make_model, save_codec, save_system, system
+
+ROUTES = {"codes", "codes-independent", "griffin-lim", "mel"}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Lip2Speech:
+    return Lip2Speech.load(save_system(tmp_path_factory.mktemp("tiny") / "small"), device="cpu")
+
+
+def crops(frames: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (frames, 96, 96), dtype=np.uint8)
+
+
+class Echo(Lip2Speech):
+    """Speaks a known signal: crops hold their own numbers n, spoken as samples 640 n .. 640 n + 639."""
+
+    signal = torch.randn(700 * 640, generator=torch.Generator().manual_seed(0))
+
+    def __call__(self, roi: Any, speaker: Tensor | None = None, route: str | None = None) -> Tensor:
+        first = int(roi[0, 0, 0]) * 256 + int(roi[0, 0, 1])
+        assert len(roi) <= self.config.window
+        return self.signal[640 * first : 640 * (first + len(roi))]
+
+    def speak(self, frames: int) -> Tensor:
+        sounds = self.windows(numbered(frames), torch.zeros(163), "mel")
+        return torch.cat([torch.zeros(0), *join_windows(sounds, 640 * self.config.overlap)])
+
+
+def numbered(frames: int) -> Iterator[np.ndarray]:
+    for n in range(frames):
+        yield np.array([[n // 256, n % 256]], dtype=np.uint8)
+
+
+def echo(tiny: Lip2Speech, window: int = 150, overlap: int = 50) -> Echo:
+    config = PipelineConfig(window=window, overlap=overlap)
+    return Echo("echo", tiny.model, tiny.vocoders, tiny.transform, tiny.voices, config)
+
+
+# Crops to sound
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7])
+@pytest.mark.parametrize("route", sorted(ROUTES))
+def test_every_frame_is_spoken_as_640_samples(tiny: Lip2Speech, frames: int, route: str) -> None:
+    wav = tiny(crops(frames), route=route)
+    assert (wav.shape, wav.dtype) == ((640 * frames,), torch.float32)
+    assert wav.abs().max() <= 1
+
+
+def test_the_sound_is_the_callers_own(tiny: Lip2Speech) -> None:
+    wav = tiny(crops(1))
+    wav *= 0.5
+    assert not wav.requires_grad
+
+
+def test_crops_may_be_a_tensor(tiny: Lip2Speech) -> None:
+    assert torch.equal(tiny(torch.from_numpy(crops(2))), tiny(crops(2)))
+
+
+def test_a_prediction_can_be_looked_at_and_rendered_later(tiny: Lip2Speech) -> None:
+    prediction = tiny.predict(crops(2))
+    assert isinstance(prediction, Prediction)
+    assert torch.equal(tiny.render(prediction), tiny(crops(2)))
+
+
+@pytest.mark.parametrize(
+    ("roi", "message"),
+    [
+        (np.zeros((0, 96, 96), np.uint8), "at least one frame"),
+        (np.zeros((2, 3, 96, 96), np.uint8), r"one clip \(T, 96, 96\), got \(2, 3, 96, 96\)"),
+        (np.zeros((2, 96, 96), np.float32), "roi must be uint8"),
+    ],
+)
+def test_what_is_no_clip_is_refused(tiny: Lip2Speech, roi: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny(roi)
+
+
+# Long videos
+
+
+@pytest.mark.parametrize("frames", [1, 149, 150, 151, 250, 251, 400, 699])
+def test_windows_of_one_signal_join_to_that_signal(tiny: Lip2Speech, frames: int) -> None:
+    assert torch.equal(echo(tiny).speak(frames), Echo.signal[: 640 * frames])
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(1, 0), (7, 0), (7, 1), (7, 6), (20, 15)])
+def test_any_window_and_overlap_will_do(tiny: Lip2Speech, window: int, overlap: int) -> None:
+    assert torch.equal(echo(tiny, window, overlap).speak(33), Echo.signal[: 640 * 33])
+
+
+def test_no_frames_give_no_sound(tiny: Lip2Speech) -> None:
+    assert len(echo(tiny).speak(0)) == 0
+
+
+@pytest.mark.parametrize("frames", [1, 11, 12, 13, 40])
+def test_a_model_speaks_long_videos_in_windows(tiny: Lip2Speech, frames: int) -> None:
+    short = replace(tiny, config=PipelineConfig(window=12, overlap=4, voice="ann"))
+    sounds = list(join_windows(short.windows(iter(crops(frames)), short.speaker(None), "mel"), 640 * 4))
+    assert sum(map(len, sounds)) == 640 * frames
+    if frames <= 12:
+        assert torch.equal(torch.cat(sounds), tiny(crops(frames)))
+
+
+def test_a_long_video_is_a_stream(tiny: Lip2Speech) -> None:
+    """No crop is read before it is needed, and none is kept once it is spoken."""
+    taken, alive, most = 0, [0], 0
+
+    class Crop(np.ndarray):
+        def __del__(self) -> None:
+            alive[0] -= 1
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for crop in numbered(65_000):
+            taken += 1
+            alive[0] += 1
+            yield crop.view(Crop)
+
+    for count, _ in enumerate(join_windows(windows_of(echo(tiny, 20, 5), endless()), 640 * 5), 1):
+        most = max(most, alive[0])
+        assert taken == 20 + 15 * (count - 1)
+        if count == 30:
+            break
+    assert most <= 60
+
+
+def windows_of(speech: Lip2Speech, roi: Iterable[np.ndarray]) -> Iterator[Tensor]:
+    return speech.windows(roi, torch.zeros(163), "mel")
+
+
+def test_the_join_lies_where_both_are_quiet() -> None:
+    old, new = torch.ones(6400), torch.ones(12_800) * 0.5
+    old[3200:3360] = new[3200:3360] = 0
+    joined = torch.cat(list(join_windows([old, new], 6400)))
+    assert torch.equal(joined[:3200], torch.ones(3200))
+    assert not joined[3200:3360].any()
+    assert torch.equal(joined[3360:], torch.full((9440,), 0.5))
+
+
+def test_a_join_fades_from_one_to_the_other() -> None:
+    joined = torch.cat(list(join_windows([torch.zeros(6400), torch.ones(12_800)], 6400)))
+    assert len(joined) == 12_800
+    assert (joined.diff() >= 0).all()
+    assert joined.diff().max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("lengths", "overlap", "total"),
+    [
+        ([0], 640, 0),
+        ([640], 640, 640),
+        ([100], 640, 100),
+        ([0, 0], 640, 0),
+        ([1280, 640], 640, 1280),  # a window that ends where the last one did adds nothing
+        ([1280, 300], 640, 1280),
+        ([1280, 641], 640, 1281),
+        ([200, 300], 100, 400),  # an overlap too short for a fade
+        ([640, 640, 640], 0, 1920),
+    ],
+)
+def test_odd_windows_are_joined_to_the_right_length(lengths: list[int], overlap: int, total: int) -> None:
+    signal = torch.randn(4000, generator=torch.Generator().manual_seed(0))
+    windows, start = [], 0
+    for length in lengths:
+        windows.append(signal[start : start + length])
+        start = max(0, start + length - overlap)
+    joined = torch.cat(list(join_windows(windows, overlap)))
+    assert torch.equal(joined, signal[:total])
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(10, 10), (10, -1), (0, 0)])
+def test_windows_that_cannot_move_on_are_refused(window: int, overlap: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"overlap must be 0 .. window - 1, got {overlap} and window {window}"
+    ):
+        PipelineConfig(window=window, overlap=overlap)
+
+
+def test_progress_rises_to_the_share_that_was_read() -> None:
+    told: list[float] = []
+    passed = list(report_progress(numbered(60), SimpleNamespace(expected_frames=50), told.append))
+    assert len(passed) == 60
+    assert told == [0.02, 0.52, 1.0]
+    assert len(list(report_progress(numbered(60), SimpleNamespace(expected_frames=None), told.append))) == 60
+    assert len(told) == 3
+
+
+# Gaps without a face
+
+
+def test_where_there_is_no_face_there_is_no_voice() -> None:
+    wav = mute(torch.ones(25 * 640), 0, [(0.2, 0.4), (0.8, 1.0)])
+    assert not wav[3200:6400].any()
+    assert not wav[12_800:].any()
+    assert torch.equal(wav[:3040], torch.ones(3040))
+    assert torch.equal(wav[6560:12_640], torch.ones(6080))
+    assert wav.diff().abs().max() < 0.01  # 10 ms fades
+
+
+def test_a_gap_is_told_from_the_beginning_of_the_video() -> None:
+    wav = mute(torch.ones(50 * 640), 100, [(4.4, 4.6), (9.0, 9.5)])
+    assert not wav[6400:9600].any()
+    assert torch.equal(wav[9760:], torch.ones(32_000 - 9760))
+
+
+def test_a_gap_over_several_windows_is_silent_to_the_sample(tiny: Lip2Speech) -> None:
+    speech = echo(tiny, 20, 5)
+    gaps = [(0.4, 1.6)]
+    windows = speech.windows(numbered(60), torch.zeros(163), "mel", gaps)
+    joined = torch.cat(list(join_windows(windows, 640 * 5)))
+    assert torch.equal(joined, mute(Echo.signal[: 60 * 640], 0, gaps))
+
+
+# Voices and routes
+
+
+def test_a_voice_is_a_name_a_recording_or_a_vector(tiny: Lip2Speech, tmp_path: Path) -> None:
+    assert torch.equal(tiny.speaker(None), tiny.voices["ann"])
+    assert torch.equal(tiny.speaker("ann"), tiny.voices["ann"])
+    write_wav(tmp_path / "ben.wav", buzz(25, 120.0))
+    expected = embed_speaker(read_wav(tmp_path / "ben.wav"))
+    assert torch.equal(tiny.speaker(tmp_path / "ben.wav"), expected)
+    assert torch.equal(tiny.speaker(str(tmp_path / "ben.wav")), expected)
+    assert torch.equal(tiny.speaker(expected), expected)
+
+
+def test_another_voice_sounds_different(tiny: Lip2Speech) -> None:
+    assert not torch.equal(tiny(crops(2)), tiny(crops(2), torch.ones(163)))
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda s: s.speaker("eve"), "no voice is called 'eve' and no such recording exists; stored: ann."),
+        (lambda s: s.speaker(torch.zeros(3)), r"a voice vector must be \(163,\), got \(3,\)."),
+        (lambda s: s.check_route("wavenet"), "no route is called 'wavenet'; this model has codes, .*mel"),
+        (lambda s: s.render(Prediction(), "mel"), "this route needs mel, the model predicts"),
+        (lambda s: choose_device("abacus"), "device 'abacus' cannot be used here .*; try cpu."),
+        (lambda s: choose_device("cuda:77"), "device 'cuda:77' cannot be used here .*; try cpu."),
+        (lambda s: choose_device("meta"), "device 'meta' cannot be used here .*; try cpu."),
+    ],
+)
+def test_what_is_not_there_is_one_line(tiny: Lip2Speech, ask: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        ask(tiny)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recording_too_short_for_a_voice_is_refused(tiny: Lip2Speech, tmp_path: Path) -> None:
+    write_wav(tmp_path / "short.wav", buzz(5, 120.0))
+    with pytest.raises(ValueError, match="a voice needs 0.5 s of speech, got 0.20 s"):
+        tiny.speaker(tmp_path / "short.wav")
+
+
+# Loading
+
+
+def test_a_loaded_system_says_what_it_has(tiny: Lip2Speech) -> None:
+    assert set(tiny.routes) == ROUTES
+    assert (tiny.name, tiny.sample_rate, str(tiny.device)) == ("small", 16_000, "cpu")
+    assert not tiny.model.training
+
+
+def test_a_system_without_codes_has_no_codes_route(tmp_path: Path) -> None:
+    numbers = MODEL | {"heads": MODEL["heads"] | {"n_q": 0}}
+    values, tensors = system()
+    model = make_model(numbers)
+    tensors = {k: v for k, v in tensors.items() if not k.startswith("model.")}
+    tensors |= {f"model.{k}": v for k, v in model.state_dict().items()}
+    checkpoint.save(tmp_path / "s", values | {"model": to_dict(model.config)}, tensors, "")
+    speech = Lip2Speech.load(tmp_path / "s", device="cpu")
+    assert set(speech.routes) == {"mel", "griffin-lim"}
+    with pytest.raises(ValueError, match="no route is called 'codes'; this model has griffin-lim, mel"):
+        speech.check_route("codes")
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere: no such checkpoint folder"):
+        Lip2Speech.load(tmp_path / "nowhere")
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="codec holds 'codec', expected a whole lip2speech system"):
+        Lip2Speech.load(save_codec(tmp_path / "codec"))
+
+
+def test_a_mel_that_is_not_the_codecs_is_refused_by_both_sides(tmp_path: Path) -> None:
+    folder = save_system(tmp_path / "s", mel=to_dict(MelConfig(f_max=7600.0, log_floor=1e-4)))
+    expected = "the model's mel has f_max 7600.0, log_floor 0.0001, the codec's f_max 8000.0, log_floor 1e-05"
+    with pytest.raises(CheckpointError, match=expected):
+        Lip2Speech.load(folder, device="cpu")
+
+
+def test_codes_that_are_not_the_codecs_are_refused_by_both_sides(tmp_path: Path) -> None:
+    other = make_codec(CODEC | {"quantizer": {"n_q": 2, "codebook_size": 32}})
+    folder = save_system(tmp_path / "s", codec={"name": "melcodec", "config": to_dict(other.config)})
+    with pytest.raises(
+        CheckpointError, match="predict 2 books of 16 at 50 Hz, the codec has 2 of 32 at 50 Hz"
+    ):
+        Lip2Speech.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"voice": "eve"}, "voice 'eve' is not in it .*voices ann"),
+        ({"voice": "ann", "route": "x"}, "route 'x'"),
+    ],
+)
+def test_a_system_must_hold_its_own_route_and_voice(
+    tmp_path: Path, own: dict[str, str], message: str
+) -> None:
+    folder = save_system(tmp_path / "s", pipeline=to_dict(PipelineConfig(**own)))
+    with pytest.raises(CheckpointError, match=message):
+        Lip2Speech.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"fronted": {}}}, "its config is wrong .*unknown key 'fronted'; did you mean frontend"),
+        ({"codec": {"name": "dac", "config": {}}}, "no codec is called 'dac'"),
+        ({"codec": {}}, "its config is wrong .*'name'"),
+        ({"pipeline": {"overlap": 900}}, "overlap must be 0 .. window - 1, got 900"),
+    ],
+)
+def test_a_config_that_is_wrong_is_a_damaged_model(tmp_path: Path, change: dict, message: str) -> None:
+    folder = save_system(tmp_path / "s", **change)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        Lip2Speech.load(folder, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_shipped_name_wins_over_a_folder_beside_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shipped" / "default").mkdir(parents=True)
+    (tmp_path / "default").mkdir()
+    monkeypatch.setattr(pipeline, "PRETRAINED", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    assert is_name("default")
+    assert not any(is_name(name) for name in ("./default", "..", ".", "", "other", "shipped/default"))
+    monkeypatch.setattr(pipeline, "PRETRAINED", tmp_path / "gone")
+    assert not is_name("default")

@@ -1,0 +1,131 @@
+"""Lip model, codec and voices into one folder that speaks (lip2speech/train/assemble.py)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lip2speech import checkpoint
+from lip2speech.checkpoint import CheckpointError
+from lip2speech.codec.load import code_fingerprint
+from lip2speech.config import from_dict, to_dict
+from lip2speech.data.dataset import read_clips
+from lip2speech.frontend.transforms import Transform
+from lip2speech.pipeline import Lip2Speech
+from lip2speech.speaker import embed_speaker
+from lip2speech.train.assemble import AssembleConfig, assemble
+from tests.tiny import CODEC, make_codec, make_model, save_codec
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> dict[str, str]:
+    """The folders that training leaves."""
+    model = make_model()
+    values = {
+        "kind": "lip-model",
+        "model": to_dict(model.config),
+        "transform": to_dict(Transform(mean=0.4)),
+        "codec": code_fingerprint(make_codec()),
+    }
+    checkpoint.save(tmp_path / "lip", values, model.state_dict(), "")
+    return {"lip": str(tmp_path / "lip"), "codec": str(save_codec(tmp_path / "codec"))}
+
+
+def config(prepared: Path, parts: dict[str, str], **changes: Any) -> AssembleConfig:
+    voices = [{"name": n, "folder": str(prepared), "speaker": n} for n in ("ann", "ben")]
+    numbers = {
+        "card": "# Card\n",
+        "voices": voices,
+        "pipeline": {"voice": "ben", "window": 50, "overlap": 10},
+    }
+    return from_dict(AssembleConfig, numbers | parts | changes)
+
+
+def test_the_folder_speaks(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+    size = assemble(config(prepared, parts), tmp_path / "model")
+    assert size == (tmp_path / "model" / "model.safetensors").stat().st_size
+    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    wav = speech(np.zeros((9, 96, 96), np.uint8))
+    assert (wav.shape, wav.dtype) == ((9 * 640,), torch.float32)
+    assert wav.abs().max() <= 1
+    assert speech.transform.mean == 0.4
+    assert (speech.config.window, speech.config.route) == (50, "mel")
+    assert checkpoint.load(tmp_path / "model").card == "# Card\n"
+
+
+def test_a_voice_is_the_mean_of_its_speakers_clips(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    assemble(config(prepared, parts), tmp_path / "model")
+    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    clips = [clip for clip in read_clips([prepared], "train") if clip.speaker == "ann"]
+    mean = torch.stack([embed_speaker(clip.wav()) for clip in clips]).mean(0)
+    torch.testing.assert_close(speech.voices["ann"], mean, rtol=2e-3, atol=2e-3)  # stored as float16
+    assert torch.equal(speech.speaker(None), speech.voices["ben"])
+
+
+def test_half_the_precision_sounds_the_same(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+    assemble(config(prepared, parts), tmp_path / "model")
+    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    roi = np.random.default_rng(0).integers(0, 256, (4, 96, 96), dtype=np.uint8)
+    stored = speech.predict(roi).require("mel")
+    speech.model.load_state_dict(make_model().state_dict())
+    torch.testing.assert_close(stored, speech.predict(roi).require("mel"), rtol=0, atol=0.02)
+
+
+def test_a_codec_whose_codes_mean_something_else_is_refused(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    other = make_codec(CODEC)
+    with torch.no_grad():
+        other.quantizer.codebooks[0].entries.add_(1)
+    parts["codec"] = str(save_codec(tmp_path / "other", other))
+    with pytest.raises(ValueError, match="has learned codes of codec .*, .*other is "):
+        assemble(config(prepared, parts), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_parts_that_do_not_fit_leave_nothing_behind(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="its own route 'wavenet'"):
+        assemble(config(prepared, parts, pipeline={"voice": "ann", "route": "wavenet"}), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pipeline": {"voice": "eve"}}, "pipeline.voice is 'eve', expected one of ann, ben"),
+        ({"voices": [{"name": "x", "folder": "", "speaker": "x"}]}, "no folder of prepared clips|no clip"),
+    ],
+)
+def test_a_voice_that_is_not_there_is_refused(
+    prepared: Path, parts: dict[str, str], tmp_path: Path, changes: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        assemble(config(prepared, parts, **changes), tmp_path / "model")
+
+
+def test_a_speaker_without_clips_is_refused(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+    voices = [{"name": "x", "folder": str(prepared), "speaker": "eve"}]
+    with pytest.raises(ValueError, match="has no training clip of speaker 'eve'"):
+        assemble(config(prepared, parts, voices=voices), tmp_path / "model")
+
+
+def test_swapped_parts_are_refused(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+    swapped = {"lip": parts["codec"], "codec": parts["lip"]}
+    with pytest.raises(ValueError, match="holds 'codec', expected a lip-model"):
+        assemble(config(prepared, swapped), tmp_path / "model")
+
+
+def test_a_folder_that_is_there_is_replaced_only_when_asked(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    assemble(config(prepared, parts), tmp_path / "model")
+    with pytest.raises(CheckpointError, match="already exists"):
+        assemble(config(prepared, parts), tmp_path / "model")
+    assemble(config(prepared, parts, card="# New\n"), tmp_path / "model", overwrite=True)
+    assert checkpoint.load(tmp_path / "model").card == "# New\n"

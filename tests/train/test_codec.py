@@ -1,0 +1,137 @@
+"""Codec training (lip2speech/train/codec.py) with very small numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech.codec.load import code_fingerprint, load_codec
+from lip2speech.config import ConfigError, from_dict
+from lip2speech.train.codec import CodecDataConfig, CodecTask, CodecTrainConfig, Speech
+from lip2speech.train.loop import run
+from tests.tiny import CODEC
+
+
+def config(folder: Path, **changes: Any) -> CodecTrainConfig:
+    numbers = {
+        "codec": CODEC,
+        "loop": {"steps": 8, "batch_size": 4, "save_every": 4, "valid_every": 8},
+        "optimizer": {"lr": 3e-3, "warmup": 1},
+        "data": {"folders": [str(folder)], "seconds": 0.2, "gain_db": 3.0},
+        "discriminator": {"filters": 2, "n_ffts": [256, 128]},
+        "quantize_from": 2,
+        "gan_from": 5,
+        "freeze_codes_from": 5,
+        "ema": 0.9,
+    }
+    return from_dict(CodecTrainConfig, numbers | changes)
+
+
+def codes(task: CodecTask, wav: Tensor) -> Tensor:
+    with torch.no_grad():
+        return task.averaged().encode(wav)
+
+
+@pytest.fixture(scope="module")
+def wav() -> Tensor:
+    return 0.1 * torch.randn(2, 1, 6400, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_spectral_loss_falls(prepared: Path) -> None:
+    task = CodecTask(config(prepared, quantize_from=100, gan_from=100, freeze_codes_from=101))
+    losses = [task.update(step)["spectral"] for step in range(14)]
+    assert np.mean(losses[-3:]) < 0.85 * np.mean(losses[:3])
+
+
+def test_codes_stay_the_same_once_they_are_frozen(prepared: Path, wav: Tensor) -> None:
+    task = CodecTask(config(prepared))
+    for step in range(5):
+        task.update(step)
+    before, decoder = codes(task, wav), decoder_of(task)
+    fingerprint = code_fingerprint(task.averaged())
+    for step in range(5, 9):
+        task.update(step)
+        assert torch.equal(codes(task, wav), before)
+        assert code_fingerprint(task.averaged()) == code_fingerprint(task.codec) == fingerprint
+    assert not all(torch.equal(a, b) for a, b in zip(decoder, decoder_of(task), strict=True))
+
+
+def decoder_of(task: CodecTask) -> list[Tensor]:
+    return [p.detach().clone() for p in task.averaged().decoder.parameters()]
+
+
+def test_everything_learns_before_that(prepared: Path, wav: Tensor) -> None:
+    task = CodecTask(config(prepared))
+    for step in range(3):
+        task.update(step)
+    before = {name: p.detach().clone() for name, p in task.codec.state_dict().items()}
+    task.update(3)
+    after = task.codec.state_dict()
+    for part in ("encoder.", "quantizer.codebooks.0.entries", "quantizer.codebooks.1.entries", "decoder."):
+        assert any(not torch.equal(after[n], before[n]) for n in after if n.startswith(part)), part
+
+
+def test_both_sides_of_the_gan_learn(prepared: Path) -> None:
+    task = CodecTask(config(prepared))
+    for step in range(5):
+        assert "d" not in task.update(step)
+    before = {name: p.detach().clone() for name, p in task.discriminator.named_parameters()}
+    logs = task.update(5)
+    assert {"d", "g", "feat", "spectral", "commit", "grad", "skipped"} <= set(logs)
+    assert logs["skipped"] == 0
+    after = dict(task.discriminator.named_parameters())
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    assert all(any(name.startswith(f"scales.{i}.") for name in moved) for i in range(2))
+    assert all(p.requires_grad for p in task.discriminator.parameters())
+
+
+def test_a_run_resumes_to_the_same_bits_and_exports_a_codec(prepared: Path, tmp_path: Path) -> None:
+    numbers = config(prepared)
+    run(CodecTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "whole" / "step-00000004.pt").rename(tmp_path / "half" / "step-00000004.pt")
+    run(CodecTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    whole, half = (load_codec(tmp_path / name / "final") for name in ("whole", "half"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, half.state_dict()[name]), name
+
+
+def test_validation_tells_every_depth(prepared: Path) -> None:
+    figures = CodecTask(config(prepared)).validate()
+    assert set(figures) == {"n_q1", "n_q2", "codes_used", "loss"}
+    assert all(np.isfinite(value) for value in figures.values())
+
+
+def test_segments_are_scaled_speech(prepared: Path) -> None:
+    speech = Speech(CodecDataConfig(folders=(str(prepared),), seconds=0.1), "train", 16_000)
+    drawn = speech.draw(6, np.random.default_rng(0))
+    assert drawn.shape == (6, 1, 1600)
+    assert drawn.abs().max() <= 1
+    assert torch.equal(drawn, speech.draw(6, np.random.default_rng(0)))
+    assert len({float(x.abs().max()) for x in drawn}) > 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"folders": ()}, "no speech to train on; give data.folders"),
+        ({"seconds": 60.0}, "a source has .* samples, a segment 960000; give more speech"),
+        ({"weights": (0.5, 0.5)}, "data.weights must have one number for each of 1 sources"),
+    ],
+)
+def test_speech_that_cannot_be_drawn_is_refused(prepared: Path, data: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Speech(CodecDataConfig(**({"folders": (str(prepared),)} | data)), "train", 16_000)
+
+
+def test_another_sample_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="at 16000 Hz, the codec wants 24000"):
+        Speech(CodecDataConfig(), "train", 24_000)
+
+
+def test_codes_cannot_be_frozen_before_there_are_any(prepared: Path) -> None:
+    with pytest.raises(ConfigError, match="freeze_codes_from must come after quantize_from, got 2 and 2"):
+        config(prepared, freeze_codes_from=2)

@@ -1,0 +1,213 @@
+"""Multi-task fine-tuning (lip2speech/train/finetune.py) with very small numbers."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech import checkpoint
+from lip2speech.codec.load import code_fingerprint, load_codec
+from lip2speech.config import from_dict, to_dict
+from lip2speech.data.batch import Batch
+from lip2speech.model import LipModel, ModelConfig
+from lip2speech.prediction import Prediction
+from lip2speech.train.finetune import FinetuneConfig, FinetuneTask, load_initial, on_clock
+from lip2speech.train.loop import run
+from tests.data.test_targets import teacher
+from tests.tiny import MODEL, make_model, prepare, save_codec
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of a unit teacher with 8 units and of a codec."""
+    folder, own = tmp_path_factory.mktemp("teachers"), teacher(8)
+    tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
+    checkpoint.save(folder / "units", {"kind": "kmeans-mfcc"}, tensors, "")
+    return {"units": str(folder / "units"), "codec": str(save_codec(folder / "codec"))}
+
+
+def config(prepared: Path, teachers: dict[str, str], **changes: Any) -> FinetuneConfig:
+    numbers = {
+        "model": MODEL,
+        "folders": [str(prepared)],
+        "loop": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
+        "optimizer": {"lr": 3e-3, "warmup": 1},
+    }
+    return from_dict(FinetuneConfig, numbers | teachers | changes)
+
+
+@pytest.fixture(scope="module")
+def task(prepared: Path, teachers: dict[str, str]) -> FinetuneTask:
+    """A task that no test trains."""
+    return FinetuneTask(config(prepared, teachers))
+
+
+def batch_of(mel: Tensor, lengths: list[int], **targets: Tensor) -> Batch:
+    frames = mel.shape[-1] // 4
+    padding = torch.arange(frames)[None] >= torch.tensor(lengths)[:, None]
+    video, speaker = torch.zeros(len(mel), 1, frames, 1, 1), torch.zeros(len(mel), 163)
+    return Batch(video, padding, mel, targets.get("units"), targets.get("codes"), speaker)
+
+
+def test_a_run_trains_resumes_to_the_same_bits_and_exports(
+    prepared: Path, teachers: dict[str, str], tmp_path: Path
+) -> None:
+    numbers = config(prepared, teachers)
+    run(FinetuneTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
+    run(FinetuneTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    whole, half = (checkpoint.load(tmp_path / name / "final") for name in ("whole", "half"))
+    assert all(torch.equal(tensor, half.tensors[name]) for name, tensor in whole.tensors.items())
+    assert whole.config["kind"] == "lip-model"
+    assert whole.config["codec"] == code_fingerprint(load_codec(teachers["codec"]))
+    model = LipModel(from_dict(ModelConfig, whole.config["model"]))
+    assert load_initial(model, tmp_path / "whole" / "final")
+    assert not torch.equal(model.heads.mel.weight, make_model().heads.mel.weight)
+
+
+def test_the_loss_falls(prepared: Path, teachers: dict[str, str]) -> None:
+    numbers = config(prepared, teachers, augment={"speed": 0.0, "time_mask": 0})
+    task = FinetuneTask(numbers)
+    losses = [task.update(step)["loss"] for step in range(10)]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_every_figure_is_logged(prepared: Path, teachers: dict[str, str]) -> None:
+    logs = FinetuneTask(config(prepared, teachers)).update(0)
+    assert set(logs) == {"mel", "lag", "unit_acc", "code_acc", "inde_acc", "loss", "grad", "skipped"}
+
+
+def test_validation_is_told_for_each_folder(task: FinetuneTask) -> None:
+    figures = task.validate()
+    assert set(figures) == {
+        f"clips.{name}" for name in ("mel", "lag", "unit_acc", "code_acc", "inde_acc", "loss")
+    }
+    assert figures == task.validate()
+
+
+def test_folders_of_one_name_are_told_apart(prepared: Path, teachers: dict[str, str], tmp_path: Path) -> None:
+    other = prepare(tmp_path / "clips", splits="train valid")
+    none = prepare(tmp_path / "no-valid", splits="train")
+    folders = [str(prepared), str(other), str(none)]
+    task = FinetuneTask(config(prepared, teachers, folders=folders))
+    assert set(task.valid_sets) == {"clips", str(other)}
+
+
+def test_the_mel_head_starts_from_the_speech(task: FinetuneTask) -> None:
+    mels = torch.cat([t.mel.float() for t in task.train_set.targets], 1)
+    torch.testing.assert_close(task.model.heads.mel_mean, mels.mean(1))
+    assert (task.model.heads.mel_std > 0).all()
+
+
+def test_a_shifted_prediction_costs_no_more_than_its_lag(task: FinetuneTask) -> None:
+    mel = torch.randn(2, 80, 40, generator=torch.Generator().manual_seed(0)) * task.std + task.mean
+    late = torch.cat([mel[..., :1].expand(2, 80, 4), mel[..., :-4]], 2)  # the sound comes 4 steps too late
+    batch = batch_of(late, [10, 10])
+    assert task.lags(mel, batch).tolist() == [4, 4]
+    loss, logs = task.losses(Prediction(mel=mel), batch)
+    assert logs["lag"] == 4
+    unlucky, _ = task.losses(Prediction(mel=mel.flip(0)), batch)
+    assert loss < 0.3 * unlucky
+
+
+def test_all_books_are_taught_at_the_lag_of_their_targets(task: FinetuneTask) -> None:
+    mel = torch.randn(2, 80, 40, generator=torch.Generator().manual_seed(0)) * task.std + task.mean
+    late = torch.cat([mel[..., :1].expand(2, 80, 4), mel[..., :-4]], 2)
+    codes = torch.arange(20).remainder(16).expand(2, 2, 20).clone()
+    given = task.given_codes(batch_of(late, [10, 10], codes=codes), mel)
+    assert torch.equal(given[..., :18], codes[..., 2:])  # 4 mel frames are 2 steps of codes
+    targets = task.moved(codes, torch.tensor([4, 4]), batch_of(late, [10, 10]), 50)
+    assert torch.equal(given, targets)
+
+
+def test_no_target_of_a_short_clip_is_read_from_its_padding(task: FinetuneTask) -> None:
+    mel = torch.zeros(1, 80, 40)
+    mel[..., :24] = -5.0
+    codes = torch.full((1, 2, 20), -100)
+    codes[..., :12] = 3
+    batch = batch_of(mel, [6], codes=codes)
+    for lag in (-6, 6):
+        assert (task.moved(mel, torch.tensor([lag]), batch, 100)[..., :24] == -5).all()
+        assert (task.moved(codes, torch.tensor([lag]), batch, 50)[..., :12] == 3).all()
+        assert (task.moved(codes, torch.tensor([lag]), batch, 50)[..., 12:] == -100).all()
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(100, [-6, -1, 0, 5]), (50, [-3, 0, 0, 2]), (75, [-4, 0, 0, 3])]
+)
+def test_lags_are_told_on_every_clock(rate: int, expected: list[int]) -> None:
+    assert on_clock(torch.tensor([-6, -1, 0, 5]), rate).tolist() == expected
+
+
+def test_a_front_end_may_rest_and_learn_slowly(prepared: Path, teachers: dict[str, str]) -> None:
+    task = FinetuneTask(config(prepared, teachers, freeze_steps=1, frontend_lr=0.1))
+    before = [p.detach().clone() for p in task.model.frontend.parameters()]
+    heads = [p.detach().clone() for p in task.model.heads.parameters()]
+    task.update(0)
+    assert all(torch.equal(a, b) for a, b in zip(before, task.model.frontend.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(heads, task.model.heads.parameters(), strict=True))
+    task.update(1)
+    pairs = zip(before, task.model.frontend.parameters(), strict=True)
+    moves = [float((a - b.detach()).abs().max()) for a, b in pairs]
+    assert 0 < max(moves) <= 1.1 * 0.1 * 3e-3  # Adam's first step is the rate itself
+
+
+def test_a_pretrained_front_end_is_taken_and_the_mel_head_fitted(
+    prepared: Path, teachers: dict[str, str], tmp_path: Path
+) -> None:
+    model = make_model()
+    with torch.no_grad():
+        model.frontend.video_proj.weight.add_(1)
+    tensors = {f"frontend.{k}": v for k, v in model.frontend.state_dict().items()}
+    values = {"kind": "avhubert", "frontend": to_dict(model.config.frontend)}
+    checkpoint.save(tmp_path / "avhubert", values, tensors | {"clusters.mask": torch.zeros(2)}, "")
+    task = FinetuneTask(config(prepared, teachers, init=str(tmp_path / "avhubert")))
+    assert torch.equal(task.model.frontend.video_proj.weight, model.frontend.video_proj.weight)
+    assert task.model.heads.mel_mean.abs().max() > 0.1
+
+
+def test_a_whole_lip_model_keeps_its_own_mel_head(
+    prepared: Path, teachers: dict[str, str], tmp_path: Path
+) -> None:
+    model = make_model()
+    model.heads.mel_mean.fill_(-7.0)
+    values = {"kind": "lip-model", "model": to_dict(model.config)}
+    checkpoint.save(tmp_path / "lip", values, model.state_dict(), "")
+    task = FinetuneTask(config(prepared, teachers, init=str(tmp_path / "lip")))
+    assert (task.model.heads.mel_mean == -7).all()
+
+
+def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    model = make_model()
+    other = {
+        "kind": "lip-model",
+        "model": to_dict(replace(model.config, frontend=replace(model.config.frontend, heads=4))),
+    }
+    checkpoint.save(tmp_path / "lip", other, model.state_dict(), "")
+    with pytest.raises(ValueError, match="has frontend.heads 4, model.frontend.heads is 2"):
+        load_initial(model, tmp_path / "lip")
+    with pytest.raises(ValueError, match="holds 'codec'; start from a lip model"):
+        load_initial(model, save_codec(tmp_path / "codec"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"units": ""}, "model.heads.n_units is 8, the teacher '' has 0"),
+        ({"codec": ""}, r"\(2, 16, 50\), the codec '' \(0, 0, 0\)"),
+        ({"folder_weights": [1.0, 2.0]}, "2 folder weights for 1 folders"),
+        ({"folders": []}, "no clip of split 'train' in no folder"),
+    ],
+)
+def test_a_head_without_its_teacher_is_refused(
+    prepared: Path, teachers: dict[str, str], changes: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FinetuneTask(
+            config(prepared, teachers | changes, **{k: v for k, v in changes.items() if k not in teachers})
+        )
