@@ -40,12 +40,16 @@ PER_FRAME = per_video_frame(SAMPLE_RATE)
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """How a model is run: its route, its default voice, and the windows of a long video (in video frames)."""
+    """How a model is run: its route, its default voice, and the windows of a long video (in video frames).
+
+    note: what its user must know whenever it speaks (the shipped model: that it knows one small grammar).
+    """
 
     route: str = "mel"
     voice: str = ""
     window: int = 150
     overlap: int = 50
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.window:

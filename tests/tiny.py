@@ -38,7 +38,12 @@ def buzz(frames: int, hz: float) -> Tensor:
 
 
 def prepare(
-    folder: Path, *, splits: str = "train train train valid", frames: int = 14, speakers: str = "ann ben"
+    folder: Path,
+    *,
+    splits: str = "train train train valid",
+    frames: int = 14,
+    speakers: str = "ann ben",
+    text: str = "",
 ) -> Path:
     """A prepared clip folder: one clip for each word of `splits`, speakers in turn, each a frame longer."""
     from safetensors.torch import save_file
@@ -52,7 +57,8 @@ def prepare(
         save_file({"roi": roi, "wav": wav}, folder / "clips" / f"clip{i}.safetensors")
         speaker = speakers.split()[i % len(speakers.split())]
         rows.append({
-            "id": f"clip{i}", "split": split, "speaker": speaker, "text": "", "status": "done", "n_frames": n,
+            "id": f"clip{i}", "split": split, "speaker": speaker, "text": text, "status": "done",
+            "n_frames": n,
         })  # fmt: skip
     (folder / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

@@ -82,6 +82,8 @@ def convert(
             progress.start("loading the model")
             speech = _load(model, device)
             options = Options(speech.speaker(voice), speech.check_route(route), as_json, quiet)
+            if speech.config.note and not quiet:
+                errors.say(f"lip2speech: model {speech.name}: {speech.config.note}")
             rows = [_convert_one(speech, job, options, progress) for job in jobs]
     raise typer.Exit(exit_code([row.code for row in rows]))
 

@@ -29,6 +29,7 @@ class Batch:
     units: Tensor | None  # (B, 2T), IGNORED where padded
     codes: Tensor | None  # (B, n_q, rT), IGNORED where padded
     speaker: Tensor  # (B, 163)
+    text: Tensor | None = None  # (B, N) letters, IGNORED where padded
 
     def lengths(self) -> Tensor:
         """Video frames of each clip, (B,)."""
@@ -92,7 +93,8 @@ class Batches:
         speaker = torch.stack([self.targets[self.other(i, rng)].speaker for i in chosen])
         mel = pad_stack([t.mel for t in targets], frames * per_video_frame(100))
         units, codes = stack([t.units for t in targets]), stack([t.codes for t in targets])
-        return Batch(video, padding, mel, units, codes, speaker)
+        text = stack([t.text for t in targets])
+        return Batch(video, padding, mel, units, codes, speaker, text)
 
     def load(self, i: int, rng: np.random.Generator) -> tuple[Tensor, Targets]:
         """roi (T, 96, 96) and targets of one clip, at a random speed when augmenting."""
@@ -107,7 +109,7 @@ class Batches:
         )
         mel = resample_time(mel, frames * per_video_frame(100))
         roi = nearest_time(roi.permute(1, 2, 0), frames).permute(2, 0, 1)
-        return roi, Targets(mel, units, codes, t.speaker)
+        return roi, replace(t, mel=mel, units=units, codes=codes)
 
     def other(self, i: int, rng: np.random.Generator) -> int:
         """Another clip of the same speaker; the clip itself when there is no other."""

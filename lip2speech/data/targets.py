@@ -22,6 +22,7 @@ from lip2speech.speaker import embed_speaker
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
 N_MFCC = 13
+ALPHABET = "abcdefghijklmnopqrstuvwxyz' "  # what `spell` writes; 0 is the blank of CTC
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Targets:
     units: Tensor | None  # (2T,) int64
     codes: Tensor | None  # (n_q, rT) int64
     speaker: Tensor  # (163,) float32
+    text: Tensor | None = None  # (N,) int64, one number a letter
 
 
 class UnitTeacher:
@@ -67,6 +69,11 @@ def unit_features(mel: Tensor) -> Tensor:
     return stacked.unflatten(1, (-1, 2)).mean(2).T
 
 
+def spell(text: str) -> Tensor:
+    """What is said as numbers from 1 on, one a letter of `ALPHABET`, (N,) int64; other signs are left out."""
+    return torch.tensor([ALPHABET.index(c) + 1 for c in text.lower() if c in ALPHABET], dtype=torch.long)
+
+
 class TargetMaker:
     """Makes `Targets` with the shared mel recipe, a unit teacher and a codec (each may be None)."""
 
@@ -85,7 +92,7 @@ class TargetMaker:
             speaker = embed_speaker(wav)
         except ValueError as error:
             raise ValueError(f"{clip.id}: {error}") from None
-        return Targets(mel.half(), units, codes, speaker)
+        return Targets(mel.half(), units, codes, speaker, spell(clip.text))
 
     def read(self, clip: Clip) -> Tensor:
         """The clip's sound (640 T,), after a look at its lengths."""

@@ -22,6 +22,7 @@ class AVHubertConfig:
 
     trunk_width: channels of the ResNet's first stage (its output has 8 times as many).
     activation: of the ResNet: prelu, relu or swish.
+    stem_stride: of its stem: 2 and a pooling as published, or 4 without one.
     encoder_layers, embed_dim, ffn_dim, heads: the transformer.
     conv_pos, conv_pos_groups: kernel and groups of the convolutional positions.
     audio_feat_dim: sound features for each video frame (26 log filterbanks x 4).
@@ -30,6 +31,7 @@ class AVHubertConfig:
 
     trunk_width: int = 64
     activation: str = "prelu"
+    stem_stride: int = 2
     encoder_layers: int = 12
     embed_dim: int = 768
     ffn_dim: int = 3072
@@ -76,7 +78,7 @@ class AVHubert(nn.Module):
         super().__init__()
         self.config = config
         self.dim = config.embed_dim
-        self.resnet = LipResNet(config.trunk_width, config.activation)
+        self.resnet = LipResNet(config.trunk_width, config.activation, config.stem_stride)
         self.video_proj = nn.Linear(8 * config.trunk_width, self.dim)
         self.audio_proj = nn.Linear(config.audio_feat_dim, self.dim)
         self.fusion_norm = nn.LayerNorm(2 * self.dim)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lip2speech import checkpoint
 from lip2speech.codec.load import code_fingerprint, load_codec
@@ -23,7 +23,7 @@ from lip2speech.config import to_dict
 from lip2speech.data.augment import AugmentConfig
 from lip2speech.data.batch import Batch, Batches
 from lip2speech.data.dataset import read_clips
-from lip2speech.data.targets import TargetMaker, UnitTeacher, make_targets
+from lip2speech.data.targets import ALPHABET, TargetMaker, UnitTeacher, make_targets
 from lip2speech.frontend.transforms import Transform
 from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.model import LipModel, ModelConfig
@@ -37,7 +37,10 @@ MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by noth
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the tasks; `lag`: the widest lag in mel frames, `lag_price`: what a step costs in mel L1."""
+    """Weights of the tasks; `lag`: the widest lag in mel frames, `lag_price`: what a step costs in mel L1.
+
+    text: of spelling what is said from the front end's features; only training has that head.
+    """
 
     mel: float = 2.0
     convergence: float = 1.0
@@ -47,6 +50,7 @@ class LossWeights:
     lag: int = 6
     lag_price: float = 0.002
     smoothing: float = 0.1
+    text: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class FinetuneTask(Task):
         torch.manual_seed(config.loop.seed)
         self.model = LipModel(config.model)
         whole = bool(config.init) and load_initial(self.model, config.init)
+        self.speller = nn.Linear(config.model.frontend.embed_dim, 1 + len(ALPHABET))
         maker = make_teachers(config)
         self.codec = maker.codec
         self.train_set = self.batches(maker, "train", config.augment)
@@ -90,7 +95,7 @@ class FinetuneTask(Task):
         if not whole:
             self.set_mel_statistics()
         self.opt = Optimizer(
-            self.model.parameters(),
+            [*self.model.parameters(), *self.speller.parameters()],
             config.optimizer,
             config.loop.steps,
             slow=self.model.frontend.parameters(),
@@ -139,8 +144,12 @@ class FinetuneTask(Task):
         self.model.frontend.requires_grad_(step >= self.config.freeze_steps)
         with autocast(self.config.loop.precision, batch.video.device):
             codes = None if batch.codes is None else partial(self.given_codes, batch)
-            prediction = self.model(batch.video, batch.speaker, batch.padding_mask, codes)
+            features = self.model.frontend(batch.video, padding_mask=batch.padding_mask)
+            prediction = self.model.heads(features, batch.speaker, batch.padding_mask, codes)
         loss, logs = self.losses(prediction, batch)
+        if self.config.weights.text and batch.text is not None:
+            spelled = losses.text_loss(self.speller(features.float()), batch.lengths(), batch.text)
+            loss, logs["text"] = loss + self.config.weights.text * spelled, spelled.item()
         logs["grad"] = self.opt.apply(loss, step)
         logs["skipped"] = self.opt.skipped
         self.average.update(self.model)
@@ -216,10 +225,12 @@ class FinetuneTask(Task):
 
     def state(self) -> dict[str, Any]:
         average = {"values": self.average.values, "count": self.average.count}
-        return {"model": self.model.state_dict(), "average": average, "opt": self.opt.state()}
+        modules = {"model": self.model.state_dict(), "speller": self.speller.state_dict()}
+        return modules | {"average": average, "opt": self.opt.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        self.speller.load_state_dict(state["speller"])
         self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
         self.opt.load_state(state["opt"])
 
@@ -266,7 +277,7 @@ def load_initial(model: LipModel, folder: str | Path) -> bool:
         given = loaded.config.get("model", {}).get("frontend", {})
     else:
         given = loaded.config.get("frontend", {})
-    for name in ("heads", "activation"):  # no tensor's shape tells these
+    for name in ("heads", "activation", "stem_stride"):  # no tensor's shape tells these
         own = getattr(model.config.frontend, name)
         if given.get(name, own) != own:
             raise ValueError(f"{folder} has frontend.{name} {given[name]}, model.frontend.{name} is {own}.")

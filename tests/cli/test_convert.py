@@ -5,7 +5,7 @@ import os
 import signal
 import wave
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.cli import app, convert
 from lip2speech.cli.convert import exit_code
+from lip2speech.pipeline import PipelineConfig
 from lip2speech.video import FaceReport, MediaError, NoFaceError
 
 SAMPLES = 16_000
@@ -27,6 +28,7 @@ class FakeSpeech:
     """Speaks one second of silence, unless the file's name says what goes wrong."""
 
     name: str = "fake"
+    config: PipelineConfig = field(default_factory=PipelineConfig)
 
     def speaker(self, voice: str | None) -> str:
         if voice not in (None, "own"):
@@ -92,6 +94,17 @@ def test_one_good_file_is_spoken(speak: Callable[..., Result], folder: Path) -> 
     assert names(folder) == {"good.wav"}
     with wave.open(str(folder / "good.wav")) as file:
         assert file.getnframes() == SAMPLES
+
+
+def test_a_models_note_is_told_once_beside_the_results(
+    speak: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = FakeSpeech(config=PipelineConfig(note="knows one grammar."))
+    monkeypatch.setattr(convert_module(), "_load", lambda model, device: noted)
+    result = speak("good.mp4", "--json", "-o", "a.wav")
+    assert result.stderr == "lip2speech: model fake: knows one grammar.\n"
+    assert len(result.stdout.splitlines()) == 1
+    assert speak("good.mp4", "--quiet", "-o", "b.wav").stderr == ""
 
 
 def test_json_is_one_line_per_input(speak: Callable[..., Result]) -> None:

@@ -9,7 +9,7 @@ import torch
 from lip2speech import checkpoint
 from lip2speech.codec import MelCodec
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.targets import TargetMaker, UnitTeacher, make_targets, unit_features
+from lip2speech.data.targets import TargetMaker, UnitTeacher, make_targets, spell, unit_features
 from lip2speech.mel import LogMel
 from lip2speech.speaker import embed_speaker
 from tests.tiny import CODEC, make_codec, prepare
@@ -64,6 +64,11 @@ def test_a_codec_at_another_rate_is_refused() -> None:
     codec.sample_rate = 24_000
     with pytest.raises(ValueError, match="clips are at 16000 Hz, the codec wants 24000 Hz"):
         TargetMaker(None, codec)
+
+
+def test_letters_are_numbers_from_1_on_and_other_signs_are_left_out() -> None:
+    assert spell("Ab z, it's 4!").tolist() == [1, 2, 28, 26, 28, 9, 20, 27, 19, 28]
+    assert spell("").tolist() == []
 
 
 def test_cepstra_of_a_flat_spectrum_are_its_level_alone() -> None:

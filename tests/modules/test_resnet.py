@@ -10,8 +10,13 @@ from lip2speech.modules.resnet import LipResNet
 
 @pytest.fixture(params=["prelu", "relu", "swish"])
 def resnet(request: pytest.FixtureRequest) -> LipResNet:
+    return make_resnet(request.param, 2)
+
+
+def make_resnet(activation: str, stem_stride: int) -> LipResNet:
+    """A small network in evaluation whose norms and slopes are not those of a fresh one."""
     torch.manual_seed(0)
-    net = LipResNet(3, request.param)
+    net = LipResNet(3, activation, stem_stride)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -1, 1)
@@ -36,11 +41,11 @@ def slow_act(x: Tensor, act: nn.Module) -> Tensor:
 
 
 def slow_stem(video: Tensor, net: LipResNet, t: int) -> Tensor:
-    """One frame, the sum of 2-D convolutions of the five around it: (T, H, W) -> (C, H / 2, W / 2)."""
-    out = torch.zeros(())
+    """One frame, the sum of 2-D convolutions of the five around it: (T, H, W) -> (C, H', W')."""
+    out, weight, stride = torch.zeros(()), net.stem.weight, net.stem_stride
     for tap in range(5):
         if 0 <= t + tap - 2 < len(video):
-            out = out + F.conv2d(video[None, None, t + tap - 2], net.stem.weight[:, :, tap], None, 2, 3)[0]
+            out = out + F.conv2d(video[None, None, t + tap - 2], weight[:, :, tap], None, stride, 3)[0]
     return out
 
 
@@ -58,7 +63,7 @@ def slow_resnet(video: Tensor, net: LipResNet) -> Tensor:
     vectors = []
     for t in range(len(video)):
         x = slow_act(slow_norm(slow_stem(video, net, t), net.norm), net.act)
-        x = F.max_pool2d(x[None], 3, 2, 1)[0]
+        x = F.max_pool2d(x[None], 3, 2, 1)[0] if net.stem_stride == 2 else x
         for stage in net.trunk.stages:
             for block in stage:
                 x = slow_block(x, block)
@@ -69,8 +74,18 @@ def slow_resnet(video: Tensor, net: LipResNet) -> Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("size", [88, 33])
 def test_equals_the_slow_twin(resnet: LipResNet, size: int) -> None:
+    check_against_the_slow_twin(resnet, size)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [88, 33])
+def test_a_stem_of_stride_4_pools_nothing(size: int) -> None:
+    check_against_the_slow_twin(make_resnet("relu", 4), size)
+
+
+def check_against_the_slow_twin(net: LipResNet, size: int) -> None:
     video = torch.randn(2, 1, 4, size, size)
-    fast, slow = resnet(video), torch.stack([slow_resnet(clip[0], resnet) for clip in video])
+    fast, slow = net(video), torch.stack([slow_resnet(clip[0], net) for clip in video])
     assert (fast - slow).abs().max() < 1e-5 * slow.abs().max()
 
 
@@ -110,3 +125,8 @@ def test_gradients_reach_the_frames_that_count() -> None:
 def test_other_layouts_are_refused() -> None:
     with pytest.raises(ValueError, match=r"video must be \(B, 1, T, H, W\), got \(1, 4, 88, 88\)"):
         LipResNet(2)(torch.zeros(1, 4, 88, 88))
+
+
+def test_other_stem_strides_are_refused() -> None:
+    with pytest.raises(ValueError, match="stem_stride must be 2 or 4, got 3"):
+        LipResNet(2, stem_stride=3)

@@ -82,6 +82,23 @@ def test_every_figure_is_logged(prepared: Path, teachers: dict[str, str]) -> Non
     assert set(logs) == {"mel", "lag", "unit_acc", "code_acc", "inde_acc", "loss", "grad", "skipped"}
 
 
+def test_letters_teach_the_front_end_when_they_have_a_weight(
+    prepared: Path, teachers: dict[str, str], tmp_path: Path
+) -> None:
+    told = prepare(tmp_path / "told", splits="train train train train", frames=40, text="a b")
+    numbers = config(prepared, teachers, folders=[str(told)], weights={"text": 1.0})
+    task = FinetuneTask(numbers)
+    before = task.speller.weight.detach().clone()
+    logs = [task.update(step)["text"] for step in range(12)]
+    assert np.mean(logs[-3:]) < 0.8 * np.mean(logs[:3])
+    assert not torch.equal(before, task.speller.weight)
+    again = FinetuneTask(numbers)
+    again.load_state(task.state())
+    assert torch.equal(again.speller.weight, task.speller.weight)
+    untold = FinetuneTask(config(prepared, teachers, weights={"text": 1.0})).update(0)
+    assert untold["text"] == 0.0
+
+
 def test_validation_is_told_for_each_folder(task: FinetuneTask) -> None:
     figures = task.validate()
     assert set(figures) == {

@@ -14,6 +14,7 @@ from lip2speech.train.losses import (
     feature_loss,
     mel_loss,
     shifted,
+    text_loss,
     token_loss,
 )
 from tests.tiny import buzz
@@ -120,6 +121,35 @@ def test_token_loss_without_a_token_is_0_and_teaches_nothing() -> None:
     loss, hits = token_loss(logits, torch.full((1, 4), -100))
     loss.backward()
     assert (loss.item(), hits.item()) == (0.0, 0.0)
+    assert logits.grad is not None and not logits.grad.any()
+
+
+def test_text_loss_sums_over_every_way_of_saying_the_text() -> None:
+    logits = noise(1, 3, 4)
+    p = logits[0].softmax(-1)
+    ways = [(1, 2, 2), (1, 1, 2), (0, 1, 2), (1, 0, 2), (1, 2, 0)]  # "ab" in three steps, 0 is the blank
+    likelihood = sum(float(p[0, i] * p[1, j] * p[2, k]) for i, j, k in ways)
+    loss = text_loss(logits, torch.tensor([3]), torch.tensor([[1, 2]]))
+    assert float(loss) == pytest.approx(-math.log(likelihood) / 2, rel=1e-5)  # per letter
+
+
+def test_text_loss_sees_neither_padding_nor_clips_without_a_text() -> None:
+    logits = noise(3, 6, 4)
+    text = torch.tensor([[1, 2, 3], [2, -100, -100], [-100, -100, -100]])
+    loss = text_loss(logits, torch.tensor([6, 4, 6]), text)
+    alone = [
+        text_loss(logits[:1], torch.tensor([6]), text[:1]),
+        text_loss(logits[1:2, :4], torch.tensor([4]), text[1:2, :1]),
+    ]
+    assert float(loss) == pytest.approx(float(sum(alone)) / 2, rel=1e-5)
+
+
+def test_text_loss_is_0_where_nothing_is_told_or_the_text_is_too_long() -> None:
+    logits = noise(1, 2, 4).requires_grad_()
+    for text in (torch.full((1, 3), -100), torch.zeros(1, 0, dtype=torch.long), torch.tensor([[1, 2, 3]])):
+        loss = text_loss(logits, torch.tensor([2]), text)
+        loss.backward()
+        assert loss.item() == 0.0
     assert logits.grad is not None and not logits.grad.any()
 
 
