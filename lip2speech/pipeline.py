@@ -27,6 +27,7 @@ from lip2speech.heads import HeadsConfig
 from lip2speech.mel import MelConfig
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.modules.conv import fold_weight_norm
+from lip2speech.modules.inference import prepare
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
 from lip2speech.speaker import SPEAKER_DIM, embed_speaker
@@ -115,10 +116,13 @@ class Lip2Speech:
         checkpoint.load_into(model, loaded.part("model."))
         checkpoint.load_into(codec, loaded.part("codec."))
         fold_weight_norm(codec.eval())
+        model.eval().to(where)
+        if where.type == "cpu":
+            prepare(model)
         vocoders = build_vocoders(codec, mel).items()
         speech = cls(
             name=loaded.folder.resolve().name,
-            model=model.eval().to(where),
+            model=model,
             vocoders={k: v.eval().to(where) for k, v in vocoders if model.config.heads.predicts(v.needs)},
             transform=transform,
             voices={k: v.to(where) for k, v in loaded.part("voice.").items()},

@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import importlib, os, sys, time
 from lip2speech.cli import main
+from lip2speech.pipeline import PipelineConfig
 
 class Speech:
+    config = PipelineConfig()
     def speaker(self, voice): return voice
     def check_route(self, route): return route
     def convert_to(self, video, wav, **options):
