@@ -75,7 +75,7 @@ class Speech:
 
 @dataclass
 class Lip2Speech:
-    """A loaded system: `Lip2Speech.load().convert("talk.mp4")`."""
+    """A loaded system, for speaking and not for training: `Lip2Speech.load().convert("talk.mp4")`."""
 
     name: str
     model: LipModel

@@ -71,7 +71,7 @@ def test_half_the_precision_sounds_the_same(prepared: Path, parts: dict[str, str
     speech = Lip2Speech.load(tmp_path / "model", device="cpu")
     roi = np.random.default_rng(0).integers(0, 256, (4, 96, 96), dtype=np.uint8)
     stored = speech.predict(roi).require("mel")
-    speech.model.load_state_dict(make_model().state_dict())
+    speech.model = make_model()
     torch.testing.assert_close(stored, speech.predict(roi).require("mel"), rtol=0, atol=0.02)
 
 
