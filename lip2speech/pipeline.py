@@ -27,7 +27,7 @@ from lip2speech.heads import HeadsConfig
 from lip2speech.mel import MelConfig
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.modules.conv import fold_weight_norm
-from lip2speech.modules.inference import prepare
+from lip2speech.modules.inference import fold
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
 from lip2speech.speaker import SPEAKER_DIM, embed_speaker
@@ -116,13 +116,11 @@ class Lip2Speech:
         checkpoint.load_into(model, loaded.part("model."))
         checkpoint.load_into(codec, loaded.part("codec."))
         fold_weight_norm(codec.eval())
-        model.eval().to(where)
-        if where.type == "cpu":
-            prepare(model)
+        fold(model.eval())
         vocoders = build_vocoders(codec, mel).items()
         speech = cls(
             name=loaded.folder.resolve().name,
-            model=model,
+            model=model.to(where),
             vocoders={k: v.eval().to(where) for k, v in vocoders if model.config.heads.predicts(v.needs)},
             transform=transform,
             voices={k: v.to(where) for k, v in loaded.part("voice.").items()},

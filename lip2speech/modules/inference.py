@@ -52,16 +52,23 @@ class PackedLinear(nn.Module):
 
 
 def prepare(model: nn.Module) -> Prepared:
-    """Make a model in evaluation mode faster, in place."""
-    if model.training:
-        raise ValueError("the model is in training mode; call eval() before prepare().")
-    folded = 0
-    for module in list(model.modules()):
-        if fold := getattr(module, "fold", None):
-            fold()
-            folded += 1
+    """Make a model in evaluation mode faster, in place.
+
+    Which layers are packed, and with it the last bits of the output, may differ from one call to the next.
+    """
+    folded = fold(model)
     packed, plain = _pack_linears(model)
     return Prepared(folded, packed, plain)
+
+
+def fold(model: nn.Module) -> int:
+    """The first half of `prepare`, the same on every machine and every time: how many modules were folded."""
+    if model.training:
+        raise ValueError("the model is in training mode; call eval() before prepare().")
+    folds = [getattr(module, "fold", None) for module in model.modules()]
+    for fold_one in filter(None, folds):
+        fold_one()
+    return sum(one is not None for one in folds)
 
 
 def fold_batch_norm(conv: nn.Module, norm: nn.Module) -> nn.Module:
