@@ -39,7 +39,8 @@ MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by noth
 class LossWeights:
     """Weights of the tasks; `lag`: the widest lag in mel frames, `lag_price`: what a step costs in mel L1.
 
-    text: of spelling what is said from the front end's features; only training has that head.
+    bands: of the correlation of the mel's bands over time; text: of spelling what is said from the front
+    end's features, a head that only training has.
     """
 
     mel: float = 2.0
@@ -50,6 +51,7 @@ class LossWeights:
     lag: int = 6
     lag_price: float = 0.002
     smoothing: float = 0.1
+    bands: float = 0.0
     text: float = 0.0
 
 
@@ -90,6 +92,7 @@ class FinetuneTask(Task):
         self.speller = nn.Linear(config.model.frontend.embed_dim, 1 + len(ALPHABET))
         maker = make_teachers(config)
         self.codec = maker.codec
+        self.bands = losses.BandCorrelation(maker.mel.config)
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
         if not whole:
@@ -184,6 +187,8 @@ class FinetuneTask(Task):
         )
         total = w.mel * l1 + w.convergence * convergence
         logs = {"mel": l1.item(), "lag": lags.float().abs().mean().item()}
+        bands = self.bands(mel, target, batch.keep())
+        total, logs["bands"] = total + w.bands * bands, bands.item()
         if batch.units is not None:
             moved = self.moved(batch.units, lags, batch, UNIT_RATE)
             loss, hits = losses.token_loss(prediction.require("unit_logits"), moved, smoothing=w.smoothing)

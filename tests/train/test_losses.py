@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lip2speech.mel import LogMel, MelConfig
+from lip2speech.prediction import Prediction
 from lip2speech.train.losses import (
+    BandCorrelation,
     MultiScaleSpectral,
     adversarial_loss,
     best_lags,
@@ -15,8 +18,10 @@ from lip2speech.train.losses import (
     mel_loss,
     shifted,
     text_loss,
+    third_octaves,
     token_loss,
 )
+from lip2speech.vocoder import GriffinLim
 from tests.tiny import buzz
 
 
@@ -151,6 +156,63 @@ def test_text_loss_is_0_where_nothing_is_told_or_the_text_is_too_long() -> None:
         loss.backward()
         assert loss.item() == 0.0
     assert logits.grad is not None and not logits.grad.any()
+
+
+def modulated(*, flat: float = 0.0) -> Tensor:
+    """A log-mel (1, 80, 300) whose bands rise and fall, each in its own time, `flat` of it lost."""
+    time, band = torch.arange(300)[None, None] / 100, torch.arange(80)[None, :, None]
+    return -4 + (1 - flat) * torch.sin(2 * math.pi * (2 + band / 20) * time + band)
+
+
+def test_band_correlation_is_0_for_equals_whatever_their_level() -> None:
+    bands, mel = BandCorrelation(MelConfig()), modulated()
+    mask = keep([300], 300)
+    assert float(bands(mel, mel, mask)) == pytest.approx(0.0, abs=1e-3)
+    assert float(bands(mel + 1, mel, mask)) == pytest.approx(0.0, abs=1e-3)
+    assert float(bands(-8 - mel, mel, mask)) > 1.2  # the falls where rises are: correlation below 0
+    assert 0.8 < float(bands(modulated(flat=1.0), mel, mask)) <= 1.0  # a flat track has none
+
+
+def test_band_correlation_sees_neither_padding_nor_silence() -> None:
+    bands, mel = BandCorrelation(MelConfig()), modulated()
+    predicted = mel + noise(1, 80, 300)
+    alone = bands(predicted[..., :200], mel[..., :200], keep([200], 200))
+    spoilt = predicted.clone()
+    spoilt[..., 200:] = noise(1, 80, 100, seed=1)
+    assert float(bands(spoilt, mel, keep([200], 300))) == pytest.approx(float(alone), rel=1e-5)
+    silent = mel.clone()
+    silent[..., 200:] = math.log(1e-5) + 0.1 * noise(1, 80, 100, seed=2)
+    whole = bands(spoilt, silent, keep([300], 300))
+    assert float(whole) == pytest.approx(float(alone), abs=0.1)  # only the stretches on the border differ
+
+
+def test_band_correlation_of_silence_is_0_and_teaches_nothing() -> None:
+    predicted = noise(1, 80, 100).requires_grad_()
+    loss = BandCorrelation(MelConfig())(predicted, noise(1, 80, 100, seed=1), torch.zeros(1, 1, 100))
+    loss.backward()
+    assert loss.item() == 0.0 and predicted.grad is not None and not predicted.grad.any()
+
+
+def test_band_correlation_orders_sounds_as_estoi_does() -> None:
+    from pystoi import stoi
+
+    mel, bands = LogMel(MelConfig()), BandCorrelation(MelConfig())
+    clean = GriffinLim()(Prediction(mel=modulated()))[0, 0]
+    ours, theirs = [], []
+    for level in (0.0, 0.03, 0.1, 0.3, 1.0, 3.0):
+        noisy = clean + level * clean.std() * noise(len(clean))
+        pair = mel(noisy[None, None]), mel(clean[None, None])
+        ours.append(1 - float(bands(*pair, keep([300], 300))))
+        theirs.append(float(stoi(clean.numpy(), noisy.numpy(), 16_000, extended=True)))
+    assert ours == sorted(ours, reverse=True) and theirs == sorted(theirs, reverse=True), (ours, theirs)
+    assert torch.corrcoef(torch.tensor([ours, theirs]))[0, 1] > 0.9
+
+
+def test_third_octaves_share_out_the_mel_bands() -> None:
+    bands = third_octaves(MelConfig(), 150.0, 15)
+    assert bands.shape == (15, 80) and bool((bands >= 0).all()) and bool((bands.sum(1) > 0).all())
+    peaks = bands.argmax(1).tolist()
+    assert peaks == sorted(peaks)
 
 
 def test_equal_sounds_have_no_spectral_loss() -> None:
