@@ -79,7 +79,14 @@ def test_the_loss_falls(prepared: Path, teachers: dict[str, str]) -> None:
 
 def test_every_figure_is_logged(prepared: Path, teachers: dict[str, str]) -> None:
     logs = FinetuneTask(config(prepared, teachers)).update(0)
-    assert set(logs) == {"mel", "lag", "unit_acc", "code_acc", "inde_acc", "loss", "grad", "skipped"}
+    assert set(logs) == {"mel", "lag", "bands", "unit_acc", "code_acc", "inde_acc", "loss", "grad", "skipped"}
+
+
+def test_bands_count_as_much_as_their_weight(prepared: Path, teachers: dict[str, str]) -> None:
+    plain, asked = (
+        FinetuneTask(config(prepared, teachers, weights={"bands": weight})).update(0) for weight in (0.0, 2.0)
+    )
+    assert asked["loss"] == pytest.approx(plain["loss"] + 2 * plain["bands"], rel=1e-4)
 
 
 def test_letters_teach_the_front_end_when_they_have_a_weight(
@@ -102,7 +109,7 @@ def test_letters_teach_the_front_end_when_they_have_a_weight(
 def test_validation_is_told_for_each_folder(task: FinetuneTask) -> None:
     figures = task.validate()
     assert set(figures) == {
-        f"clips.{name}" for name in ("mel", "lag", "unit_acc", "code_acc", "inde_acc", "loss")
+        f"clips.{name}" for name in ("mel", "lag", "bands", "unit_acc", "code_acc", "inde_acc", "loss")
     }
     assert figures == task.validate()
 

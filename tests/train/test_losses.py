@@ -173,6 +173,17 @@ def test_band_correlation_is_0_for_equals_whatever_their_level() -> None:
     assert 0.8 < float(bands(modulated(flat=1.0), mel, mask)) <= 1.0  # a flat track has none
 
 
+def test_band_correlation_teaches_a_mel_to_rise_and_fall() -> None:
+    bands, target, mask = BandCorrelation(MelConfig()), modulated(), keep([300], 300)
+    predicted = (modulated(flat=1.0) + 0.1 * noise(1, 80, 300)).requires_grad_()
+    adam = torch.optim.Adam([predicted], lr=0.1)
+    for _ in range(20):
+        adam.zero_grad()
+        bands(predicted, target, mask).backward()
+        adam.step()
+    assert float(bands(predicted.detach(), target, mask)) < 0.3
+
+
 def test_band_correlation_sees_neither_padding_nor_silence() -> None:
     bands, mel = BandCorrelation(MelConfig()), modulated()
     predicted = mel + noise(1, 80, 300)
@@ -186,11 +197,13 @@ def test_band_correlation_sees_neither_padding_nor_silence() -> None:
     assert float(whole) == pytest.approx(float(alone), abs=0.1)  # only the stretches on the border differ
 
 
-def test_band_correlation_of_silence_is_0_and_teaches_nothing() -> None:
-    predicted = noise(1, 80, 100).requires_grad_()
-    loss = BandCorrelation(MelConfig())(predicted, noise(1, 80, 100, seed=1), torch.zeros(1, 1, 100))
-    loss.backward()
-    assert loss.item() == 0.0 and predicted.grad is not None and not predicted.grad.any()
+def test_band_correlation_of_nothing_is_0_and_teaches_nothing() -> None:
+    bands = BandCorrelation(MelConfig())
+    for steps, kept in ((100, 0), (100, 20), (20, 20)):  # nothing, and less than one stretch
+        predicted = noise(1, 80, steps).requires_grad_()
+        loss = bands(predicted, noise(1, 80, steps, seed=1), keep([kept], steps))
+        loss.backward()
+        assert loss.item() == 0.0 and predicted.grad is not None and not predicted.grad.any()
 
 
 def test_band_correlation_orders_sounds_as_estoi_does() -> None:
