@@ -108,14 +108,33 @@ class LogMel(nn.Module):
             return mel.clamp(min=config.log_floor).log()
 
 
+def band_edges(config: MelConfig) -> Tensor:
+    """The n_mels + 2 corners of the mel triangles in Hz: band i rises from corner i and falls to i + 2."""
+    low, high = (_hz_to_mel(f, config.mel_scale) for f in (config.f_min, config.f_max))
+    return _mel_to_hz(torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64), config.mel_scale)
+
+
+def stretch_bands(x: Tensor, factor: float, config: MelConfig) -> Tensor:
+    """Values by mel band (n_mels, ...) moved to `factor` times their frequency; the ends repeat.
+
+    What a vocal tract shorter by `factor` does to a spectrum, here with its pitch (vocal tract length
+    perturbation, Jaitly and Hinton 2013).
+    """
+    centres = band_edges(config)[1:-1]
+    wanted = centres / factor
+    above = torch.searchsorted(centres, wanted).clamp(1, len(centres) - 1)
+    low, high = centres[above - 1], centres[above]
+    share = ((wanted - low) / (high - low)).clamp(0, 1).to(x).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.lerp(x[above - 1], x[above], share)
+
+
 def mel_filters(config: MelConfig) -> Tensor:
     """Triangular mel filters, (n_fft / 2 + 1, n_mels), by Slaney's or O'Shaughnessy's (HTK) scale.
 
     Written out rather than taken from torchaudio, which a model would then need at run time.
     """
     freqs = torch.linspace(0, config.sample_rate // 2, config.n_fft // 2 + 1, dtype=torch.float64)
-    low, high = (_hz_to_mel(f, config.mel_scale) for f in (config.f_min, config.f_max))
-    edges = _mel_to_hz(torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64), config.mel_scale)
+    edges = band_edges(config)
     rising = (freqs[:, None] - edges[None, :-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[None, 2:] - freqs[:, None]) / (edges[2:] - edges[1:-1])
     filters = torch.minimum(rising, falling).clamp(min=0)

@@ -8,10 +8,12 @@ or files.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from lip2speech.mel import LogMel, MelConfig
+from lip2speech.mel import LogMel, MelConfig, stretch_bands
 
 SPEAKER_DIM = 163
 SPEECH_FLOOR = 3.5  # nats below the loudest frame; quieter frames are pauses and tell the room, not the voice
@@ -44,6 +46,13 @@ def embed_speaker(wav: Tensor, sample_rate: int = 16000) -> Tensor:
         [1.0] * 80 + [0.0] * 80
     )
     return torch.cat([spectrum, pitch_quantiles(level)])
+
+
+def shorten_tract(speaker: Tensor, factor: float) -> Tensor:
+    """The vector (163,) of a voice with spectrum and pitch `factor` times as high; no pitch stays none."""
+    mean, deviation, pitch = speaker.split([80, 80, 3])
+    moved = [stretch_bands(x, factor, MelConfig()) for x in (mean, deviation)]
+    return torch.cat([*moved, torch.where(pitch.any(), pitch + math.log2(factor), pitch)])
 
 
 def pitch_quantiles(wav: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.mel import LogMel, MelConfig, mel_filters, mel_to_linear
+from lip2speech.mel import LogMel, MelConfig, mel_filters, mel_to_linear, stretch_bands
 
 
 def sine(hz: float, samples: int = 16000) -> Tensor:
@@ -117,3 +117,20 @@ def test_windows_that_do_not_fit_are_refused(change):
 def test_centre_padding_refuses_to_step():
     with pytest.raises(ValueError, match='only pad "same" runs step by step'):
         LogMel(MelConfig(pad="center")).step(noise(160))
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])
+def test_stretched_bands_are_those_of_a_tone_as_much_higher(factor):
+    time = torch.arange(16_000) / 16_000
+    tones = (torch.sin(2 * math.pi * hz * time)[None, None] for hz in (1500, 1500 * factor))
+    low, high = (LogMel()(tone)[0].exp().mean(1) for tone in tones)
+    moved = stretch_bands(low, factor, MelConfig())
+    assert abs(int(moved.argmax()) - int(high.argmax())) <= (factor != 1)
+    if factor == 1:
+        assert torch.equal(moved, low)
+
+
+def test_stretched_bands_keep_their_shape_and_level():
+    flat = torch.full((80, 7), -3.0)
+    for factor in (0.5, 0.9, 1.1, 2.0):
+        assert torch.allclose(stretch_bands(flat, factor, MelConfig()), flat)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lip2speech import speaker
-from lip2speech.speaker import SPEAKER_DIM, embed_speaker, pitch_quantiles
+from lip2speech.speaker import SPEAKER_DIM, embed_speaker, pitch_quantiles, shorten_tract
 from tests.tiny import buzz
 
 
@@ -94,3 +94,16 @@ def test_what_is_no_voice_is_refused(wav: Tensor, message: str) -> None:
 def test_another_sample_rate_is_refused() -> None:
     with pytest.raises(ValueError, match="at 8000 Hz"):
         embed_speaker(sine(100), 8000)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_a_shorter_tract_is_the_same_sound_played_faster(factor: float) -> None:
+    voice, faster = embed_speaker(buzz(50, 150.0)), embed_speaker(buzz(50, 150.0 * factor))
+    moved = shorten_tract(voice, factor)
+    torch.testing.assert_close(moved[160:], faster[160:], rtol=0, atol=math.log2(1.03))
+    assert (moved[:80] - faster[:80]).abs().mean() < 0.7 * (voice[:80] - faster[:80]).abs().mean()
+
+
+def test_a_voice_without_pitch_gets_none_from_a_shorter_tract() -> None:
+    voice = torch.cat([torch.linspace(-1, 1, 160), torch.zeros(3)])
+    assert not shorten_tract(voice, 1.2)[160:].any()

@@ -18,7 +18,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Ranges; 0 switches one off. Pixels are of the 96x96 crop, chances are per clip."""
+    """Ranges; 0 switches one off. Pixels are of the 96x96 crop, chances are per clip.
+
+    tract: half the clips speak, and are asked to, with a vocal tract up to this share shorter or longer.
+    """
 
     shift: float = 5.0
     scale: float = 0.12
@@ -35,6 +38,7 @@ class AugmentConfig:
     time_mask: int = 10
     time_masks_per_second: float = 0.6
     speed: float = 0.1
+    tract: float = 0.0
 
 
 def uniform(count: int, reach: float) -> Tensor:

@@ -14,7 +14,9 @@ from lip2speech.data.augment import AugmentConfig, augment, nearest_time, resamp
 from lip2speech.data.dataset import Clip, by_speaker, pad_stack
 from lip2speech.data.targets import Targets
 from lip2speech.frontend.transforms import Transform
+from lip2speech.mel import MelConfig, stretch_bands
 from lip2speech.rates import per_video_frame
+from lip2speech.speaker import shorten_tract
 
 IGNORED = -100  # a token that no loss counts
 
@@ -90,7 +92,11 @@ class Batches:
         else:
             video = augment(roi, lengths, self.config, mean=self.transform.mean, std=self.transform.std)
         video = video * (~padding)[:, None, :, None, None]
-        speaker = torch.stack([self.targets[self.other(i, rng)].speaker for i in chosen])
+        voices = tuple(self.targets[self.other(i, rng)].speaker for i in chosen)
+        if self.config and self.config.tract:
+            pairs = (self.revoice(t, v, rng) for t, v in zip(targets, voices, strict=True))
+            targets, voices = zip(*pairs, strict=True)
+        speaker = torch.stack(voices)
         mel = pad_stack([t.mel for t in targets], frames * per_video_frame(100))
         units, codes = stack([t.units for t in targets]), stack([t.codes for t in targets])
         text = stack([t.text for t in targets])
@@ -110,6 +116,19 @@ class Batches:
         mel = resample_time(mel, frames * per_video_frame(100))
         roi = nearest_time(roi.permute(1, 2, 0), frames).permute(2, 0, 1)
         return roi, replace(t, mel=mel, units=units, codes=codes)
+
+    def revoice(self, t: Targets, voice: Tensor, rng: np.random.Generator) -> tuple[Targets, Tensor]:
+        """Every other time a vocal tract of another length, in the target and in the voice that is asked for.
+
+        Units and codes belong to the sound as it was, so such a clip has none.
+        """
+        assert self.config is not None, "only an augmented batch is revoiced"
+        if rng.random() >= 0.5:
+            return t, voice
+        factor = float(np.exp(rng.uniform(-self.config.tract, self.config.tract)))
+        units, codes = (None if x is None else torch.full_like(x, IGNORED) for x in (t.units, t.codes))
+        mel = stretch_bands(t.mel, factor, MelConfig())
+        return replace(t, mel=mel, units=units, codes=codes), shorten_tract(voice, factor)
 
     def other(self, i: int, rng: np.random.Generator) -> int:
         """Another clip of the same speaker; the clip itself when there is no other."""

@@ -1,5 +1,6 @@
 """Batches of clips and targets (lip2speech/data/batch.py)."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,20 @@ def test_a_teacher_that_is_not_asked_leaves_no_targets(pool: Pool) -> None:
     clips, _ = pool
     batch = batches((clips, make_targets(clips, TargetMaker(None, None)))).collate([0, 1], rng())
     assert batch.units is None and batch.codes is None
+
+
+def test_another_vocal_tract_changes_sound_and_voice_but_not_the_picture(pool: Pool) -> None:
+    still = {f.name: type(f.default)(0) for f in fields(AugmentConfig)}
+    same, other = (batches(pool, AugmentConfig(**still | {"tract": t})) for t in (0.0, 0.2))
+    torch.manual_seed(0)
+    plain = same.collate(range(5), rng())
+    torch.manual_seed(0)
+    found = other.collate(range(5), rng())
+    assert torch.equal(found.video, plain.video)
+    assert found.units is not None and found.codes is not None
+    changed = (found.mel != plain.mel).flatten(1).any(1)
+    assert changed.any() and not changed.all()
+    assert torch.equal((found.units == IGNORED).all(1), changed)
+    assert torch.equal((found.codes == IGNORED).flatten(1).all(1), changed)
+    voices = {tuple(t.speaker.tolist()) for t in pool[1]}  # which utterance stands for a voice is drawn
+    assert [tuple(v) not in voices for v in found.speaker.tolist()] == changed.tolist()
