@@ -4,18 +4,21 @@ One hidden sequence is doubled to 50 Hz, where units and codes are read from it,
 for the mel. Doubling is a linear layer whose output is split into two time steps (sub-pixel convolution, Shi
 et al. 2016), so one video frame owns exactly 2 and 4 steps and nothing is trimmed. Codes come twice: every
 codebook on its own, and each given the books before it (teacher-forced in training, greedy otherwise), as in
-VALL-E's coarse-to-fine order (Wang et al. 2023, section 4.2). Knows neither the front end nor the codec.
+VALL-E's coarse-to-fine order (Wang et al. 2023, section 4.2). Causal heads also run step by step. Knows
+neither the front end nor the codec.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lip2speech.modules.conv import remember
 from lip2speech.prediction import Prediction
 from lip2speech.rates import per_video_frame
 
@@ -28,7 +31,10 @@ GivenCodes = Tensor | Callable[[Tensor], Tensor] | None
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """Sizes of the heads. A head with size 0 (n_mels, n_units or n_q) is left out."""
+    """Sizes of the heads. A head with size 0 (n_mels, n_units or n_q) is left out.
+
+    causal: no convolution sees a later step.
+    """
 
     hidden: int = 512
     blocks: int = 2
@@ -40,6 +46,7 @@ class HeadsConfig:
     n_q: int = 4
     codebook_size: int = 512
     code_rate: int = 50
+    causal: bool = False
 
     def predicts(self, names: Iterable[str]) -> bool:
         """Whether every one of these `Prediction` fields comes out of heads of these sizes."""
@@ -50,22 +57,31 @@ class HeadsConfig:
 class ConvBlock(nn.Module):
     """Pre-norm residual convolution over time; it reads padded steps as zeros, like what is past a clip.
 
-    Shape: x (B, T, C), keep (B, T, 1) of 0 and 1 -> (B, T, C)
+    Shape:
+        forward: x (B, T, C), keep (B, T, 1) of 0 and 1 -> (B, T, C)
+        step: x (B, T, C), state (B, C, kernel_size - 1) or None -> (B, T, C), state; causal blocks alone
     """
 
-    def __init__(self, channels: int, kernel_size: int, dropout: float):
+    def __init__(self, channels: int, kernel_size: int, dropout: float, *, causal: bool = False):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, so that every step has a middle, got {kernel_size}.")
-        self.norm = nn.LayerNorm(channels)
-        self.conv = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
+        self.norm, self.causal = nn.LayerNorm(channels), causal
+        self.conv = nn.Conv1d(channels, channels, kernel_size, padding=0 if causal else kernel_size // 2)
         self.out = nn.Linear(channels, channels)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         y = (self.norm(x) * keep).transpose(1, 2)
+        if self.causal:
+            y, _ = remember(y, None, self.conv.kernel_size[0] - 1)
         y = F.gelu(self.conv(y)).transpose(1, 2)
         return x + self.dropout(self.out(y))
+
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The next steps: (B, T, C), state -> (B, T, C), state."""
+        y, state = remember(self.norm(x).transpose(1, 2), state, self.conv.kernel_size[0] - 1)
+        return x + self.out(F.gelu(self.conv(y)).transpose(1, 2)), state
 
 
 class Upsample(nn.Module):
@@ -112,6 +128,7 @@ class Heads(nn.Module):
     Shape:
         features (B, T, C), speaker (B, S), padding_mask (B, T) True = padding, codes: see `GivenCodes`
         -> Prediction, whose fields are channel-first
+        step: the same of the next T frames, with a state instead of mask and codes -> Prediction, state
     """
 
     mel_mean: Tensor
@@ -125,9 +142,7 @@ class Heads(nn.Module):
             nn.Linear(c.speaker_dim, c.hidden), nn.GELU(), nn.Linear(c.hidden, c.hidden)
         )
         self.to_units = Upsample(c.hidden, c.hidden, per_video_frame(UNIT_RATE))
-        self.unit_blocks = nn.ModuleList(
-            ConvBlock(c.hidden, c.kernel_size, c.dropout) for _ in range(c.blocks)
-        )
+        self.unit_blocks = conv_blocks(c)
         if c.n_units:
             self.units = nn.Linear(c.hidden, c.n_units)
         if c.n_q:
@@ -138,9 +153,7 @@ class Heads(nn.Module):
             self.independent_codes = nn.Linear(c.hidden, c.n_q * c.codebook_size)
         if c.n_mels:
             self.to_mel = Upsample(c.hidden, c.hidden, MEL_RATE // UNIT_RATE)
-            self.mel_blocks = nn.ModuleList(
-                ConvBlock(c.hidden, c.kernel_size, c.dropout) for _ in range(c.blocks)
-            )
+            self.mel_blocks = conv_blocks(c)
             self.mel = nn.Linear(c.hidden, c.n_mels)
             self.register_buffer("mel_mean", torch.zeros(c.n_mels))
             self.register_buffer("mel_std", torch.ones(c.n_mels))
@@ -154,13 +167,45 @@ class Heads(nn.Module):
     ) -> Prediction:
         keep = torch.ones_like(features[..., :1]) if padding_mask is None else (~padding_mask).unsqueeze(-1)
         keep = keep.to(features.dtype)
+
+        def run(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+            times = x.shape[1] // features.shape[1]
+            for block in blocks:
+                x = block(x, keep.repeat_interleave(times, 1))
+            return x
+
+        return self.predict(features, speaker, run, codes)
+
+    def step(
+        self, features: Tensor, speaker: Tensor, state: Sequence[Any] | None = None
+    ) -> tuple[Prediction, list[Any]]:
+        """The next frames: (B, T, C), (B, S), state -> Prediction of T frames, state."""
+        if not self.config.causal:
+            raise ValueError("only causal heads run step by step; run the whole clip.")
+        old = iter(state if state is not None else [None] * 2 * self.config.blocks)
+        new: list[Any] = []
+
+        def run(blocks: Iterable[Any], x: Tensor) -> Tensor:
+            for block in blocks:
+                x, after = block.step(x, next(old))
+                new.append(after)
+            return x
+
+        return self.predict(features, speaker, run, None), new
+
+    def predict(
+        self,
+        features: Tensor,
+        speaker: Tensor,
+        run: Callable[[Iterable[nn.Module], Tensor], Tensor],
+        codes: GivenCodes,
+    ) -> Prediction:
+        """All heads, whose convolutions over time are left to `run`."""
         base = self.inp(features) + self.speaker(speaker).unsqueeze(1)
-        x = run_blocks(self.unit_blocks, self.to_units(base), keep.repeat_interleave(self.to_units.factor, 1))
+        x = run(self.unit_blocks, self.to_units(base))
         fields: dict[str, Tensor] = {"speaker": speaker}
         if self.config.n_mels:
-            y = run_blocks(
-                self.mel_blocks, self.to_mel(x), keep.repeat_interleave(per_video_frame(MEL_RATE), 1)
-            )
+            y = run(self.mel_blocks, self.to_mel(x))
             mel = self.mel(y).float() * self.mel_std + self.mel_mean
             fields["mel"] = mel.transpose(1, 2)  # (B, T, C) -> (B, C, T)
         if self.config.n_units:
@@ -182,8 +227,7 @@ class Heads(nn.Module):
         }
 
 
-def run_blocks(blocks: nn.ModuleList, x: Tensor, keep: Tensor) -> Tensor:
-    """(B, T, C) through every block."""
-    for block in blocks:
-        x = block(x, keep)
-    return x
+def conv_blocks(c: HeadsConfig) -> nn.ModuleList:
+    """The blocks over time of one clock."""
+    blocks = (ConvBlock(c.hidden, c.kernel_size, c.dropout, causal=c.causal) for _ in range(c.blocks))
+    return nn.ModuleList(blocks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -24,7 +25,8 @@ class LipModel(nn.Module):
 
     Shape:
         video (B, 1, T, 88, 88), speaker (B, S), padding_mask (B, T) True = padding, codes to condition on in
-        training (see `heads.GivenCodes`) -> Prediction
+        training (see `heads.GivenCodes`), chunk (frames the front end sees at once; None: all) -> Prediction
+        step: one chunk of video, speaker, state -> Prediction, state; causal models alone
     """
 
     def __init__(self, config: ModelConfig):
@@ -34,7 +36,19 @@ class LipModel(nn.Module):
         self.heads = Heads(config.frontend.embed_dim, config.heads)
 
     def forward(
-        self, video: Tensor, speaker: Tensor, padding_mask: Tensor | None = None, codes: GivenCodes = None
+        self,
+        video: Tensor,
+        speaker: Tensor,
+        padding_mask: Tensor | None = None,
+        codes: GivenCodes = None,
+        chunk: int | None = None,
     ) -> Prediction:
-        features = self.frontend(video=video, padding_mask=padding_mask)
+        features = self.frontend(video=video, padding_mask=padding_mask, chunk=chunk)
         return self.heads(features, speaker, padding_mask, codes)
+
+    def step(self, video: Tensor, speaker: Tensor, state: Any = None) -> tuple[Prediction, Any]:
+        """The next chunk (B, 1, T, 88, 88), state (None at first) -> Prediction of T frames, state."""
+        seen, said = (None, None) if state is None else state
+        features, seen = self.frontend.step(video, seen)
+        prediction, said = self.heads.step(features, speaker, said)
+        return prediction, (seen, said)

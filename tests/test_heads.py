@@ -140,3 +140,21 @@ def test_a_clock_that_does_not_fit_the_video_is_refused() -> None:
 def test_a_kernel_without_a_middle_is_refused() -> None:
     with pytest.raises(ValueError, match="kernel_size must be odd.*got 4"):
         Heads(CHANNELS, replace(TINY, kernel_size=4))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_causal_heads_run_step_by_step(size: int) -> None:
+    heads, x, state = build(replace(TINY, causal=True)), features(2, 7), None
+    pieces: dict[str, list[Tensor]] = {}
+    for part in x.split(size, 1):
+        prediction, state = heads.step(part, voice(2), state)
+        for name, value in held(prediction).items():
+            pieces.setdefault(name, []).append(value)
+    for name, whole in held(heads(x, voice(2))).items():
+        torch.testing.assert_close(torch.cat(pieces[name], -1), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_heads_that_see_later_steps_do_not_step() -> None:
+    with pytest.raises(ValueError, match="causal"):
+        build().step(features(1, 1), voice(1))

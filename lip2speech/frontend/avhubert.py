@@ -8,6 +8,7 @@ Knows nothing of mel, units or codes; what only pretraining needs is in `cluster
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ class AVHubertConfig:
     conv_pos, conv_pos_groups: kernel and groups of the convolutional positions.
     audio_feat_dim: sound features for each video frame (26 log filterbanks x 4).
     dropout_input: after the fusion; layerdrop: chance of skipping a layer in training.
+    causal: stem and positions see no later frame, so that a clip may come in chunks; context: how many frames
+    before its chunk a frame then looks at.
     """
 
     trunk_width: int = 64
@@ -44,7 +47,11 @@ class AVHubertConfig:
     activation_dropout: float = 0.0
     dropout_input: float = 0.1
     layerdrop: float = 0.05
+    causal: bool = False
+    context: int = 100
 
+
+State = Any  # what a step hands to the next one; None before the first
 
 # At width 16 a PReLU costs a CPU as much as its convolution: with ReLU, tiny trains 1.7 times faster.
 SIZES = {
@@ -70,15 +77,18 @@ class AVHubert(nn.Module):
         config: sizes; `SIZES` names three.
     Shape:
         forward: video (B, 1, T, 88, 88) or None, audio (B, 104, T) or None, padding_mask (B, T) bool or None
-                 (True = padding) -> (B, T, C), C = config.embed_dim
-        layers:  the same -> one (B, T, C) for each layer, before the final norm
+                 (True = padding), chunk (frames; None: the whole clip) -> (B, T, C), C = config.embed_dim
+        layers:  the same without chunks -> one (B, T, C) for each layer, before the final norm
+        step:    one chunk of video (B, 1, T, 88, 88), state -> (B, T, C), state; causal models alone
     """
 
     def __init__(self, config: AVHubertConfig) -> None:
         super().__init__()
         self.config = config
         self.dim = config.embed_dim
-        self.resnet = LipResNet(config.trunk_width, config.activation, config.stem_stride)
+        self.resnet = LipResNet(
+            config.trunk_width, config.activation, config.stem_stride, causal=config.causal
+        )
         self.video_proj = nn.Linear(8 * config.trunk_width, self.dim)
         self.audio_proj = nn.Linear(config.audio_feat_dim, self.dim)
         self.fusion_norm = nn.LayerNorm(2 * self.dim)
@@ -95,13 +105,26 @@ class AVHubert(nn.Module):
             attention_dropout=config.attention_dropout,
             activation_dropout=config.activation_dropout,
             layerdrop=config.layerdrop,
+            causal=config.causal,
+            context=config.context,
         )
 
     def forward(
-        self, video: Tensor | None = None, audio: Tensor | None = None, padding_mask: Tensor | None = None
+        self,
+        video: Tensor | None = None,
+        audio: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        chunk: int | None = None,
     ) -> Tensor:
         """(B, 1, T, 88, 88) and/or (B, 104, T), (B, T) -> (B, T, C)."""
-        return self.encoder(self.fuse(video, audio, padding_mask), padding_mask)
+        return self.encoder(self.fuse(video, audio, padding_mask), padding_mask, chunk)
+
+    def step(self, video: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """The next chunk: (B, 1, T, 88, 88), state -> (B, T, C), state."""
+        seen, heard = (None, None) if state is None else state
+        vectors, seen = self.resnet.step(video, seen)
+        features, heard = self.encoder.step(self.join(self.video_proj(vectors), None), heard)
+        return features, (seen, heard)
 
     def layers(
         self, video: Tensor | None = None, audio: Tensor | None = None, padding_mask: Tensor | None = None
@@ -114,6 +137,10 @@ class AVHubert(nn.Module):
         self._check(video, audio, padding_mask)
         seen = None if video is None else self.video_features(video, padding_mask)
         heard = None if audio is None else self.audio_features(audio)
+        return self.join(seen, heard)
+
+    def join(self, seen: Tensor | None, heard: Tensor | None) -> Tensor:
+        """Both streams (B, T, C), zeros for one that is not there -> (B, T, C)."""
         given = seen if seen is not None else heard
         assert given is not None, "_check lets no call through without a stream"
         both = [torch.zeros_like(given) if x is None else x for x in (heard, seen)]

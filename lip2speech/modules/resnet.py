@@ -3,7 +3,7 @@
 Stafylakis and Tzimiropoulos (2017, "Combining residual networks with LSTMs for lipreading", section 3.1) put
 one spatio-temporal convolution before a ResNet-18 (He et al. 2016) that then sees every frame by itself;
 AV-HuBERT (Shi et al. 2022, appendix A) uses it with PReLU. The stem sees two frames to each side, the trunk
-none. Knows nothing of faces, sound or transformers.
+none; a causal stem sees the frame and four before it. Knows nothing of faces, sound or transformers.
 """
 
 from __future__ import annotations
@@ -112,17 +112,23 @@ class LipResNet(nn.Module):
         width: channels of the first stage; the published network has 64, the vector 8 times as many.
         activation: "prelu" as published, "relu" or "swish".
         stem_stride: 2 and then a max pooling, as published; or 4 without it, at a quarter of the stem's cost.
+        causal: the stem sees no later frame.
     Shape:
         forward: video (B, 1, T, H, W), padding_mask (B, T) or None -> (B, T, 8 * width); zeros where padded
+        step:    video (B, 1, T, H, W), state (B, 1, 4, H, W) or None -> (B, T, 8 * width), state
     """
 
-    def __init__(self, width: int = 64, activation: str = "prelu", stem_stride: int = 2) -> None:
+    def __init__(
+        self, width: int = 64, activation: str = "prelu", stem_stride: int = 2, *, causal: bool = False
+    ) -> None:
         super().__init__()
         if stem_stride not in (2, 4):
             raise ValueError(f"stem_stride must be 2 or 4, got {stem_stride}.")
-        self.width, self.stem_stride = width, stem_stride
-        stride = (1, stem_stride, stem_stride)
-        self.stem: nn.Module = nn.Conv3d(1, width, STEM_KERNEL, stride, STEM_PADDING, bias=False)
+        self.width, self.stem_stride, self.causal = width, stem_stride, causal
+        stride, padding = (1, stem_stride, stem_stride), STEM_PADDING
+        if causal:
+            padding = (0, *STEM_PADDING[1:])
+        self.stem: nn.Module = nn.Conv3d(1, width, STEM_KERNEL, stride, padding, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(width)
         self.act = make_activation(activation, width)
         self.trunk = Trunk(width, activation)
@@ -144,17 +150,32 @@ class LipResNet(nn.Module):
         batch, _, time = video.shape[:3]
         if padding_mask is not None:
             video = video.masked_fill(padding_mask[:, None, :, None, None], 0.0)
-        # With one channel, channels-last is the same bytes; the output is then in the order the trunk likes.
-        x = self.stem(video.to(memory_format=torch.channels_last_3d))
-        x = x.transpose(1, 2).flatten(
-            0, 1
-        )  # (B, width, T, H, W) -> (B * T, width, H, W), still channels-last
+        if self.causal:
+            video = F.pad(video, (0, 0, 0, 0, STEM_KERNEL[0] - 1, 0))
+        x = self.frames(video)
         if padding_mask is None:
             return self.pictures(x).view(batch, time, -1)
         kept = ~padding_mask.flatten()
         vectors = self.pictures(x[kept])
         out = vectors.new_zeros(batch * time, vectors.shape[-1])
         return out.masked_scatter(kept[:, None], vectors).view(batch, time, -1)
+
+    def step(self, video: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The next frames: (B, 1, T, H, W), the last frames before them -> (B, T, 8 * width), state."""
+        if not self.causal:
+            raise ValueError("only a causal stem runs step by step; run the whole clip.")
+        batch, _, time, *size = video.shape
+        before = STEM_KERNEL[0] - 1
+        if state is None:
+            state = video.new_zeros(batch, 1, before, *size)
+        video = torch.cat([state, video], 2)
+        return self.pictures(self.frames(video)).view(batch, time, -1), video[:, :, -before:]
+
+    def frames(self, video: Tensor) -> Tensor:
+        """The stem's convolution: (B, 1, T, H, W) -> one row a frame, (B * T', width, H', W')."""
+        # With one channel, channels-last is the same bytes; the output is then in the order the trunk likes.
+        x = self.stem(video.to(memory_format=torch.channels_last_3d))
+        return x.transpose(1, 2).flatten(0, 1)  # still channels-last
 
     def pictures(self, x: Tensor) -> Tensor:
         """What follows the stem's convolution: (N, width, H, W) -> (N, 8 * width)."""

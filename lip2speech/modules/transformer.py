@@ -2,12 +2,18 @@
 
 Vaswani et al. 2017 for attention; Baevski et al. 2020 (wav2vec 2.0, section 2) for positions by a grouped
 convolution; the pre-norm order is AV-HuBERT's (`layer_norm_first`). Knows nothing of video or sound.
-Not causal: every frame sees the whole clip.
+
+A frame sees the whole clip, or, in chunks, its own chunk and `context` frames before that: then a causal
+encoder also runs step by step, a chunk at a time, and gives what the whole clip in such chunks would give.
+
+    chunk 3, context 4:   frames  0 1 2 | 3 4 5 | 6 7 8        5 looks at 0 .. 5, 6 at 2 .. 8
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +21,27 @@ from torch.nn import functional as F
 
 LINEAR_STD = 0.02  # BERT's initial spread, which HuBERT keeps
 
+Past = tuple[Tensor, Tensor]
+"""Keys and values of the frames before a chunk."""
+
 
 class ConvPositions(nn.Module):
     """Relative positions by one wide grouped convolution, weight-normed over each tap (dim 2).
 
     `weight_g` (1, 1, K) holds each tap's norm, `weight_v` (D, D / groups, K) its direction.
 
+    Args:
+        causal: a frame sees K - 1 frames before it, instead of half as many on either side.
     Shape:
         forward: (B, T, D) -> (B, T, D)
+        step: (B, T, D), state (B, K - 1, D) or None -> (B, T, D), state
     """
 
-    def __init__(self, dim: int, kernel: int, groups: int) -> None:
+    def __init__(self, dim: int, kernel: int, groups: int, *, causal: bool = False) -> None:
         super().__init__()
         if dim % groups:
             raise ValueError(f"embed_dim must be a multiple of conv_pos_groups, got {dim} and {groups}.")
-        self.kernel, self.groups = kernel, groups
+        self.kernel, self.groups, self.causal = kernel, groups, causal
         std = math.sqrt(4 / (kernel * dim))
         tap_norm = std * math.sqrt(dim * dim / groups)  # what a tap's norm comes to, on average
         self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
@@ -51,18 +63,31 @@ class ConvPositions(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
+        if self.causal:
+            return self.step(x)[0]
         y = F.conv1d(
             x.transpose(1, 2), self.weight(), self.bias, padding=self.kernel // 2, groups=self.groups
         )
         # An even kernel padded on both sides gives one frame too many; the published network drops the last.
         return F.gelu(y[..., : x.shape[1]]).transpose(1, 2)
 
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, T, D), the last K - 1 frames before them -> (B, T, D), state."""
+        before = self.kernel - 1
+        if state is None:
+            state = x.new_zeros(len(x), before, x.shape[-1])
+        x = torch.cat([state, x], 1)
+        y = F.conv1d(x.transpose(1, 2), self.weight(), self.bias, groups=self.groups)
+        return F.gelu(y).transpose(1, 2), x[:, x.shape[1] - before :]
+
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention.
 
     Shape:
-        forward: x (B, T, D), keep (B, 1, 1, T) bool or None (True = may be looked at) -> (B, T, D)
+        forward: x (B, T, D), keep bool, to be broadcast to (B, 1, T, T), or None (True = may be looked at)
+                 -> (B, T, D)
+        step: x (B, T, D), past keys and values (B, heads, S, D / heads) -> (B, T, D), those with the new
     """
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -76,19 +101,33 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
-        """(B, T, D), (B, 1, 1, T) or None -> (B, T, D)."""
-        shape = (*x.shape[:2], self.heads, -1)
-        q, k, v = (proj(x).view(shape).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        """(B, T, D), (B, 1, 1 or T, T) or None -> (B, T, D)."""
+        q, k, v = self.project(x)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=keep, dropout_p=dropout)
         return self.out_proj(y.transpose(1, 2).flatten(2))
+
+    def step(self, x: Tensor, past: Past | None, context: int) -> tuple[Tensor, Past]:
+        """One chunk (B, T, D), keys and values of at most `context` frames before it -> (B, T, D), past."""
+        q, k, v = self.project(x)
+        if past is not None:
+            k, v = (torch.cat(pair, 2) for pair in zip(past, (k, v), strict=True))
+        y = F.scaled_dot_product_attention(q, k, v)
+        first = max(0, k.shape[2] - context)
+        return self.out_proj(y.transpose(1, 2).flatten(2)), (k[:, :, first:], v[:, :, first:])
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, D) -> queries, keys and values, (B, heads, T, D / heads) each."""
+        shape = (*x.shape[:2], self.heads, -1)
+        q, k, v = (proj(x).view(shape).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        return q, k, v
 
 
 class TransformerLayer(nn.Module):
     """Pre-norm layer: x + attention(norm(x)), then x + feed_forward(norm(x)).
 
     Shape:
-        forward: x (B, T, D), keep (B, 1, 1, T) bool or None -> (B, T, D)
+        forward, step: as `SelfAttention`
     """
 
     def __init__(
@@ -111,8 +150,16 @@ class TransformerLayer(nn.Module):
         self.activation_dropout = nn.Dropout(activation_dropout)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B, T, D), (B, 1, 1, T) or None -> (B, T, D)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), keep))
+        """(B, T, D), (B, 1, 1 or T, T) or None -> (B, T, D)."""
+        return self.feed(x + self.dropout(self.attention(self.attention_norm(x), keep)))
+
+    def step(self, x: Tensor, past: Past | None, context: int) -> tuple[Tensor, Past]:
+        """One chunk: (B, T, D), past -> (B, T, D), past."""
+        y, past = self.attention.step(self.attention_norm(x), past, context)
+        return self.feed(x + y), past
+
+    def feed(self, x: Tensor) -> Tensor:
+        """The second half, every frame by itself: (B, T, D) -> (B, T, D)."""
         y = self.activation_dropout(F.gelu(self.fc1(self.ffn_norm(x))))
         return x + self.dropout(self.fc2(y))
 
@@ -122,9 +169,12 @@ class TransformerEncoder(nn.Module):
 
     Args:
         layerdrop: probability of skipping each layer in training (Fan et al. 2020).
+        causal: of the positions; attention is bounded by the chunks it is given.
+        context: frames before its own chunk that a frame may look at.
     Shape:
-        forward: x (B, T, D), padding_mask (B, T) or None -> (B, T, D)
+        forward: x (B, T, D), padding_mask (B, T) or None, chunk (frames; None: the whole clip) -> (B, T, D)
         layers_of: the same -> one (B, T, D) for each layer, before the final norm
+        step: x (B, T, D), one chunk of any length, state -> (B, T, D), state
     """
 
     def __init__(
@@ -140,10 +190,12 @@ class TransformerEncoder(nn.Module):
         attention_dropout: float = 0.0,
         activation_dropout: float = 0.0,
         layerdrop: float = 0.0,
+        causal: bool = False,
+        context: int = 100,
     ) -> None:
         super().__init__()
-        self.layerdrop = layerdrop
-        self.positions = ConvPositions(dim, conv_pos, conv_pos_groups)
+        self.layerdrop, self.context = layerdrop, context
+        self.positions = ConvPositions(dim, conv_pos, conv_pos_groups, causal=causal)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             TransformerLayer(
@@ -162,16 +214,31 @@ class TransformerEncoder(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=LINEAR_STD)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunk: int | None = None) -> Tensor:
         """(B, T, D), (B, T) or None -> (B, T, D)."""
-        return self.norm(self.layers_of(x, padding_mask)[-1])
+        return self.norm(self.layers_of(x, padding_mask, chunk)[-1])
 
-    def layers_of(self, x: Tensor, padding_mask: Tensor | None = None) -> list[Tensor]:
+    def step(self, x: Tensor, state: Sequence[Any] | None = None) -> tuple[Tensor, list[Any]]:
+        """The next chunk: (B, T, D), state -> (B, T, D), state."""
+        if not self.positions.causal:
+            raise ValueError("only causal positions run step by step; run the whole clip.")
+        shift, *pasts = state if state is not None else [None] * (1 + len(self.layers))
+        y, shift = self.positions.step(x, shift)
+        x = x + y
+        new: list[Any] = [shift]
+        for layer, past in zip(self.layers, pasts, strict=True):
+            x, past = cast(TransformerLayer, layer).step(x, past, self.context)
+            new.append(past)
+        return self.norm(x), new
+
+    def layers_of(
+        self, x: Tensor, padding_mask: Tensor | None = None, chunk: int | None = None
+    ) -> list[Tensor]:
         """Every layer's output before the final norm: n_layers tensors (B, T, D)."""
-        keep = None
+        keep = None if chunk is None else chunk_mask(x.shape[1], chunk, self.context, x.device)
         if padding_mask is not None:
             x = x.masked_fill(padding_mask[..., None], 0.0)
-            keep = ~padding_mask[:, None, None, :]
+            keep = join_masks(keep, ~padding_mask[:, None, None, :])
         x = self.dropout(x + self.positions(x))
         outputs = []
         for layer in self.layers:
@@ -179,3 +246,22 @@ class TransformerEncoder(nn.Module):
             x = x if skipped else layer(x, keep)
             outputs.append(x)
         return outputs
+
+
+def chunk_mask(time: int, chunk: int, context: int, device: torch.device) -> Tensor:
+    """Who may look at whom, (T, T) bool: row i is True at its own chunk and `context` frames before that."""
+    if chunk < 1:
+        raise ValueError(f"a chunk must have at least one frame, got {chunk}.")
+    frame = torch.arange(time, device=device)
+    first = frame - frame % chunk
+    return (frame >= first[:, None] - context) & (frame < first[:, None] + chunk)
+
+
+def join_masks(chunks: Tensor | None, kept: Tensor) -> Tensor:
+    """Chunks (T, T) and kept frames (B, 1, 1, T) as one mask.
+
+    A padded frame may look at itself: a row without any would be no number.
+    """
+    if chunks is None:
+        return kept
+    return chunks & (kept | torch.eye(len(chunks), dtype=torch.bool, device=kept.device))

@@ -61,7 +61,8 @@ class FinetuneConfig:
 
     folders: prepared clips; folder_weights: the share of each in a batch; units, codec: checkpoint folders of
     the teachers; init: a lip model or a front end to start from; frontend_lr: what the optimizer's rate is
-    multiplied by for the front end.
+    multiplied by for the front end; chunks: how many frames attention sees at once, one drawn for each step
+    (0: the whole clip), so that one causal model serves every delay; empty: always the whole clip.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -75,6 +76,7 @@ class FinetuneConfig:
     units: str = ""
     codec: str = ""
     init: str = ""
+    chunks: tuple[int, ...] = ()
     freeze_steps: int = 0
     frontend_lr: float = 1.0
     ema: float = 0.998
@@ -147,7 +149,8 @@ class FinetuneTask(Task):
         self.model.frontend.requires_grad_(step >= self.config.freeze_steps)
         with autocast(self.config.loop.precision, batch.video.device):
             codes = None if batch.codes is None else partial(self.given_codes, batch)
-            features = self.model.frontend(batch.video, padding_mask=batch.padding_mask)
+            chunk = (int(rng.choice(self.config.chunks)) or None) if self.config.chunks else None
+            features = self.model.frontend(batch.video, padding_mask=batch.padding_mask, chunk=chunk)
             prediction = self.model.heads(features, batch.speaker, batch.padding_mask, codes)
         loss, logs = self.losses(prediction, batch)
         if self.config.weights.text and batch.text is not None:

@@ -169,3 +169,16 @@ def test_wrong_inputs_are_named(encoder: AVHubert, message: str) -> None:
 def test_impossible_sizes_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AVHubert(dataclasses.replace(SMALL, **change))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [1, 3])
+def test_steps_of_a_causal_model_equal_the_whole_in_chunks(chunk: int) -> None:
+    torch.manual_seed(0)
+    live = AVHubert(dataclasses.replace(SMALL, causal=True, context=4)).eval()
+    video, _ = clips(2, 7)
+    pieces, state = [], None
+    for part in video.split(chunk, 2):
+        features, state = live.step(part, state)
+        pieces.append(features)
+    torch.testing.assert_close(torch.cat(pieces, 1), live(video, chunk=chunk), rtol=1e-5, atol=1e-5)

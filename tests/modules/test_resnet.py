@@ -130,3 +130,25 @@ def test_other_layouts_are_refused() -> None:
 def test_other_stem_strides_are_refused() -> None:
     with pytest.raises(ValueError, match="stem_stride must be 2 or 4, got 3"):
         LipResNet(2, stem_stride=3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [1, 3, 9])
+def test_a_causal_network_runs_step_by_step(size: int) -> None:
+    torch.manual_seed(0)
+    net = LipResNet(3, "prelu", 4, causal=True).eval()
+    video, pieces, state = torch.randn(2, 1, 9, 24, 24), [], None
+    for part in video.split(size, 2):
+        vectors, state = net.step(part, state)
+        pieces.append(vectors)
+    whole = net(video)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-5, atol=1e-5)
+    changed = video.clone()
+    changed[:, :, 5:] += 1
+    torch.testing.assert_close(net(changed)[:, :5], whole[:, :5])
+    assert not torch.allclose(net(changed)[:, 5:], whole[:, 5:])
+
+
+def test_a_network_that_sees_later_frames_does_not_step() -> None:
+    with pytest.raises(ValueError, match="causal"):
+        LipResNet(3).step(torch.zeros(1, 1, 2, 24, 24))

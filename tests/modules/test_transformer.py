@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lip2speech.modules.transformer import ConvPositions, SelfAttention, TransformerEncoder
+from lip2speech.modules.transformer import ConvPositions, SelfAttention, TransformerEncoder, chunk_mask
 
 
 def slow_attention(x: Tensor, attention: SelfAttention, length: int) -> Tensor:
@@ -84,3 +84,59 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
         SelfAttention(8, 3, 0.0)
     with pytest.raises(ValueError, match="multiple of conv_pos_groups, got 8 and 3"):
         ConvPositions(8, 4, 3)
+
+
+def causal_encoder(context: int = 4) -> TransformerEncoder:
+    torch.manual_seed(0)
+    sizes = {"n_layers": 3, "ffn_dim": 24, "heads": 4, "conv_pos": 6, "conv_pos_groups": 4}
+    return TransformerEncoder(16, **sizes, causal=True, context=context).eval()
+
+
+def test_a_chunk_sees_itself_and_some_frames_before() -> None:
+    rows = ["".join("x" if seen else "." for seen in row) for row in chunk_mask(7, 3, 2, torch.device("cpu"))]
+    assert rows == ["xxx....", "xxx....", "xxx....", ".xxxxx.", ".xxxxx.", ".xxxxx.", "....xxx"]
+    with pytest.raises(ValueError, match="at least one frame, got 0"):
+        chunk_mask(7, 0, 2, torch.device("cpu"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("chunk", [1, 3, 4, 20])
+def test_steps_of_a_causal_encoder_equal_the_whole_in_chunks(chunk: int) -> None:
+    encoder, x = causal_encoder(), torch.randn(2, 11, 16, generator=torch.Generator().manual_seed(1))
+    pieces, state = [], None
+    for part in x.split(chunk, 1):
+        y, state = encoder.step(part, state)
+        pieces.append(y)
+    torch.testing.assert_close(torch.cat(pieces, 1), encoder(x, chunk=chunk), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_what_a_step_remembers_does_not_grow() -> None:
+    encoder, state = causal_encoder(context=5), None
+    for _ in range(9):
+        _, state = encoder.step(torch.randn(1, 2, 16), state)
+    assert [state[0].shape[1], *(keys.shape[2] for keys, _ in state[1:])] == [5, 5, 5, 5]
+
+
+@torch.no_grad()
+def test_a_causal_position_sees_no_later_frame() -> None:
+    positions, x = causal_encoder().positions, torch.randn(1, 9, 16)
+    changed = x.clone()
+    changed[:, 5:] += 1
+    a, b = positions(x), positions(changed)
+    assert torch.equal(a[:, :5], b[:, :5]) and not torch.equal(a[:, 5:], b[:, 5:])
+
+
+@torch.no_grad()
+def test_padding_changes_nothing_in_chunks() -> None:
+    encoder, x = causal_encoder(), torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(1))
+    padding = torch.arange(10)[None] >= torch.tensor([10, 4])[:, None]
+    y = encoder(x, padding, 3)
+    assert y.isfinite().all()
+    torch.testing.assert_close(y[1:, :4], encoder(x[1:, :4], chunk=3), rtol=1e-5, atol=1e-5)
+
+
+def test_an_encoder_that_sees_later_frames_does_not_step() -> None:
+    encoder = TransformerEncoder(16, n_layers=1, ffn_dim=8, heads=4, conv_pos=6, conv_pos_groups=4)
+    with pytest.raises(ValueError, match="causal"):
+        encoder.step(torch.zeros(1, 2, 16))

@@ -106,6 +106,18 @@ def test_letters_teach_the_front_end_when_they_have_a_weight(
     assert untold["text"] == 0.0
 
 
+def test_attention_learns_in_chunks_of_every_size(
+    prepared: Path, teachers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = FinetuneTask(config(prepared, teachers, chunks=[0, 2, 5]))
+    frontend, seen = task.model.frontend, []
+    forward = frontend.forward
+    monkeypatch.setattr(frontend, "forward", lambda *a, **k: seen.append(k["chunk"]) or forward(*a, **k))
+    for step in range(12):
+        task.update(step)
+    assert set(seen) == {None, 2, 5}
+
+
 def test_validation_is_told_for_each_folder(task: FinetuneTask) -> None:
     figures = task.validate()
     assert set(figures) == {
