@@ -6,6 +6,7 @@ magnitude. It knows no model and has no weights to learn.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -149,13 +150,19 @@ def mel_to_linear(mel: Tensor, config: MelConfig | None = None, iterations: int 
     Pseudo-inverse of the filters, then multiplicative steps (Lee and Seung 2001) that lessen the squared
     error and keep the spectrum non-negative.
     """
-    filters = mel_filters(config or MelConfig()).to(mel)
+    filters, inverse = (x.to(mel) for x in _filters_and_inverse(config or MelConfig()))
     magnitude = mel.exp()
     target = filters @ magnitude
-    linear = (torch.linalg.pinv(filters.t().float()).to(mel) @ magnitude).clamp(min=1e-8)
+    linear = (inverse @ magnitude).clamp(min=1e-8)
     for _ in range(iterations):
         linear = linear * target / (filters @ (filters.t() @ linear)).clamp(min=1e-12)
     return linear
+
+
+@cache
+def _filters_and_inverse(config: MelConfig) -> tuple[Tensor, Tensor]:
+    filters = mel_filters(config)
+    return filters, torch.linalg.pinv(filters.t())
 
 
 # Slaney's scale (Auditory Toolbox, 1998): linear to 1 kHz, then 27 steps for each factor of 6.4.

@@ -7,7 +7,7 @@ decoder has no bound, so peaks beyond [-1, 1] are cut here.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -28,11 +28,17 @@ class CodesVocoder(Vocoder):
         self.needs = ("codes",) if books == "conditional" else ("independent_code_logits",)
 
     def forward(self, prediction: Prediction) -> Tensor:
+        return self.codec.decode(self.codes(prediction)).clamp(-1, 1)
+
+    def step(self, prediction: Prediction, state: Any = None) -> tuple[Tensor, Any]:
+        wav, state = self.codec.decode_step(self.codes(prediction), state)
+        return wav.clamp(-1, 1), state
+
+    def codes(self, prediction: Prediction) -> Tensor:
+        """The books that were asked for, (B, n_q, T)."""
         if self.books == "conditional":
-            codes = prediction.require("codes")
-        else:
-            codes = prediction.require("independent_code_logits").argmax(2)
-        return self.codec.decode(codes).clamp(-1, 1)
+            return prediction.require("codes")
+        return prediction.require("independent_code_logits").argmax(2)
 
 
 class MelVocoder(Vocoder):
@@ -48,3 +54,9 @@ class MelVocoder(Vocoder):
     def forward(self, prediction: Prediction) -> Tensor:
         latent = self.codec.latent_from_mel(prediction.require("mel"))
         return self.codec.decode_latent(latent).clamp(-1, 1)
+
+    def step(self, prediction: Prediction, state: Any = None) -> tuple[Tensor, Any]:
+        encoder, decoder = (None, None) if state is None else state
+        latent, encoder = self.codec.encoder.step(prediction.require("mel"), encoder)
+        wav, decoder = self.codec.decode_latent_step(latent, decoder)
+        return wav.clamp(-1, 1), (encoder, decoder)

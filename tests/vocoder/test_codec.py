@@ -84,3 +84,20 @@ def test_a_codec_that_hears_the_wave_has_no_mel_route() -> None:
     numbers = {"seanet": {"n_filters": 2, "lstm": 0}, "quantizer": {"n_q": 2, "codebook_size": 16}}
     codec = EnCodec(from_dict(EnCodecConfig, numbers)).eval()
     assert set(build_vocoders(codec, MelConfig())) == set(ROUTES) - {"mel"}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [1, 2, 7])
+@pytest.mark.parametrize("route", ["codes", "codes-independent", "mel"])
+def test_steps_equal_the_whole(codec: MelCodec, route: str, size: int) -> None:
+    vocoder, whole = build_vocoders(codec, MelConfig())[route], prediction(2, 7)
+    pieces, state = [], None
+    for first in range(0, 7, size):
+        part = Prediction(**{
+            name: getattr(whole, name)[..., first * rate : (first + size) * rate]
+            for name, rate in (("mel", 4), ("codes", 2), ("independent_code_logits", 2))
+        })  # fmt: skip
+        wav, state = vocoder.step(part, state)
+        pieces.append(wav)
+    torch.testing.assert_close(torch.cat(pieces, -1), vocoder(whole), rtol=0, atol=1e-5)
+    assert vocoder.finish(state).shape[-1] == vocoder.late == 0
