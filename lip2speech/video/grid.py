@@ -46,3 +46,33 @@ class FrameGrid:
         count = max(0, until - self.shown)
         self.shown += count
         return count
+
+
+class LiveGrid:
+    """The same clock for frames that come one by one and must be shown at once.
+
+    A frame takes every instant up to 20 ms after its own time; those that it has jumped over go by the rule
+    above, to it or to the frame before. So no instant waits for the next frame.
+    """
+
+    def __init__(self) -> None:
+        self.start: int | None = None
+        self.previous = 0
+        self.shown = 0
+
+    def push(self, time: int) -> tuple[int, int] | None:
+        """A frame at `time`: how many instants the one before it still fills, and how many this one does.
+
+        None when its time does not come after that of the last frame: it is too late to be shown.
+        """
+        if self.start is None:
+            self.start = self.previous = time
+        elif time <= self.previous:
+            return None
+        takes_over = max((self.previous + time) // 2, time - STEP) - self.start
+        until = (time - self.start + STEP // 2) // STEP + 1
+        until = max(until, self.shown)
+        nearer = self.shown if not self.shown else min(max(takes_over // STEP + 1, self.shown), until)
+        counts = nearer - self.shown, until - nearer
+        self.previous, self.shown = time, until
+        return counts

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lip2speech.video.grid import MICRO, STEP, FrameGrid
+from lip2speech.video.grid import MICRO, STEP, FrameGrid, LiveGrid
 
 
 def shown(times: list[int], last: int = STEP) -> list[int]:
@@ -78,3 +78,48 @@ def test_count_is_25_times_the_duration(fps: float) -> None:
 def test_equals_the_slow_twin(steps: list[int], last: int, start: int) -> None:
     times = [start + sum(steps[:k]) for k in range(len(steps))]
     assert shown(times, last) == slow_twin(times, last)
+
+
+def live(times: list[int]) -> list[int]:
+    """Index of the frame that a live grid shows at every instant so far; those too late show none."""
+    grid, out, last = LiveGrid(), [], 0
+    for k, time in enumerate(times):
+        if (counts := grid.push(time)) is not None:
+            out += [last] * counts[0] + [k] * counts[1]
+            last = k
+    return out
+
+
+@pytest.mark.parametrize("fps", [12.5, 15, 25])
+def test_live_frames_are_shown_when_they_would_be_of_a_file(fps: float) -> None:
+    times = [round(k * MICRO / fps) for k in range(20)]
+    known = live(times)
+    assert known == shown(times)[: len(known)]
+    assert len(known) * STEP > times[-1]  # the last frame is shown at once
+
+
+def test_live_frames_that_come_too_fast_are_left_out() -> None:
+    assert live([k * STEP // 2 for k in range(9)]) == [0, 1, 3, 5, 7]  # 50 fps: half an instant later each
+
+
+def test_a_live_frame_that_is_late_or_doubled_is_not_shown() -> None:
+    assert live([0, STEP, STEP, 0, 2 * STEP]) == [0, 1, 4]
+
+
+def test_a_live_frame_after_a_gap_does_not_fill_it() -> None:
+    assert live([0, 50 * STEP]).count(1) <= 2
+
+
+@given(st.lists(st.integers(-MICRO, MICRO), min_size=1, max_size=40), st.integers(0, MICRO))
+@settings(max_examples=50)
+def test_live_instants_follow_the_clock(steps: list[int], start: int) -> None:
+    times, grid, total = [start], LiveGrid(), 0
+    for step in steps:
+        times.append(times[-1] + step)
+    for k, time in enumerate(times):
+        counts = grid.push(time)
+        newest = max(times[:k], default=None)
+        assert (counts is None) == (newest is not None and time <= newest) or k == 0
+        total += sum(counts or (0, 0))
+        assert total == (max(times[: k + 1]) - start + STEP // 2) // STEP + 1
+        assert counts is None or min(counts) >= 0

@@ -1,0 +1,213 @@
+"""Speech while the lips move (lip2speech/streaming.py)."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech.config import to_dict
+from lip2speech.pipeline import Lip2Speech
+from lip2speech.streaming import Chunks, Fader, Stream, StreamConfig, Windows, fade_out
+from tests.tiny import MODEL, make_model, save_system
+from tests.video.faces import FakeFaces, frames
+
+CAUSAL: dict[str, Any] = {
+    "frontend": MODEL["frontend"] | {"causal": True, "context": 20},
+    "heads": MODEL["heads"] | {"causal": True},
+}
+VOICE = 0.1 * torch.arange(163.0)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Lip2Speech:
+    """A system whose model is causal."""
+    model = to_dict(make_model(CAUSAL).config)
+    return Lip2Speech.load(save_system(tmp_path_factory.mktemp("live") / "live", model=model), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Lip2Speech:
+    return Lip2Speech.load(save_system(tmp_path_factory.mktemp("plain") / "plain"), device="cpu")
+
+
+def crops(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 96, 96), dtype=np.uint8)
+
+
+def spoken(speaker: Any, roi: np.ndarray) -> Tensor:
+    return torch.cat([*(speaker.push(crop) for crop in roi), speaker.finish()])
+
+
+def stream(speech: Lip2Speech, seen: str, **config: int) -> Stream:
+    """A stream of frames that show a face where `seen` has an x."""
+    people = [[(300.0, 200.0, 1.0)] if c == "x" else [] for c in seen]
+    return Stream(speech, faces=FakeFaces(people), config=StreamConfig(**config))
+
+
+@pytest.mark.parametrize("route", ["mel", "codes", "codes-independent"])
+@pytest.mark.parametrize("chunk", [1, 3, 5])
+@pytest.mark.parametrize("count", [1, 7, 10])
+def test_a_causal_model_says_live_what_it_says_of_the_whole(
+    live: Lip2Speech, route: str, chunk: int, count: int
+) -> None:
+    roi = crops(count)
+    with torch.no_grad():
+        whole = live.model(live.transform(roi), VOICE[None], chunk=chunk)
+    expected = live.render(whole, route)
+    found = spoken(Chunks(live, VOICE, route, chunk), roi)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_what_lies_beyond_the_look_ahead_changes_nothing(live: Lip2Speech) -> None:
+    roi, other = crops(9), crops(9, seed=1)
+    other[:6] = roi[:6]
+    a, b = (spoken(Chunks(live, VOICE, "mel", 3), x)[: 6 * 640] for x in (roi, other))
+    assert torch.equal(a, b)
+
+
+def test_griffin_lim_says_every_sample_live_but_late(live: Lip2Speech) -> None:
+    speaker = Chunks(live, VOICE, "griffin-lim", 2)
+    before = sum(len(speaker.push(crop)) for crop in crops(10))
+    assert before == 10 * 640 - (3 * 160 + 120)
+    assert before + len(speaker.finish()) == 10 * 640
+    assert speaker.late == 2 * 640 + 3 * 160 + 120
+
+
+@pytest.mark.parametrize("count", [1, 4, 9, 30])
+def test_windows_say_every_frame_once(plain: Lip2Speech, count: int) -> None:
+    config = StreamConfig(window=12, hop=3, ahead=4)
+    speaker = Windows(plain, VOICE, "mel", config)
+    pieces = [len(speaker.push(crop)) for crop in crops(count)]
+    assert set(pieces) <= {0, 3 * 640}
+    assert sum(pieces) + len(speaker.finish()) == 640 * count
+    assert speaker.late == 7 * 640
+
+
+def test_a_clip_shorter_than_a_window_is_said_as_by_the_whole(plain: Lip2Speech) -> None:
+    roi = crops(8)
+    found = spoken(Windows(plain, VOICE, "mel", StreamConfig(window=20, hop=10, ahead=10)), roi)
+    torch.testing.assert_close(found, plain(roi, VOICE, "mel"))
+
+
+def test_one_model_serves_many_streams(live: Lip2Speech) -> None:
+    rois = [crops(8, seed) for seed in range(3)]
+    alone = [spoken(Chunks(live, VOICE, "mel", 2), roi) for roi in rois]
+    speakers = [Chunks(live, VOICE, "mel", 2) for _ in rois]
+    mixed: list[list[Tensor]] = [[], [], []]
+    for i in range(8):
+        for said, speaker, roi in zip(mixed, speakers, rois, strict=True):
+            said.append(speaker.push(roi[i]))
+    for said, speaker, expected in zip(mixed, speakers, alone, strict=True):
+        assert torch.equal(torch.cat([*said, speaker.finish()]), expected)
+
+
+@pytest.mark.parametrize("model", ["live", "plain"])
+def test_every_instant_is_640_samples(model: str, request: pytest.FixtureRequest) -> None:
+    made = stream(request.getfixturevalue(model), "x" * 20)
+    heard = []
+    for i, frame in enumerate(frames(20)):
+        made.push(frame, i / 25)
+        heard.append(made.pull())
+    made.finish()
+    heard.append(made.pull())
+    wav = np.concatenate(heard)
+    assert len(wav) == 20 * 640 and wav.dtype == np.float32
+    assert np.abs(wav).max() <= 1
+    assert not len(made.pull())
+    assert (made.status.frames, made.status.instants, made.status.blind) == (20, 20, 0)
+
+
+def test_how_often_one_pulls_changes_nothing(live: Lip2Speech) -> None:
+    sounds = []
+    for every in (1, 3, 20):
+        made, heard = stream(live, "x" * 20), []
+        for i, frame in enumerate(frames(20)):
+            made.push(frame, i / 25)
+            if i % every == 0:
+                heard.append(made.pull())
+        made.finish()
+        sounds.append(np.concatenate([*heard, made.pull()]))
+    assert all(np.array_equal(a, b) for a, b in pairwise(sounds))
+
+
+def test_frames_may_be_slow_late_doubled_or_out_of_order(live: Lip2Speech) -> None:
+    made = stream(live, "x" * 12)
+    times = [0.0, 0.06, 0.06, 0.03, 0.12, 0.19, 0.24]  # 15 to 20 fps, one doubled, one too late
+    for frame, time in zip(frames(12), times, strict=False):
+        made.push(frame, time)
+    assert made.status.late == 2
+    assert made.status.instants == 7  # 0 .. 0.24 s
+    made.finish()
+    assert len(made.pull()) == 7 * 640
+
+
+def test_a_lost_face_is_silence_and_comes_back_without_a_click(live: Lip2Speech) -> None:
+    made = stream(live, "x" * 10 + "." * 10 + "x" * 15, chunk=2)
+    for i, frame in enumerate(frames(35)):
+        made.push(frame, i / 25)
+    made.finish()
+    wav = made.pull()
+    assert made.status.blind >= 10
+    quiet = wav[10 * 640 + 160 : 20 * 640]
+    assert not quiet.any() and np.abs(wav[: 10 * 640]).max() > 0 and np.abs(wav[25 * 640 :]).max() > 0
+
+
+def test_a_stream_that_stops_for_seconds_pauses_and_goes_on(live: Lip2Speech) -> None:
+    made = stream(live, "x" * 40)
+    shown = frames(40)
+    for i in range(10):
+        made.push(shown[i], i / 25)
+    for i in range(10, 20):
+        made.push(shown[i], 3 + i / 25)
+    made.finish()
+    wav = made.pull()
+    assert made.status.instants == 95 and len(wav) == 95 * 640
+    assert not wav[10 * 640 : 84 * 640].any() and wav[: 9 * 640].any() and wav[86 * 640 :].any()
+
+
+def test_an_hour_of_pause_is_not_an_hour_of_samples(live: Lip2Speech) -> None:
+    made = stream(live, "x" * 4)
+    for frame, time in zip(frames(4), (0.0, 0.04, 3600.0, 3600.04), strict=True):
+        made.push(frame, time)
+    made.finish()
+    assert len(made.pull()) == (4 + 1500) * 640
+
+
+def test_what_is_no_frame_is_refused(live: Lip2Speech) -> None:
+    made, frame = stream(live, "x"), frames(1)[0]
+    with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8"):
+        made.push(frame[..., 0], 0.0)
+    with pytest.raises(ValueError, match="number of seconds"):
+        made.push(frame, float("nan"))
+    made.finish()
+    made.finish()
+    with pytest.raises(ValueError, match="is finished"):
+        made.push(frame, 0.0)
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"chunk": 0}, {"hop": 0}, {"ahead": -1}, {"window": 10, "hop": 5, "ahead": 6}]
+)
+def test_sizes_that_do_not_fit_are_refused(numbers: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="window at least hop"):
+        StreamConfig(**numbers)
+
+
+def test_fades_take_10_ms_and_never_jump() -> None:
+    fader, heard = Fader(), []
+    for seen in (True, False, False, True):
+        fader.add(seen)
+    for piece in torch.ones(4 * 640).split(100):
+        heard.append(fader(piece))
+    gains = torch.cat(heard)
+    assert gains[:640].eq(1).all() and gains[800 : 3 * 640].eq(0).all() and gains[3 * 640 + 160 :].eq(1).all()
+    assert gains.diff().abs().max() < 1 / 160 + 1e-6
+
+
+def test_an_end_fades_out() -> None:
+    faded = fade_out(torch.ones(400))
+    assert faded[:240].eq(1).all() and faded[-1] == 0
+    assert len(fade_out(torch.zeros(0))) == 0
