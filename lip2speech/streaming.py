@@ -15,18 +15,22 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter as clock
 from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lip2speech.audio import wav_writer
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.rates import SAMPLE_RATE, per_video_frame
-from lip2speech.video import CausalCropper, CropState, FaceTracker, load_faces
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
+from lip2speech.video import CausalCropper, CropState, FaceTracker, NoFaceError, load_faces, read_frames
 from lip2speech.video.grid import MICRO, LiveGrid
+from lip2speech.video.report import MIN_FACE_SHARE
 from lip2speech.vocoder import Vocoder
 
 PER_FRAME = per_video_frame(SAMPLE_RATE)
@@ -184,6 +188,60 @@ def make_speaker(speech: Lip2Speech, voice: Tensor, route: str, config: StreamCo
     if speech.model.config.frontend.causal and speech.model.config.heads.causal:
         return Chunks(speech, voice, route, config.chunk)
     return Windows(speech, voice, route, config)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What it took to speak a video live, in seconds: of sound, late by design, computed in all, at worst."""
+
+    status: Status
+    duration: float
+    latency: float
+    computed: float
+    worst: float
+
+
+def speak_live(
+    speech: Lip2Speech,
+    video: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    voice: Tensor | str | os.PathLike | None = None,
+    route: str | None = None,
+    config: StreamConfig | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Spoken:
+    """A video file spoken into a wav file as if its frames came from a camera, as fast as they are read.
+
+    Raises:
+        MediaError: the file cannot be read. NoFaceError: fewer than half of the frames show a face.
+        ValueError: unknown route or voice.
+    """
+    stream = Stream(speech, voice=voice, route=route, config=config)
+    times: list[float] = []
+    with read_frames(video) as frames, wav_writer(out, SAMPLE_RATE) as write:
+        for count, frame in enumerate(frames):
+            began = clock()
+            stream.push(frame, count / VIDEO_FPS)
+            wav = stream.pull()
+            times.append(clock() - began)
+            write(torch.from_numpy(wav))
+            if progress is not None and frames.expected_frames and count % VIDEO_FPS == 0:
+                progress(min(1.0, count / frames.expected_frames))
+        stream.finish()
+        write(torch.from_numpy(stream.pull()))
+        check_faces(stream.status, os.path.basename(os.fspath(video)))
+    duration = stream.status.instants / VIDEO_FPS
+    return Spoken(stream.status, duration, stream.latency_s, sum(times), max(times))
+
+
+def check_faces(status: Status, name: str) -> None:
+    """NoFaceError when too few instants showed a face."""
+    if status.blind > (1 - MIN_FACE_SHARE) * status.instants:
+        raise NoFaceError(
+            f"{name}: no face in {status.blind} of {status.instants} frames; "
+            "crop closer or improve the light."
+        )
 
 
 class Chunks:

@@ -14,6 +14,7 @@ from lip2speech.cli.convert import convert
 from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.inspect import inspect
 from lip2speech.cli.model import model
+from lip2speech.cli.stream import stream
 from lip2speech.cli.talker import talker
 from lip2speech.cli.train import train
 from lip2speech.version import __version__
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(convert)
+app.command()(stream)
 app.command()(inspect)
 app.command()(talker)
 app.command()(evaluate)

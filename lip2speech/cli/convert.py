@@ -80,7 +80,7 @@ def convert(
         jobs = plan_jobs(videos, output, mux=mux, overwrite=overwrite)
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
-            speech = _load(model, device)
+            speech = load(model, device)
             options = Options(speech.speaker(voice), speech.check_route(route), as_json, quiet)
             if speech.config.note and not quiet:
                 errors.say(f"lip2speech: model {speech.name}: {speech.config.note}")
@@ -97,7 +97,7 @@ def exit_code(codes: list[int]) -> int:
     return errors.SOME_FAILED if any(codes) else errors.OK
 
 
-def _load(model: str, device: str) -> Lip2Speech:
+def load(model: str, device: str) -> Lip2Speech:
     from lip2speech.pipeline import Lip2Speech
 
     return Lip2Speech.load(model, device=device)
@@ -107,7 +107,7 @@ def _convert_one(speech: Lip2Speech, job: Job, options: Options, progress: Progr
     """Convert one input and report it; whatever goes wrong stays with this input."""
     progress.start(job.video.name)
     try:
-        with _whole_or_nothing(job.output) as temporary:
+        with whole_or_nothing(job.output) as temporary:
             row = _speak(speech, job, temporary, options, progress)
     except Exception as error:
         row = _failed(job, error)
@@ -125,7 +125,7 @@ def _failed(job: Job, error: Exception) -> Row:
 
 
 @contextmanager
-def _whole_or_nothing(output: Path) -> Iterator[Path]:
+def whole_or_nothing(output: Path) -> Iterator[Path]:
     """A name in a temporary folder near `output`; what is there at the end becomes `output`."""
     nearest = next(folder for folder in output.absolute().parents if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".lip2speech-", dir=nearest) as folder:

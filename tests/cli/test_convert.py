@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def speak(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `convert` on files of the folder, with the fake model."""
-    monkeypatch.setattr(convert_module(), "_load", lambda model, device: FakeSpeech())
+    monkeypatch.setattr(convert_module(), "load", lambda model, device: FakeSpeech())
     monkeypatch.chdir(folder)
     return lambda *arguments: CliRunner().invoke(app, ["convert", *arguments])
 
@@ -100,7 +100,7 @@ def test_a_models_note_is_told_once_beside_the_results(
     speak: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted = FakeSpeech(config=PipelineConfig(note="knows one grammar."))
-    monkeypatch.setattr(convert_module(), "_load", lambda model, device: noted)
+    monkeypatch.setattr(convert_module(), "load", lambda model, device: noted)
     result = speak("good.mp4", "--json", "-o", "a.wav")
     assert result.stderr == "lip2speech: model fake: knows one grammar.\n"
     assert len(result.stdout.splitlines()) == 1
@@ -179,7 +179,7 @@ def test_a_missing_model_is_code_5(folder: Path, monkeypatch: pytest.MonkeyPatch
     def fail(model: str, device: str) -> None:
         raise CheckpointError(f"{model}: no such checkpoint folder.")
 
-    monkeypatch.setattr(convert_module(), "_load", fail)
+    monkeypatch.setattr(convert_module(), "load", fail)
     result = CliRunner().invoke(app, ["convert", str(folder / "good.mp4"), "--model", "nowhere"])
     assert result.exit_code == 5
     assert result.stderr == "lip2speech: nowhere: no such checkpoint folder.\n"

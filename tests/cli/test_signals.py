@@ -25,7 +25,7 @@ class Speech:
         os.kill(os.getpid(), NUMBER)
         time.sleep(60)
 
-importlib.import_module("lip2speech.cli.convert")._load = lambda model, device: Speech()
+importlib.import_module("lip2speech.cli.convert").load = lambda model, device: Speech()
 sys.argv = ["lip2speech", "convert", "talk.mp4", "--overwrite"]
 main()
 """

@@ -1,0 +1,71 @@
+"""`lip2speech stream`: a video spoken as if its frames came from a camera, and what that delays and costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lip2speech.cli import errors
+from lip2speech.cli.convert import load, whole_or_nothing
+from lip2speech.cli.plan import Job, plan_jobs
+from lip2speech.cli.progress import progress_bar
+
+
+def stream(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="FILE.wav; default: beside VIDEO.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
+    voice: Annotated[str | None, typer.Option(help="A recording to sound like, or a stored voice.")] = None,
+    route: Annotated[str | None, typer.Option(help="How the prediction becomes sound.")] = None,
+    chunk: Annotated[int, typer.Option(help="Frames that a causal model hears at once.")] = 4,
+    hop: Annotated[int, typer.Option(help="Frames from window to window of any other model.")] = 5,
+    ahead: Annotated[int, typer.Option(help="Frames that such a window sees beyond what is said.")] = 10,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line on stdout.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no result line.")] = False,
+) -> None:
+    """Speak a video frame by frame, as live, and tell the delay.
+
+    Exit codes as for convert: 3 an unreadable file, 4 no face.
+    """
+    with errors.one_line_errors():
+        job = plan_one(video, output, overwrite)
+        with progress_bar(quiet=quiet) as progress:
+            progress.start("loading the model")
+            speech = load(model, device)
+            if speech.config.note and not quiet:
+                errors.say(f"lip2speech: model {speech.name}: {speech.config.note}")
+            from lip2speech.streaming import StreamConfig, speak_live
+
+            config = StreamConfig(chunk=chunk, hop=hop, ahead=ahead)
+            progress.start(video.name)
+            with whole_or_nothing(job.output) as temporary:
+                spoken = speak_live(
+                    speech, job.video, temporary, voice=voice, route=route, config=config, progress=progress
+                )
+        if as_json:
+            typer.echo(json.dumps({"input": str(job.video), "output": str(job.output)} | asdict(spoken)))
+        elif not quiet:
+            typer.echo(
+                f"{errors.one_line(str(job.video))} -> {errors.one_line(str(job.output))}: "
+                f"{spoken.duration:.2f} s, {spoken.latency:.2f} s late, computed at "
+                f"{spoken.computed / max(spoken.duration, 1e-9):.2f} x real time, "
+                f"at worst {spoken.worst:.2f} s for a frame"
+            )
+
+
+def plan_one(video: Path, output: Path | None, overwrite: bool) -> Job:
+    """The one file to read and the one to write; UsageError when it cannot be so."""
+    if video.is_dir():
+        raise errors.UsageError(f"{video}: is a folder; stream speaks one video.")
+    (job,) = plan_jobs([video], output, mux=False, overwrite=overwrite)
+    if job.mux:
+        raise errors.UsageError(f"-o {output}: stream writes sound; give a name that ends in .wav.")
+    return job
