@@ -33,6 +33,7 @@ from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
 from lip2speech.speaker import SPEAKER_DIM, embed_speaker
 from lip2speech.video import FaceReport, crop_roi, detect_landmarks, read_frames
 from lip2speech.vocoder import build_vocoders
+from lip2speech.voices import list_voices, load_voice
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 FADE_SAMPLES = 160  # 10 ms across a join
@@ -157,7 +158,7 @@ class Lip2Speech:
         """Speech for a silent talking-face video.
 
         Args:
-            voice: a recording to sound like, a voice vector (163,), or the name of a stored voice.
+            voice: the name of an enrolled or stored voice, a recording to sound like, or a vector (163,).
             route: one of `routes`; the model's own choice when None.
             progress: called with the share that is done, 0 to 1.
         Raises:
@@ -247,18 +248,19 @@ class Lip2Speech:
             yield mute(self(np.stack(held), speaker, route), start, gaps)
 
     def speaker(self, voice: Tensor | str | os.PathLike | None) -> Tensor:
-        """The voice vector (163,) of a recording, a stored voice, or the model's own."""
+        """The voice vector (163,) of an enrolled voice, one of the model's, or a recording; None: its own."""
         if isinstance(voice, Tensor):
             if voice.shape != (SPEAKER_DIM,):
                 raise ValueError(f"a voice vector must be ({SPEAKER_DIM},), got {tuple(voice.shape)}.")
             return voice.to(self.device)
         name = self.config.voice if voice is None else os.fspath(voice)
+        if voice is not None and name in (enrolled := list_voices()):
+            return load_voice(name).tensor.to(self.device)
         if name in self.voices:
             return self.voices[name]
         if voice is None or not Path(name).exists():
-            raise ValueError(
-                f"no voice is called {name!r} and no such recording exists; stored: {', '.join(self.voices)}."
-            )
+            stored = ", ".join([*self.voices, *enrolled])
+            raise ValueError(f"no voice is called {name!r} and no such recording exists; stored: {stored}.")
         return embed_speaker(read_wav(name)).to(self.device)
 
     def check_route(self, route: str | None) -> str:

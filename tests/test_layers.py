@@ -16,6 +16,7 @@ LAYERS = [
     ("prediction", "video"),
     ("modules", "mel", "audio", "checkpoint"),
     ("speaker",),
+    ("voices",),
     ("frontend", "heads", "codec"),
     ("model", "vocoder"),
     ("pipeline", "data"),

@@ -17,6 +17,7 @@ from lip2speech.cli.model import model
 from lip2speech.cli.stream import stream
 from lip2speech.cli.talker import talker
 from lip2speech.cli.train import train
+from lip2speech.cli.voice import voice
 from lip2speech.version import __version__
 
 __all__ = ["app", "main"]
@@ -36,6 +37,7 @@ app.command()(talker)
 app.command()(evaluate)
 app.add_typer(train, name="train")
 app.add_typer(model, name="model")
+app.add_typer(voice, name="voice")
 
 
 @app.callback(invoke_without_command=True)

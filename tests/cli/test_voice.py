@@ -1,0 +1,74 @@
+"""`lip2speech voice` and what speaks with it (lip2speech/cli/voice.py)."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lip2speech.audio import read_wav, write_wav
+from lip2speech.cli import app
+from lip2speech.pipeline import Lip2Speech
+from lip2speech.voices import load_voice
+from tests.tiny import buzz, save_system
+
+CONSENT = "I am Ann Lee and agree that this computer speaks in my voice."
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of voices that is this test's own."""
+    monkeypatch.setenv("LIP2SPEECH_VOICES", str(tmp_path / "voices"))
+    write_wav(tmp_path / "ann.wav", buzz(400, 150.0))
+    return tmp_path / "voices"
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_voice_is_enrolled_shown_listed_and_deleted(tmp_path: Path, kept: Path) -> None:
+    code, said, _ = run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
+    assert code == 0 and "--voice ann" in said
+    assert run("voice", "list")[1] == "ann\n"
+    shown = run("voice", "show", "ann")[1]
+    assert CONSENT in shown and "150 Hz" in shown
+    assert len(json.loads(run("voice", "show", "ann", "--json")[1])["vector"]) == 163
+    code, said, _ = run("voice", "delete", "ann")
+    assert code == 0 and "no file of it is left" in said
+    assert run("voice", "list")[1] == "" and not list(kept.iterdir())
+
+
+def test_no_consent_no_voice(tmp_path: Path, kept: Path) -> None:
+    code, _, error = run("voice", "enroll", "ann", tmp_path / "ann.wav")
+    assert code != 0 and "only with the consent" in error and error.count("\n") == 1
+    assert not kept.exists()
+
+
+def test_a_voice_that_is_not_there_is_one_line() -> None:
+    for what in ("show", "delete"):
+        code, _, error = run("voice", what, "nobody")
+        assert code != 0 and "no voice 'nobody' is enrolled" in error and error.count("\n") == 1
+
+
+def test_an_enrolled_voice_speaks_by_its_name(tmp_path: Path, clip: Path) -> None:
+    model = save_system(tmp_path / "small")
+    run("voice", "enroll", "ann2", tmp_path / "ann.wav", "--consent", CONSENT)
+    code, _, error = run(
+        "convert", clip, "-o", tmp_path / "a.wav", "--model", model, "--voice", "ann2", "--quiet"
+    )
+    assert code == 0, error
+    speech = Lip2Speech.load(model, device="cpu")
+    assert speech.speaker("ann2").tolist() == load_voice("ann2").tensor.tolist()
+    assert len(read_wav(tmp_path / "a.wav"))
+    with pytest.raises(ValueError, match="stored: ann, ann2"):
+        speech.speaker("nobody")
+
+
+def test_an_enrolled_voice_goes_before_the_models_own_of_that_name(tmp_path: Path) -> None:
+    speech = Lip2Speech.load(save_system(tmp_path / "small"), device="cpu")
+    own = speech.speaker("ann")
+    run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
+    assert speech.speaker("ann").tolist() == load_voice("ann").tensor.tolist() != own.tolist()
+    assert speech.speaker(None).tolist() == own.tolist()
