@@ -98,6 +98,7 @@ def exit_code(codes: list[int]) -> int:
 
 
 def load(model: str, device: str) -> Lip2Speech:
+    """The system that `--model` and `--device` name."""
     from lip2speech.pipeline import Lip2Speech
 
     return Lip2Speech.load(model, device=device)
