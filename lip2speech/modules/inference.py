@@ -64,7 +64,7 @@ def prepare(model: nn.Module) -> Prepared:
 def fold(model: nn.Module) -> int:
     """The first half of `prepare`, the same on every machine and every time: how many modules were folded."""
     if model.training:
-        raise ValueError("the model is in training mode; call eval() before prepare().")
+        raise ValueError("the model is in training mode; call eval() first.")
     folds = [getattr(module, "fold", None) for module in model.modules()]
     for fold_one in filter(None, folds):
         fold_one()
