@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from lip2speech.data.talker import audio_only
 from lip2speech.data.talker.espeak import MissingExtraError, synthesizer
@@ -19,6 +20,7 @@ from lip2speech.data.talker.sentences import (
 )
 from lip2speech.data.talker.voices import SAMPLES_PER_FRAME, random_stream, say, speak, voices
 from lip2speech.rates import SAMPLE_RATE
+from lip2speech.speaker import pitch_quantiles
 
 # what each word must sound like, in espeak-ng's names without stress; `_` is a pause inside the sentence
 SOUNDS = {
@@ -67,6 +69,18 @@ def test_splits_share_no_voice() -> None:
     assert len(train) >= 12 and len(test) >= 4
     assert not {v.variant for v in train} & {v.variant for v in test}
     assert len({v.name for v in train + test}) == len(train + test)
+
+
+def test_pitch_is_the_voice_s_own() -> None:
+    """What a voice sounds like in one sentence tells its pitch in the next."""
+    low, high = (next(v for v in voices("test") if v.name == name) for name in ("f3-97-48", "f3-97-52"))
+    text = sample_sentence(np.random.default_rng(2), "test")
+    middle = [
+        [float(pitch_quantiles(torch.from_numpy(say(text, voice, np.random.default_rng(i)).wav))[1])
+         for i in range(3)] for voice in (low, high)
+    ]  # fmt: skip
+    assert max(middle[0]) < min(middle[1])
+    assert all(max(m) - min(m) < 0.04 for m in middle)
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:

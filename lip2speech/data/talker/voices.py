@@ -2,8 +2,8 @@
 
 A voice is an espeak-ng variant seen through a vocal tract of another length: the sound is resampled by
 `tract`, which moves formants and pitch together, while the speaking rate is corrected beforehand. Training
-and test voices share no variant. Pitch, its range and the rate vary a little from sentence to sentence, as a
-person's do.
+and test voices share no variant. Rate, level and the silence around a sentence vary; pitch and its range are
+the voice's own, since lips do not show them and only the voice asked for can tell.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ TRAIN_VARIANTS = {
 }  # fmt: skip
 TEST_VARIANTS = {"f3": 50, "f5": 50, "Diogo": 50, "caleb": 48}
 TRAIN_TRACTS, TEST_TRACTS = (0.94, 1.0, 1.06), (0.97, 1.03)
+TRAIN_PITCHES, TEST_PITCHES = (-4, 0, 4), (-2, 2)  # steps from the variant's pitch, each another voice
+PITCH_RANGE = 47
 RATE_WPM = (118.0, 165.0)  # GRID's speakers lie in the lower half
-PITCH_SPREAD, RANGE = 4, (35, 60)
 SILENCE_S = (0.22, 0.42)
 LEVEL_DB = (-25.0, -20.0)
 PEAK = 0.95
@@ -66,9 +67,13 @@ class Speech:
 def voices(split: str) -> list[Voice]:
     """All voices of a split, in a fixed order."""
     check_split(split)
-    variants, tracts = (TRAIN_VARIANTS, TRAIN_TRACTS) if split == "train" else (TEST_VARIANTS, TEST_TRACTS)
+    train = split == "train"
+    variants, tracts = (TRAIN_VARIANTS, TRAIN_TRACTS) if train else (TEST_VARIANTS, TEST_TRACTS)
     return [
-        Voice(f"{v.lower()}-{round(100 * t)}", v, pitch, t) for v, pitch in variants.items() for t in tracts
+        Voice(f"{variant.lower()}-{round(100 * tract)}-{pitch + step}", variant, pitch + step, tract)
+        for variant, pitch in variants.items()
+        for tract in tracts
+        for step in (TRAIN_PITCHES if train else TEST_PITCHES)
     ]
 
 
@@ -89,18 +94,16 @@ def speak(split: str, seed: int, index: int) -> Speech:
 
 
 def say(text: str, voice: Voice, rng: np.random.Generator) -> Speech:
-    """Speak a sentence of the grammar; `rng` varies rate, pitch, level and the silence around it."""
+    """Speak a sentence of the grammar; `rng` varies rate, level and the silence around it."""
     rate = rng.uniform(*RATE_WPM)
-    pitch = voice.pitch + int(rng.integers(-PITCH_SPREAD, PITCH_SPREAD + 1))
-    pitch_range = int(rng.integers(*RANGE))
     lead, tail = rng.uniform(*SILENCE_S, size=2)
     level = rng.uniform(*LEVEL_DB)
     wav, phonemes = synthesizer().say(
         spoken(text),
         voice=f"en-us+{voice.variant}",
         rate=max(80, round(rate / voice.tract)),
-        pitch=pitch,
-        pitch_range=pitch_range,
+        pitch=voice.pitch,
+        pitch_range=PITCH_RANGE,
     )
     wav = _shorten_tract(wav, voice.tract)
     shift = round(lead * SAMPLE_RATE)
