@@ -27,6 +27,13 @@ class Faces(StrEnum):
     both = "both"
 
 
+class Articulation(StrEnum):
+    """Whether there is a voice behind the lips."""
+
+    spoken = "spoken"
+    silent = "silent"
+
+
 def talker(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
     sentences: Annotated[int, typer.Option(help="How many clips.", min=1)] = 10,
@@ -37,6 +44,12 @@ def talker(
     faces: Annotated[
         Faces, typer.Option(help="Which pictures speak; test has drawn faces only.")
     ] = Faces.both,
+    articulation: Annotated[
+        Articulation, typer.Option(help="silent: mouthed, without sound, in the person's own way.")
+    ] = Articulation.spoken,
+    person: Annotated[
+        int | None, typer.Option(help="One drawn face (and voice) for all clips, by number.", min=0)
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes; the clips do not depend on it.", min=1)] = 1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")
@@ -58,6 +71,8 @@ def talker(
                 workers=workers,
                 progress=lambda done, total: progress(done / total),
                 overwrite=overwrite,
+                articulation=articulation.value,
+                person=person,
             )
         if not quiet:
             typer.echo(f"{out}: {len(ids)} clips")

@@ -1,6 +1,7 @@
 """Write and read the synthetic corpus: `ID.mp4` (picture, sound), `ID.txt` (words), `ID.json` (its making).
 
 Clip i depends on split, seed and i alone: neither the number of clips nor the number of workers changes it.
+With `person`, one face says all of them; with silent articulation nobody has a voice, and the mp4 no sound.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,28 +22,35 @@ from lip2speech.data.corpus import Utterance
 from lip2speech.data.talker.espeak import synthesizer
 from lip2speech.data.talker.faces import Canvas
 from lip2speech.data.talker.features import draw_canvas
+from lip2speech.data.talker.manner import Manner, mouthed
 from lip2speech.data.talker.render import render_frames
 from lip2speech.data.talker.scene import Camera, sample_camera, sample_pose
-from lip2speech.data.talker.sentences import check_split
-from lip2speech.data.talker.visemes import mouth_track
+from lip2speech.data.talker.sentences import check_split, sample_sentence
+from lip2speech.data.talker.visemes import TARGETS, mouth_track
 from lip2speech.data.talker.voices import (
     FACE_STREAM,
     LIGHT_STREAM,
     PHOTO_STREAM,
     SCENE_STREAM,
+    SPEECH_STREAM,
     SPLIT_CODES,
     Speech,
     random_stream,
+    say,
     speak,
+    voices,
 )
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 
 FACES = ("photo", "drawn", "both")
+ARTICULATIONS = ("spoken", "silent")
 PHOTO_SHARE = 0.15  # of the clips with `faces="both"`
 N_FACES = {"train": 2000, "test": 200}  # drawn people; each has one shape, skin, hair and mouth for ever
 # x264's macroblock tree is not reproducible from run to run (seen with FFmpeg 8.1.2, even with one thread)
 ENCODER = {"preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
 FACE_WORLD = 7  # first word of every face's random state, so that no clip's stream is ever a face's
+MANNER_WORLD = 8  # the same for a face's way of mouthing
+MANNER_STREAM = 5  # of one clip, after those of `voices`
 
 
 @dataclass(frozen=True)
@@ -53,16 +62,16 @@ class Job:
     seed: int
     index: int
     faces: str
+    articulation: str = "spoken"
+    person: int | None = None
 
     @property
     def id(self) -> str:
         return f"talker-{self.split}-{self.seed}-{self.index:05d}"
 
 
-def check_arguments(
-    out: Path, sentences: int, seed: int, split: str, faces: str, workers: int, overwrite: bool
-) -> None:
-    """Refuse what cannot be made, in one line."""
+def check_kind(split: str, faces: str, articulation: str, person: int | None) -> None:
+    """Refuse a kind of clip that cannot be made, in one line."""
     check_split(split)
     if faces not in FACES:
         raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}.")
@@ -70,6 +79,17 @@ def check_arguments(
         raise ValueError(
             "faces='photo' is for split='train' only: the one photo must not be in both; use 'drawn'."
         )
+    if articulation not in ARTICULATIONS:
+        raise ValueError(f"articulation must be one of {', '.join(ARTICULATIONS)}, got {articulation!r}.")
+    if person is not None and (faces == "photo" or not 0 <= person < N_FACES[split]):
+        raise ValueError(
+            f"person must be a drawn face, 0 to {N_FACES[split] - 1} of split {split!r}, got {person} with "
+            f"faces={faces!r}."
+        )
+
+
+def check_place(out: Path, sentences: int, seed: int, workers: int, overwrite: bool) -> None:
+    """Refuse numbers that make no clips, and a folder that holds something else."""
     if sentences < 1 or seed < 0 or workers < 1:
         raise ValueError(
             f"sentences and workers must be 1 or more and seed 0 or more, got {sentences}, {workers}, {seed}."
@@ -80,25 +100,56 @@ def check_arguments(
         raise FileExistsError(f"{out} is not empty; give a new folder, or allow to overwrite.")
 
 
+def _stream(job: Job, stream: int) -> np.random.Generator:
+    return random_stream(job.split, job.seed, job.index, stream)
+
+
+def _face_number(job: Job) -> int | None:
+    """Which of the drawn people of the split a clip shows; None: the photo."""
+    if job.person is not None:
+        return job.person
+    lot = _stream(job, PHOTO_STREAM).random()
+    if job.split == "train" and (job.faces == "photo" or (job.faces == "both" and lot < PHOTO_SHARE)):
+        return None
+    return int(_stream(job, FACE_STREAM).integers(N_FACES[job.split]))
+
+
 def _draw_person(job: Job) -> Canvas:
     """The face of a clip: the photo, or one of the drawn people of the split."""
-    choice = random_stream(job.split, job.seed, job.index, FACE_STREAM)
-    scene = random_stream(job.split, job.seed, job.index, LIGHT_STREAM)
-    lot = random_stream(job.split, job.seed, job.index, PHOTO_STREAM).random()
-    if job.split == "train" and (job.faces == "photo" or (job.faces == "both" and lot < PHOTO_SHARE)):
+    number = _face_number(job)
+    if number is None:
         from lip2speech.data.talker.photo import photo_canvas
 
-        return photo_canvas(choice)
-    number = int(choice.integers(N_FACES[job.split]))
+        return photo_canvas(_stream(job, FACE_STREAM))
     identity = np.random.default_rng([FACE_WORLD, SPLIT_CODES[job.split], number])
-    return draw_canvas(identity, scene, f"{job.split}-{number:04d}")
+    return draw_canvas(identity, _stream(job, LIGHT_STREAM), f"{job.split}-{number:04d}")
+
+
+def manner_of(job: Job) -> Manner | None:
+    """How the person of a clip mouths, the same in all their clips; None when they speak."""
+    if job.articulation == "spoken":
+        return None
+    number = _face_number(job)
+    person = N_FACES[job.split] if number is None else number
+    return Manner.sample(np.random.default_rng([MANNER_WORLD, SPLIT_CODES[job.split], person]))
+
+
+def make_speech(job: Job, manner: Manner | None) -> Speech:
+    """What is said in a clip, and when; mouthed with a `manner`."""
+    if job.person is None:
+        speech = speak(job.split, job.seed, job.index)
+    else:
+        rng, pool = _stream(job, SPEECH_STREAM), voices(job.split)
+        speech = say(sample_sentence(rng, job.split), pool[job.person % len(pool)], rng)
+    return speech if manner is None else mouthed(speech, manner, _stream(job, MANNER_STREAM))
 
 
 def make_frames(job: Job, speech: Speech) -> tuple[Iterator[np.ndarray], Camera, Canvas, np.ndarray]:
     """The pictures of one clip: frames (H, W, 3) uint8, camera, person, mouth track (T, 7)."""
-    rng = random_stream(job.split, job.seed, job.index, SCENE_STREAM)
-    canvas, camera = _draw_person(job), sample_camera(rng)
-    track = mouth_track(speech.phonemes, speech.n_frames)
+    rng = _stream(job, SCENE_STREAM)
+    canvas, camera, manner = _draw_person(job), sample_camera(rng), manner_of(job)
+    table = TARGETS if manner is None else manner.table()
+    track = mouth_track(speech.phonemes, speech.n_frames, table)
     pose = sample_pose(rng, camera, speech.n_frames)
     return render_frames(canvas, track, pose, camera, rng), camera, canvas, track
 
@@ -108,15 +159,18 @@ def make_clip(job: Job) -> str:
     import cv2
 
     cv2.setNumThreads(1)
-    speech = speak(job.split, job.seed, job.index)
+    manner = manner_of(job)
+    speech = make_speech(job, manner)
     frames, camera, canvas, _ = make_frames(job, speech)
-    facts = {
+    facts: dict[str, Any] = {
         "id": job.id,
         "text": speech.text,
         "split": job.split,
         "seed": job.seed,
         "index": job.index,
-        "voice": asdict(speech.voice),
+        "articulation": job.articulation,
+        "voice": asdict(speech.voice) if manner is None else None,
+        "tempo": 1.0 if manner is None else round(manner.tempo, 4),
         "face": canvas.name,
         "camera": {key: round(value, 4) for key, value in asdict(camera).items()},
         "phonemes": [[p.name, p.start, p.end] for p in speech.phonemes],
@@ -124,7 +178,7 @@ def make_clip(job: Job) -> str:
     (job.out / f"{job.id}.txt").write_text(speech.text + "\n")
     (job.out / f"{job.id}.json").write_text(json.dumps(facts) + "\n")
     part = job.out / f"{job.id}.part"
-    write_clip(part, frames, camera, speech.wav)
+    write_clip(part, frames, camera, speech.wav if manner is None else None)
     os.replace(part, job.out / f"{job.id}.mp4")
     return job.id
 
@@ -161,6 +215,8 @@ def make_corpus(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     overwrite: bool = False,
+    articulation: str = "spoken",
+    person: int | None = None,
 ) -> list[str]:
     """Write `sentences` clips into the folder `out`; returns their ids in order.
 
@@ -173,12 +229,15 @@ def make_corpus(
         workers: processes; their number changes nothing but the time.
         progress: called with (clips done, clips in all) after every clip.
         overwrite: write into a folder that is not empty.
+        articulation: `spoken`, or `silent`: mouthed in a way of the person's own, without sound.
+        person: the number of the one drawn face (and voice) of all clips.
     """
     out = Path(out)
-    check_arguments(out, sentences, seed, split, faces, workers, overwrite)
-    check_extra(faces)
+    check_kind(split, faces, articulation, person)
+    check_place(out, sentences, seed, workers, overwrite)
+    check_extra(faces if person is None else "drawn")
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [Job(out, split, seed, index, faces) for index in range(sentences)]
+    jobs = [Job(out, split, seed, index, faces, articulation, person) for index in range(sentences)]
     done: list[str] = []
     for clip_id in _run(jobs, workers):
         done.append(clip_id)
@@ -215,5 +274,7 @@ def utterances(root: Path) -> Iterator[Utterance]:
         if not text_file.is_file() or not facts_file.is_file():
             raise FileNotFoundError(f"{video}: {text_file.name} and {facts_file.name} must lie beside it.")
         facts = json.loads(facts_file.read_text())
-        text = text_file.read_text().strip()
-        yield Utterance(video.stem, video, None, text, facts["voice"]["name"], facts["split"])
+        text, voice = text_file.read_text().strip(), facts["voice"]
+        yield Utterance(
+            video.stem, video, None, text, voice["name"] if voice else facts["face"], facts["split"]
+        )

@@ -146,6 +146,7 @@ def synthesizer() -> Synthesizer:
         import espeakng_loader
     except ImportError:
         raise MissingExtraError(
-            "the synthetic talker needs espeak-ng, which is not installed; pip install 'lip2speech[talker]'."
+            "the synthetic talker needs espeak-ng, which is not installed; pip install 'lip2speech[talker]'.",
+            name="espeakng_loader",
         ) from None
     return Synthesizer(str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()))

@@ -10,7 +10,7 @@ It knows names and times, not pixels: `render` turns the track into pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +42,8 @@ _LOOSE = (0.5, 0.3, 0.3, 0.4, 1.0, 1.0, 1.0)
 _VOWEL = (1.0, 1.0, 1.0, 1.0, 0.6, 0.5, 0.6)
 _LIPS = (9.0, 0.6, 0.25, 2.0, 1.0, 0.3, 1.0)
 _DENTAL = (2.2, 0.5, 0.3, 1.8, 1.5, 2.5, 2.5)
-TARGETS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+VisemeTable = Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]
+TARGETS: VisemeTable = {
     "_": ((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.7, 0.5, 0.5, 0.7, 0.6, 0.6, 0.6)),
     "i": ((0.34, 0.85, 0.0, 0.18, 0.0, 0.25, 0.0), _VOWEL),
     "I": ((0.38, 0.45, 0.0, 0.28, 0.0, 0.15, 0.0), _VOWEL),
@@ -112,7 +113,7 @@ def _box(times: np.ndarray, start: float, end: float, sigma: float) -> np.ndarra
     return ndtr((times - start) / sigma) - ndtr((times - end) / sigma)
 
 
-def mouth_track(phonemes: Sequence[Phoneme], n_frames: int) -> np.ndarray:
+def mouth_track(phonemes: Sequence[Phoneme], n_frames: int, table: VisemeTable = TARGETS) -> np.ndarray:
     """Mouth parameters per video frame, in the order of `PARAMETERS`: (n_frames, 7) float32."""
     span = n_frames * FRAME_S
     times = np.arange(0.0, span, STEP_S) + STEP_S / 2
@@ -126,7 +127,7 @@ def mouth_track(phonemes: Sequence[Phoneme], n_frames: int) -> np.ndarray:
     value = np.zeros((len(times), len(PARAMETERS)))
     rounding = PARAMETERS.index("rounding")
     for viseme, start, end in pulls:
-        targets, weights = TARGETS[viseme]
+        targets, weights = table[viseme]
         near = _box(times, start, end, SIGMA_S)
         pull = near[:, None] * np.asarray(weights)
         pull[:, rounding] = _box(times, start, end, ROUNDING_SIGMA_S) * weights[rounding]
