@@ -78,6 +78,26 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def replace_config(folder: str | Path, config: Mapping[str, Any]) -> None:
+    """Give a checkpoint folder other values; weights and card stay byte for byte. Whole or not at all.
+
+    Raises:
+        CheckpointError: no such folder, a damaged one, or one that holds files beside a checkpoint's.
+    """
+    folder = Path(folder).resolve()
+    verify(folder)
+    _refuse_foreign(folder, overwrite=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        for name in (WEIGHTS, CARD):
+            shutil.copyfile(folder / name, temporary / name)
+        _write_config(temporary, config)
+        _replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def load(folder: str | Path) -> Checkpoint:
     """Read a checkpoint folder after checking every sum; floating-point tensors come back as float32."""
     from safetensors import SafetensorError
@@ -159,9 +179,14 @@ def _storable(name: str, tensor: Tensor, half: bool) -> Tensor:
 def _write_files(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: str) -> None:
     from safetensors.torch import save as pack
 
-    (folder / CONFIG).write_text(dump_yaml(config), encoding="utf-8")
     (folder / WEIGHTS).write_bytes(pack(dict(tensors), metadata={"format": "pt"}))
     (folder / CARD).write_text(card, encoding="utf-8")
+    _write_config(folder, config)
+
+
+def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """The config, and the sums of all files, which must be there by now."""
+    (folder / CONFIG).write_text(dump_yaml(config), encoding="utf-8")
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in FILES]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 

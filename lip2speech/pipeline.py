@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from lip2speech import checkpoint
 from lip2speech.audio import read_wav, wav_writer
 from lip2speech.codec.base import Codec
 from lip2speech.codec.load import codec_from_dict
+from lip2speech.confidence import Account, Calibration, observe, replace_unsure
 from lip2speech.config import from_dict
+from lip2speech.fades import PER_FRAME, Unsure, join_windows, mute
 from lip2speech.frontend.transforms import Transform
 from lip2speech.heads import HeadsConfig
 from lip2speech.mel import MelConfig
@@ -29,15 +31,13 @@ from lip2speech.model import LipModel, ModelConfig
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.modules.inference import fold
 from lip2speech.prediction import Prediction
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.speaker import SPEAKER_DIM, embed_speaker
 from lip2speech.video import FaceReport, crop_roi, detect_landmarks, read_frames
 from lip2speech.vocoder import build_vocoders
 from lip2speech.voices import list_voices, load_voice
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-FADE_SAMPLES = 160  # 10 ms across a join
-PER_FRAME = per_video_frame(SAMPLE_RATE)
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class PipelineConfig:
     """How a model is run: its route, its default voice, and the windows of a long video (in video frames).
 
     note: what its user must know whenever it speaks (the shipped model: that it knows one small grammar).
+    confidence: written by `lip2speech calibrate`; a model without it never says how sure it is.
+    unsure: the confidence below which a second of speech may be replaced.
     """
 
     route: str = "mel"
@@ -52,21 +54,43 @@ class PipelineConfig:
     window: int = 150
     overlap: int = 50
     note: str = ""
+    confidence: Calibration | None = None
+    unsure: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap must be 0 .. window - 1, got {self.overlap} and window {self.window}.")
+        if not 0 <= self.unsure <= 1:
+            raise ValueError(f"unsure must be a confidence of 0 to 1, got {self.unsure}.")
+
+    def check_unsure(self, unsure: Unsure) -> Unsure:
+        """A known way to deal with unsure speech that this model can go; ValueError otherwise."""
+        if unsure not in get_args(Unsure):
+            raise ValueError(f"unsure must be one of {', '.join(get_args(Unsure))}, got {unsure!r}.")
+        if unsure != "speak" and self.confidence is None:
+            raise ValueError(
+                f"unsure {unsure!r} needs a model that knows how sure it is, and this one was never "
+                "calibrated; run `lip2speech calibrate` on it, or choose speak."
+            )
+        return unsure
 
 
 @dataclass(frozen=True)
 class Speech:
-    """What `convert` gives back. wav is (T_a,) float32, or None when it went straight to a file."""
+    """What `convert` gives back. wav is (T_a,) float32, or None when it went straight to a file.
+
+    confidence: the probability that a word is right, for each second of sound and a shorter last one; a frame
+        without a face counts as 0. sure: their mean, by how much is said in each. Both are None for a model
+        that was never calibrated.
+    """
 
     wav: Tensor | None
     sample_rate: int
     report: FaceReport
     route: str
     seconds: float
+    confidence: tuple[float, ...] | None = None
+    sure: float | None = None
 
     @property
     def duration(self) -> float:
@@ -153,6 +177,7 @@ class Lip2Speech:
         *,
         voice: Tensor | str | os.PathLike | None = None,
         route: str | None = None,
+        unsure: Unsure = "speak",
         progress: Callable[[float], None] | None = None,
     ) -> Speech:
         """Speech for a silent talking-face video.
@@ -160,13 +185,16 @@ class Lip2Speech:
         Args:
             voice: the name of an enrolled or stored voice, a recording to sound like, or a vector (163,).
             route: one of `routes`; the model's own choice when None.
+            unsure: what becomes of seconds whose confidence is below `config.unsure`: they are spoken all the
+                same, or a soft tone or silence takes their place.
             progress: called with the share that is done, 0 to 1.
         Raises:
-            MediaError, NoFaceError: from reading the video. ValueError: unknown route or voice.
+            MediaError, NoFaceError: from reading the video. ValueError: unknown route or voice, or unsure
+                speech cannot be told from other by this model.
         """
         pieces: list[Tensor] = []
-        speech = self.run(video, pieces.append, voice, route, progress)
-        return Speech(torch.cat(pieces), speech.sample_rate, speech.report, speech.route, speech.seconds)
+        speech = self.run(video, pieces.append, voice, route, unsure, progress)
+        return replace(speech, wav=torch.cat(pieces))
 
     def convert_to(
         self,
@@ -175,11 +203,12 @@ class Lip2Speech:
         *,
         voice: Tensor | str | os.PathLike | None = None,
         route: str | None = None,
+        unsure: Unsure = "speak",
         progress: Callable[[float], None] | None = None,
     ) -> Speech:
         """As `convert`, straight to a wav file, in memory that does not grow with the video."""
         with wav_writer(out, self.sample_rate) as write:
-            return self.run(video, write, voice, route, progress)
+            return self.run(video, write, voice, route, unsure, progress)
 
     def run(
         self,
@@ -187,29 +216,52 @@ class Lip2Speech:
         write: Callable[[Tensor], Any],
         voice: Tensor | str | os.PathLike | None,
         route: str | None,
+        unsure: Unsure,
         progress: Callable[[float], None] | None,
     ) -> Speech:
         """The walk from file to sound, window by window."""
         began = time.perf_counter()
-        speaker, route = self.speaker(voice), self.check_route(route)
+        speaker, route, unsure = (
+            self.speaker(voice),
+            self.check_route(route),
+            self.config.check_unsure(unsure),
+        )
         with read_frames(video) as frames:
             landmarks = detect_landmarks(frames)
             roi = crop_roi(landmarks)
             counted = roi if progress is None else report_progress(roi, frames, progress)
-            windows = self.windows(counted, speaker, route, roi.report.gaps)
-            for wav in join_windows(windows, self.config.overlap * PER_FRAME):
+            account = self.account(roi.report)
+            windows = self.windows(counted, speaker, route, roi.report.gaps, account)
+            joined = join_windows(windows, self.config.overlap * PER_FRAME)
+            for wav in (
+                joined if account is None else replace_unsure(joined, account, self.config.unsure, unsure)
+            ):
                 write(wav)
         if progress is not None:
             progress(1.0)
-        return Speech(None, self.sample_rate, roi.report, route, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        confidence, sure = (None, None) if account is None else (account.confidence, account.sure)
+        return Speech(None, self.sample_rate, roi.report, route, seconds, confidence, sure)
+
+    def account(self, report: FaceReport) -> Account | None:
+        """What keeps count of how sure a video's speech is; None for a model that was never calibrated."""
+        calibration = self.config.confidence
+        return None if calibration is None else Account(calibration, (report.gaps, report.bridged))
 
     @torch.no_grad()
     def __call__(
         self, roi: np.ndarray | Tensor, speaker: Tensor | None = None, route: str | None = None
     ) -> Tensor:
         """Mouth crops (T, 96, 96) uint8 -> wav (640 T,) float32 in [-1, 1]."""
+        return self.speak(roi, speaker, route)[0]
+
+    @torch.no_grad()
+    def speak(
+        self, roi: np.ndarray | Tensor, speaker: Tensor | None = None, route: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mouth crops (T, 96, 96) uint8 -> wav (640 T,), and what `confidence.observe` sees of them."""
         prediction = self.predict(roi, speaker)
-        return self.render(prediction, route)
+        return self.render(prediction, route), observe(prediction, len(roi))
 
     @torch.no_grad()
     def predict(self, roi: np.ndarray | Tensor, speaker: Tensor | None = None) -> Prediction:
@@ -230,22 +282,31 @@ class Lip2Speech:
         speaker: Tensor,
         route: str,
         gaps: Sequence[tuple[float, float]] = (),
+        account: Account | None = None,
     ) -> Iterator[Tensor]:
         """Sound of overlapping windows of a stream of crops, each (640 * frames,).
 
         `gaps` (seconds without a face) may grow while the crops are read; they are spoken as silence.
+        `account` is told how sure each window is.
         """
+
+        def window() -> Tensor:
+            wav, observed = self.speak(np.stack(held), speaker, route)
+            if account is not None:
+                account.add(start, observed)
+            return mute(wav, start, gaps)
+
         held: list[np.ndarray] = []
         new = start = 0
         for crop in roi:
             held.append(crop)
             new += 1
             if len(held) == self.config.window:
-                yield mute(self(np.stack(held), speaker, route), start, gaps)
+                yield window()
                 held, new = held[len(held) - self.config.overlap :], 0
                 start += self.config.window - self.config.overlap
         if new:
-            yield mute(self(np.stack(held), speaker, route), start, gaps)
+            yield window()
 
     def speaker(self, voice: Tensor | str | os.PathLike | None) -> Tensor:
         """The voice vector (163,) of an enrolled voice, one of the model's, or a recording; None: its own."""
@@ -269,58 +330,6 @@ class Lip2Speech:
         if route not in self.vocoders:
             raise ValueError(f"no route is called {route!r}; this model has {', '.join(self.routes)}.")
         return route
-
-
-def mute(wav: Tensor, start: int, gaps: Sequence[tuple[float, float]]) -> Tensor:
-    """Silence, with 10 ms fades, where there was no face: a voice must not speak from a wrong crop.
-
-    Args:
-        wav: (T_a,), the sound of frame `start` and those after it.
-        gaps: (start_s, end_s) from the beginning of the video.
-    """
-    loud = torch.ones_like(wav)
-    for begin, end in gaps:
-        first, last = (round(t * SAMPLE_RATE) - start * PER_FRAME for t in (begin, end))
-        if last > 0 and first < len(wav):
-            loud[max(0, first) : last] = 0
-    if loud.all():
-        return wav
-    box = torch.ones(1, 1, 2 * FADE_SAMPLES + 1)
-    spread = torch.nn.functional.conv1d(1 - loud[None, None], box, padding=FADE_SAMPLES)[0, 0]
-    return wav * (1 - (spread / FADE_SAMPLES).clamp(0, 1))
-
-
-def join_windows(windows: Iterable[Tensor], overlap: int) -> Iterator[Tensor]:
-    """Sounds (T_i,) of which each begins `overlap` samples before the last one's end -> pieces of one sound.
-
-    The join lies at the quietest 10 ms of the middle of the overlap, with a linear fade.
-    """
-    tail: Tensor | None = None
-    for wav in windows:
-        joined = wav if tail is None else blend(tail, wav)
-        end = max(0, len(joined) - overlap)
-        if end:
-            yield joined[:end]
-        tail = joined[end:]
-    if tail is not None:
-        yield tail
-
-
-def blend(old: Tensor, new: Tensor) -> Tensor:
-    """`new` (T_a,) with its beginning taken from `old` (T_o,), which it repeats, up to the quietest place."""
-    shared = len(old)
-    if len(new) <= shared:  # nothing that `old` has not said
-        return old
-    if shared < FADE_SAMPLES:
-        return torch.cat([old, new[shared:]])
-    loudness = (old.abs() + new[:shared].abs()).unfold(0, FADE_SAMPLES, FADE_SAMPLES).sum(1)
-    quarter = shared // 4
-    first = quarter // FADE_SAMPLES
-    last = max(first + 1, (shared - quarter) // FADE_SAMPLES)
-    join = (first + int(loudness[first:last].argmin())) * FADE_SAMPLES
-    faded = slice(join, join + FADE_SAMPLES)
-    middle = torch.lerp(old[faded], new[faded], torch.linspace(0, 1, FADE_SAMPLES))
-    return torch.cat([old[:join], middle, new[join + FADE_SAMPLES :]])
 
 
 def report_progress(

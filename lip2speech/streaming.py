@@ -4,7 +4,8 @@
                 -> FaceTracker  where the face is                        video/tracking.py
                 -> CausalCropper  the mouth, 96x96, without looking ahead  video/roi.py
                 -> a speaker    crops to samples, some frames late       Chunks or Windows, below
-                -> Fader        silence where there was no face
+                -> Meter        how sure the last second is              confidence.py
+                -> Fader        silence where there was no face          fades.py
 
 All state lies in the `Stream`, so one loaded model speaks for many at once. A causal model is run chunk by
 chunk and says the very samples it would say of the whole clip in such chunks; any other is run on overlapping
@@ -19,25 +20,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter as clock
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lip2speech.audio import wav_writer
+from lip2speech.confidence import FEATURES, NO_FACE, Frame, Meter, observe
+from lip2speech.fades import FADE_SAMPLES, PER_FRAME, Fader, Unsure, fade_out
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.video import CausalCropper, CropState, FaceTracker, NoFaceError, load_faces, read_frames
 from lip2speech.video.grid import MICRO, LiveGrid
 from lip2speech.video.report import MIN_FACE_SHARE
 from lip2speech.vocoder import Vocoder
 
-PER_FRAME = per_video_frame(SAMPLE_RATE)
-FADE_SAMPLES = 160  # 10 ms, into silence and out of it
 LONG_GAP = 12  # instants (0.5 s) without a frame, after which nothing was seen: a pause
 LONGEST_PAUSE = 1500  # instants (one minute); a longer one is not played
 CHUNK = 4  # frames; the first of them waits 120 ms
+KEPT_SECONDS = 3600  # whose confidence is remembered until it is pulled
 WINDOW, HOP, AHEAD = 75, 5, 10  # frames: of a window, from window to window, seen beyond what is said
 
 
@@ -60,13 +62,31 @@ class StreamConfig:
 
 @dataclass
 class Status:
-    """What became of the frames so far. face: whether the last one showed a face."""
+    """What became of the frames so far.
+
+    face: whether the last one showed a face. confidence: the probability that a word is right, of the last
+    second that was said; None before anything was said, and for a model that was never calibrated.
+    """
 
     frames: int = 0
     late: int = 0
     instants: int = 0
     blind: int = 0
     face: bool = False
+    confidence: float | None = None
+
+
+class Said(NamedTuple):
+    """Samples (n,) that are settled by now, and what `confidence.observe` sees in the frames they come from.
+
+    A vocoder may keep the last samples of those frames to itself for a while.
+    """
+
+    wav: Tensor
+    observed: Tensor
+
+
+NOTHING = Said(torch.zeros(0), torch.zeros(0, len(FEATURES) + 1))
 
 
 class Speaker(Protocol):
@@ -75,11 +95,11 @@ class Speaker(Protocol):
     late: int
     """Samples by which what is said may lie behind the last crop, without the time it takes to compute."""
 
-    def push(self, crop: np.ndarray) -> Tensor:
-        """The next crop (96, 96) uint8 -> the samples (n,) that are settled by now."""
+    def push(self, crop: np.ndarray) -> Said:
+        """The next crop, (96, 96) uint8."""
 
-    def finish(self) -> Tensor:
-        """The rest: (n,)."""
+    def finish(self) -> Said:
+        """The rest."""
 
 
 class Stream:
@@ -88,6 +108,8 @@ class Stream:
     Args:
         speech: a loaded system; streams may share it.
         voice, route: as `Lip2Speech.convert`.
+        unsure: what becomes of an instant if the second that ends with it has a confidence below the model's
+            threshold: it is spoken all the same, or a soft tone or silence takes its place.
         faces: the face networks; by default those of this thread.
     """
 
@@ -98,15 +120,19 @@ class Stream:
         voice: Tensor | str | os.PathLike | None = None,
         route: str | None = None,
         config: StreamConfig | None = None,
+        unsure: Unsure = "speak",
         faces: Any = None,
     ):
         self.status = Status()
+        self.meter = Meter(KEPT_SECONDS)
+        self._settings = speech.config
         self._grid = LiveGrid()
         self._faces = faces if faces is not None else load_faces()
         self._cropper = CausalCropper()
         chosen = speech.speaker(voice), speech.check_route(route), config or StreamConfig()
         self._new_speaker = partial(make_speaker, speech, *chosen)
-        self._fader = Fader()
+        self._fader = Fader(speech.config.check_unsure(unsure))
+        self._seen: deque[bool] = deque()  # of the instants that are not said yet
         self._ready: deque[Tensor] = deque()
         self._done = False
         self._last: tuple[np.ndarray, bool] | None  # crop, whether it shows a face
@@ -153,11 +179,16 @@ class Stream:
         pieces = [self._ready.popleft() for _ in range(len(self._ready))]
         return torch.cat(pieces).numpy() if pieces else np.zeros(0, np.float32)
 
+    def pull_confidence(self) -> list[float]:
+        """The confidence of each second said since the last call; a shorter last one comes with `finish`."""
+        return [self.meter.seconds.popleft() for _ in range(len(self.meter.seconds))]
+
     def finish(self) -> None:
         """No frame comes any more: what was held back becomes ready."""
         if not self._done:
             self._done = True
-            self._ready.append(self._fader(self._speaker.finish()))
+            self._ready.append(self._hear(self._speaker.finish()))
+            self.meter.finish()
 
     def _begin(self) -> None:
         """Nothing has been seen yet, or not for long."""
@@ -168,19 +199,37 @@ class Stream:
 
     def _pause(self, instants: int) -> None:
         """Silence while no frame came; what comes then is begun anew."""
-        self._ready.append(fade_out(self._fader(self._speaker.finish())))
-        self._ready.append(torch.zeros(min(instants, LONGEST_PAUSE) * PER_FRAME))
+        self._ready.append(fade_out(self._hear(self._speaker.finish())))
+        played = min(instants, LONGEST_PAUSE)
+        self._ready.append(torch.zeros(played * PER_FRAME))
+        for _ in range(played):
+            self._count(NO_FACE)
         self.status.instants += instants
         self.status.blind += instants
-        self._fader.level = 0.0
+        self._fader.rest()
         self._begin()
 
     def _say(self, crop: np.ndarray, seen: bool) -> None:
         """One instant."""
         self.status.instants += 1
         self.status.blind += not seen
-        self._fader.add(seen)
-        self._ready.append(self._fader(self._speaker.push(crop)))
+        self._seen.append(seen)
+        self._ready.append(self._hear(self._speaker.push(crop)))
+
+    def _hear(self, said: Said) -> Tensor:
+        """What is let through of the next samples: (n,)."""
+        calibration = self._settings.confidence
+        for frame in calibration.frames(said.observed) if calibration else [NO_FACE] * len(said.observed):
+            seen = self._seen.popleft()
+            self._count(frame if seen else NO_FACE)
+            confidence = self.status.confidence
+            self._fader.add(seen, confidence is None or confidence >= self._settings.unsure)
+        return self._fader(said.wav)
+
+    def _count(self, frame: Frame) -> None:
+        """One more instant is said."""
+        if self._settings.confidence is not None:
+            self.status.confidence = self.meter.add(frame)
 
 
 def make_speaker(speech: Lip2Speech, voice: Tensor, route: str, config: StreamConfig) -> Speaker:
@@ -192,13 +241,18 @@ def make_speaker(speech: Lip2Speech, voice: Tensor, route: str, config: StreamCo
 
 @dataclass(frozen=True)
 class Spoken:
-    """What it took to speak a video live, in seconds: of sound, late by design, computed in all, at worst."""
+    """What it took to speak a video live, in seconds: of sound, late by design, computed in all, at worst.
+
+    confidence, sure: as in `pipeline.Speech`.
+    """
 
     status: Status
     duration: float
     latency: float
     computed: float
     worst: float
+    confidence: tuple[float, ...] | None = None
+    sure: float | None = None
 
 
 def speak_live(
@@ -209,16 +263,18 @@ def speak_live(
     voice: Tensor | str | os.PathLike | None = None,
     route: str | None = None,
     config: StreamConfig | None = None,
+    unsure: Unsure = "speak",
     progress: Callable[[float], None] | None = None,
 ) -> Spoken:
     """A video file spoken into a wav file as if its frames came from a camera, as fast as they are read.
 
     Raises:
         MediaError: the file cannot be read. NoFaceError: fewer than half of the frames show a face.
-        ValueError: unknown route or voice.
+        ValueError: unknown route or voice, or unsure speech cannot be told from other by this model.
     """
-    stream = Stream(speech, voice=voice, route=route, config=config)
+    stream = Stream(speech, voice=voice, route=route, config=config, unsure=unsure)
     times: list[float] = []
+    sure: list[float] = []
     with read_frames(video) as frames, wav_writer(out, SAMPLE_RATE) as write:
         for count, frame in enumerate(frames):
             began = clock()
@@ -226,13 +282,18 @@ def speak_live(
             wav = stream.pull()
             times.append(clock() - began)
             write(torch.from_numpy(wav))
+            sure += stream.pull_confidence()
             if progress is not None and frames.expected_frames and count % VIDEO_FPS == 0:
                 progress(min(1.0, count / frames.expected_frames))
         stream.finish()
         write(torch.from_numpy(stream.pull()))
         check_faces(stream.status, os.path.basename(os.fspath(video)))
     duration = stream.status.instants / VIDEO_FPS
-    return Spoken(stream.status, duration, stream.latency_s, sum(times), max(times))
+    sure += stream.pull_confidence()
+    seconds = None if speech.config.confidence is None else tuple(sure)
+    return Spoken(
+        stream.status, duration, stream.latency_s, sum(times), max(times), seconds, stream.meter.sure
+    )
 
 
 def check_faces(status: Status, name: str) -> None:
@@ -255,23 +316,24 @@ class Chunks:
         self.tail: Any = None
         self.late = chunk * PER_FRAME + self.vocoder.late
 
-    def push(self, crop: np.ndarray) -> Tensor:
+    def push(self, crop: np.ndarray) -> Said:
         self.held.append(crop)
-        return self.run() if len(self.held) == self.chunk else torch.zeros(0)
+        return self.run() if len(self.held) == self.chunk else NOTHING
 
-    def finish(self) -> Tensor:
-        said = self.run() if self.held else torch.zeros(0)
+    def finish(self) -> Said:
+        said = self.run() if self.held else NOTHING
         rest = self.vocoder.finish(self.tail) if self.tail is not None else torch.zeros(1, 1, 0)
-        return torch.cat([said, rest[0, 0].float().cpu()])
+        return Said(torch.cat([said.wav, rest[0, 0].float().cpu()]), said.observed)
 
     @torch.inference_mode()
-    def run(self) -> Tensor:
-        """The crops that are held -> samples (n,)."""
+    def run(self) -> Said:
+        """The crops that are held, said."""
         video = self.speech.transform(np.stack(self.held)).to(self.speech.device)
-        self.held.clear()
         prediction, self.state = self.speech.model.step(video, self.voice[None], self.state)
         wav, self.tail = self.vocoder.step(prediction, self.tail)
-        return wav[0, 0].float().cpu()
+        observed = observe(prediction, len(self.held))
+        self.held.clear()
+        return Said(wav[0, 0].float().cpu(), observed)
 
 
 class Windows:
@@ -290,68 +352,25 @@ class Windows:
         self.tail = torch.zeros(0)  # what the last window would have said next
         self.late = (config.hop + config.ahead) * PER_FRAME
 
-    def push(self, crop: np.ndarray) -> Tensor:
+    def push(self, crop: np.ndarray) -> Said:
         self.held.append(crop)
         self.seen += 1
         due = self.seen - self.said >= self.config.hop + self.config.ahead
-        return self.run(self.config.hop) if due else torch.zeros(0)
+        return self.run(self.config.hop) if due else NOTHING
 
-    def finish(self) -> Tensor:
-        return self.run(self.seen - self.said) if self.seen > self.said else torch.zeros(0)
+    def finish(self) -> Said:
+        return self.run(self.seen - self.said) if self.seen > self.said else NOTHING
 
     @torch.inference_mode()
-    def run(self, count: int) -> Tensor:
-        """Say the next `count` frames: (640 count,)."""
-        wav = self.speech(np.stack(self.held), self.voice, self.route)
-        first = (self.said - (self.seen - len(self.held))) * PER_FRAME
-        end = first + count * PER_FRAME
-        now = wav[first:end].clone()
+    def run(self, count: int) -> Said:
+        """Say the next `count` frames."""
+        wav, observed = self.speech.speak(np.stack(self.held), self.voice, self.route)
+        first = self.said - (self.seen - len(self.held))
+        end = (first + count) * PER_FRAME
+        now = wav[first * PER_FRAME : end].clone()
         if len(self.tail):
             size = min(FADE_SAMPLES, len(self.tail), len(now))
             now[:size] = torch.lerp(self.tail[:size], now[:size], torch.linspace(0, 1, size))
         self.tail = wav[end : end + FADE_SAMPLES]
         self.said += count
-        return now
-
-
-class Fader:
-    """Silence for the instants that showed no face, with 10 ms fades that never click."""
-
-    def __init__(self) -> None:
-        self.flags: deque[bool] = deque()
-        self.place = 0  # samples of the first flag's instant that are already said
-        self.level = 1.0
-
-    def add(self, seen: bool) -> None:
-        """One more instant."""
-        self.flags.append(seen)
-
-    def __call__(self, wav: Tensor) -> Tensor:
-        """The next samples (n,), faded."""
-        parts = []
-        while len(wav):
-            assert self.flags, "a speaker says no more than it was shown"
-            count = min(len(wav), PER_FRAME - self.place)
-            parts.append(wav[:count] * self.ramp(count, float(self.flags[0])))
-            wav, self.place = wav[count:], self.place + count
-            if self.place == PER_FRAME:
-                self.flags.popleft()
-                self.place = 0
-        return torch.cat(parts) if parts else torch.zeros(0)
-
-    def ramp(self, count: int, goal: float) -> Tensor:
-        """Gains (count,) from the level now towards `goal`, at most 1 / FADE_SAMPLES a sample."""
-        steps = torch.arange(1, count + 1) / FADE_SAMPLES
-        gains = (
-            (self.level + steps).clamp_max(goal)
-            if goal > self.level
-            else (self.level - steps).clamp_min(goal)
-        )
-        self.level = float(gains[-1])
-        return gains
-
-
-def fade_out(wav: Tensor) -> Tensor:
-    """(n,) whose last 10 ms fall to silence."""
-    size = min(FADE_SAMPLES, len(wav))
-    return torch.cat([wav[: len(wav) - size], wav[len(wav) - size :] * torch.linspace(1, 0, size)])
+        return Said(now, observed[first : first + count])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lip2speech.checkpoint import CheckpointError, load, load_into, save
+from lip2speech.checkpoint import CheckpointError, load, load_into, replace_config, save
 
 CARD = "# A card\n"
 
@@ -35,6 +35,26 @@ def test_save_then_load_is_equal(folder: Path) -> None:
     for name, tensor in tensors().items():
         assert torch.equal(checkpoint.tensors[name], tensor)
         assert checkpoint.tensors[name].dtype == tensor.dtype
+
+
+def test_another_config_leaves_the_weights_byte_for_byte(folder: Path) -> None:
+    weights = (folder / "model.safetensors").read_bytes()
+    replace_config(folder, {"n_q": 8})
+    assert load(folder).config == {"n_q": 8} and load(folder).card == CARD
+    assert (folder / "model.safetensors").read_bytes() == weights
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_the_config_of_a_damaged_or_foreign_folder_is_left_alone(folder: Path) -> None:
+    before = (folder / "config.yaml").read_bytes()
+    (folder / "diary.txt").write_text("dear")
+    with pytest.raises(CheckpointError, match="holds diary.txt"):
+        replace_config(folder, {})
+    (folder / "diary.txt").unlink()
+    (folder / "README.md").write_text("changed")
+    with pytest.raises(CheckpointError, match="README.md: differs"):
+        replace_config(folder, {})
+    assert (folder / "config.yaml").read_bytes() == before
 
 
 def test_a_part_is_what_begins_with_its_prefix(folder: Path) -> None:

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ("config", "rates", "version"),
     ("prediction", "video"),
-    ("modules", "mel", "audio", "checkpoint"),
-    ("speaker",),
+    ("modules", "mel", "audio", "checkpoint", "fades"),
+    ("speaker", "confidence"),
     ("voices",),
     ("frontend", "heads", "codec"),
     ("model", "vocoder"),

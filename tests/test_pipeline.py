@@ -14,15 +14,15 @@ from torch import Tensor
 from lip2speech import checkpoint, pipeline
 from lip2speech.audio import read_wav, write_wav
 from lip2speech.checkpoint import CheckpointError
+from lip2speech.confidence import FEATURES, Calibration
 from lip2speech.config import to_dict
+from lip2speech.fades import join_windows, mute
 from lip2speech.mel import MelConfig
 from lip2speech.pipeline import (
     Lip2Speech,
     PipelineConfig,
     choose_device,
     is_name,
-    join_windows,
-    mute,
     report_progress,
 )
 from lip2speech.prediction import Prediction
@@ -46,12 +46,14 @@ class Echo(Lip2Speech):
 
     signal = torch.randn(700 * 640, generator=torch.Generator().manual_seed(0))
 
-    def __call__(self, roi: Any, speaker: Tensor | None = None, route: str | None = None) -> Tensor:
+    def speak(
+        self, roi: Any, speaker: Tensor | None = None, route: str | None = None
+    ) -> tuple[Tensor, Tensor]:
         first = int(roi[0, 0, 0]) * 256 + int(roi[0, 0, 1])
         assert len(roi) <= self.config.window
-        return self.signal[640 * first : 640 * (first + len(roi))]
+        return self.signal[640 * first : 640 * (first + len(roi))], torch.zeros(len(roi), len(FEATURES) + 1)
 
-    def speak(self, frames: int) -> Tensor:
+    def say(self, frames: int) -> Tensor:
         sounds = self.windows(numbered(frames), torch.zeros(163), "mel")
         return torch.cat([torch.zeros(0), *join_windows(sounds, 640 * self.config.overlap)])
 
@@ -111,16 +113,16 @@ def test_what_is_no_clip_is_refused(tiny: Lip2Speech, roi: np.ndarray, message: 
 
 @pytest.mark.parametrize("frames", [1, 149, 150, 151, 250, 251, 400, 699])
 def test_windows_of_one_signal_join_to_that_signal(tiny: Lip2Speech, frames: int) -> None:
-    assert torch.equal(echo(tiny).speak(frames), Echo.signal[: 640 * frames])
+    assert torch.equal(echo(tiny).say(frames), Echo.signal[: 640 * frames])
 
 
 @pytest.mark.parametrize(("window", "overlap"), [(1, 0), (7, 0), (7, 1), (7, 6), (20, 15)])
 def test_any_window_and_overlap_will_do(tiny: Lip2Speech, window: int, overlap: int) -> None:
-    assert torch.equal(echo(tiny, window, overlap).speak(33), Echo.signal[: 640 * 33])
+    assert torch.equal(echo(tiny, window, overlap).say(33), Echo.signal[: 640 * 33])
 
 
 def test_no_frames_give_no_sound(tiny: Lip2Speech) -> None:
-    assert len(echo(tiny).speak(0)) == 0
+    assert len(echo(tiny).say(0)) == 0
 
 
 @pytest.mark.parametrize("frames", [1, 11, 12, 13, 40])
@@ -159,46 +161,6 @@ def windows_of(speech: Lip2Speech, roi: Iterable[np.ndarray]) -> Iterator[Tensor
     return speech.windows(roi, torch.zeros(163), "mel")
 
 
-def test_the_join_lies_where_both_are_quiet() -> None:
-    old, new = torch.ones(6400), torch.ones(12_800) * 0.5
-    old[3200:3360] = new[3200:3360] = 0
-    joined = torch.cat(list(join_windows([old, new], 6400)))
-    assert torch.equal(joined[:3200], torch.ones(3200))
-    assert not joined[3200:3360].any()
-    assert torch.equal(joined[3360:], torch.full((9440,), 0.5))
-
-
-def test_a_join_fades_from_one_to_the_other() -> None:
-    joined = torch.cat(list(join_windows([torch.zeros(6400), torch.ones(12_800)], 6400)))
-    assert len(joined) == 12_800
-    assert (joined.diff() >= 0).all()
-    assert joined.diff().max() < 0.01
-
-
-@pytest.mark.parametrize(
-    ("lengths", "overlap", "total"),
-    [
-        ([0], 640, 0),
-        ([640], 640, 640),
-        ([100], 640, 100),
-        ([0, 0], 640, 0),
-        ([1280, 640], 640, 1280),  # a window that ends where the last one did adds nothing
-        ([1280, 300], 640, 1280),
-        ([1280, 641], 640, 1281),
-        ([200, 300], 100, 400),  # an overlap too short for a fade
-        ([640, 640, 640], 0, 1920),
-    ],
-)
-def test_odd_windows_are_joined_to_the_right_length(lengths: list[int], overlap: int, total: int) -> None:
-    signal = torch.randn(4000, generator=torch.Generator().manual_seed(0))
-    windows, start = [], 0
-    for length in lengths:
-        windows.append(signal[start : start + length])
-        start = max(0, start + length - overlap)
-    joined = torch.cat(list(join_windows(windows, overlap)))
-    assert torch.equal(joined, signal[:total])
-
-
 @pytest.mark.parametrize(("window", "overlap"), [(10, 10), (10, -1), (0, 0)])
 def test_windows_that_cannot_move_on_are_refused(window: int, overlap: int) -> None:
     with pytest.raises(
@@ -219,27 +181,65 @@ def test_progress_rises_to_the_share_that_was_read() -> None:
 # Gaps without a face
 
 
-def test_where_there_is_no_face_there_is_no_voice() -> None:
-    wav = mute(torch.ones(25 * 640), 0, [(0.2, 0.4), (0.8, 1.0)])
-    assert not wav[3200:6400].any()
-    assert not wav[12_800:].any()
-    assert torch.equal(wav[:3040], torch.ones(3040))
-    assert torch.equal(wav[6560:12_640], torch.ones(6080))
-    assert wav.diff().abs().max() < 0.01  # 10 ms fades
-
-
-def test_a_gap_is_told_from_the_beginning_of_the_video() -> None:
-    wav = mute(torch.ones(50 * 640), 100, [(4.4, 4.6), (9.0, 9.5)])
-    assert not wav[6400:9600].any()
-    assert torch.equal(wav[9760:], torch.ones(32_000 - 9760))
-
-
 def test_a_gap_over_several_windows_is_silent_to_the_sample(tiny: Lip2Speech) -> None:
     speech = echo(tiny, 20, 5)
     gaps = [(0.4, 1.6)]
     windows = speech.windows(numbered(60), torch.zeros(163), "mel", gaps)
     joined = torch.cat(list(join_windows(windows, 640 * 5)))
     assert torch.equal(joined, mute(Echo.signal[: 60 * 640], 0, gaps))
+
+
+# How sure it is
+
+
+@pytest.fixture(scope="module")
+def calibrated(tiny: Lip2Speech) -> Lip2Speech:
+    config = PipelineConfig(voice="ann", confidence=Calibration(bias=8.0, units=-9.0))
+    return replace(tiny, config=config)
+
+
+def test_a_model_that_was_never_calibrated_has_no_confidence(tiny: Lip2Speech, clip: Path) -> None:
+    spoken = tiny.convert(clip)
+    assert (spoken.confidence, spoken.sure) == (None, None)
+    with pytest.raises(ValueError, match="was never calibrated; run `lip2speech calibrate` on it"):
+        tiny.convert(clip, unsure="silence")
+
+
+def test_every_second_has_a_confidence_and_the_sound_stays_as_it_was(
+    tiny: Lip2Speech, calibrated: Lip2Speech, clip: Path
+) -> None:
+    spoken, plain = calibrated.convert(clip), tiny.convert(clip)
+    assert spoken.confidence is not None and spoken.sure is not None
+    assert len(spoken.confidence) == -(-spoken.report.frames // 25)
+    assert all(0 < c < 1 for c in spoken.confidence)
+    assert min(spoken.confidence) <= spoken.sure <= max(spoken.confidence)
+    assert torch.equal(spoken.wav, plain.wav)
+
+
+def test_short_windows_say_how_sure_they_are_of_every_second(calibrated: Lip2Speech, clip: Path) -> None:
+    config = replace(calibrated.config, window=20, overlap=6)
+    short = replace(calibrated, config=config).convert(clip)
+    whole = calibrated.convert(clip)
+    assert short.confidence == pytest.approx(whole.confidence, abs=0.1)
+
+
+def test_below_the_threshold_the_model_is_silent(calibrated: Lip2Speech, clip: Path, tmp_path: Path) -> None:
+    sure = calibrated.convert(clip).confidence
+    assert sure is not None and len(set(sure)) > 1
+    between = (min(sure) + max(sure)) / 2
+    strict = replace(calibrated, config=replace(calibrated.config, unsure=between))
+    wav = strict.convert(clip, unsure="silence").wav
+    loud = [bool(second[160:].any()) for second in wav.split(16_000)]
+    assert loud == [c >= between for c in sure]
+    strict.convert_to(clip, tmp_path / "a.wav", unsure="silence")
+    torch.testing.assert_close(read_wav(tmp_path / "a.wav"), wav, rtol=0, atol=1e-4)
+
+
+def test_a_way_with_unsure_speech_that_is_unknown_is_refused() -> None:
+    with pytest.raises(ValueError, match="unsure must be one of speak, tone, silence, got 'mumble'"):
+        PipelineConfig().check_unsure("mumble")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unsure must be a confidence of 0 to 1, got 1.5"):
+        PipelineConfig(unsure=1.5)
 
 
 # Voices and routes

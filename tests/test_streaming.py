@@ -1,5 +1,7 @@
 """Speech while the lips move (lip2speech/streaming.py)."""
 
+import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -8,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lip2speech.confidence import Calibration
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.streaming import Chunks, Fader, Stream, StreamConfig, Windows, fade_out
+from lip2speech.streaming import Chunks, Stream, StreamConfig, Windows
 from tests.tiny import MODEL, make_model, save_system
 from tests.video.faces import FakeFaces, frames
 
@@ -38,7 +41,9 @@ def crops(count: int, seed: int = 0) -> np.ndarray:
 
 
 def spoken(speaker: Any, roi: np.ndarray) -> Tensor:
-    return torch.cat([*(speaker.push(crop) for crop in roi), speaker.finish()])
+    said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
+    assert sum(len(part.observed) for part in said) == len(roi)
+    return torch.cat([part.wav for part in said])
 
 
 def stream(speech: Lip2Speech, seen: str, **config: int) -> Stream:
@@ -70,9 +75,9 @@ def test_what_lies_beyond_the_look_ahead_changes_nothing(live: Lip2Speech) -> No
 
 def test_griffin_lim_says_every_sample_live_but_late(live: Lip2Speech) -> None:
     speaker = Chunks(live, VOICE, "griffin-lim", 2)
-    before = sum(len(speaker.push(crop)) for crop in crops(10))
+    before = sum(len(speaker.push(crop).wav) for crop in crops(10))
     assert before == 10 * 640 - (3 * 160 + 120)
-    assert before + len(speaker.finish()) == 10 * 640
+    assert before + len(speaker.finish().wav) == 10 * 640
     assert speaker.late == 2 * 640 + 3 * 160 + 120
 
 
@@ -80,9 +85,9 @@ def test_griffin_lim_says_every_sample_live_but_late(live: Lip2Speech) -> None:
 def test_windows_say_every_frame_once(plain: Lip2Speech, count: int) -> None:
     config = StreamConfig(window=12, hop=3, ahead=4)
     speaker = Windows(plain, VOICE, "mel", config)
-    pieces = [len(speaker.push(crop)) for crop in crops(count)]
+    pieces = [len(speaker.push(crop).wav) for crop in crops(count)]
     assert set(pieces) <= {0, 3 * 640}
-    assert sum(pieces) + len(speaker.finish()) == 640 * count
+    assert sum(pieces) + len(speaker.finish().wav) == 640 * count
     assert speaker.late == 7 * 640
 
 
@@ -99,9 +104,9 @@ def test_one_model_serves_many_streams(live: Lip2Speech) -> None:
     mixed: list[list[Tensor]] = [[], [], []]
     for i in range(8):
         for said, speaker, roi in zip(mixed, speakers, rois, strict=True):
-            said.append(speaker.push(roi[i]))
+            said.append(speaker.push(roi[i]).wav)
     for said, speaker, expected in zip(mixed, speakers, alone, strict=True):
-        assert torch.equal(torch.cat([*said, speaker.finish()]), expected)
+        assert torch.equal(torch.cat([*said, speaker.finish().wav]), expected)
 
 
 @pytest.mark.parametrize("model", ["live", "plain"])
@@ -196,18 +201,65 @@ def test_sizes_that_do_not_fit_are_refused(numbers: dict[str, int]) -> None:
         StreamConfig(**numbers)
 
 
-def test_fades_take_10_ms_and_never_jump() -> None:
-    fader, heard = Fader(), []
-    for seen in (True, False, False, True):
-        fader.add(seen)
-    for piece in torch.ones(4 * 640).split(100):
-        heard.append(fader(piece))
-    gains = torch.cat(heard)
-    assert gains[:640].eq(1).all() and gains[800 : 3 * 640].eq(0).all() and gains[3 * 640 + 160 :].eq(1).all()
-    assert gains.diff().abs().max() < 1 / 160 + 1e-6
+# How sure it is
 
 
-def test_an_end_fades_out() -> None:
-    faded = fade_out(torch.ones(400))
-    assert faded[:240].eq(1).all() and faded[-1] == 0
-    assert len(fade_out(torch.zeros(0))) == 0
+def speak_frames(
+    speech: Lip2Speech, seen: str, unsure: Any = "speak", **config: int
+) -> tuple[Stream, Tensor]:
+    """A finished stream of frames that show a face where `seen` has an x, and all it said."""
+    people = [[(300.0, 200.0, 1.0)] if c == "x" else [] for c in seen]
+    made = Stream(speech, faces=FakeFaces(people), config=StreamConfig(**config), unsure=unsure)
+    for i, frame in enumerate(frames(len(seen))):
+        made.push(frame, i / 25)
+    made.finish()
+    return made, torch.from_numpy(made.pull())
+
+
+def calibrated(speech: Lip2Speech, bias: float, unsure: float = 0.5) -> Lip2Speech:
+    """The same system, which is always equally sure."""
+    return replace(speech, config=replace(speech.config, confidence=Calibration(bias), unsure=unsure))
+
+
+def test_a_stream_of_a_model_that_was_never_calibrated_has_no_confidence(live: Lip2Speech) -> None:
+    made, _ = speak_frames(live, "x" * 8)
+    assert made.status.confidence is None and not made.pull_confidence()
+    with pytest.raises(ValueError, match="never calibrated"):
+        Stream(live, faces=FakeFaces([]), unsure="tone")
+
+
+@pytest.mark.parametrize("model", ["live", "plain"])
+def test_the_last_second_and_every_second_have_a_confidence(
+    model: str, request: pytest.FixtureRequest
+) -> None:
+    speech = calibrated(request.getfixturevalue(model), 1.0)
+    made, _ = speak_frames(speech, "x" * 30)
+    sure = 1 / (1 + math.exp(-1))
+    assert made.status.confidence == pytest.approx(sure)
+    assert made.pull_confidence() == pytest.approx([sure, sure])
+    assert made.meter.sure == pytest.approx(sure)
+    assert not made.pull_confidence()
+
+
+def test_a_second_without_a_face_has_no_confidence_at_all(live: Lip2Speech) -> None:
+    made, _ = speak_frames(calibrated(live, 50.0), "x" * 25 + "." * 25)
+    first, second = made.pull_confidence()
+    assert first == pytest.approx(1.0) and second == pytest.approx(1 - made.status.blind / 25)
+    assert made.status.confidence == second
+
+
+def test_what_a_stream_is_not_sure_of_becomes_silence_or_a_tone(live: Lip2Speech) -> None:
+    _, spoken = speak_frames(live, "x" * 12)
+    _, silent = speak_frames(calibrated(live, -1.0), "x" * 12, "silence")
+    _, tone = speak_frames(calibrated(live, -1.0), "x" * 12, "tone")
+    _, sure = speak_frames(calibrated(live, 1.0), "x" * 12, "silence")
+    assert torch.equal(sure, spoken) and spoken.any()
+    assert not silent[160:].any() and 0.01 < tone[160:].abs().max() < 0.03
+
+
+def test_a_pause_is_a_time_without_confidence(live: Lip2Speech) -> None:
+    made = Stream(calibrated(live, 50.0), faces=FakeFaces([[(300.0, 200.0, 1.0)]] * 4))
+    for frame, time in zip(frames(4), (0.0, 0.04, 2.04, 2.08), strict=True):
+        made.push(frame, time)
+    made.finish()
+    assert made.meter.sure is not None and 0 < made.meter.sure < 0.1

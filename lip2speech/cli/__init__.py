@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from lip2speech.cli.calibrate import calibrate
 from lip2speech.cli.convert import convert
 from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.inspect import inspect
@@ -35,6 +36,7 @@ app.command()(stream)
 app.command()(inspect)
 app.command()(talker)
 app.command()(evaluate)
+app.command()(calibrate)
 app.add_typer(train, name="train")
 app.add_typer(model, name="model")
 app.add_typer(voice, name="voice")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lip2speech.pipeline import Lip2Speech
+
+
+class Unsure(StrEnum):
+    """What becomes of a second of speech that the model is not sure of."""
+
+    speak = "speak"
+    tone = "tone"
+    silence = "silence"
+
+
+UnsureOption = Annotated[
+    Unsure, typer.Option(help="Seconds the model is not sure of: spoken, a soft tone, or silence.")
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ class Row:
     model: str | None = None
     route: str | None = None
     rtf: float | None = None
+    confidence: list[float] | None = None
+    sure: float | None = None
     error: str | None = None
     code: int = errors.OK
 
@@ -50,6 +66,8 @@ class Options:
 
     voice: Tensor
     route: str
+    unsure: Unsure
+    threshold: float
     json: bool
     quiet: bool
 
@@ -66,6 +84,7 @@ def convert(
     model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
     voice: Annotated[str | None, typer.Option(help="A recording to sound like, or a stored voice.")] = None,
     route: Annotated[str | None, typer.Option(help="How the prediction becomes sound.")] = None,
+    unsure: UnsureOption = Unsure.speak,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per input on stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
@@ -81,7 +100,10 @@ def convert(
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
             speech = load(model, device)
-            options = Options(speech.speaker(voice), speech.check_route(route), as_json, quiet)
+            config = speech.config
+            config.check_unsure(unsure.value)
+            who = speech.speaker(voice), speech.check_route(route)
+            options = Options(*who, unsure, config.unsure, as_json, quiet)
             if speech.config.note and not quiet:
                 errors.say(f"lip2speech: model {speech.name}: {speech.config.note}")
             rows = [_convert_one(speech, job, options, progress) for job in jobs]
@@ -139,7 +161,14 @@ def whole_or_nothing(output: Path) -> Iterator[Path]:
 def _speak(speech: Lip2Speech, job: Job, temporary: Path, options: Options, progress: Progress) -> Row:
     """Write the sound of one video, or the video with its sound, to `temporary`."""
     wav = temporary.with_name("sound.wav") if job.mux else temporary
-    spoken = speech.convert_to(job.video, wav, voice=options.voice, route=options.route, progress=progress)
+    spoken = speech.convert_to(
+        job.video,
+        wav,
+        voice=options.voice,
+        route=options.route,
+        unsure=options.unsure.value,
+        progress=progress,
+    )
     if job.mux:
         from lip2speech.audio import mux, read_wav
 
@@ -154,6 +183,7 @@ def _speak(speech: Lip2Speech, job: Job, temporary: Path, options: Options, prog
         model=speech.name,
         route=spoken.route,
         rtf=round(spoken.seconds / max(spoken.duration, 1e-9), 3),
+        **how_sure(spoken.confidence, spoken.sure),
     )
 
 
@@ -170,8 +200,23 @@ def _report(row: Row, options: Options, progress: Progress) -> None:
         progress.print(
             f"{errors.one_line(row.input)} -> {errors.one_line(row.output)}: {row.duration:.2f} s, face in "
             f"{100 * (row.face_share or 0):.0f} % of {row.frames} frames{gaps}, route {row.route} of model "
-            f"{row.model}, {row.rtf:.2f} x real time"
+            f"{row.model}, {row.rtf:.2f} x real time, {say_sure(row.confidence, row.sure, options.threshold)}"
         )
+
+
+def how_sure(confidence: Sequence[float] | None, sure: float | None) -> dict[str, Any]:
+    """Both numbers as JSON carries them; null for a model that was never calibrated."""
+    if confidence is None or sure is None:
+        return {"confidence": None, "sure": None}
+    return {"confidence": [round(c, 3) for c in confidence], "sure": round(sure, 3)}
+
+
+def say_sure(confidence: Sequence[float] | None, sure: float | None, threshold: float) -> str:
+    """The same for people: how sure in all, and how many seconds lie below the threshold."""
+    if confidence is None or sure is None:
+        return "how sure is not known"
+    low = sum(c < threshold for c in confidence)
+    return f"sure {100 * sure:.0f} %" + (f", not sure of {low} of {len(confidence)} s" if low else "")
 
 
 def _names(line: str, video: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lip2speech.cli import errors
-from lip2speech.cli.convert import load, whole_or_nothing
+from lip2speech.cli.convert import Unsure, UnsureOption, how_sure, load, say_sure, whole_or_nothing
 from lip2speech.cli.plan import Job, plan_jobs
 from lip2speech.cli.progress import progress_bar
 
@@ -26,6 +26,7 @@ def stream(
     chunk: Annotated[int, typer.Option(help="Frames that a causal model hears at once.")] = 4,
     hop: Annotated[int, typer.Option(help="Frames from window to window of any other model.")] = 5,
     ahead: Annotated[int, typer.Option(help="Frames that such a window sees beyond what is said.")] = 10,
+    unsure: UnsureOption = Unsure.speak,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line on stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
@@ -40,6 +41,7 @@ def stream(
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
             speech = load(model, device)
+            speech.config.check_unsure(unsure.value)
             if speech.config.note and not quiet:
                 errors.say(f"lip2speech: model {speech.name}: {speech.config.note}")
             from lip2speech.streaming import StreamConfig, speak_live
@@ -48,16 +50,20 @@ def stream(
             progress.start(video.name)
             with whole_or_nothing(job.output) as temporary:
                 spoken = speak_live(
-                    speech, job.video, temporary, voice=voice, route=route, config=config, progress=progress
-                )
+                    speech, job.video, temporary, voice=voice, route=route, config=config,
+                    unsure=unsure.value, progress=progress,
+                )  # fmt: skip
         if as_json:
-            typer.echo(json.dumps({"input": str(job.video), "output": str(job.output)} | asdict(spoken)))
+            named = {"input": str(job.video), "output": str(job.output)}
+            sure = how_sure(spoken.confidence, spoken.sure)
+            typer.echo(json.dumps(named | asdict(spoken) | sure))
         elif not quiet:
             typer.echo(
                 f"{errors.one_line(str(job.video))} -> {errors.one_line(str(job.output))}: "
                 f"{spoken.duration:.2f} s, {spoken.latency:.2f} s late, computed at "
                 f"{spoken.computed / max(spoken.duration, 1e-9):.2f} x real time, "
-                f"at worst {spoken.worst:.2f} s for a frame"
+                f"at worst {spoken.worst:.2f} s for a frame, "
+                f"{say_sure(spoken.confidence, spoken.sure, speech.config.unsure)}"
             )
 
 

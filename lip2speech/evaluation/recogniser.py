@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,15 @@ WORDS = tuple(tuple(slot.values()) for slot in SLOTS)
 _NOT_SAID = {"a": "AH"}
 # All sounds are brought to this root mean square: low enough that no peak of speech is clipped.
 _LEVEL = 0.02
+_FRAMES = 100  # a second, in which pocketsphinx tells the places of words
+
+
+class Heard(NamedTuple):
+    """A word and when it was said, in seconds from the beginning of the sound."""
+
+    word: str
+    start: float
+    end: float
 
 
 def fits_grammar(text: str) -> bool:
@@ -49,6 +58,20 @@ class Recogniser:
 
     def transcribe(self, wav: Wav) -> str:
         """(T_a,) at 16 kHz -> six words, or "" for silence and what fits no sentence at all."""
+        return self._listen(wav)
+
+    def hear(self, wav: Wav) -> list[Heard]:
+        """As `transcribe`, with the place of each word; empty where nothing was understood."""
+        if not self._listen(wav):
+            return []
+        # Silences are called <s>, <sil> and the like; a second pronunciation is "a(2)".
+        spoken = [s for s in self._decoder.seg() if s.word[0] not in "<[("]
+        return [
+            Heard(s.word.partition("(")[0], s.start_frame / _FRAMES, (s.end_frame + 1) / _FRAMES)
+            for s in spoken
+        ]
+
+    def _listen(self, wav: Wav) -> str:
         samples = check_wav(wav)
         if is_silent(samples):
             return ""

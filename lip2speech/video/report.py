@@ -25,6 +25,7 @@ class FaceReport:
         first_missing: seconds to the first frame without, None if there is none.
         gaps: (start_s, end_s) without a face for more than 0.5 s, or at the end: the crop is held there, or
             blank if the scene has shown no face.
+        bridged: (start_s, end_s) without a face for up to 0.5 s: the crop is cut where the mouth should be.
         cuts: seconds at which the scene or the followed face changed.
         read: what the reader reports, None for frames from elsewhere.
     """
@@ -34,6 +35,7 @@ class FaceReport:
     face_frames: int = 0
     first_missing: float | None = None
     gaps: list[tuple[float, float]] = field(default_factory=list)
+    bridged: list[tuple[float, float]] = field(default_factory=list)
     cuts: list[float] = field(default_factory=list)
     read: ReadReport | None = None
 
@@ -57,8 +59,7 @@ class FaceReport:
             return
         if self.first_missing is None:
             self.first_missing = now
-        if placed.source in ("held", "blank"):
-            self._add_gap(now)
+        _add(self.bridged if placed.source == "bridged" else self.gaps, now)
 
     def check(self) -> None:
         """Raise NoFaceError when the face was found too seldom."""
@@ -70,9 +71,11 @@ class FaceReport:
             "crop closer or improve the light."
         )
 
-    def _add_gap(self, start: float) -> None:
-        end = round(start + 1 / VIDEO_FPS, 2)
-        if self.gaps and self.gaps[-1][1] == round(start, 2):
-            self.gaps[-1] = (self.gaps[-1][0], end)
-        elif len(self.gaps) < MAX_LISTED:
-            self.gaps.append((round(start, 2), end))
+
+def _add(spans: list[tuple[float, float]], start: float) -> None:
+    """One more frame, which lengthens the last span or begins one."""
+    end = round(start + 1 / VIDEO_FPS, 2)
+    if spans and spans[-1][1] == round(start, 2):
+        spans[-1] = (spans[-1][0], end)
+    elif len(spans) < MAX_LISTED:
+        spans.append((round(start, 2), end))

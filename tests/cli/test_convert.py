@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.cli import app, convert
 from lip2speech.cli.convert import exit_code
+from lip2speech.confidence import Calibration
 from lip2speech.pipeline import PipelineConfig
 from lip2speech.video import FaceReport, MediaError, NoFaceError
 
@@ -29,6 +30,8 @@ class FakeSpeech:
 
     name: str = "fake"
     config: PipelineConfig = field(default_factory=PipelineConfig)
+    confidence: tuple[float, ...] | None = None
+    unsure: str = ""
 
     def speaker(self, voice: str | None) -> str:
         if voice not in (None, "own"):
@@ -56,7 +59,11 @@ class FakeSpeech:
             file.setparams((1, 2, SAMPLES, SAMPLES, "NONE", ""))
             file.writeframes(bytes(2 * SAMPLES))
         report = FaceReport(name=video.name, frames=25, face_frames=24, gaps=[(0.0, 0.04)])
-        return SimpleNamespace(report=report, route="mel", seconds=0.25, duration=1.0, sample_rate=SAMPLES)
+        self.unsure = options["unsure"]
+        return SimpleNamespace(
+            report=report, route="mel", seconds=0.25, duration=1.0, sample_rate=SAMPLES,
+            confidence=self.confidence, sure=self.confidence and sum(self.confidence) / len(self.confidence),
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -112,10 +119,43 @@ def test_json_is_one_line_per_input(speak: Callable[..., Result]) -> None:
     good, bad = map(json.loads, result.stdout.splitlines())
     assert good == {
         "input": "good.mp4", "output": "good.wav", "duration": 1.0, "frames": 25, "face_share": 0.96,
-        "gaps": [[0.0, 0.04]], "model": "fake", "route": "mel", "rtf": 0.25, "error": None, "code": 0,
+        "gaps": [[0.0, 0.04]], "model": "fake", "route": "mel", "rtf": 0.25, "confidence": None, "sure": None,
+        "error": None, "code": 0,
     }  # fmt: skip
     assert bad["error"] == "noface.mp4: no face in 9 of 9 frames."
     assert (bad["output"], bad["code"]) == (None, 4)
+
+
+@pytest.fixture
+def sure(monkeypatch: pytest.MonkeyPatch) -> FakeSpeech:
+    """A fake model that knows how sure it is; for `speak`, which is asked for before."""
+    made = FakeSpeech(
+        config=PipelineConfig(confidence=Calibration(0.0), unsure=0.6), confidence=(0.91234, 0.5, 0.59)
+    )
+    monkeypatch.setattr(convert_module(), "load", lambda model, device: made)
+    return made
+
+
+def test_how_sure_the_model_is_is_told(speak: Callable[..., Result], sure: FakeSpeech) -> None:
+    assert "sure 67 %, not sure of 2 of 3 s" in speak("good.mp4", "-o", "a.wav").stdout
+    row = json.loads(speak("good.mp4", "-o", "b.wav", "--json").stdout)
+    assert (row["confidence"], row["sure"]) == ([0.912, 0.5, 0.59], 0.667)
+    sure.confidence = (0.9, 0.8)
+    assert speak("good.mp4", "-o", "c.wav").stdout.rstrip().endswith("sure 85 %")
+
+
+def test_what_becomes_of_unsure_speech_is_chosen(speak: Callable[..., Result], sure: FakeSpeech) -> None:
+    for chosen in ("speak", "tone", "silence"):
+        assert speak("good.mp4", "--overwrite", "--unsure", chosen).exit_code == 0
+        assert sure.unsure == chosen
+    assert speak("good.mp4", "--overwrite").exit_code == 0 and sure.unsure == "speak"
+    assert speak("good.mp4", "--overwrite", "--unsure", "mumble").exit_code == 2
+
+
+def test_a_model_that_was_never_calibrated_says_so(speak: Callable[..., Result]) -> None:
+    assert speak("good.mp4").stdout.rstrip().endswith("how sure is not known")
+    result = speak("good.mp4", "--overwrite", "--unsure", "tone")
+    assert result.exit_code == 2 and "never calibrated" in result.stderr
 
 
 def test_one_bad_file_never_stops_the_rest(speak: Callable[..., Result], folder: Path) -> None:

@@ -8,6 +8,9 @@ from typer.testing import CliRunner
 
 from lip2speech.audio import read_wav
 from lip2speech.cli import app
+from lip2speech.confidence import Calibration
+from lip2speech.config import to_dict
+from lip2speech.pipeline import PipelineConfig
 from tests.tiny import save_system
 
 
@@ -30,8 +33,21 @@ def test_a_video_is_spoken_live_and_its_delay_told(model: Path, clip: Path, tmp_
     assert row["status"]["blind"] == 0 and row["status"]["face"]
     assert len(read_wav(out)) == 640 * row["status"]["instants"] == round(16_000 * row["duration"])
     assert 0 < row["worst"] <= row["computed"]
+    assert (row["confidence"], row["sure"], row["status"]["confidence"]) == (None, None, None)
     code, _, error = run(clip, "-o", out, "--model", model, "--quiet")
     assert code == 2 and "--overwrite" in error
+
+
+def test_a_calibrated_model_says_how_sure_it_is(clip: Path, tmp_path: Path) -> None:
+    own = to_dict(PipelineConfig(voice="ann", confidence=Calibration(bias=-2.0)))
+    model = save_system(tmp_path / "sure", pipeline=own)
+    out = tmp_path / "live.wav"
+    options = ("--model", model, "--unsure", "silence", "--quiet")
+    code, said, _ = run(clip, "-o", out, *options, "--json")
+    assert code == 0
+    row = json.loads(said)
+    assert row["confidence"] == [0.119] * -(-row["status"]["instants"] // 25) and row["sure"] == 0.119
+    assert not read_wav(out)[160:].any()
 
 
 def test_what_it_cannot_do_is_usage(model: Path, clip: Path, tmp_path: Path) -> None:

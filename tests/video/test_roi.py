@@ -117,12 +117,13 @@ def test_jitter_of_the_points_does_not_shake_the_scale() -> None:
 
 def test_every_frame_gives_one_crop_and_the_report_counts() -> None:
     n = 100
-    places = [None if 40 <= k < 60 else landmarks_at(300, 200) for k in range(n)]
+    places = [None if 40 <= k < 60 or 90 <= k < 95 else landmarks_at(300, 200) for k in range(n)]
     crops = crop_roi(Tracked(f, p, k == 80) for k, (f, p) in enumerate(zip(frames(n), places, strict=True)))
     assert len(list(crops)) == n
     report = crops.report
-    assert (report.frames, report.face_frames, report.face_share) == (100, 80, 0.8)
+    assert (report.frames, report.face_frames, report.face_share) == (100, 75, 0.75)
     assert report.gaps == [(1.6, 2.4)]
+    assert report.bridged == [(3.6, 3.8)]
     assert report.cuts == [3.2]
     assert report.first_missing == 1.6
 

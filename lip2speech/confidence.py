@@ -1,0 +1,226 @@
+"""How sure a model is of what it says: from its heads' entropies to the probability that a word is right.
+
+    observe      Prediction -> numbers of each video frame: how undecided the heads are, how far they agree,
+                 and how much is said
+    Calibration  weights, fitted on clips with known words (`lip2speech calibrate`) -> a frame's logit
+    score        a stretch of frames -> the share of them that showed a face x sigmoid(mean logit)
+
+A stretch is a second of sound, as the weights were fitted on the second round each word. Means are taken
+over what is said: every model is sure of its pauses. The entropy of a classifier alone is overconfident (Guo
+et al. 2017, "On calibration of modern neural networks"), so without a calibration there is no confidence:
+None, never an invented number. Knows no model and no recogniser.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lip2speech.fades import PER_FRAME, Fader, Unsure
+from lip2speech.prediction import Prediction
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
+
+FEATURES = ("units", "codes", "agreement")
+LOUD = -8.5
+"""Mean natural-log mel between pauses (the recipe's floor is -11.5) and words (-7.5 and more)."""
+QUIET = 0.01
+"""What a frame of a pause counts beside a frame of speech."""
+
+Spans = Sequence[tuple[float, float]]
+"""(start_s, end_s) from the beginning of the video; may grow while it is read."""
+
+
+class Frame(NamedTuple):
+    """How sure a video frame is, as a logit (NaN: no face was seen), and how much of it is speech, 0 to 1."""
+
+    logit: float
+    speech: float
+
+
+NO_FACE = Frame(math.nan, 1.0)
+"""What was said there nobody knows."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The weights of `FEATURES` in a frame's logit; a feature that a model lacks is 0 in all its frames."""
+
+    bias: float
+    units: float = 0.0
+    codes: float = 0.0
+    agreement: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, astuple(self))):
+            raise ValueError(f"a calibration holds finite numbers, got {self}; calibrate the model again.")
+
+    def frames(self, observed: Tensor) -> list[Frame]:
+        """(T, F + 1) as `observe` gives it -> T frames."""
+        weights = torch.tensor([getattr(self, name) for name in FEATURES])
+        logits = observed[:, :-1] @ weights + self.bias
+        return [Frame(*pair) for pair in zip(logits.tolist(), observed[:, -1].tolist(), strict=True)]
+
+
+@torch.no_grad()
+def observe(prediction: Prediction, frames: int) -> Tensor:
+    """What the heads tell of each of the T = `frames` video frames of one clip (B = 1).
+
+    Gives (T, F + 1) on the CPU, all 0 to 1: the `FEATURES`, then how much of the frame is speech.
+
+    units, codes: entropy as a share of the largest there can be; of the codes, the mean of all books, each
+        predicted on its own: given the books before it, a wrong one looks as sure as a right one.
+    agreement: the share of codes that both code heads choose.
+    speech: by the loudness of the mel; 1 for a model without one.
+    """
+    p, rows = prediction, dict.fromkeys(FEATURES, torch.zeros(frames)) | {"speech": torch.ones(frames)}
+    if p.mel is not None:
+        rows["speech"] = torch.sigmoid(2 * (p.mel[0].mean(0) - LOUD))
+    if p.unit_logits is not None:
+        rows["units"] = entropy(p.unit_logits[0], 0)
+    if p.independent_code_logits is not None:
+        rows["codes"] = entropy(p.independent_code_logits[0], 1).mean(0)
+        if p.codes is not None:
+            rows["agreement"] = (p.independent_code_logits[0].argmax(1) == p.codes[0]).float().mean(0)
+    return torch.stack([row.float().cpu().reshape(frames, -1).mean(1) for row in rows.values()], 1)
+
+
+def entropy(logits: Tensor, dim: int) -> Tensor:
+    """Of the distribution along `dim`, 0 (one answer) to 1 (all K alike)."""
+    log_p = logits.log_softmax(dim)
+    return -(log_p.exp() * log_p).sum(dim) / math.log(max(2, logits.shape[dim]))
+
+
+def score(frames: Sequence[Frame]) -> float:
+    """The confidence of a stretch of frames, 0 to 1; one without a face counts as 0."""
+    seen = [frame for frame in frames if not math.isnan(frame.logit)]
+    if not seen:
+        return 0.0
+    mean = sum(frame.logit * (frame.speech + QUIET) for frame in seen) / amount(seen)
+    return len(seen) / len(frames) / (1 + math.exp(-max(-50.0, mean)))
+
+
+def amount(frames: Sequence[Frame]) -> float:
+    """How much is said in them, in frames of speech."""
+    return sum(frame.speech + QUIET for frame in frames)
+
+
+class Meter:
+    """The confidence of speech as it is said, frame by frame.
+
+    Args:
+        keep: how many seconds are remembered one by one; None: all.
+    Attributes:
+        seconds: the confidence of each whole second; `finish` adds the frames after the last one.
+    """
+
+    def __init__(self, keep: int | None = None) -> None:
+        self.seconds: deque[float] = deque(maxlen=keep)
+        self._last: deque[Frame] = deque(maxlen=VIDEO_FPS)
+        self._open = 0  # frames since the last whole second
+        self._said, self._sum = 0.0, 0.0
+
+    def add(self, frame: Frame) -> float:
+        """The next frame -> the confidence of the second that ends with it."""
+        self._last.append(frame)
+        self._open += 1
+        if self._open == VIDEO_FPS:
+            self._close()
+        return score(self._last)
+
+    def finish(self) -> None:
+        """Nothing more is said: what is left makes a last, shorter second."""
+        if self._open:
+            self._close()
+
+    @property
+    def sure(self) -> float | None:
+        """The mean of all seconds so far, by what is said in each; None before there are any."""
+        return self._sum / self._said if self._said else None
+
+    def _close(self) -> None:
+        frames = list(self._last)[-self._open :]
+        self.seconds.append(score(frames))
+        self._said, self._sum = self._said + amount(frames), self._sum + score(frames) * amount(frames)
+        self._open = 0
+
+
+class Account:
+    """The confidence of a video that is spoken in overlapping windows: told by windows, asked by seconds.
+
+    Of the frames that two windows share, the older one's numbers hold in the first half, the newer one's in
+    the second. No more frames are kept than a window has.
+
+    Args:
+        blind: spans without a face; each may grow while the video is read.
+    """
+
+    def __init__(self, calibration: Calibration, blind: Sequence[Spans] = ()) -> None:
+        self.calibration, self.blind = calibration, blind
+        self.meter = Meter()
+        self._frames: list[Frame] = []
+        self._first = 0  # the frame that the first of them belongs to
+
+    def add(self, start: int, observed: Tensor) -> None:
+        """The next window: the frames from `start` on, (T, F + 1) as `observe` gives it."""
+        frames = self.calibration.frames(observed)
+        for span in (span for spans in self.blind for span in spans):
+            first, last = (max(0, round(t * VIDEO_FPS) - start) for t in span)
+            frames[first:last] = [NO_FACE] * len(frames[first:last])
+        shared = self._first + len(self._frames) - start
+        if len(frames) > shared:
+            kept = shared - shared // 2
+            self._frames = self._frames[: start + kept - self._first] + frames[kept:]
+
+    @property
+    def confidence(self) -> tuple[float, ...]:
+        """Of each second that was said."""
+        return tuple(self.meter.seconds)
+
+    @property
+    def sure(self) -> float | None:
+        """Of all that was said."""
+        return self.meter.sure
+
+    def say(self, wav: Tensor) -> float:
+        """The confidence of the next sound (640 T,): whole seconds, but for the last."""
+        count = len(wav) // PER_FRAME
+        assert count <= len(self._frames), "sound comes after the window it is cut from"
+        said, self._frames = self._frames[:count], self._frames[count:]
+        self._first += count
+        for frame in said:
+            self.meter.add(frame)
+        return score(said)
+
+
+def replace_unsure(
+    pieces: Iterable[Tensor], account: Account, threshold: float, unsure: Unsure
+) -> Iterator[Tensor]:
+    """Pieces (640 n,) of one sound -> the same by seconds, of which those below `threshold` are replaced.
+
+    Where no frame showed a face there is no tone either.
+    """
+    fader = Fader(unsure)
+    for wav in by_seconds(pieces):
+        confidence = account.say(wav)
+        for _ in range(len(wav) // PER_FRAME):
+            fader.add(confidence > 0 or unsure == "speak", confidence >= threshold)
+        yield fader(wav)
+    account.meter.finish()
+
+
+def by_seconds(pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Pieces (n,) of one sound -> the same sound in pieces of one second, and a shorter last one."""
+    held = torch.zeros(0)
+    for wav in pieces:
+        held = torch.cat([held, wav])
+        while len(held) >= SAMPLE_RATE:
+            yield held[:SAMPLE_RATE]
+            held = held[SAMPLE_RATE:]
+    if len(held):
+        yield held
