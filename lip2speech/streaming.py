@@ -136,6 +136,8 @@ class Stream:
         self._ready: deque[Tensor] = deque()
         self._done = False
         self._last: tuple[np.ndarray, bool] | None  # crop, whether it shows a face
+        self.face_box: tuple[float, float, float, float] | None = None
+        """Left, top, width, height of the face in the last frame, in pixels; None where there was none."""
         self._crops: CropState
         self._begin()
 
@@ -143,6 +145,11 @@ class Stream:
     def latency_s(self) -> float:
         """How far what is pulled may lie behind the last frame, without the time it takes to compute."""
         return self._speaker.late / SAMPLE_RATE
+
+    @property
+    def crop(self) -> np.ndarray | None:
+        """What the model saw last: (96, 96) uint8."""
+        return self._last[0] if self._last is not None else None
 
     def push(self, frame: np.ndarray, time: float) -> None:
         """The next frame (H, W, 3) uint8 RGB, shown at `time` seconds; one that comes too late is dropped.
@@ -171,6 +178,7 @@ class Stream:
         crop, self._crops = self._cropper.step(tracked, self._crops)
         self._last = crop, tracked.landmarks is not None
         self.status.face = self._last[1]
+        self.face_box = None if tracked.landmarks is None else rectangle(tracked.landmarks)
         for _ in range(now):
             self._say(*self._last)
 
@@ -230,6 +238,12 @@ class Stream:
         """One more instant is said."""
         if self._settings.confidence is not None:
             self.status.confidence = self.meter.add(frame)
+
+
+def rectangle(points: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, top, width, height round points (L, 2)."""
+    (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+    return left, top, right - left, bottom - top
 
 
 def make_speaker(speech: Lip2Speech, voice: Tensor, route: str, config: StreamConfig) -> Speaker:

@@ -2,7 +2,8 @@
 
 A comment before a block says when it cannot run here as it stands:
 `<!-- test: install -->` its lines are checked against the Makefile and pyproject.toml;
-`<!-- test: hours -->` its commands are checked with --dry-run, or their options against --help.
+`<!-- test: hours -->` its commands are checked with --dry-run, or their options against --help;
+`<!-- test: serves -->` it serves the page, or asks a served one: tests/demo/test_served.py runs it.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def run(place: Path, *command: str) -> str:
 
 
 def test_there_are_blocks_of_every_kind() -> None:
-    assert {block.tag for block in BLOCKS} == {"run", "install", "hours"}
+    assert {block.tag for block in BLOCKS} == {"run", "install", "hours", "serves"}
     assert README.count("```bash") + README.count("```python") == len(BLOCKS)
 
 

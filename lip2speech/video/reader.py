@@ -100,6 +100,28 @@ def read_frames(path: str | os.PathLike) -> "FrameReader":
     return FrameReader(path)
 
 
+def seconds_of(path: str | os.PathLike) -> float:
+    """Length of a video or a recording by its packets' time stamps; nothing is decoded, no header believed.
+
+    Raises MediaError for a file that cannot be opened, or has neither pictures nor sound.
+    """
+    from av import FFmpegError
+
+    with open_media(path) as container:
+        streams = container.streams.video or container.streams.audio
+        if not streams:
+            raise MediaError(f"{Path(path).name}: neither pictures nor sound in this file.")
+        base, first, end = streams[0].time_base, None, 0
+        try:
+            for packet in container.demux(streams[0]):
+                if packet.pts is not None:
+                    first = packet.pts if first is None else min(first, packet.pts)
+                    end = max(end, packet.pts + (packet.duration or 0))
+        except (FFmpegError, EOFError):
+            pass  # what is behind the damage cannot be read either
+    return microseconds(end - (first or 0), base) / MICRO if base else 0.0
+
+
 class FrameReader:
     """Iterator over the frames of one file, with memory that does not depend on its length.
 
