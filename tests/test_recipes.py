@@ -9,6 +9,7 @@ from lip2speech.config import load_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 KINDS = {
+    "adapt": ("lip2speech.train.adapt", "AdaptConfig"),
     "codec": ("lip2speech.train.codec", "CodecTrainConfig"),
     "finetune": ("lip2speech.train.finetune", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.cluster", "KMeansConfig"),

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from lip2speech.cli.adapt import adapt
 from lip2speech.cli.calibrate import calibrate
 from lip2speech.cli.convert import convert
 from lip2speech.cli.evaluate import evaluate
@@ -40,6 +41,7 @@ app.command()(calibrate)
 app.add_typer(train, name="train")
 app.add_typer(model, name="model")
 app.add_typer(voice, name="voice")
+app.add_typer(adapt, name="adapt")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,120 @@
+"""`lip2speech adapt`: a model learns how one silent person mouths, from videos of known prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lip2speech.cli.errors import UsageError, explain, one_line_errors, say
+from lip2speech.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from lip2speech.train.adapt import Ear, Figures
+    from lip2speech.train.takes import Take
+
+adapt = typer.Typer(
+    help="Teach a model how you mouth words: prompts, your videos of them, your own model.",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Prompts NAME.txt, videos NAME.mp4.")]
+
+
+@adapt.command()
+def prompts(
+    folder: Folder,
+    count: Annotated[int, typer.Option(help="How many.", min=1)] = 70,
+    seed: Annotated[int, typer.Option(help="Another seed gives other sentences.", min=0)] = 0,
+    own: Annotated[
+        Path | None, typer.Option("--from", metavar="LIST.txt", help="Your own sentences, one a line.")
+    ] = None,
+) -> None:
+    """Write sentences to mouth, FOLDER/001.txt and so on; record each as FOLDER/001.mp4 (webm, mov, ...)."""
+    with one_line_errors():
+        from lip2speech.train.takes import write_prompts
+
+        if own is None:
+            from lip2speech.data.talker.prompts import choose_prompts
+
+            chosen = choose_prompts(count, seed)
+        else:
+            chosen = [line.strip() for line in own.read_text(encoding="utf-8").splitlines() if line.strip()]
+            if not chosen:
+                raise UsageError(f"{own}: holds no sentence; write one a line.")
+        for path, prompt in zip(write_prompts(folder, chosen), chosen, strict=True):
+            typer.echo(f"{path.stem}  {prompt}")
+
+
+@adapt.command()
+def fit(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The model folder to write.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Changes to the recipe: steps=600")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A file of configs/adapt/, or one like it.")] = None,
+    model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
+    held_out: Annotated[int, typer.Option(help="The last so many videos only test.", min=0)] = 20,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
+) -> None:
+    """Learn from the videos, write your model, and tell what it gained on prompts it did not learn."""
+    with one_line_errors():
+        if out.exists() and not overwrite:
+            raise UsageError(f"{out}: already exists; pass --overwrite to replace it.")
+        from lip2speech import checkpoint
+        from lip2speech.config import load_config
+        from lip2speech.pipeline import PRETRAINED, Lip2Speech, is_name
+        from lip2speech.train.adapt import AdaptConfig, measure
+        from lip2speech.train.adapt import adapt as learn
+        from lip2speech.train.takes import read_takes, split_takes
+
+        config = load_config(AdaptConfig, recipe, overrides or ())
+        base = PRETRAINED / model if is_name(model) else Path(model)
+        speech, loaded = Lip2Speech.load(base, "cpu"), checkpoint.load(base)
+        with progress_bar(quiet=quiet) as progress:
+            progress.start(f"reading {folder}")
+            takes, failures = read_takes(folder, progress)
+            for line in failures:
+                say(f"lip2speech: left out: {line}")
+            known, tested = split_takes(takes, held_out)
+            tested = [] if quiet else tested
+            ear = _ear(tested)
+            before = measure(speech, tested, config, ear)
+            progress.start(f"learning from {len(known)} videos")
+            size, _ = learn(loaded, known, config, out, progress=progress, overwrite=overwrite)
+            progress.start("measuring")
+            after = measure(Lip2Speech.load(out, "cpu"), tested, config, ear)
+        if not quiet:
+            typer.echo(f"{out}: {size} numbers learned from {len(known)} videos; use it with --model {out}")
+            typer.echo(table(before, after, len(tested)))
+
+
+def table(before: Figures, after: Figures, count: int) -> str:
+    """Two lines of figures for people, under a heading."""
+
+    def share(value: float | None) -> str:
+        return f"{'-' if value is None else f'{value:.1%}':>12}"
+
+    lines = [f"{count} held-out prompts   units right   words wrong"]
+    for name, figures in (("before", before), ("after", after)):
+        lines.append(f"{name:<20}{share(figures.units)}  {share(figures.words)}")
+    return "\n".join(lines)
+
+
+def _ear(takes: Sequence[Take]) -> Ear | None:
+    """The offline recogniser, where it knows every sentence and is installed."""
+    from lip2speech.evaluation.metrics import edit_errors
+    from lip2speech.evaluation.recogniser import Recogniser, fits_grammar
+
+    if not takes or not all(fits_grammar(take.text) for take in takes):
+        return None
+    try:
+        recogniser = Recogniser()
+    except ImportError as error:
+        say(f"lip2speech: words are not counted: {explain(error)}")
+        return None
+    return lambda wav, text: edit_errors(text, recogniser.transcribe(wav))

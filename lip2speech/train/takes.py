@@ -1,0 +1,104 @@
+"""Takes: videos of one person who mouths known prompts, each with its words in a file of the same name.
+
+    FOLDER/001.txt  the prompt     FOLDER/001.mp4  its video, any format     FOLDER/001.wav  its sound, if any
+
+The pictures go through the very reading and cropping of `convert`. Knows no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lip2speech.audio import read_wav
+from lip2speech.rates import VIDEO_FPS
+
+NOT_VIDEO = frozenset({".txt", ".json", ".wav"})
+LEAST_FACE = 0.8  # share of frames with a face; a gap may hide a word
+LONGEST_S = 20  # one prompt a video: the warp's cost grows with the square
+VOICE_STRIDE = 7  # from one synthetic voice to the next, so that few of them already differ
+
+
+@dataclass(frozen=True)
+class Take:
+    """One prompt and the mouth that says it: roi (T, 96, 96) uint8, wav (T_a,) at 16 kHz or None."""
+
+    id: str
+    text: str
+    roi: Tensor
+    wav: Tensor | None = None
+
+    def sounds(self, voices: int) -> list[Tensor]:
+        """What it should sound like, (T_a,) each: its own sound, or the prompt in some synthetic voices."""
+        if self.wav is not None:
+            return [self.wav]
+        from lip2speech.data.talker.prompts import read_aloud
+
+        return [torch.from_numpy(read_aloud(self.text, VOICE_STRIDE * i)) for i in range(voices)]
+
+
+def write_prompts(folder: Path, prompts: Sequence[str]) -> list[Path]:
+    """`folder`/001.txt and so on, one prompt each; ValueError unless the folder is new or empty."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ValueError(f"{folder}: is not empty; give a new folder for the prompts and their videos.")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{i:03d}.txt" for i in range(1, len(prompts) + 1)]
+    for path, prompt in zip(paths, prompts, strict=True):
+        path.write_text(prompt + "\n", encoding="utf-8")
+    return paths
+
+
+def read_takes(folder: Path, progress: Callable[[float], None] | None = None) -> tuple[list[Take], list[str]]:
+    """The takes of a folder by name, and a line for each video that cannot be used.
+
+    Raises:
+        ValueError: no such folder, or no video beside its prompt.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; make one with `lip2speech adapt prompts`.")
+    videos = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() not in NOT_VIDEO and p.with_suffix(".txt").is_file()
+    )
+    if not videos:
+        raise ValueError(f"{folder}: no video lies beside its prompt; record 001.txt as 001.mp4 and so on.")
+    takes, failures = [], []
+    for done, video in enumerate(videos, 1):
+        try:
+            takes.append(read_take(video))
+        except ValueError as error:
+            failures.append(str(error))
+        if progress is not None:
+            progress(done / len(videos))
+    return takes, failures
+
+
+def read_take(video: Path) -> Take:
+    """One video and its prompt; ValueError when the video cannot teach it."""
+    from lip2speech.video import load_roi
+
+    text = " ".join(video.with_suffix(".txt").read_text(encoding="utf-8").split()).lower()
+    if not text:
+        raise ValueError(f"{video}: its prompt {video.stem}.txt is empty; write down what is mouthed.")
+    roi, report = load_roi(video)
+    if report.face_share < LEAST_FACE:
+        raise ValueError(f"{video}: a face in {report.face_share:.0%} of the frames; record it again.")
+    if len(roi) > LONGEST_S * VIDEO_FPS:
+        raise ValueError(f"{video}: {len(roi) / VIDEO_FPS:.0f} s; record one prompt a video.")
+    sound = video.with_suffix(".wav")
+    return Take(video.stem, text, torch.from_numpy(roi), read_wav(sound) if sound.is_file() else None)
+
+
+def split_takes(takes: Sequence[Take], held_out: int) -> tuple[list[Take], list[Take]]:
+    """Those to learn from and the last `held_out` to test on; no sentence is in both."""
+    if not 0 <= held_out < len(takes):
+        raise ValueError(
+            f"cannot hold out {held_out} of {len(takes)} videos; record more, or hold out fewer."
+        )
+    first = len(takes) - held_out
+    tested = list(takes[first:])
+    known = {take.text for take in tested}
+    return [take for take in takes[:first] if take.text not in known], tested
