@@ -20,6 +20,7 @@ def test_a_sound_without_words_gives_no_words(recogniser: Recogniser, kind: str)
     click[RATE] = 0.5
     sounds = {"nothing": t[:0], "silence": 0 * t, "tone": 0.3 * np.sin(2 * np.pi * 440 * t), "click": click}
     assert recogniser.transcribe(sounds[kind].astype(np.float32)) == ""
+    assert recogniser.hear(sounds[kind].astype(np.float32)) == []
 
 
 def test_only_sentences_of_the_grammar_fit_it() -> None:
@@ -41,3 +42,8 @@ def test_synthetic_speech_is_understood_and_earlier_sounds_change_nothing(recogn
     assert errors <= 0.35 * 6 * len(spoken)
     assert [recogniser.transcribe(wav) for wav, _ in reversed(spoken)] == heard[::-1]
     assert [recogniser.transcribe(0.1 * wav) for wav, _ in spoken] == heard
+    for (wav, _), transcript in zip(spoken, heard, strict=True):
+        words = recogniser.hear(wav)
+        assert " ".join(heard_word.word for heard_word in words) == transcript
+        times = [time for heard_word in words for time in (heard_word.start, heard_word.end)]
+        assert times == sorted(times) and times[0] > 0 and times[-1] <= len(wav) / RATE + 0.01
