@@ -21,7 +21,8 @@ LAYERS = [
     ("model", "vocoder"),
     ("pipeline", "data"),
     ("train", "evaluation", "streaming", "importers"),
-    ("cli", "preprocess", "demo"),
+    ("cli", "preprocess"),
+    ("demo",),
     ("__main__",),
 ]
 """From the bottom up; a unit imports only from rows above its own in this list."""
