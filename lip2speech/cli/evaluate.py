@@ -32,6 +32,10 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(help="At most so many clips, evenly spread.", min=1)] = None,
     measure: Annotated[str, typer.Option(help="Which measures.")] = "wer,stoi,estoi,pesq,mel",
     workers: Annotated[int, typer.Option(help="Processes that measure beside this one.", min=0)] = 0,
+    live: Annotated[
+        list[int] | None,
+        typer.Option(help="Also as a stream that looks so many ms ahead; may be given often."),
+    ] = None,
     save: Annotated[Path | None, typer.Option(help="Every clip's figures as JSON.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --save.")] = False,
@@ -57,6 +61,7 @@ def evaluate(
                 limit=limit,
                 measure=measure.split(","),
                 workers=workers,
+                live=live or (),
                 progress=lambda done, total: progress(done / total),
             )
         typer.echo(report.table())

@@ -6,6 +6,7 @@ Rows:
     true codes, ROUTE     the codec's own resynthesis: the ceiling of a route that takes codes
     ROUTE                 predicted from the lips
     whole path, ROUTE     `convert` on the video file, by the model's own choice of route
+    live, N ms ahead      the video file as a stream that sees so little of what comes (`live.py`)
     floor: another clip   the prediction of another clip, as if the lips were not looked at
     floor: average mel    the mean log-mel of the clips, the same for all
 """
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from lip2speech.audio import replacing
 from lip2speech.evaluation.clips import Item, choose, fit, voice_of
+from lip2speech.evaluation.live import live_configs, speak_live
 from lip2speech.evaluation.score import METERS, Pair, Row, Scorer, summarise
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pipeline import Lip2Speech
@@ -75,6 +77,7 @@ def evaluate(
     limit: int | None = None,
     measure: Collection[str] = METERS,
     workers: int = 0,
+    live: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Speaks every clip of `split` by every route and measures it.
@@ -84,30 +87,34 @@ def evaluate(
         routes: some of `model.routes`; all when None.
         limit: at most so many clips, evenly spread.
         workers: processes that measure beside this one, which speaks.
+        live: look-aheads in ms, each a row of its own; only for video files.
         progress: called with (clips done, clips in all).
     Raises:
-        ValueError: unknown route or split, or no clip gave speech. ImportError: the extra `eval` is missing.
+        ValueError: unknown route, split or look-ahead, or no clip gave speech.
+        ImportError: the extra `eval` is missing.
     """
     chosen = choose(items, split, limit)
     names = [model.check_route(route) for route in routes or model.routes]
+    streams, own = live_configs(live), own_route(model, names)
     spoken, failed, default_voice = _Spoken(), {}, 0
     with Scorer(measure, workers) as scorer:
         for item in _counted(chosen, progress):
             try:
                 voice = voice_of(item, items)
                 reference, sounds = speak(model, item, voice, names)
+                sounds |= {name: speak_live(model, item, voice, own, c) for name, c in streams.items()}
             except ValueError as error:  # a clip without a face never stops the others
                 failed[item.id] = str(error)
                 continue
             default_voice += voice is None
             for name, wav in sounds.items():
                 scorer.add(name, Pair(item.id, reference, wav, item.text))
-            spoken.add(item, reference, sounds[own_route(model, names)])
+            spoken.add(item, reference, sounds[own])
         if not spoken.items:
             raise ValueError(
                 f"none of the {len(chosen)} clips gave speech; the first: {next(iter(failed.values()))}"
             )
-        for name, pair in spoken.floors(model, own_route(model, names)):
+        for name, pair in spoken.floors(model, own):
             scorer.add(name, pair)
         rows = tuple(summarise(name, scores) for name, scores in scorer.scores().items())
     return Report(model.name, split, rows, failed, default_voice)

@@ -1,0 +1,53 @@
+"""Clips spoken live, to be measured beside the whole path: what a short look-ahead costs in quality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lip2speech.evaluation.clips import Item, fit
+from lip2speech.pipeline import Lip2Speech
+from lip2speech.rates import VIDEO_FPS
+from lip2speech.streaming import Stream, StreamConfig
+from lip2speech.video import read_frames
+
+FRAME_MS = 1000 // VIDEO_FPS
+WINDOW, HOP = 75, 5  # frames, of models that are run on windows
+
+
+def live_configs(look_aheads: Sequence[int]) -> dict[str, StreamConfig]:
+    """Row name -> settings for each look-ahead in ms.
+
+    A causal model then hears chunks of so many frames and one more; any other sees so many beyond a hop.
+
+    Raises:
+        ValueError: a look-ahead that is no whole number of frames, or beyond a window.
+    """
+    configs = {}
+    for ms in look_aheads:
+        ahead, rest = divmod(ms, FRAME_MS)
+        if rest or not 0 <= ahead <= WINDOW - HOP:
+            most = FRAME_MS * (WINDOW - HOP)
+            raise ValueError(f"a look-ahead must be a multiple of {FRAME_MS} ms up to {most}, got {ms}.")
+        configs[f"live, {ms} ms ahead"] = StreamConfig(chunk=ahead + 1, ahead=ahead, hop=HOP, window=WINDOW)
+    return configs
+
+
+def speak_live(
+    model: Lip2Speech, item: Item, voice: Tensor | None, route: str, config: StreamConfig
+) -> Tensor:
+    """A clip's video as if it came from a camera: (640 T,) for its T frames. ValueError: not a video file."""
+    if item.video is None:
+        raise ValueError(f"{item.id}: live speech needs the video file; give a corpus, not prepared clips.")
+    stream = Stream(model, voice=voice, route=route, config=config)
+    pieces, count = [], 0
+    with read_frames(item.video) as frames:
+        for count, frame in enumerate(frames, 1):
+            stream.push(frame, (count - 1) / VIDEO_FPS)
+            pieces.append(stream.pull())
+    stream.finish()
+    pieces.append(stream.pull())
+    return fit(torch.from_numpy(np.concatenate(pieces)), count)
