@@ -78,7 +78,7 @@ def test_only_a_small_jpeg_is_read() -> None:
     for data in (b"no picture", png.getvalue()):
         with pytest.raises(ValueError, match="a frame must be a JPEG picture"):
             read_jpeg(data)
-    with pytest.raises(ValueError, match="1280 pixels a side at most"):
+    with pytest.raises(ValueError, match="at most 1280 pixels wide and high"):
         read_jpeg(wide.getvalue())
 
 
