@@ -83,6 +83,8 @@ class OwnUploads:
             await self.app(scope, receive, hold)  # with Gradio's work after the answer: the files lie there
         finally:
             self.busy -= 1
+        if not self.busy:  # what Gradio leaves of an upload that was broken off or refused
+            self.rooms.drop("tmp*")
         for message in self.adopt(messages):
             await send(message)
 

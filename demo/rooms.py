@@ -53,6 +53,12 @@ class Rooms:
         with self._lock:
             self._until.pop(room, None)
 
+    def drop(self, pattern: str) -> None:
+        """Delete files that lie in no room, by name."""
+        for path in self.root.glob(pattern):
+            if path.is_file():
+                path.unlink(missing_ok=True)
+
     def sweep(self) -> None:
         """Delete what is older than it may be."""
         now = time.monotonic()

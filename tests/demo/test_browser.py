@@ -133,7 +133,8 @@ def test_a_recording_is_converted(
     assert 6.5 < len(wav) / SAMPLE_RATE < 13
     assert right_words(wav, clip_text) >= 4
     assert all(request["audio"] is False for request in page.evaluate("navigator.mediaDevices.asked"))
-    assert {p.name for p in served.files()} <= {"speech.wav", "speech.mp4", "spectrogram.png"}
+    kept = {"speech.wav", "speech.mp4", "spectrogram.png", "voice.wav"}
+    assert {p.name for p in served.files()} <= kept
 
 
 def test_a_voice_is_enrolled_heard_and_deleted(

@@ -107,6 +107,7 @@ class Synthesizer:
             )
         lib.espeak_SetSynthCallback(self._callback)
         lib.espeak_ng_SetRandSeed(RANDOM_SEED)  # initialisation seeds the flutter of the voice from the clock
+        ctypes.CDLL(None).srand(RANDOM_SEED)  # the breath of the Klatt voices comes from the C library
         return lib
 
     def say(
