@@ -200,7 +200,10 @@ def adapt(
             progress((step + 1) / config.steps)
     learned = {f"model.{name}": tensor for name, tensor in work.finish().state_dict().items()}
     card = f"{loaded.card}\nAdapted to one silent person on {len(takes)} prompts by `lip2speech adapt fit`.\n"
-    checkpoint.save(out, loaded.config, loaded.tensors | learned, card, overwrite=overwrite, half=True)
+    # how sure the other model was tells nothing of this one
+    pipeline = {key: value for key, value in loaded.config["pipeline"].items() if key != "confidence"}
+    values = loaded.config | {"pipeline": pipeline}
+    checkpoint.save(out, values, loaded.tensors | learned, card, overwrite=overwrite, half=True)
     return work.size, losses
 
 

@@ -68,12 +68,19 @@ def test_the_loss_falls_and_the_trunk_rests(units: str) -> None:
 def test_the_adapted_folder_loads_like_any_other(units: str, tmp_path: Path) -> None:
     base = save_system(tmp_path / "base")
     done: list[float] = []
+    given = checkpoint.load(base)
+    given.config["pipeline"]["confidence"] = {"bias": 1.0}
     size, losses = adapt(
-        checkpoint.load(base), [take(0)], config(units=units, steps=3), tmp_path / "own", progress=done.append
+        given, [take(0)], config(units=units, steps=3), tmp_path / "own", progress=done.append
     )
     assert len(losses) == 3 and size > 0 and done[-1] == 1.0
     old, new = checkpoint.load(base), checkpoint.load(tmp_path / "own")
-    assert old.config == new.config and "Adapted to one silent person" in new.card
+    assert "Adapted to one silent person" in new.card
+    for loaded in (old, new):
+        assert (
+            loaded.config["pipeline"].pop("confidence", None) is None
+        )  # that of the base is not the new one's
+    assert old.config == new.config
     moved = {n for n, t in old.tensors.items() if not torch.allclose(t, new.tensors[n], 1e-3, 1e-3)}
     assert moved and all("proj" in n or "fc" in n or "heads.inp" in n for n in moved)
     Lip2Speech.load(tmp_path / "own", "cpu")
