@@ -110,7 +110,7 @@ class Stream:
         voice, route: as `Lip2Speech.convert`.
         unsure: what becomes of an instant if the second that ends with it has a confidence below the model's
             threshold: it is spoken all the same, or a soft tone or silence takes its place.
-        faces: the face networks; by default those of this thread.
+        faces: the face networks; by default those of this thread, which are made ready here.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Stream:
         self.meter = Meter(KEPT_SECONDS)
         self._settings = speech.config
         self._grid = LiveGrid()
-        self._faces = faces if faces is not None else load_faces()
+        self._faces = faces if faces is not None else ready_faces()
         self._cropper = CausalCropper()
         chosen = speech.speaker(voice), speech.check_route(route), config or StreamConfig()
         self._new_speaker = partial(make_speaker, speech, *chosen)
@@ -238,6 +238,13 @@ class Stream:
         """One more instant is said."""
         if self._settings.confidence is not None:
             self.status.confidence = self.meter.add(frame)
+
+
+def ready_faces() -> Any:
+    """The face networks of this thread, built: the first ones of a process take seconds."""
+    faces: Any = load_faces()
+    faces.get_ready()
+    return faces
 
 
 def rectangle(points: np.ndarray) -> tuple[float, float, float, float]:

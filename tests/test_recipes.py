@@ -13,6 +13,7 @@ KINDS = {
     "codec": ("lip2speech.train.codec", "CodecTrainConfig"),
     "finetune": ("lip2speech.train.finetune", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.cluster", "KMeansConfig"),
+    "speaker": ("lip2speech.train.speaker", "SpeakerTrainConfig"),
     "model": ("lip2speech.train.assemble", "AssembleConfig"),
 }
 """Folder of configs/ -> the dataclass its files are values of."""

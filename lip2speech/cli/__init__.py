@@ -16,6 +16,7 @@ from lip2speech.cli.convert import convert
 from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.inspect import inspect
 from lip2speech.cli.model import model
+from lip2speech.cli.similarity import similarity
 from lip2speech.cli.stream import stream
 from lip2speech.cli.talker import talker
 from lip2speech.cli.train import train
@@ -38,6 +39,7 @@ app.command()(inspect)
 app.command()(talker)
 app.command()(evaluate)
 app.command()(calibrate)
+app.command()(similarity)
 app.add_typer(train, name="train")
 app.add_typer(model, name="model")
 app.add_typer(voice, name="voice")

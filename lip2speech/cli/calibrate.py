@@ -38,7 +38,7 @@ def calibrate(
             raise UsageError(f"--plot {plot}: is written as SVG; give a name that ends in .svg.")
         if plot is not None and plot.exists() and not overwrite:
             raise UsageError(f"{plot}: already exists; pass --overwrite to replace it.")
-        fit_sets, report_sets = ([_parse(name) for name in names] for names in (fit, report))
+        fit_sets, report_sets = ([parse_set(name) for name in names] for names in (fit, report))
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
             from lip2speech.evaluation.calibrate import calibrate as run
@@ -55,7 +55,8 @@ def calibrate(
             done.save_plot(plot)
 
 
-def _parse(name: str) -> Set:
+def parse_set(name: str) -> Set:
+    """ROOT:SPLIT -> the folder and the split."""
     root, colon, split = name.rpartition(":")
     if not (root and colon and split):
         raise UsageError(f"{name}: expected a folder of prepared clips and a split, as in data/grid:valid.")

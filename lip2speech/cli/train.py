@@ -61,6 +61,17 @@ def kmeans(
 
 
 @train.command()
+def speaker(
+    recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """The speaker encoder, which tells whose voice a sound is like."""
+    with one_line_errors():
+        from lip2speech.train.speaker import SpeakerTask, SpeakerTrainConfig
+
+        _run(SpeakerTask, _read(SpeakerTrainConfig, recipe, overrides), out, dry_run, quiet)
+
+
+@train.command()
 def assemble(
     recipe: Recipe,
     out: Annotated[Path, typer.Option("-o", "--out", help="The model folder to write.")],

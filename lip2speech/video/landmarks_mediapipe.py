@@ -105,7 +105,12 @@ def thread_faces() -> "MediaPipeFaces":
 
 
 class MediaPipeFaces:
-    """Mesh and detector; each network is built when it is first needed."""
+    """Mesh and detector; each network is built when it is first needed, or all by `get_ready`."""
+
+    def get_ready(self) -> None:
+        """Build all networks now, so that the first frame takes no longer than others."""
+        for network in (self._mesh, self._full_range, self._short_range):
+            assert network is not None, "a network that cannot be built raises"
 
     def mesh(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
         """frame (H, W, 3) uint8 and a square round a face -> (468, 2) float32 pixels, or None."""

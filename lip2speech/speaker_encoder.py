@@ -1,0 +1,107 @@
+"""Who speaks: a recording becomes a unit vector that lies near other recordings of the same voice.
+
+Convolutions over log-mel with statistics pooling (x-vectors, Snyder et al. 2018), whose statistics are taken
+over the frames that matter (Okabe et al. 2018, "Attentive statistics pooling"). It is trained to tell voices
+apart (`train/speaker.py`) and judges whether speech sounds like the person it should; the heads are
+told of a voice by `speaker.py`, whose vector needs no training. Knows nothing of models, consent or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lip2speech import checkpoint
+from lip2speech.config import from_dict
+from lip2speech.mel import LogMel, MelConfig
+from lip2speech.rates import SAMPLE_RATE
+
+KIND = "speaker-encoder"
+LEAST_FRAMES = 50  # half a second
+
+
+@dataclass(frozen=True)
+class SpeakerEncoderConfig:
+    """Sizes. dilations: of the blocks between the first convolution and the pooling, one each."""
+
+    channels: int = 192
+    dilations: tuple[int, ...] = (2, 3, 4)
+    pooled: int = 384
+    attention: int = 64
+    dim: int = 192
+    mel: MelConfig = field(default_factory=MelConfig)
+
+
+class Block(nn.Module):
+    """Residual dilated convolution over time, (B, C, T) -> (B, C, T)."""
+
+    def __init__(self, channels: int, dilation: int):
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.norm = nn.BatchNorm1d(channels)
+        self.out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.out(F.relu(self.norm(self.conv(x))))
+
+
+class SpeakerEncoder(nn.Module):
+    """Log-mel to a unit vector.
+
+    The level, each clip's mean over time and bands, is taken off first: it tells of the microphone.
+
+    Shape:
+        forward: mel (B, n_mels, T) -> (B, dim) of length 1
+        embed: wav (T_a,) at 16 kHz -> (dim,) of length 1
+    """
+
+    def __init__(self, config: SpeakerEncoderConfig | None = None):
+        super().__init__()
+        self.config = c = config or SpeakerEncoderConfig()
+        self.inp = nn.Conv1d(c.mel.n_mels, c.channels, 5, padding=2)
+        self.blocks = nn.ModuleList(Block(c.channels, dilation) for dilation in c.dilations)
+        self.wide = nn.Conv1d(c.channels, c.pooled, 1)
+        self.attention = nn.Sequential(
+            nn.Conv1d(c.pooled, c.attention, 1), nn.Tanh(), nn.Conv1d(c.attention, c.pooled, 1)
+        )
+        self.norm = nn.BatchNorm1d(2 * c.pooled)
+        self.out = nn.Linear(2 * c.pooled, c.dim)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = F.relu(self.inp((mel - mel.mean((1, 2), keepdim=True)) / 2.0))
+        for block in self.blocks:
+            x = block(x)
+        x = F.relu(self.wide(x))
+        weights = self.attention(x).softmax(-1)
+        mean = (weights * x).sum(-1)
+        deviation = ((weights * x.square()).sum(-1) - mean.square()).clamp_min(1e-6).sqrt()
+        return F.normalize(self.out(self.norm(torch.cat([mean, deviation], 1))), dim=-1)
+
+    @torch.no_grad()
+    def embed(self, wav: Tensor) -> Tensor:
+        """The vector (dim,) of a recording (T_a,) at 16 kHz. ValueError: shorter than half a second."""
+        mel = LogMel(self.config.mel)(wav[None, None])
+        if mel.shape[-1] < LEAST_FRAMES:
+            seconds = len(wav) / SAMPLE_RATE
+            raise ValueError(f"who speaks is told from half a second and more, got {seconds:.2f} s.")
+        return self(mel)[0]
+
+
+def load_speaker_encoder(folder: str | Path) -> SpeakerEncoder:
+    """A trained encoder in eval mode. CheckpointError: missing or damaged folder, or something else in it."""
+    loaded = checkpoint.load(Path(folder))
+    if loaded.config.get("kind") != KIND:
+        raise checkpoint.CheckpointError(
+            f"{folder} holds {loaded.config.get('kind')!r}, expected a {KIND}; make one with "
+            "`lip2speech train speaker`."
+        )
+    try:
+        encoder = SpeakerEncoder(from_dict(SpeakerEncoderConfig, loaded.config["encoder"], "encoder"))
+    except (KeyError, ValueError) as error:
+        raise checkpoint.CheckpointError(f"{folder}: its config is wrong ({error}).") from error
+    checkpoint.load_into(encoder, loaded.tensors)
+    return encoder.eval()
