@@ -1,15 +1,17 @@
 """Fixtures that many tests share: small, made here or drawn by us, and free of any real person.
 
 `clip` is the sample video of a drawn face, `roi` a drawn mouth, `tone` a pure tone, `tiny_model` and
-`tiny_codec` the real classes with very small numbers.
+`tiny_codec` the real classes with very small numbers, `chromium` a browser that sees `clip` as its camera.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 TONE_HZ = 440
+HOLD = 20  # camera frames with a still face between two sentences
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe's chatter would hide a test's own words
 
@@ -78,3 +82,40 @@ def tiny_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import save_system
 
     return save_system(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def camera(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
+    """The sample as a camera film: said, held still, and so on for ever."""
+    import av
+
+    path = tmp_path_factory.mktemp("camera") / "camera.y4m"
+    with av.open(str(clip)) as source, path.open("wb") as film:
+        film.write(b"YUV4MPEG2 W640 H480 F25:1 Ip A1:1 C420jpeg\n")
+        for frame in source.decode(video=0):
+            picture = frame.reformat(640, 480, format="yuv420p").to_ndarray().tobytes()
+            film.write(b"FRAME\n" + picture)
+        film.write((b"FRAME\n" + picture) * HOLD)
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium(camera: Path) -> Iterator[Any]:
+    """A headless browser; without one such tests say so and are left out."""
+    from playwright.sync_api import sync_playwright
+
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser is installed ({', '.join(BROWSERS)}); no page is tried in one")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=[
+                "--no-sandbox",
+                "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-video-capture={camera}",
+            ],
+        )
+        yield browser
+        browser.close()

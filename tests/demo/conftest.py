@@ -1,9 +1,8 @@
-"""The page, served as a person would serve it, and a browser that sees the bundled sample as its camera."""
+"""The page, served as a person would serve it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,14 +13,11 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 STARTS_WITHIN_S = 120
-HOLD = 20  # camera frames with a still face between two sentences
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @dataclass(frozen=True)
@@ -77,40 +73,3 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     page = serve(tmp_path_factory.mktemp("page"), "--seconds", "20", "--megabytes", "5")
     yield page
     page.process.kill()
-
-
-@pytest.fixture(scope="session")
-def camera(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
-    """The sample as a camera film: said, held still, and so on for ever."""
-    import av
-
-    path = tmp_path_factory.mktemp("camera") / "camera.y4m"
-    with av.open(str(clip)) as source, path.open("wb") as film:
-        film.write(b"YUV4MPEG2 W640 H480 F25:1 Ip A1:1 C420jpeg\n")
-        for frame in source.decode(video=0):
-            picture = frame.reformat(640, 480, format="yuv420p").to_ndarray().tobytes()
-            film.write(b"FRAME\n" + picture)
-        film.write((b"FRAME\n" + picture) * HOLD)
-    return path
-
-
-@pytest.fixture(scope="session")
-def chromium(camera: Path) -> Iterator[Any]:
-    """A headless browser; without one these tests say so and are left out."""
-    from playwright.sync_api import sync_playwright
-
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser is installed ({', '.join(BROWSERS)}); the page is not tried in one")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found,
-            args=[
-                "--no-sandbox",
-                "--use-fake-ui-for-media-stream",
-                "--use-fake-device-for-media-stream",
-                f"--use-file-for-fake-video-capture={camera}",
-            ],
-        )
-        yield browser
-        browser.close()
