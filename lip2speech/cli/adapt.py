@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,9 +34,9 @@ def prompts(
         Path | None, typer.Option("--from", metavar="LIST.txt", help="Your own sentences, one a line.")
     ] = None,
 ) -> None:
-    """Write sentences to mouth, FOLDER/001.txt and so on; record each as FOLDER/001.mp4 (webm, mov, ...)."""
+    """Write sentences to mouth, FOLDER/001.txt and so on; videos lie beside them as 001.webm (mp4, mov, ...)."""
     with one_line_errors():
-        from lip2speech.train.takes import write_prompts
+        from lip2speech.data.prompts import write_prompts
 
         if own is None:
             from lip2speech.data.talker.prompts import choose_prompts
@@ -46,6 +48,36 @@ def prompts(
                 raise UsageError(f"{own}: holds no sentence; write one a line.")
         for path, prompt in zip(write_prompts(folder, chosen), chosen, strict=True):
             typer.echo(f"{path.stem}  {prompt}")
+
+
+@adapt.command()
+def record(
+    folder: Folder,
+    port: Annotated[int, typer.Option(help="Port of the page; 0: any free one.", min=0, max=65535)] = 0,
+    show: Annotated[
+        bool, typer.Option("--open", help="Also open it; others logged in here may then see its address.")
+    ] = False,
+) -> None:
+    """Mouth the prompts in front of your camera: a page in your browser leads through them.
+
+    Serves the page on this computer alone until Ctrl-C; the videos are stored beside their prompts.
+    """
+    with one_line_errors():
+        from lip2speech.capture import Server, Session
+        from lip2speech.train.takes import LONGEST_S, read_take
+
+        session = Session(folder, read_take, LONGEST_S)
+        server = Server(session, port)
+        try:
+            typer.echo(f"Open {server.address} in a browser on this computer; Ctrl-C ends it.")
+            if show:
+                webbrowser.open(server.address)
+            server.serve_forever()
+        except KeyboardInterrupt:  # the usual end
+            pass
+        finally:
+            server.close()
+            typer.echo(told(folder, *session.count()))
 
 
 @adapt.command()
@@ -91,6 +123,13 @@ def fit(
         if not quiet:
             typer.echo(f"{out}: {size} numbers learned from {len(known)} videos; use it with --model {out}")
             typer.echo(table(before, after, len(tested)))
+
+
+def told(folder: Path, taken: int, count: int) -> str:
+    """One line: how far a capture has come, and what comes next."""
+    name = shlex.quote(str(folder))
+    then = f"lip2speech adapt {f'record {name}' if taken < count else f'fit {name} -o MODEL'}"
+    return f"{taken} of {count} prompts are recorded in {folder}; go on with: {then}"
 
 
 def table(before: Figures, after: Figures, count: int) -> str:

@@ -1,6 +1,5 @@
-"""Takes: videos of one person who mouths known prompts, each with its words in a file of the same name.
-
-    FOLDER/001.txt  the prompt     FOLDER/001.mp4  its video, any format     FOLDER/001.wav  its sound, if any
+"""Takes: videos of one person who mouths known prompts, each with its words in a file of the same name
+(data/prompts.py says how they lie in a folder).
 
 The pictures go through the very reading and cropping of `convert`. Knows no model.
 """
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from lip2speech.audio import read_wav
+from lip2speech.data.prompts import read_prompt, videos_in
 from lip2speech.rates import VIDEO_FPS
 
-NOT_VIDEO = frozenset({".txt", ".json", ".wav"})
 LEAST_FACE = 0.8  # share of frames with a face; a gap may hide a word
 LONGEST_S = 20  # one prompt a video: the warp's cost grows with the square
 VOICE_STRIDE = 7  # from one synthetic voice to the next, so that few of them already differ
@@ -41,28 +40,13 @@ class Take:
         return [torch.from_numpy(read_aloud(self.text, VOICE_STRIDE * i)) for i in range(voices)]
 
 
-def write_prompts(folder: Path, prompts: Sequence[str]) -> list[Path]:
-    """`folder`/001.txt and so on, one prompt each; ValueError unless the folder is new or empty."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise ValueError(f"{folder}: is not empty; give a new folder for the prompts and their videos.")
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{i:03d}.txt" for i in range(1, len(prompts) + 1)]
-    for path, prompt in zip(paths, prompts, strict=True):
-        path.write_text(prompt + "\n", encoding="utf-8")
-    return paths
-
-
 def read_takes(folder: Path, progress: Callable[[float], None] | None = None) -> tuple[list[Take], list[str]]:
     """The takes of a folder by name, and a line for each video that cannot be used.
 
     Raises:
         ValueError: no such folder, or no video beside its prompt.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; make one with `lip2speech adapt prompts`.")
-    videos = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() not in NOT_VIDEO and p.with_suffix(".txt").is_file()
-    )
+    videos = videos_in(folder)
     if not videos:
         raise ValueError(f"{folder}: no video lies beside its prompt; record 001.txt as 001.mp4 and so on.")
     takes, failures = [], []
@@ -78,14 +62,14 @@ def read_takes(folder: Path, progress: Callable[[float], None] | None = None) ->
 
 def read_take(video: Path) -> Take:
     """One video and its prompt; ValueError when the video cannot teach it."""
-    from lip2speech.video import load_roi
+    from lip2speech.video import NoFaceError, load_roi
 
-    text = " ".join(video.with_suffix(".txt").read_text(encoding="utf-8").split()).lower()
+    text = read_prompt(video.with_suffix(".txt")).lower()
     if not text:
         raise ValueError(f"{video}: its prompt {video.stem}.txt is empty; write down what is mouthed.")
     roi, report = load_roi(video)
     if report.face_share < LEAST_FACE:
-        raise ValueError(f"{video}: a face in {report.face_share:.0%} of the frames; record it again.")
+        raise NoFaceError(f"{video}: a face in {report.face_share:.0%} of the frames; record it again.")
     if len(roi) > LONGEST_S * VIDEO_FPS:
         raise ValueError(f"{video}: {len(roi) / VIDEO_FPS:.0f} s; record one prompt a video.")
     sound = video.with_suffix(".wav")

@@ -9,6 +9,7 @@ import torch
 
 from lip2speech import checkpoint
 from lip2speech.config import from_dict
+from lip2speech.data.prompts import write_prompts
 from lip2speech.frontend.transforms import Transform
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.prediction import Prediction
@@ -23,7 +24,7 @@ from lip2speech.train.adapt import (
     measure,
     pairs,
 )
-from lip2speech.train.takes import Take, read_takes, split_takes, write_prompts
+from lip2speech.train.takes import Take, read_takes, split_takes
 from tests.data.test_targets import teacher
 from tests.tiny import buzz, make_model, save_system
 
