@@ -34,7 +34,7 @@ def prompts(
         Path | None, typer.Option("--from", metavar="LIST.txt", help="Your own sentences, one a line.")
     ] = None,
 ) -> None:
-    """Write sentences to mouth, FOLDER/001.txt and so on; videos lie beside them as 001.webm (mp4, mov, ...)."""
+    """Write sentences to mouth, FOLDER/001.txt and so on; their videos are 001.webm (mp4, mov, ...)."""
     with one_line_errors():
         from lip2speech.data.prompts import write_prompts
 
