@@ -1,14 +1,17 @@
-"""How sure a model is of what it says: from its heads' entropies to the probability that a word is right.
+"""How sure a model is of what it says: from its heads' entropies and the picture to the probability that a
+word is right.
 
-    observe      Prediction -> numbers of each video frame: how undecided the heads are, how far they agree,
-                 and how much is said
+    observe      Prediction and crops -> numbers of each video frame: how undecided the heads are, how far
+                 they agree, how much of the mouth can be seen, and how much is said
     Calibration  weights, fitted on clips with known words (`lip2speech calibrate`) -> a frame's logit
     score        a stretch of frames -> the share of them that showed a face x sigmoid(mean logit)
 
 A stretch is a second of sound, as the weights were fitted on the second round each word. Means are taken
 over what is said: every model is sure of its pauses. The entropy of a classifier alone is overconfident (Guo
-et al. 2017, "On calibration of modern neural networks"), so without a calibration there is no confidence:
-None, never an invented number. Knows no model and no recogniser.
+et al. 2017, "On calibration of modern neural networks"), the more so the less its input is like what it
+learned from (Ovadia et al. 2019, "Can you trust your model's uncertainty?"): of a blurred mouth some models
+are surer than of a sharp one, and so the picture itself is asked. Without a calibration there is no
+confidence: None, never an invented number. Knows no model and no recogniser.
 """
 
 from __future__ import annotations
@@ -19,14 +22,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lip2speech.fades import PER_FRAME, Fader, Unsure
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.video.quality import detail
 
-FEATURES = ("units", "codes", "agreement")
+FEATURES = ("units", "codes", "agreement", "detail")
 LOUD = -8.5
 """Mean natural-log mel between pauses (the recipe's floor is -11.5) and words (-7.5 and more)."""
 QUIET = 0.01
@@ -55,6 +60,7 @@ class Calibration:
     units: float = 0.0
     codes: float = 0.0
     agreement: float = 0.0
+    detail: float = 0.0
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, astuple(self))):
@@ -68,17 +74,20 @@ class Calibration:
 
 
 @torch.no_grad()
-def observe(prediction: Prediction, frames: int) -> Tensor:
-    """What the heads tell of each of the T = `frames` video frames of one clip (B = 1).
+def observe(prediction: Prediction, roi: np.ndarray | Tensor) -> Tensor:
+    """What the heads, and the crops roi (T, 96, 96), tell of each video frame of one clip (B = 1).
 
     Gives (T, F + 1) on the CPU, all 0 to 1: the `FEATURES`, then how much of the frame is speech.
 
     units, codes: entropy as a share of the largest there can be; of the codes, the mean of all books, each
         predicted on its own: given the books before it, a wrong one looks as sure as a right one.
     agreement: the share of codes that both code heads choose.
+    detail: how much can be seen in the crop (`video.quality`).
     speech: by the loudness of the mel; 1 for a model without one.
     """
-    p, rows = prediction, dict.fromkeys(FEATURES, torch.zeros(frames)) | {"speech": torch.ones(frames)}
+    p, frames = prediction, len(roi)
+    rows = dict.fromkeys(FEATURES, torch.zeros(frames)) | {"speech": torch.ones(frames)}
+    rows["detail"] = torch.from_numpy(detail(torch.as_tensor(roi).cpu().numpy()))
     if p.mel is not None:
         rows["speech"] = torch.sigmoid(2 * (p.mel[0].mean(0) - LOUD))
     if p.unit_logits is not None:

@@ -261,7 +261,7 @@ class Lip2Speech:
     ) -> tuple[Tensor, Tensor]:
         """Mouth crops (T, 96, 96) uint8 -> wav (640 T,), and what `confidence.observe` sees of them."""
         prediction = self.predict(roi, speaker)
-        return self.render(prediction, route), observe(prediction, len(roi))
+        return self.render(prediction, route), observe(prediction, roi)
 
     @torch.no_grad()
     def predict(self, roi: np.ndarray | Tensor, speaker: Tensor | None = None) -> Prediction:

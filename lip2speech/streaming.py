@@ -349,10 +349,11 @@ class Chunks:
     @torch.inference_mode()
     def run(self) -> Said:
         """The crops that are held, said."""
-        video = self.speech.transform(np.stack(self.held)).to(self.speech.device)
+        roi = np.stack(self.held)
+        video = self.speech.transform(roi).to(self.speech.device)
         prediction, self.state = self.speech.model.step(video, self.voice[None], self.state)
         wav, self.tail = self.vocoder.step(prediction, self.tail)
-        observed = observe(prediction, len(self.held))
+        observed = observe(prediction, roi)
         self.held.clear()
         return Said(wav[0, 0].float().cpu(), observed)
 

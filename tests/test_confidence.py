@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,8 +21,10 @@ from lip2speech.confidence import (
     replace_unsure,
     score,
 )
+from lip2speech.config import from_dict
 from lip2speech.prediction import Prediction
 
+WIDTH = len(FEATURES) + 1
 DOUBT = Calibration(bias=3.0, units=-4.0, codes=-4.0, agreement=1.0)
 
 
@@ -37,8 +40,18 @@ def prediction(frames: int, sharpness: float, *, codes: bool = True, rate: int =
     return Prediction(unit_logits=units, code_logits=books, independent_code_logits=books, codes=chosen)
 
 
+def blank(frames: int) -> np.ndarray:
+    """Crops that show nothing."""
+    return np.full((frames, 96, 96), 107, np.uint8)
+
+
+def stripes(frames: int, contrast: int = 40) -> np.ndarray:
+    """Crops with lines, two pixels wide."""
+    return np.tile(np.array([100, 100, 100 + contrast, 100 + contrast], np.uint8), (frames, 96, 24))
+
+
 def confidence(sharpness: float) -> float:
-    return score(DOUBT.frames(observe(prediction(25, sharpness), 25)))
+    return score(DOUBT.frames(observe(prediction(25, sharpness), blank(25))))
 
 
 def spoken(*logits: float) -> list[Frame]:
@@ -49,8 +62,8 @@ def spoken(*logits: float) -> list[Frame]:
 @pytest.mark.parametrize("frames", [1, 2, 7])
 @pytest.mark.parametrize("rate", [2, 3])
 def test_every_frame_has_its_numbers(frames: int, rate: int) -> None:
-    observed = observe(prediction(frames, 1.0, rate=rate), frames)
-    assert (observed.shape, observed.dtype) == ((frames, len(FEATURES) + 1), torch.float32)
+    observed = observe(prediction(frames, 1.0, rate=rate), stripes(frames))
+    assert (observed.shape, observed.dtype) == ((frames, WIDTH), torch.float32)
     assert observed.min() >= 0 and observed.max() <= 1
     assert len(DOUBT.frames(observed)) == frames
 
@@ -75,19 +88,36 @@ def test_heads_that_choose_other_codes_do_not_agree() -> None:
     other = whole.codes.clone()
     other[:, 0] = 6
     half = Prediction(independent_code_logits=whole.independent_code_logits, codes=other)
-    assert observe(half, 4)[:, FEATURES.index("agreement")].tolist() == [0.5] * 4
+    assert observe(half, blank(4))[:, FEATURES.index("agreement")].tolist() == [0.5] * 4
 
 
 def test_what_a_model_does_not_predict_is_0() -> None:
-    observed = observe(prediction(3, 0.0, codes=False), 3)
-    assert observed.tolist() == [[pytest.approx(1.0), 0.0, 0.0, 1.0]] * 3
-    assert not observe(Prediction(mel=torch.zeros(1, 80, 12)), 3)[:, :-1].any()
+    observed = observe(prediction(3, 0.0, codes=False), blank(3))
+    assert observed.tolist() == [[pytest.approx(1.0), 0.0, 0.0, 0.0, 1.0]] * 3
+    assert not observe(Prediction(mel=torch.zeros(1, 80, 12)), blank(3))[:, :-1].any()
+
+
+def test_the_less_can_be_seen_the_less_sure_it_is() -> None:
+    calibration, column = Calibration(bias=-1.0, detail=4.0), FEATURES.index("detail")
+    rois = [blank(25), *(stripes(25, contrast) for contrast in (2, 10, 40))]
+    observed = [observe(prediction(25, 1.0), roi) for roi in rois]
+    rising = [score(calibration.frames(numbers)) for numbers in observed]
+    assert rising == sorted(rising) and rising[-1] > rising[0] + 0.3
+    assert not observed[0][:, column].any()
+    assert torch.equal(observe(prediction(25, 1.0), torch.from_numpy(rois[-1])), observed[-1])
+
+
+def test_a_calibration_from_before_crops_were_looked_at_gives_the_numbers_it_gave() -> None:
+    old = from_dict(Calibration, {"bias": 35.5863, "units": -4.732, "codes": -34.0256, "agreement": 1.3996})
+    observed = torch.rand(50, WIDTH, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([-4.732, -34.0256, 1.3996])
+    assert [frame.logit for frame in old.frames(observed)] == (observed[:, :3] @ weights + 35.5863).tolist()
 
 
 def test_a_pause_counts_for_next_to_nothing() -> None:
     mel = torch.full((1, 80, 8), LOUD - 3)
     mel[..., 4:] = LOUD + 3
-    assert observe(Prediction(mel=mel), 2)[:, -1].tolist() == pytest.approx([0, 1], abs=0.01)
+    assert observe(Prediction(mel=mel), blank(2))[:, -1].tolist() == pytest.approx([0, 1], abs=0.01)
     pause = Frame(9.0, 0.0)
     assert score([*spoken(*[-1.0] * 10), *[pause] * 15]) == pytest.approx(1 / (1 + math.exp(1)), abs=0.04)
     assert score([pause] * 25) > 0.99
@@ -163,7 +193,7 @@ def told(observed: torch.Tensor, window: int, overlap: int, **options: object) -
 @pytest.mark.parametrize("frames", [1, 24, 25, 26, 60, 111])
 @pytest.mark.parametrize(("window", "overlap"), [(20, 0), (20, 5), (7, 6), (150, 50), (1, 0)])
 def test_windows_give_the_numbers_of_one_pass(frames: int, window: int, overlap: int) -> None:
-    observed = torch.rand(frames, len(FEATURES) + 1, generator=torch.Generator().manual_seed(frames))
+    observed = torch.rand(frames, WIDTH, generator=torch.Generator().manual_seed(frames))
     expected = [score(DOUBT.frames(part)) for part in observed.split(25)]
     account = told(observed, window, overlap)
     assert account.confidence == pytest.approx(expected, abs=1e-6)
@@ -174,8 +204,8 @@ def test_windows_give_the_numbers_of_one_pass(frames: int, window: int, overlap:
 
 def test_where_windows_differ_each_has_half_of_what_they_share() -> None:
     account = Account(Calibration(bias=0.0, units=1.0))
-    account.add(0, torch.zeros(10, 4))
-    account.add(4, torch.ones(10, 4))
+    account.add(0, torch.zeros(10, WIDTH))
+    account.add(4, torch.ones(10, WIDTH))
     account.say(torch.zeros(14 * 640))
     logits = [frame.logit for frame in account.meter._last]
     assert logits == [0.0] * 7 + [1.0] * 7
@@ -184,9 +214,9 @@ def test_where_windows_differ_each_has_half_of_what_they_share() -> None:
 def test_gaps_that_grow_while_the_video_is_read_count_as_0() -> None:
     gaps: list[tuple[float, float]] = [(0.0, 0.2)]
     account = Account(Calibration(bias=100.0), [gaps, [(1.8, 2.0)]])
-    account.add(0, torch.zeros(25, 4))
+    account.add(0, torch.zeros(25, WIDTH))
     gaps[0] = (0.0, 1.2)
-    account.add(25, torch.zeros(25, 4))
+    account.add(25, torch.zeros(25, WIDTH))
     account.say(torch.zeros(16_000))
     account.say(torch.zeros(16_000))
     assert account.confidence == pytest.approx([20 / 25, 15 / 25])
@@ -195,7 +225,7 @@ def test_gaps_that_grow_while_the_video_is_read_count_as_0() -> None:
 def test_an_account_keeps_no_more_than_a_window() -> None:
     account = Account(DOUBT)
     for start in range(0, 3000, 15):
-        account.add(start, torch.zeros(20, 4))
+        account.add(start, torch.zeros(20, WIDTH))
         account.say(torch.zeros(640 * 15))
         assert len(account._frames) == 5
 
@@ -206,7 +236,7 @@ def test_an_account_keeps_no_more_than_a_window() -> None:
 def unsure_second(unsure: str, threshold: float = 0.5) -> torch.Tensor:
     """Three seconds of ones, of which the model is sure, not sure, and sure; then one without a face."""
     account = Account(Calibration(bias=5.0, units=-10.0), [[(3.0, 4.0)]])
-    observed = torch.zeros(100, 4)
+    observed = torch.zeros(100, WIDTH)
     observed[25:50] = 1
     account.add(0, observed)
     return torch.cat(list(replace_unsure([torch.ones(64_000)], account, threshold, unsure)))  # type: ignore[arg-type]

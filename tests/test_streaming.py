@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.confidence import Calibration
+from lip2speech.confidence import FEATURES, Calibration
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.streaming import Chunks, Stream, StreamConfig, Windows
@@ -239,6 +239,18 @@ def test_the_last_second_and_every_second_have_a_confidence(
     assert made.pull_confidence() == pytest.approx([sure, sure])
     assert made.meter.sure == pytest.approx(sure)
     assert not made.pull_confidence()
+
+
+@pytest.mark.parametrize("kind", [Chunks, Windows])
+def test_as_much_is_seen_of_a_mouth_live_as_of_the_whole(live: Lip2Speech, kind: Any) -> None:
+    roi = crops(30)[:, :24, :24].repeat(4, 1).repeat(4, 2)
+    roi //= np.arange(1, 31, dtype=np.uint8)[:, None, None]
+    speaker = kind(live, VOICE, "mel", 4 if kind is Chunks else StreamConfig(window=12, hop=4, ahead=3))
+    said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
+    column = FEATURES.index("detail")
+    seen = torch.cat([part.observed for part in said])[:, column]
+    assert torch.equal(seen, live.speak(roi, VOICE, "mel")[1][:, column])
+    assert len(set(seen.tolist())) > 20
 
 
 def test_a_second_without_a_face_has_no_confidence_at_all(live: Lip2Speech) -> None:

@@ -31,7 +31,8 @@ def calibrate(
 ) -> None:
     """Fit how sure a model is to how often its words are right, and write it into the model's folder.
 
-    The words are heard by the offline recogniser in what the model speaks with its own voice and route.
+    The words are heard by the offline recogniser in what the model speaks with its own voice and route, from
+    each clip as it is and from a worse picture of it.
     """
     with one_line_errors():
         if plot is not None and plot.suffix.lower() != ".svg":

@@ -3,6 +3,8 @@
     prepared clips -> the model's speech -> the recogniser's six words and their places -> right or wrong,
     each beside the mean of `confidence.observe` over the second round the word -> logistic regression
 
+Every clip is spoken twice, as it is and from a worse picture (`worsen`): prepared clips are sharp and well
+lit, and what a poor picture is worth cannot be learned from good ones alone.
 The fit and the report never share a clip, nor a speaker where a set that serves both has several. The words
 are heard by the recogniser, so its own errors (6 to 12 % on true sound) count as the model's.
 """
@@ -13,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +28,17 @@ from lip2speech.confidence import FEATURES, QUIET, Calibration, Meter, score
 from lip2speech.evaluation import reliability
 from lip2speech.evaluation.clips import Item, choose, prepared_items
 from lip2speech.evaluation.recogniser import Recogniser, fits_grammar
+from lip2speech.evaluation.worsen import worsen_clip
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.rates import VIDEO_FPS
 
 Set = tuple[Path, str]
 """A folder of prepared clips and a split of it."""
 
-SIGNS = {"units": -1, "codes": -1, "agreement": 1}
-"""Undecided heads never make a word surer, agreeing ones never less sure: such a weight is chance."""
+PICTURES = ("plain", "worse")
+SIGNS = {"units": -1, "codes": -1, "agreement": 1, "detail": 1}
+"""Undecided heads never make a word surer; agreeing ones, and seeing more, never less sure: such a weight is
+chance."""
 RIDGE = 1.0
 """Pull of the weights, of features of variance 1, towards 0: some hundred words hardly feel it."""
 
@@ -42,12 +48,14 @@ class Clip:
     """One clip as it was spoken.
 
     observed: (T, F + 1) of `confidence.observe`. words: (seconds to its middle, whether it is right) of each.
+    picture: one of PICTURES.
     """
 
     set: str
     id: str
     observed: Tensor
     words: tuple[tuple[float, bool], ...]
+    picture: str = "plain"
 
     def seconds(self) -> Tensor:
         """The frames of the second round each word: (n, up to 25, F + 1)."""
@@ -56,12 +64,13 @@ class Clip:
         return torch.stack([self.observed[first : first + length] for first in firsts])
 
 
-def listen(model: Lip2Speech, item: Item, name: str, recogniser: Recogniser) -> Clip:
+def listen(model: Lip2Speech, item: Item, name: str, recogniser: Recogniser, picture: str = "plain") -> Clip:
     """Speak a clip with the model's own voice and route, and hear which words are right.
 
     Where nothing is understood all words are wrong; they are taken to be spread evenly.
     """
-    wav, observed = model.speak(item.roi())
+    roi = item.roi()
+    wav, observed = model.speak(worsen_clip(roi, item.id) if picture == "worse" else roi)
     text, heard = item.text.lower().split(), recogniser.hear(wav)
     if len(heard) == len(text):
         middles = [(h.start + h.end) / 2 for h in heard]
@@ -69,7 +78,7 @@ def listen(model: Lip2Speech, item: Item, name: str, recogniser: Recogniser) -> 
     else:
         middles = [(i + 0.5) / len(text) * len(observed) / VIDEO_FPS for i in range(len(text))]
         right = [False] * len(text)
-    return Clip(name, item.id, observed, tuple(zip(middles, right, strict=True)))
+    return Clip(name, item.id, observed, tuple(zip(middles, right, strict=True)), picture)
 
 
 def fit(clips: Sequence[Clip]) -> Calibration:
@@ -130,44 +139,46 @@ def regress(x: np.ndarray, y: np.ndarray, share: np.ndarray) -> tuple[float, np.
 
 @dataclass(frozen=True)
 class Report:
-    """A fitted calibration, on how many clips, and the clips that it was not fitted on."""
+    """A fitted calibration, on how many clips, and the clips that it was not fitted on, plain and worse."""
 
     calibration: Calibration
     fitted: int
     clips: tuple[Clip, ...]
 
     @cached_property
-    def words(self) -> list[tuple[str, float, bool]]:
-        """Set, confidence, and whether right, of every word that was reported on."""
+    def words(self) -> list[tuple[Clip, float, bool]]:
+        """Its clip, confidence, and whether right, of every word that was reported on."""
         found = []
         for clip in self.clips:
             for frames, (_, right) in zip(clip.seconds(), clip.words, strict=True):
-                found.append((clip.set, score(self.calibration.frames(frames)), right))
+                found.append((clip, score(self.calibration.frames(frames)), right))
         return found
 
-    def filled(self, name: str | None = None) -> list[reliability.Bin]:
-        """The bins of one set, or of all."""
-        words = [w for w in self.words if name in (None, w[0])]
+    def filled(self, name: str | None = None, picture: str = "plain") -> list[reliability.Bin]:
+        """The bins of one set, or of all, in one picture."""
+        words = [w for w in self.words if _is(w[0], name, picture)]
         return reliability.bins([w[1] for w in words], [w[2] for w in words])
 
     def text(self) -> str:
-        """The weights, a line for each set, and the reliability table of all."""
+        """The weights, a line for each set, plain and worse, and the reliability tables of all."""
         weights = ", ".join(f"{name} {value:g}" for name, value in asdict(self.calibration).items())
-        head = ["set", "clips", "words", "right", "mean confidence", "ECE", "AUC", "mean `sure` of the clips"]
-        lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
-        names = sorted({clip.set for clip in self.clips})
-        lines += [self._row(name) for name in [None, *(names if len(names) > 1 else [])]]
-        fitted = f"Fitted on {self.fitted} clips: {weights}. Held out:"
-        return "\n".join([fitted, "", *lines, "", reliability.table(self.filled())])
+        head = ["set", "picture", "clips", "words", "right", "mean confidence", "ECE", "AUC", "mean `sure`"]
+        lines = ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
+        names, pictures = sorted({c.set for c in self.clips}), sorted({c.picture for c in self.clips})
+        for picture in pictures:
+            lines += [self._row(name, picture) for name in [None, *(names if len(names) > 1 else [])]]
+        fitted = f"Fitted on {self.fitted} clips, plain and worse: {weights}. Held out:"
+        tables = [f"\n{p.title()}:\n\n{reliability.table(self.filled(None, p))}" for p in pictures]
+        return "\n".join([fitted, "", *lines, *tables])
 
-    def _row(self, name: str | None) -> str:
-        words = [w for w in self.words if name in (None, w[0])]
-        sure = [self._sure(clip) for clip in self.clips if name in (None, clip.set)]
+    def _row(self, name: str | None, picture: str) -> str:
+        words = [w for w in self.words if _is(w[0], name, picture)]
+        sure = [self._sure(clip) for clip in self.clips if _is(clip, name, picture)]
         confidence, right = [w[1] for w in words], [w[2] for w in words]
-        numbers = [np.mean(right), np.mean(confidence), reliability.ece(self.filled(name))]
+        numbers = [np.mean(right), np.mean(confidence), reliability.ece(self.filled(name, picture))]
         numbers += [reliability.auc(confidence, right), np.mean(sure)]
-        cells = [name or "all", str(len(sure)), str(len(words)), *(f"{number:.3f}" for number in numbers)]
-        return "| " + " | ".join(cells) + " |"
+        cells = [name or "all", picture, str(len(sure)), str(len(words))]
+        return "| " + " | ".join([*cells, *(f"{number:.3f}" for number in numbers)]) + " |"
 
     def _sure(self, clip: Clip) -> float:
         meter = Meter()
@@ -177,11 +188,15 @@ class Report:
         return meter.sure or 0.0
 
     def save_plot(self, path: Path) -> None:
-        """The reliability plot of all words as SVG; the file appears whole or not at all."""
+        """The reliability plot of all plain words as SVG; the file appears whole or not at all."""
         filled = self.filled()
-        title = f"{len(self.words)} words, ECE {reliability.ece(filled):.3f}"
+        title = f"{sum(b.count for b in filled)} words, ECE {reliability.ece(filled):.3f}"
         with replacing(Path(path)) as temporary:
             temporary.write_text(reliability.plot(filled, title), encoding="utf-8")
+
+
+def _is(clip: Clip, name: str | None, picture: str) -> bool:
+    return name in (None, clip.set) and clip.picture == picture
 
 
 def calibrate(
@@ -199,20 +214,20 @@ def calibrate(
     Args:
         fit_sets, report_sets: prepared clips; a set in both is shared out, by speaker if it has several.
         limit: at most so many clips of each set, evenly spread.
-        progress: called with (clips done, clips in all).
+        progress: called with (clips done, clips in all); each counts twice, plain and worse.
     Raises:
         ValueError: no such clips, or words of one kind only. CheckpointError: no model, or a damaged one.
         ImportError: the extra `eval` is missing.
     """
     stored = checkpoint.load(folder)
     model, recogniser = Lip2Speech.build(stored, device), Recogniser()
-    work = plan(fit_sets, report_sets, limit)
+    work = list(product(plan(fit_sets, report_sets, limit), PICTURES))
     spoken: dict[bool, list[Clip]] = {True: [], False: []}
-    for done, (for_fit, name, item) in enumerate(work, 1):
-        spoken[for_fit].append(listen(model, item, name, recogniser))
+    for done, ((for_fit, name, item), picture) in enumerate(work, 1):
+        spoken[for_fit].append(listen(model, item, name, recogniser, picture))
         if progress is not None:
             progress(done, len(work))
-    report = Report(fit(spoken[True]), len(spoken[True]), tuple(spoken[False]))
+    report = Report(fit(spoken[True]), len(spoken[True]) // 2, tuple(spoken[False]))
     if write:
         pipeline = dict(stored.config["pipeline"]) | {"confidence": asdict(report.calibration)}
         checkpoint.replace_config(folder, dict(stored.config) | {"pipeline": pipeline})

@@ -1,5 +1,6 @@
 """A model that learns how often it is right (lip2speech/evaluation/calibrate.py)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from lip2speech import checkpoint
 from lip2speech.cli import app
-from lip2speech.confidence import Calibration
+from lip2speech.confidence import FEATURES, Calibration
 from lip2speech.evaluation import calibrate as module
 from lip2speech.evaluation.calibrate import Clip, Report, calibrate, fit, listen, plan, regress
 from lip2speech.evaluation.clips import prepared_items
@@ -17,6 +18,7 @@ from lip2speech.evaluation.recogniser import Heard
 from lip2speech.pipeline import Lip2Speech
 from tests.tiny import prepare, save_system
 
+WIDTH = len(FEATURES) + 1
 TEXT = "bin blue at f two now"
 
 
@@ -25,9 +27,9 @@ def clips(n: int, seed: int, name: str = "a:test") -> list[Clip]:
     rng = np.random.default_rng(seed)
     made = []
     for i in range(n):
-        x = rng.random(4)
+        x = rng.random(WIDTH)
         right = rng.random() < 1 / (1 + np.exp(-(4 - 8 * x[0])))
-        observed = torch.tensor(x, dtype=torch.float32).expand(30, 4)
+        observed = torch.tensor(x, dtype=torch.float32).expand(30, WIDTH)
         made.append(Clip(name, str(i), observed, ((0.6, bool(right)),)))
     return made
 
@@ -70,7 +72,7 @@ def test_a_fit_keeps_its_word_on_other_clips() -> None:
     report = Report(calibration, 3000, tuple(clips(3000, 1)))
     assert module.reliability.ece(report.filled()) < 0.03
     line = report.text().splitlines()[4]
-    assert line.startswith("| all | 3000 | 3000 | 0.")
+    assert line.startswith("| all | plain | 3000 | 3000 | 0.")
 
 
 def test_every_set_counts_alike() -> None:
@@ -78,6 +80,19 @@ def test_every_set_counts_alike() -> None:
     sure = {n: Report(fit([*clips(n, 0), *few]), n, tuple(few)).words for n in (200, 2000)}
     means = [np.mean([confidence for _, confidence, _ in words]) for words in sure.values()]
     assert means[0] == pytest.approx(means[1], abs=0.05)
+
+
+def test_what_can_be_seen_has_the_weight_it_was_drawn_with() -> None:
+    rng, column = np.random.default_rng(2), FEATURES.index("detail")
+    made = []
+    for clip in clips(4000, 2):
+        seen = float(clip.observed[0, column])
+        right = rng.random() < 1 / (1 + np.exp(2 - 5 * seen))
+        made.append(replace(clip, words=((0.6, bool(right)),), picture="worse" if seen < 0.5 else "plain"))
+    calibration = fit(made)
+    assert calibration.detail == pytest.approx(5, abs=0.6) and calibration.bias == pytest.approx(-2, abs=0.5)
+    report = Report(calibration, 1, tuple(made))
+    assert max(module.reliability.ece(report.filled(None, picture)) for picture in module.PICTURES) < 0.05
 
 
 def test_a_weight_that_would_reward_doubt_is_left_out() -> None:
@@ -88,14 +103,14 @@ def test_a_weight_that_would_reward_doubt_is_left_out() -> None:
 @pytest.mark.parametrize("right", [True, False])
 def test_words_of_one_kind_teach_nothing(right: bool) -> None:
     with pytest.raises(ValueError, match="words that are right and some that are wrong, got . right of 2"):
-        fit([Clip("a", str(i), torch.zeros(30, 4), ((0.5, right),)) for i in range(2)])
+        fit([Clip("a", str(i), torch.zeros(30, WIDTH), ((0.5, right),)) for i in range(2)])
 
 
 def test_a_word_has_the_second_round_it() -> None:
-    observed = torch.arange(75.0)[:, None].expand(75, 4)
+    observed = torch.arange(75.0)[:, None].expand(75, WIDTH)
     clip = Clip("a", "b", observed, ((0.1, True), (1.5, True), (2.9, True)))
-    assert clip.seconds()[:, 0, 0].tolist() == [0, 25, 50] and clip.seconds().shape == (3, 25, 4)
-    assert Clip("a", "b", observed[:7], ((0.1, True),)).seconds().shape == (1, 7, 4)
+    assert clip.seconds()[:, 0, 0].tolist() == [0, 25, 50] and clip.seconds().shape == (3, 25, WIDTH)
+    assert Clip("a", "b", observed[:7], ((0.1, True),)).seconds().shape == (1, 7, WIDTH)
 
 
 def test_what_is_not_understood_is_wrong_everywhere(tiny_system: Path, prepared: Path) -> None:
@@ -150,7 +165,9 @@ def test_the_command_prints_the_table_and_draws_the_plot(fake: None, prepared: P
     result = CliRunner().invoke(app, [*words, "--plot", str(drawn), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert "| confidence | words | mean confidence | share right |" in result.stdout
-    assert "Fitted on 8 clips: bias " in result.stdout and drawn.read_text().startswith("<svg")
+    assert "Fitted on 8 clips, plain and worse: bias " in result.stdout and drawn.read_text().startswith(
+        "<svg"
+    )
     assert Lip2Speech.load(folder, "cpu").config.confidence is not None
     again = CliRunner().invoke(app, [*words, "--plot", str(drawn)])
     assert again.exit_code == 2 and "--overwrite" in again.stderr
@@ -162,7 +179,25 @@ def test_a_set_without_a_split_is_usage(name: str, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "expected a folder of prepared clips and a split" in result.stderr
 
 
-def test_a_report_names_its_sets() -> None:
-    report = Report(Calibration(0.0), 1, (*clips(5, 0, "a:x"), *clips(5, 1, "b:y")))
+def test_a_report_names_its_sets_and_pictures() -> None:
+    plain = [*clips(5, 0, "a:x"), *clips(5, 1, "b:y")]
+    report = Report(Calibration(0.0), 1, (*plain, *(replace(clip, picture="worse") for clip in plain)))
     lines = report.text().splitlines()
-    assert [line.split(" | ")[0] for line in lines[4:7]] == ["| all", "| a:x", "| b:y"]
+    assert [line.split(" | ")[:3] for line in lines[4:10]] == [
+        [f"| {name}", picture, count]
+        for picture in ("plain", "worse")
+        for name, count in (("all", "10"), ("a:x", "5"), ("b:y", "5"))
+    ]
+    assert [line for line in lines if line.endswith(":")][1:] == ["Plain:", "Worse:"]
+
+
+def test_every_clip_is_spoken_plain_and_worse(fake: None, prepared: Path, tmp_path: Path) -> None:
+    sets, done = ([(prepared, "test")], [(prepared, "valid")]), []
+    folder = save_system(tmp_path / "model")
+    report = calibrate(folder, *sets, device="cpu", write=False, progress=lambda *n: done.append(n))
+    assert report.fitted == 8 and done[-1] == (20, 20)
+    assert [(clip.id, clip.picture) for clip in report.clips] == [
+        (name, picture) for name in ("clip8", "clip9") for picture in ("plain", "worse")
+    ]
+    plain, worse = (clip.observed for clip in report.clips[:2])
+    assert plain.shape == worse.shape and not torch.equal(plain, worse)
