@@ -1,11 +1,12 @@
-"""The multi-task heads: 25 Hz lip features and a voice in; mel (100 Hz), units (50 Hz) and codec codes out.
+"""The multi-task heads: 25 Hz lip features and a voice in; mel, pitch (100 Hz), units (50 Hz) and codes out.
 
 One hidden sequence is doubled to 50 Hz, where units and codes are read from it, and doubled again to 100 Hz
 for the mel. Doubling is a linear layer whose output is split into two time steps (sub-pixel convolution, Shi
 et al. 2016), so one video frame owns exactly 2 and 4 steps and nothing is trimmed. Codes come twice: every
 codebook on its own, and each given the books before it (teacher-forced in training, greedy otherwise), as in
-VALL-E's coarse-to-fine order (Wang et al. 2023, section 4.2). Causal heads also run step by step. Knows
-neither the front end nor the codec.
+VALL-E's coarse-to-fine order (Wang et al. 2023, section 4.2). Pitch starts from the register that the voice
+has anyway and adds what the lips tell of it. Causal heads also run step by step. Knows neither the front end
+nor the codec.
 """
 
 from __future__ import annotations
@@ -25,15 +26,21 @@ from lip2speech.rates import per_video_frame
 UNIT_RATE = 50
 MEL_RATE = 100
 
+MEDIAN = -2
+"""Where the median pitch lies in a voice vector."""
+
+Run = Callable[[Iterable[nn.Module], Tensor], Tensor]
+"""What takes (B, T, C) through blocks over time, whole or step by step."""
+
 GivenCodes = Tensor | Callable[[Tensor], Tensor] | None
 """Codes (B, n_q, rT) to condition on, or what makes them of the predicted mel (B, n_mels, 4T); or greedy."""
 
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """Sizes of the heads. A head with size 0 (n_mels, n_units or n_q) is left out.
+    """Sizes of the heads. A head with size 0 (n_mels, n_units, n_q or pitch) is left out.
 
-    causal: no convolution sees a later step.
+    pitch: channels of the pitch head; causal: no convolution sees a later step.
     """
 
     hidden: int = 512
@@ -46,11 +53,12 @@ class HeadsConfig:
     n_q: int = 4
     codebook_size: int = 512
     code_rate: int = 50
+    pitch: int = 0
     causal: bool = False
 
     def predicts(self, names: Iterable[str]) -> bool:
         """Whether every one of these `Prediction` fields comes out of heads of these sizes."""
-        sizes = {"mel": self.n_mels, "unit_logits": self.n_units}
+        sizes = {"mel": self.n_mels, "unit_logits": self.n_units, "pitch": self.pitch}
         return all(sizes.get(name, self.n_q) for name in names)
 
 
@@ -120,6 +128,30 @@ class CodeHead(nn.Module):
         return torch.stack(logits, 2), torch.stack(chosen, 1)
 
 
+class PitchHead(nn.Module):
+    """Pitch and voicing: the voice's own register, and what is said with it.
+
+    `register` begins as the median of the voice vector's three pitch quantiles (see `speaker.py`).
+
+    Shape: x (B, 2T, C), speaker (B, S), run: what works the blocks -> (B, 2, 4T)
+    """
+
+    def __init__(self, c: HeadsConfig):
+        super().__init__()
+        self.inp = Upsample(c.hidden, c.pitch, MEL_RATE // UNIT_RATE)
+        self.blocks = conv_blocks(c, c.pitch)
+        self.out = nn.Linear(c.pitch, 2)
+        self.register = nn.Linear(c.speaker_dim, 1)
+        nn.init.zeros_(self.register.weight)
+        nn.init.zeros_(self.register.bias)
+        if c.speaker_dim > -MEDIAN:
+            nn.init.ones_(self.register.weight[:, MEDIAN])
+
+    def forward(self, x: Tensor, speaker: Tensor, run: Run) -> Tensor:
+        height, voiced = self.out(run(self.blocks, self.inp(x))).float().unbind(-1)
+        return torch.stack([height + self.register(speaker).float(), voiced], 1)
+
+
 class Heads(nn.Module):
     """Features to Prediction (three tasks, one voice).
 
@@ -157,6 +189,8 @@ class Heads(nn.Module):
             self.mel = nn.Linear(c.hidden, c.n_mels)
             self.register_buffer("mel_mean", torch.zeros(c.n_mels))
             self.register_buffer("mel_std", torch.ones(c.n_mels))
+        if c.pitch:
+            self.pitch = PitchHead(c)
 
     def forward(
         self,
@@ -182,7 +216,7 @@ class Heads(nn.Module):
         """The next frames: (B, T, C), (B, S), state -> Prediction of T frames, state."""
         if not self.config.causal:
             raise ValueError("only causal heads run step by step; run the whole clip.")
-        old = iter(state if state is not None else [None] * 2 * self.config.blocks)
+        old = iter(state if state is not None else [None] * 3 * self.config.blocks)
         new: list[Any] = []
 
         def run(blocks: Iterable[Any], x: Tensor) -> Tensor:
@@ -197,7 +231,7 @@ class Heads(nn.Module):
         self,
         features: Tensor,
         speaker: Tensor,
-        run: Callable[[Iterable[nn.Module], Tensor], Tensor],
+        run: Run,
         codes: GivenCodes,
     ) -> Prediction:
         """All heads, whose convolutions over time are left to `run`."""
@@ -208,6 +242,8 @@ class Heads(nn.Module):
             y = run(self.mel_blocks, self.to_mel(x))
             mel = self.mel(y).float() * self.mel_std + self.mel_mean
             fields["mel"] = mel.transpose(1, 2)  # (B, T, C) -> (B, C, T)
+        if self.config.pitch:
+            fields["pitch"] = self.pitch(x, speaker, run)
         if self.config.n_units:
             fields["unit_logits"] = self.units(x).transpose(1, 2)  # (B, T, C) -> (B, C, T)
         if self.config.n_q:
@@ -227,7 +263,9 @@ class Heads(nn.Module):
         }
 
 
-def conv_blocks(c: HeadsConfig) -> nn.ModuleList:
-    """The blocks over time of one clock."""
-    blocks = (ConvBlock(c.hidden, c.kernel_size, c.dropout, causal=c.causal) for _ in range(c.blocks))
+def conv_blocks(c: HeadsConfig, channels: int = 0) -> nn.ModuleList:
+    """The blocks over time of one clock, as wide as all heads or narrower."""
+    blocks = (
+        ConvBlock(channels or c.hidden, c.kernel_size, c.dropout, causal=c.causal) for _ in range(c.blocks)
+    )
     return nn.ModuleList(blocks)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Mel, units and codec codes of one batch, all on whole multiples of the 25 Hz video clock.
+    """Mel, units, codec codes and pitch of one batch, all on whole multiples of the 25 Hz video clock.
 
     A field is None when the model has no such head. Shapes for T video frames:
 
@@ -20,6 +20,7 @@ class Prediction:
         code_logits             (B, n_q, K, rT)      codec.frame_rate = 25 r; book i given the books before it
         independent_code_logits (B, n_q, K, rT)      the same books, each predicted on its own
         codes                   (B, n_q, rT)         the books that `code_logits` were conditioned on
+        pitch                   (B, 2, 4T)           log2(F0 / 128 Hz), and the logit of being voiced; 100 Hz
         speaker                 (B, S)               the voice that was asked for
     """
 
@@ -28,6 +29,7 @@ class Prediction:
     code_logits: Tensor | None = None
     independent_code_logits: Tensor | None = None
     codes: Tensor | None = None
+    pitch: Tensor | None = None
     speaker: Tensor | None = None
 
     def require(self, name: str) -> Tensor:

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from lip2speech.audio import read_wav, replacing
+from lip2speech.pitch import QUANTILES
 from lip2speech.rates import SAMPLE_RATE
-from lip2speech.speaker import F0_QUANTILES, SPEAKER_DIM, embed_speaker
+from lip2speech.speaker import SPEAKER_DIM, embed_speaker
 
 FOLDER_VARIABLE = "LIP2SPEECH_VOICES"
 FORMAT = 1
@@ -139,7 +140,7 @@ def measure(wavs: Sequence[Tensor], given: str) -> EnrolledVoice:
             f"{given}: {seconds:.1f} s of speech were found, a voice needs {LEAST_S:.0f} s; record more."
         )
     vector = embed_speaker(said)
-    pitch = vector[-len(F0_QUANTILES) :]
+    pitch = vector[-len(QUANTILES) :]
     digest = hashlib.sha256()
     for wav in wavs:
         digest.update(wav.numpy().tobytes())

@@ -9,7 +9,7 @@ from torch import Tensor
 from lip2speech.heads import Heads, HeadsConfig
 from lip2speech.prediction import Prediction
 
-TINY = HeadsConfig(hidden=12, blocks=2, n_units=7, n_q=3, codebook_size=11, speaker_dim=5)
+TINY = HeadsConfig(hidden=12, blocks=2, n_units=7, n_q=3, codebook_size=11, speaker_dim=5, pitch=10)
 CHANNELS = 6
 
 
@@ -46,6 +46,7 @@ def test_every_field_keeps_its_clock(batch: int, frames: int) -> None:
         "code_logits": (batch, 3, 11, 2 * frames),
         "independent_code_logits": (batch, 3, 11, 2 * frames),
         "codes": (batch, 3, 2 * frames),
+        "pitch": (batch, 2, 4 * frames),
     }
     assert found.mel is not None and found.mel.dtype == torch.float32
     assert found.codes is not None and found.codes.dtype == torch.int64
@@ -107,12 +108,13 @@ def test_the_teacher_may_look_at_the_predicted_mel() -> None:
         ("n_mels", {"mel"}),
         ("n_units", {"unit_logits"}),
         ("n_q", {"codes", "code_logits", "independent_code_logits"}),
+        ("pitch", {"pitch"}),
     ],
 )
 def test_a_head_of_size_0_is_left_out(size: str, gone: set[str]) -> None:
     config = replace(TINY, **{size: 0})
     found = held(build(config)(features(1, 2), voice(1)))
-    every = {"mel", "unit_logits", "codes", "code_logits", "independent_code_logits"}
+    every = {"mel", "unit_logits", "pitch", "codes", "code_logits", "independent_code_logits"}
     assert set(found) == every - gone
     assert config.predicts(every - gone)
     assert not any(config.predicts([name]) for name in gone)
@@ -130,6 +132,16 @@ def test_the_mel_is_brought_to_the_speech_it_was_trained_on() -> None:
 def test_another_voice_gives_another_mel() -> None:
     heads, x = build(), features(1, 3)
     assert not torch.allclose(heads(x, voice(1)).mel, heads(x, -voice(1)).mel)
+
+
+def test_the_pitch_of_a_new_head_moves_with_the_median_of_the_voice() -> None:
+    heads, x = build(), features(1, 3)
+    with torch.no_grad():
+        heads.pitch.inp.linear.weight.zero_()  # so that nothing but the register is left
+        higher = voice(1)
+        higher[:, -2] += 1.0
+        moved = heads(x, higher).require("pitch")[:, 0] - heads(x, voice(1)).require("pitch")[:, 0]
+    torch.testing.assert_close(moved, torch.ones(1, 12))
 
 
 def test_a_clock_that_does_not_fit_the_video_is_refused() -> None:

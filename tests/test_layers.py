@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     ("config", "rates", "version"),
     ("prediction", "video"),
-    ("modules", "mel", "audio", "checkpoint", "fades"),
+    ("modules", "mel", "pitch", "audio", "checkpoint", "fades"),
     ("speaker", "confidence"),
     ("voices",),
     ("frontend", "heads", "codec", "speaker_encoder"),

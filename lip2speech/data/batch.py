@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ class Batch:
     codes: Tensor | None  # (B, n_q, rT), IGNORED where padded
     speaker: Tensor  # (B, 163)
     text: Tensor | None = None  # (B, N) letters, IGNORED where padded
+    pitch: Tensor | None = None  # (B, 2, 4T)
 
     def lengths(self) -> Tensor:
         """Video frames of each clip, (B,)."""
@@ -99,8 +101,8 @@ class Batches:
         speaker = torch.stack(voices)
         mel = pad_stack([t.mel for t in targets], frames * per_video_frame(100))
         units, codes = stack([t.units for t in targets]), stack([t.codes for t in targets])
-        text = stack([t.text for t in targets])
-        return Batch(video, padding, mel, units, codes, speaker, text)
+        text, pitch = stack([t.text for t in targets]), stack([t.pitch for t in targets])
+        return Batch(video, padding, mel, units, codes, speaker, text, pitch)
 
     def load(self, i: int, rng: np.random.Generator) -> tuple[Tensor, Targets]:
         """roi (T, 96, 96) and targets of one clip, at a random speed when augmenting."""
@@ -113,9 +115,10 @@ class Batches:
         units, codes = (
             None if x is None else nearest_time(x, frames * (x.shape[-1] // old)) for x in (t.units, t.codes)
         )
-        mel = resample_time(mel, frames * per_video_frame(100))
+        steps = frames * per_video_frame(100)
+        mel, pitch = resample_time(mel, steps), None if t.pitch is None else resample_time(t.pitch, steps)
         roi = nearest_time(roi.permute(1, 2, 0), frames).permute(2, 0, 1)
-        return roi, replace(t, mel=mel, units=units, codes=codes)
+        return roi, replace(t, mel=mel, units=units, codes=codes, pitch=pitch)
 
     def revoice(self, t: Targets, voice: Tensor, rng: np.random.Generator) -> tuple[Targets, Tensor]:
         """Every other time a vocal tract of another length, in the target and in the voice that is asked for.
@@ -128,7 +131,8 @@ class Batches:
         factor = float(np.exp(rng.uniform(-self.config.tract, self.config.tract)))
         units, codes = (None if x is None else torch.full_like(x, IGNORED) for x in (t.units, t.codes))
         mel = stretch_bands(t.mel, factor, MelConfig())
-        return replace(t, mel=mel, units=units, codes=codes), shorten_tract(voice, factor)
+        pitch = None if t.pitch is None else t.pitch + torch.tensor([[math.log2(factor)], [0.0]])
+        return replace(t, mel=mel, units=units, codes=codes, pitch=pitch), shorten_tract(voice, factor)
 
     def other(self, i: int, rng: np.random.Generator) -> int:
         """Another clip of the same speaker; the clip itself when there is no other."""

@@ -1,7 +1,7 @@
-"""What the lips are asked to predict: mel, units, codes and a voice for each prepared clip.
+"""What the lips are asked to predict: mel, pitch, units, codes and a voice for each prepared clip.
 
 This is the one place where lengths are made equal: a clip of T video frames has a sound of exactly 640 T
-samples, so its mel has 4T, its units 2T and its codes rT steps, or the clip is refused here.
+samples, so its mel and its pitch have 4T, its units 2T and its codes rT steps, or the clip is refused here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lip2speech import checkpoint
 from lip2speech.codec.base import Codec
 from lip2speech.data.dataset import Clip
 from lip2speech.mel import LogMel, MelConfig
+from lip2speech.pitch import pitch_contour
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.speaker import embed_speaker
 
@@ -34,6 +35,7 @@ class Targets:
     codes: Tensor | None  # (n_q, rT) int64
     speaker: Tensor  # (163,) float32
     text: Tensor | None = None  # (N,) int64, one number a letter
+    pitch: Tensor | None = None  # (2, 4T) float32, see `pitch.pitch_contour`
 
 
 class UnitTeacher:
@@ -75,10 +77,10 @@ def spell(text: str) -> Tensor:
 
 
 class TargetMaker:
-    """Makes `Targets` with the shared mel recipe, a unit teacher and a codec (each may be None)."""
+    """Makes `Targets` with the shared mel recipe, a unit teacher and a codec (or None); pitch when asked."""
 
-    def __init__(self, units: UnitTeacher | None, codec: Codec | None):
-        self.mel, self.units, self.codec = LogMel(MelConfig()), units, codec
+    def __init__(self, units: UnitTeacher | None, codec: Codec | None, *, pitch: bool = False):
+        self.mel, self.units, self.codec, self.pitch = LogMel(MelConfig()), units, codec, pitch
         if codec is not None and codec.sample_rate != SAMPLE_RATE:
             raise ValueError(f"clips are at {SAMPLE_RATE} Hz, the codec wants {codec.sample_rate} Hz.")
 
@@ -88,11 +90,12 @@ class TargetMaker:
         mel = self.mel(wav[None, None])[0]
         units = self.units(mel) if self.units else None
         codes = self.codec.encode(wav[None, None])[0] if self.codec else None
+        pitch = pitch_contour(wav) if self.pitch else None
         try:
             speaker = embed_speaker(wav)
         except ValueError as error:
             raise ValueError(f"{clip.id}: {error}") from None
-        return Targets(mel.half(), units, codes, speaker, spell(clip.text))
+        return Targets(mel.half(), units, codes, speaker, spell(clip.text), pitch)
 
     def read(self, clip: Clip) -> Tensor:
         """The clip's sound (640 T,), after a look at its lengths."""

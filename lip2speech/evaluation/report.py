@@ -2,7 +2,7 @@
 
 Rows:
     true sound            the recording itself
-    true mel, ROUTE       the recording's log-mel through a vocoder: the ceiling of a route that takes a mel
+    true mel, ROUTE       the recording's log-mel, and its pitch if asked for, through a vocoder: its ceiling
     true codes, ROUTE     the codec's own resynthesis: the ceiling of a route that takes codes
     ROUTE                 predicted from the lips
     whole path, ROUTE     `convert` on the video file, by the model's own choice of route
@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -30,10 +30,12 @@ from lip2speech.evaluation.live import live_configs, speak_live
 from lip2speech.evaluation.score import METERS, Pair, Row, Scorer, summarise
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pipeline import Lip2Speech
+from lip2speech.pitch import pitch_contour
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, per_video_frame
-from lip2speech.vocoder import CodesVocoder
+from lip2speech.vocoder import CodesVocoder, Vocoder
 
+SURE = 9.0  # a logit
 _PACKAGES = ("pocketsphinx", "jiwer", "pystoi", "pesq", "torch")
 _MEL_PER_FRAME = per_video_frame(MelConfig().frame_rate)
 
@@ -156,14 +158,22 @@ def ceilings(model: Lip2Speech, reference: Tensor, routes: Sequence[str]) -> dic
     wav = reference[None, None].to(model.device)
     sounds = {}
     for route in routes:
-        vocoder = model.vocoders[route]
-        if vocoder.needs == ("mel",):
-            mel = LogMel().to(model.device)(wav)
-            sounds[f"true mel, {route}"] = model.render(Prediction(mel=mel), route)
+        vocoder = cast(Vocoder, model.vocoders[route])
+        if set(vocoder.needs) <= {"mel", "pitch"}:
+            true = Prediction(
+                mel=LogMel().to(model.device)(wav), pitch=true_pitch(reference).to(model.device)
+            )
+            sounds[f"true mel, {route}"] = model.render(true, route)
         elif isinstance(vocoder, CodesVocoder) and vocoder.needs == ("codes",):
             codes = vocoder.codec.encode(wav)
             sounds[f"true codes, {route}"] = model.render(Prediction(codes=codes), route)
     return sounds
+
+
+def true_pitch(reference: Tensor) -> Tensor:
+    """The pitch of (640 T,) as heads would give it that are sure of it: (1, 2, 4T)."""
+    height, voiced = pitch_contour(reference)
+    return torch.stack([height, SURE * (2 * voiced - 1)])[None]
 
 
 class _Spoken:

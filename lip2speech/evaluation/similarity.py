@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from lip2speech.evaluation.clips import Item, choose, prepared_items
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.speaker import embed_speaker, pitch_quantiles
+from lip2speech.pitch import pitch_quantiles
+from lip2speech.speaker import embed_speaker
 from lip2speech.speaker_encoder import SpeakerEncoder
 
 LEAST_CLIPS = 4

@@ -32,6 +32,7 @@ from lip2speech.rates import per_video_frame
 from lip2speech.train import losses
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
 
+VOICING = 0.25  # of the cross entropy of voicing beside octaves
 MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by nothing
 
 
@@ -39,8 +40,9 @@ MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by noth
 class LossWeights:
     """Weights of the tasks; `lag`: the widest lag in mel frames, `lag_price`: what a step costs in mel L1.
 
-    bands: of the correlation of the mel's bands over time; text: of spelling what is said from the front
-    end's features, a head that only training has.
+    bands: of the correlation of the mel's bands over time; pitch: of its error in octaves and a quarter of
+    the cross entropy of voicing; text: of spelling what is said from the front end's features, a head that
+    only training has.
     """
 
     mel: float = 2.0
@@ -52,6 +54,7 @@ class LossWeights:
     lag_price: float = 0.002
     smoothing: float = 0.1
     bands: float = 0.0
+    pitch: float = 0.0
     text: float = 0.0
 
 
@@ -62,7 +65,8 @@ class FinetuneConfig:
     folders: prepared clips; folder_weights: the share of each in a batch; units, codec: checkpoint folders of
     the teachers; init: a lip model or a front end to start from; frontend_lr: what the optimizer's rate is
     multiplied by for the front end; chunks: how many frames attention sees at once, one drawn for each step
-    (0: the whole clip), so that one causal model serves every delay; empty: always the whole clip.
+    (0: the whole clip), so that one causal model serves every delay; empty: always the whole clip. learn: how
+    the names of parameters begin that learn, which `init` may lack; empty: all, and it may lack none.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -77,6 +81,7 @@ class FinetuneConfig:
     codec: str = ""
     init: str = ""
     chunks: tuple[int, ...] = ()
+    learn: tuple[str, ...] = ()
     freeze_steps: int = 0
     frontend_lr: float = 1.0
     ema: float = 0.998
@@ -90,7 +95,7 @@ class FinetuneTask(Task):
         self.config = config
         torch.manual_seed(config.loop.seed)
         self.model = LipModel(config.model)
-        whole = bool(config.init) and load_initial(self.model, config.init)
+        whole = bool(config.init) and load_initial(self.model, config.init, config.learn)
         self.speller = nn.Linear(config.model.frontend.embed_dim, 1 + len(ALPHABET))
         maker = make_teachers(config)
         self.codec = maker.codec
@@ -100,7 +105,7 @@ class FinetuneTask(Task):
         if not whole:
             self.set_mel_statistics()
         self.opt = Optimizer(
-            [*self.model.parameters(), *self.speller.parameters()],
+            [*self.learning(), *self.speller.parameters()],
             config.optimizer,
             config.loop.steps,
             slow=self.model.frontend.parameters(),
@@ -145,8 +150,7 @@ class FinetuneTask(Task):
     def update(self, step: int) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step)
         batch = self.train_set.draw(self.config.loop.batch_size, rng)
-        self.model.train()
-        self.model.frontend.requires_grad_(step >= self.config.freeze_steps)
+        self.set_mode(step)
         with autocast(self.config.loop.precision, batch.video.device):
             codes = None if batch.codes is None else partial(self.given_codes, batch)
             chunk = (int(rng.choice(self.config.chunks)) or None) if self.config.chunks else None
@@ -160,6 +164,27 @@ class FinetuneTask(Task):
         logs["skipped"] = self.opt.skipped
         self.average.update(self.model)
         return logs
+
+    def learning(self) -> list[nn.Parameter]:
+        """The parameters that learn; the others are frozen for good. ValueError: a prefix names none."""
+        named = dict(self.model.named_parameters())
+        for prefix in self.config.learn:
+            if not any(name.startswith(prefix) for name in named):
+                raise ValueError(f"learn: no parameter's name begins with {prefix!r}.")
+        for name, parameter in named.items():
+            parameter.requires_grad_(not self.config.learn or name.startswith(self.config.learn))
+        return [parameter for parameter in named.values() if parameter.requires_grad]
+
+    def set_mode(self, step: int) -> None:
+        """What learns in training mode; what is frozen keeps its statistics and drops nothing."""
+        if not self.config.learn:
+            self.model.train()
+            self.model.frontend.requires_grad_(step >= self.config.freeze_steps)
+            return
+        self.model.eval()
+        for name, module in self.model.named_modules():
+            if name.startswith(self.config.learn):
+                module.train()
 
     def lags(self, mel: Tensor, batch: Batch) -> Tensor:
         """The lag (B,), in mel frames, at which the targets fit the predicted mel (B, n_mels, 4T) best."""
@@ -192,6 +217,11 @@ class FinetuneTask(Task):
         logs = {"mel": l1.item(), "lag": lags.float().abs().mean().item()}
         bands = self.bands(mel, target, batch.keep())
         total, logs["bands"] = total + w.bands * bands, bands.item()
+        if batch.pitch is not None:
+            moved = self.moved(batch.pitch, lags, batch, MEL_RATE)
+            octaves, voicing = losses.pitch_loss(prediction.require("pitch"), moved, batch.keep())
+            total = total + w.pitch * (octaves + VOICING * voicing)
+            logs |= {"octaves": octaves.item(), "voicing": voicing.item()}
         if batch.units is not None:
             moved = self.moved(batch.units, lags, batch, UNIT_RATE)
             loss, hits = losses.token_loss(prediction.require("unit_logits"), moved, smoothing=w.smoothing)
@@ -274,11 +304,14 @@ def make_teachers(config: FinetuneConfig) -> TargetMaker:
         raise ValueError(
             f"model.heads has (n_q, codebook_size, code_rate) {wanted}, the codec {config.codec!r} {sizes}."
         )
-    return TargetMaker(units, codec)
+    return TargetMaker(units, codec, pitch=bool(heads.pitch))
 
 
-def load_initial(model: LipModel, folder: str | Path) -> bool:
-    """Start from a whole lip model (True), or put a pretrained AV-HuBERT into the front end alone (False)."""
+def load_initial(model: LipModel, folder: str | Path, new: tuple[str, ...] = ()) -> bool:
+    """Start from a whole lip model (True), or put a pretrained AV-HuBERT into the front end alone (False).
+
+    new: how the names of tensors begin that the folder may lack; they stay at their random start.
+    """
     loaded = checkpoint.load(folder)
     kind = loaded.config.get("kind")
     if kind in ("lip-model", "lip2speech"):
@@ -290,11 +323,17 @@ def load_initial(model: LipModel, folder: str | Path) -> bool:
         if given.get(name, own) != own:
             raise ValueError(f"{folder} has frontend.{name} {given[name]}, model.frontend.{name} is {own}.")
     if kind == "lip-model":
-        checkpoint.load_into(model, loaded.tensors)
+        checkpoint.load_into(model, with_new(model, loaded.tensors, new))
     elif kind == "lip2speech":
-        checkpoint.load_into(model, loaded.part("model."))
+        checkpoint.load_into(model, with_new(model, loaded.part("model."), new))
     elif frontend := loaded.part("frontend."):
         checkpoint.load_into(model.frontend, frontend)
     else:
         raise ValueError(f"{folder} holds {kind!r}; start from a lip model or an imported front end.")
     return kind in ("lip-model", "lip2speech")
+
+
+def with_new(model: LipModel, tensors: dict[str, Tensor], new: tuple[str, ...]) -> dict[str, Tensor]:
+    """The tensors, and the model's own where it has parts whose names begin with one of `new`."""
+    own = {name: value for name, value in model.state_dict().items() if new and name.startswith(new)}
+    return own | tensors

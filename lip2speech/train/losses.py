@@ -34,6 +34,18 @@ def shifted(target: Tensor, lags: Tensor, lengths: Tensor | None = None) -> Tens
     return target.gather(-1, index)
 
 
+def pitch_loss(predicted: Tensor, target: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the pitch is off where there is one (L1 in octaves), and the cross entropy of voicing.
+
+    Shape: predicted (B, 2, T) with logits of voicing, target (B, 2, T) with its share, keep (B, 1, T).
+    """
+    keep = keep[:, 0]
+    voiced = target[:, 1].clamp(0, 1)
+    off = (predicted[:, 0] - target[:, 0]).abs() * voiced * keep
+    entropy = F.binary_cross_entropy_with_logits(predicted[:, 1], voiced, reduction="none") * keep
+    return off.sum() / (voiced * keep).sum().clamp_min(1.0), entropy.sum() / keep.sum().clamp_min(1.0)
+
+
 def best_lags(predicted: Tensor, target: Tensor, keep: Tensor, *, max_lag: int, price: float) -> Tensor:
     """The lag (B,) in steps, within +-max_lag, whose L1 plus `price` per step is least (no gradient).
 

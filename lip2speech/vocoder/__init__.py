@@ -6,10 +6,11 @@ from lip2speech.codec.base import Codec
 from lip2speech.codec.melcodec import MelCodec
 from lip2speech.mel import MelConfig
 from lip2speech.vocoder.base import Vocoder
+from lip2speech.vocoder.channel import ChannelVocoder
 from lip2speech.vocoder.codec import CodesVocoder, MelVocoder
 from lip2speech.vocoder.griffin_lim import GriffinLim
 
-__all__ = ["CodesVocoder", "GriffinLim", "MelVocoder", "Vocoder", "build_vocoders"]
+__all__ = ["ChannelVocoder", "CodesVocoder", "GriffinLim", "MelVocoder", "Vocoder", "build_vocoders"]
 
 
 def build_vocoders(codec: Codec, mel: MelConfig) -> dict[str, Vocoder]:
@@ -18,6 +19,7 @@ def build_vocoders(codec: Codec, mel: MelConfig) -> dict[str, Vocoder]:
         "codes": CodesVocoder(codec),
         "codes-independent": CodesVocoder(codec, "independent"),
         "griffin-lim": GriffinLim(mel),
+        "channel": ChannelVocoder(mel),
     }
     if isinstance(codec, MelCodec):
         routes["mel"] = MelVocoder(codec)

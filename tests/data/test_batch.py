@@ -23,7 +23,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """Five clips of two speakers, 14 to 18 frames."""
     folder = prepare(tmp_path_factory.mktemp("batch") / "clips", splits="train " * 5)
     clips = read_clips([folder], "train")
-    return clips, make_targets(clips, TargetMaker(teacher(), make_codec()))
+    return clips, make_targets(clips, TargetMaker(teacher(), make_codec(), pitch=True))
 
 
 def batches(pool: Pool, config: AugmentConfig | None = None, **options: object) -> Batches:
@@ -121,7 +121,7 @@ def test_folders_get_the_share_they_are_given(pool: Pool, tmp_path: Path) -> Non
 def test_a_teacher_that_is_not_asked_leaves_no_targets(pool: Pool) -> None:
     clips, _ = pool
     batch = batches((clips, make_targets(clips, TargetMaker(None, None)))).collate([0, 1], rng())
-    assert batch.units is None and batch.codes is None
+    assert batch.units is None and batch.codes is None and batch.pitch is None
 
 
 def test_another_vocal_tract_changes_sound_and_voice_but_not_the_picture(pool: Pool) -> None:
@@ -135,6 +135,10 @@ def test_another_vocal_tract_changes_sound_and_voice_but_not_the_picture(pool: P
     assert found.units is not None and found.codes is not None
     changed = (found.mel != plain.mel).flatten(1).any(1)
     assert changed.any() and not changed.all()
+    assert found.pitch is not None and plain.pitch is not None
+    higher = (found.pitch - plain.pitch)[:, 0, : 4 * 14]  # as long as the shortest
+    assert torch.equal((higher.abs() > 1e-4).all(1), changed) and higher.std(1).max() < 1e-5
+    assert torch.equal(found.pitch[:, 1], plain.pitch[:, 1])
     assert torch.equal((found.units == IGNORED).all(1), changed)
     assert torch.equal((found.codes == IGNORED).flatten(1).all(1), changed)
     voices = {tuple(t.speaker.tolist()) for t in pool[1]}  # which utterance stands for a voice is drawn

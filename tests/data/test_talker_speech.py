@@ -20,8 +20,8 @@ from lip2speech.data.talker.sentences import (
     spoken,
 )
 from lip2speech.data.talker.voices import SAMPLES_PER_FRAME, Voice, random_stream, say, speak, voices
+from lip2speech.pitch import pitch_quantiles
 from lip2speech.rates import SAMPLE_RATE
-from lip2speech.speaker import pitch_quantiles
 
 # what each word must sound like, in espeak-ng's names without stress; `_` is a pause inside the sentence
 SOUNDS = {

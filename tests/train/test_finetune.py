@@ -118,6 +118,31 @@ def test_attention_learns_in_chunks_of_every_size(
     assert set(seen) == {None, 2, 5}
 
 
+def test_a_pitch_head_learns_alone_on_a_finished_model(
+    prepared: Path, teachers: dict[str, str], tmp_path: Path
+) -> None:
+    first = config(prepared, teachers)
+    run(FinetuneTask(first), replace(first.loop, steps=1), tmp_path / "first", quiet=True)
+    heads = MODEL["heads"] | {"pitch": 8}
+    changes = {"model": MODEL | {"heads": heads}, "weights": {"pitch": 4.0}, "learn": ["heads.pitch."]}
+    changes |= {"optimizer": {"lr": 2e-2, "warmup": 1}, "loop": {"steps": 30, "batch_size": 2}}
+    numbers = config(prepared, teachers, init=str(tmp_path / "first" / "final"), **changes)
+    task = FinetuneTask(numbers)
+    logs = [task.update(step) for step in range(30)]
+    assert sum(log["octaves"] for log in logs[-5:]) < 0.8 * sum(log["octaves"] for log in logs[:5])
+    before = checkpoint.load(tmp_path / "first" / "final").tensors
+    after = task.averaged().state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert {name for name in after if name not in before} == {
+        n for n in after if n.startswith("heads.pitch.")
+    }
+
+
+def test_a_part_that_is_not_there_cannot_learn(prepared: Path, teachers: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="no parameter's name begins with 'heads.pitch.'"):
+        FinetuneTask(config(prepared, teachers, learn=["heads.pitch."]))
+
+
 def test_validation_is_told_for_each_folder(task: FinetuneTask) -> None:
     figures = task.validate()
     assert set(figures) == {

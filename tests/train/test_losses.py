@@ -16,6 +16,7 @@ from lip2speech.train.losses import (
     discriminator_loss,
     feature_loss,
     mel_loss,
+    pitch_loss,
     shifted,
     text_loss,
     third_octaves,
@@ -261,3 +262,12 @@ def test_feature_loss_is_relative_to_the_real_map() -> None:
     fake = [[torch.full((1, 2), 5.0)], [torch.full((1, 2), 0.5)]]
     assert float(feature_loss(real, fake)) == pytest.approx((1 / 4 + 0) / 2)
     assert float(feature_loss(real, real)) == 0.0
+
+
+def test_pitch_counts_where_it_is_voiced_and_kept() -> None:
+    target = torch.zeros(1, 2, 4)
+    target[0, 1] = torch.tensor([1.0, 1.0, 0.0, 1.0])
+    predicted = torch.tensor([[[0.5, 0.0, 9.0, 9.0], [20.0, 20.0, -20.0, -20.0]]])
+    keep = torch.tensor([[[1.0, 1.0, 1.0, 0.0]]])
+    octaves, voicing = pitch_loss(predicted, target, keep)
+    assert octaves == pytest.approx(0.25) and voicing == pytest.approx(0.0, abs=1e-6)

@@ -11,7 +11,7 @@ from lip2speech.prediction import Prediction
 from lip2speech.vocoder import CodesVocoder, MelVocoder, build_vocoders
 from tests.tiny import make_codec
 
-ROUTES = ("codes", "codes-independent", "griffin-lim", "mel")
+ROUTES = ("channel", "codes", "codes-independent", "griffin-lim", "mel")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,7 @@ def prediction(batch: int, frames: int) -> Prediction:
     generator = torch.Generator().manual_seed(1)
     return Prediction(
         mel=mel(batch, frames),
+        pitch=torch.zeros(batch, 2, 4 * frames),
         codes=torch.randint(16, (batch, 2, 2 * frames), generator=generator),
         independent_code_logits=torch.randn(batch, 2, 16, 2 * frames, generator=generator),
     )

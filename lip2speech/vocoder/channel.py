@@ -1,0 +1,195 @@
+"""The channel vocoder: pulses and breath, shaped by the mel's bands (Dudley 1939, "Remaking speech").
+
+    pitch  -> pulses at F0 where it is voiced, noise where it is not, and above `VOICED_HZ`
+    mel    -> how loud each band of that source is to be, every 5 ms
+    again  -> the bands of what came out are measured, and what they lack is made up for
+
+A mel predicted from lips is the mean of many that would do, and has lost the fine structure that tells
+Griffin-Lim of pitch; here pitch is given. Nothing is trained. Each sample depends on the mel some frames
+around it, so `step` says exactly what `forward` says, `late` samples later.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lip2speech.mel import LogMel, MelConfig, band_edges, mel_filters
+from lip2speech.pitch import REFERENCE
+from lip2speech.prediction import Prediction
+from lip2speech.vocoder.base import Vocoder
+
+HOP = 80
+"""Samples between the spectra that are shaped: half a mel frame, so that onsets stay sharp."""
+VOICED_HZ, SLOPE_HZ = 4500.0, 400.0
+"""Above, voices are more breath than pulse; how fast one goes over into the other."""
+DECIDED = 3.0
+"""What the logit of voicing is multiplied by: half voiced speech is hoarse."""
+LEAST_HZ = 50.0
+RAYLEIGH = math.sqrt(math.pi) / 2
+"""The mean size of a spectrum beside the root of its mean square, for noise."""
+MOST_NATS = 3.0
+"""By how much a band may be raised or lowered at a time."""
+NOISE_SAMPLES = 1 << 16
+"""After four seconds the breath begins anew: nobody hears that."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Frames that are not said yet, and those before them that still reach into them.
+
+    mel (B, n_mels, L), pitch (B, 2, L); before: the pitch just before them, (B, 2, 0 or 1); phase: cycles of
+    the pulses at their beginning, (B,) doubles on the CPU; first: which frame of the stream they begin with;
+    said: how many of them are said.
+    """
+
+    mel: Tensor
+    pitch: Tensor
+    before: Tensor
+    phase: Tensor
+    first: int
+    said: int
+
+
+class ChannelVocoder(Vocoder):
+    """Pulses and noise through the bands of a mel.
+
+    Args:
+        mel: the recipe of the mel it is given.
+        iterations: how often the bands are measured and made up for; each makes live speech 40 ms later.
+    """
+
+    needs = ("mel", "pitch")
+    window: Tensor
+    to_bins: Tensor
+    widths: Tensor
+    breath: Tensor
+    share: Tensor
+
+    def __init__(self, mel: MelConfig | None = None, iterations: int = 1):
+        super().__init__()
+        self.mel = c = mel or MelConfig()
+        if c.pad != "same" or c.power != 1 or c.hop_length % HOP:
+            raise ValueError(
+                f'a channel vocoder takes mels of magnitudes with pad "same", a hop of {HOP} n, got {c}.'
+            )
+        self.log_mel, self.iterations, self.sample_rate = LogMel(c), iterations, c.sample_rate
+        self.reach = 3 + 4 * iterations  # frames on either side that a sample depends on
+        self.late = self.reach * c.hop_length
+        filters = mel_filters(c)  # (n_fft // 2 + 1, n_mels)
+        hz = torch.linspace(0, c.sample_rate / 2, len(filters))
+        noise = torch.randn(NOISE_SAMPLES, generator=torch.Generator().manual_seed(0))
+        constants = {
+            "window": torch.hann_window(c.win_length),
+            "to_bins": lines_between(band_edges(c)[1:-1].float(), hz),
+            "widths": filters.sum(0).clamp_min(c.log_floor).log()[:, None],
+            "breath": noise,
+            "share": torch.sigmoid((VOICED_HZ - hz) / SLOPE_HZ)[:, None],
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, prediction: Prediction) -> Tensor:
+        mel, pitch = prediction.require("mel").float(), prediction.require("pitch").float()
+        return self.render(beginning(mel, pitch))[0].unsqueeze(1)
+
+    def step(self, prediction: Prediction, state: Held | None = None) -> tuple[Tensor, Held]:
+        """The next frames; all but the last `reach` are said."""
+        mel, pitch = prediction.require("mel").float(), prediction.require("pitch").float()
+        if state is None:
+            held = beginning(mel, pitch)
+        else:
+            mel, pitch = torch.cat([state.mel, mel], -1), torch.cat([state.pitch, pitch], -1)
+            held = Held(mel, pitch, state.before, state.phase, state.first, state.said)
+        end = max(held.said, mel.shape[-1] - self.reach)
+        wav, turned = self.render(held)
+        said = wav[:, None, held.said * self.mel.hop_length : end * self.mel.hop_length]
+        return said, self.forget(held, turned, end)
+
+    def finish(self, state: Held) -> Tensor:
+        """The frames that are still held: (B, 1, n)."""
+        return self.render(state)[0][:, None, state.said * self.mel.hop_length :]
+
+    def forget(self, held: Held, turned: Tensor, end: int) -> Held:
+        """What is kept when the frames before `end` are said; `turned`: cycles at the end of each frame."""
+        drop = max(0, end - self.reach)
+        if not drop:
+            return Held(held.mel, held.pitch, held.before, held.phase, held.first, end)
+        mel, pitch = held.mel[..., drop:], held.pitch[..., drop:]
+        before, phase = held.pitch[..., drop - 1 : drop], turned[:, drop - 1] % 1.0
+        return Held(mel, pitch, before, phase, held.first + drop, end - drop)
+
+    def render(self, held: Held) -> tuple[Tensor, Tensor]:
+        """All held frames as sound (B, T_a), and the cycles of the pulses at the end of each frame (B, L)."""
+        mel, samples = held.mel, held.mel.shape[-1] * self.mel.hop_length
+        pulses, turned = self.pulses(held)
+        start = held.first * self.mel.hop_length % NOISE_SAMPLES
+        breath = self.breath.roll(-start).repeat(1 + samples // NOISE_SAMPLES)[:samples]
+        voiced = self.share * self.stretch(torch.sigmoid(DECIDED * held.pitch[:, 1:]))
+        source = self.spectrum(pulses) * voiced.sqrt() + self.spectrum(breath[None]) * (1 - voiced).sqrt()
+        size = RAYLEIGH * self.window.square().sum().sqrt()
+        shape = self.to_bins @ self.stretch(mel - self.widths)
+        wav = self.sound(source * shape.exp() / size, samples)
+        for _ in range(self.iterations):
+            lacks = (mel - self.log_mel(wav[:, None])).clamp(-MOST_NATS, MOST_NATS)
+            wav = self.sound(self.spectrum(wav) * (self.to_bins @ self.stretch(lacks)).exp(), samples)
+        return wav.clamp(-1, 1), turned
+
+    def pulses(self, held: Held) -> tuple[Tensor, Tensor]:
+        """Pulses of power 1 at the pitch of each sample (B, T_a), and the cycles at each frame's end (B, L).
+
+        A pulse between two samples is shared by them.
+        """
+        hop_length, known = self.mel.hop_length, held.before.shape[-1]
+        f0 = REFERENCE * torch.exp2(torch.cat([held.before, held.pitch], -1)[:, :1])
+        f0 = F.interpolate(f0, scale_factor=float(hop_length), mode="linear")[:, 0, known * hop_length :]
+        turn = f0.clamp_min(LEAST_HZ).cpu().double() / self.sample_rate  # not every device has doubles
+        phase = held.phase[:, None] + turn.cumsum(-1)
+        whole = phase.floor()
+        new = whole > torch.cat([held.phase.floor()[:, None], whole[:, :-1]], -1)
+        passed = (phase - whole) / turn
+        size = turn.rsqrt() * new
+        wav = size * (1 - passed)
+        wav[:, :-1] += (size * passed)[:, 1:]
+        return wav.float().to(f0.device), phase[:, hop_length - 1 :: hop_length]
+
+    def stretch(self, frames: Tensor) -> Tensor:
+        """Values of mel frames (B, C, L) on the clock of `spectrum`, (B, C, 2 L + 1), by lines."""
+        count, ratio = frames.shape[-1], self.mel.hop_length // HOP
+        at = (torch.arange(ratio * count + 1, device=frames.device) / ratio - 0.5).clamp(0, count - 1)
+        low = at.floor().long()
+        return torch.lerp(frames[..., low], frames[..., (low + 1).clamp_max(count - 1)], at - low)
+
+    def spectrum(self, wav: Tensor) -> Tensor:
+        """(B, T_a) -> (B, n_fft // 2 + 1, T_a // 80 + 1) complex."""
+        c = self.mel
+        return torch.stft(
+            wav, c.n_fft, HOP, c.win_length, self.window,
+            center=True, pad_mode="constant", return_complex=True,
+        )  # fmt: skip
+
+    def sound(self, spectrum: Tensor, samples: int) -> Tensor:
+        """The inverse of `spectrum`: (B, samples)."""
+        c = self.mel
+        return torch.istft(spectrum, c.n_fft, HOP, c.win_length, self.window, center=True, length=samples)
+
+
+def beginning(mel: Tensor, pitch: Tensor) -> Held:
+    """The first frames of a stream: mel (B, n_mels, L), pitch (B, 2, L)."""
+    return Held(mel, pitch, pitch[..., :0], torch.zeros(len(pitch), dtype=torch.float64), 0, 0)
+
+
+def lines_between(centres: Tensor, hz: Tensor) -> Tensor:
+    """The matrix (bins, bands) that draws lines between values at the bands' centres and holds the ends."""
+    after = torch.searchsorted(centres, hz).clamp(1, len(centres) - 1)
+    left, right = centres[after - 1], centres[after]
+    share = ((hz - left) / (right - left)).clamp(0, 1)
+    matrix = torch.zeros(len(hz), len(centres))
+    rows = torch.arange(len(hz))
+    matrix[rows, after - 1] = 1 - share
+    matrix[rows, after] += share
+    return matrix
