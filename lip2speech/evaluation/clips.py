@@ -1,8 +1,8 @@
 """What is evaluated: clips with their true sound, text, lips and a voice, from a prepared folder or from
 video files.
 
-The voice of a clip comes from another utterance of its speaker, of the training split where there is one,
-never from the clip itself; which one depends on the ids alone.
+The voice of a clip comes from other utterances of its speaker, as long together as enrolment asks for, of the
+training split where there are any, never from the clip itself; which ones depends on the ids alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lip2speech.data.corpus import Utterance
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.rates import SAMPLE_RATE, per_video_frame
 from lip2speech.speaker import embed_speaker
+from lip2speech.voices import ENOUGH_S
 
 
 @dataclass(frozen=True)
@@ -88,18 +89,23 @@ def choose(items: Sequence[Item], split: str, limit: int | None = None) -> list[
     return [chosen[i * len(chosen) // limit] for i in range(limit)]
 
 
-def enrolment(item: Item, items: Sequence[Item]) -> Item | None:
-    """Another utterance of the speaker of `item`; None where there is no other."""
+def enrolment(item: Item, items: Sequence[Item]) -> list[Item]:
+    """Other utterances of the speaker of `item`, from one on that its id decides."""
     others = [other for other in items if other.speaker == item.speaker and other.id != item.id]
     others = [other for other in others if other.split == "train"] or others
     others.sort(key=lambda other: other.id)
-    return others[zlib.crc32(item.id.encode()) % len(others)] if others else None
+    first = zlib.crc32(item.id.encode()) % max(1, len(others))
+    return others[first:] + others[:first]
 
 
 def voice_of(item: Item, items: Sequence[Item]) -> Tensor | None:
-    """The voice vector (163,) of the enrolment utterance, or None where there is no other utterance."""
-    other = enrolment(item, items)
-    return None if other is None else embed_speaker(other.wav())
+    """The voice vector (163,) of as many other utterances as make `ENOUGH_S`, or None where there is none."""
+    wavs: list[Tensor] = []
+    for other in enrolment(item, items):
+        wavs.append(other.wav())
+        if sum(map(len, wavs)) >= ENOUGH_S * SAMPLE_RATE:
+            break
+    return embed_speaker(torch.cat(wavs)) if wavs else None
 
 
 def fit(wav: Tensor, n_frames: int) -> Tensor:
