@@ -50,8 +50,16 @@ def track_frames(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     correlation = correlation / (correlation[:, :1] + 1e-6) / overlap
     # Twice the period fits as well as the period itself, so shorter ones are favoured.
     favour_short = 1.0 - 0.15 * torch.arange(low, high + 1) / high
-    strength, lag = (correlation[:, low:] * favour_short).max(1)
-    return SAMPLE_RATE / (lag + low).float(), strength, frames.pow(2).mean(1)
+    strength, best = (correlation[:, low:] * favour_short).max(1)
+    return SAMPLE_RATE / summit(correlation, best + low), strength, frames.pow(2).mean(1)
+
+
+def summit(values: Tensor, at: Tensor) -> Tensor:
+    """Where the parabola through (T, N) at `at` (T,) and its two neighbours is highest; (T,) at the edges."""
+    inside = at.clamp(1, values.shape[1] - 2)
+    left, middle, right = (values.gather(1, (inside + i)[:, None])[:, 0] for i in (-1, 0, 1))
+    bend = (left + right - 2 * middle).clamp_max(-1e-9)
+    return at + ((left - right) / (2 * bend)).clamp(-0.5, 0.5) * (at == inside)
 
 
 def pitch_quantiles(wav: Tensor) -> Tensor:

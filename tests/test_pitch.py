@@ -83,3 +83,9 @@ def test_nothing_voiced_gives_no_pitch() -> None:
 def test_gaps_are_bridged_evenly_and_ends_go_on() -> None:
     values, known = torch.tensor([9.0, 1.0, 9.0, 9.0, 4.0, 9.0]), torch.tensor([0, 1, 0, 0, 1, 0]).bool()
     torch.testing.assert_close(fill(values, known), torch.tensor([1.0, 1.0, 2.0, 3.0, 4.0, 4.0]))
+
+
+@pytest.mark.parametrize("hz", [97.3, 203.7, 311.0])
+def test_pitch_is_finer_than_a_sample_of_its_period(hz: float) -> None:
+    found = 128 * 2 ** float(pitch_quantiles(sine(hz))[1])
+    assert found == pytest.approx(hz, rel=0.002)

@@ -27,7 +27,7 @@ HOP = 80
 """Samples between the spectra that are shaped: half a mel frame, so that onsets stay sharp."""
 VOICED_HZ, SLOPE_HZ = 4500.0, 400.0
 """Above, voices are more breath than pulse; how fast one goes over into the other."""
-DECIDED = 3.0
+DECIDED = 6.0
 """What the logit of voicing is multiplied by: half voiced speech is hoarse."""
 LEAST_HZ = 50.0
 RAYLEIGH = math.sqrt(math.pi) / 2
