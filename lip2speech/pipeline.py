@@ -32,7 +32,7 @@ from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.modules.inference import fold
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
-from lip2speech.speaker import SPEAKER_DIM, embed_speaker
+from lip2speech.speaker import SPEAKER_DIM, embed_speaker, read_vector
 from lip2speech.video import FaceReport, crop_roi, detect_landmarks, read_frames
 from lip2speech.vocoder import build_vocoders
 from lip2speech.voices import list_voices, load_voice
@@ -183,7 +183,8 @@ class Lip2Speech:
         """Speech for a silent talking-face video.
 
         Args:
-            voice: the name of an enrolled or stored voice, a recording to sound like, or a vector (163,).
+            voice: the name of an enrolled or stored voice, a recording to sound like, or a vector, (163,) or
+                what the model takes, in memory or as FILE.npy.
             route: one of `routes`; the model's own choice when None.
             unsure: what becomes of seconds whose confidence is below `config.unsure`: they are spoken all the
                 same, or a soft tone or silence takes their place.
@@ -309,12 +310,19 @@ class Lip2Speech:
             yield window()
 
     def speaker(self, voice: Tensor | str | os.PathLike | None) -> Tensor:
-        """The voice vector (163,) of an enrolled voice, one of the model's, or a recording; None: its own."""
+        """The voice vector (S,) of an enrolled voice, one of the model's, or a recording; None: its own."""
+        size = self.model.config.heads.speaker_dim
         if isinstance(voice, Tensor):
-            if voice.shape != (SPEAKER_DIM,):
-                raise ValueError(f"a voice vector must be ({SPEAKER_DIM},), got {tuple(voice.shape)}.")
+            if voice.shape != (size,):
+                raise ValueError(f"a voice vector must be ({size},), got {tuple(voice.shape)}.")
             return voice.to(self.device)
         name = self.config.voice if voice is None else os.fspath(voice)
+        if name.endswith(".npy"):
+            return read_vector(name, size).to(self.device)
+        if size != SPEAKER_DIM and name not in self.voices:
+            raise ValueError(
+                f"this model takes vectors of {size} numbers from another encoder; give one as FILE.npy."
+            )
         if voice is not None and name in (enrolled := list_voices()):
             return load_voice(name).tensor.to(self.device)
         if name in self.voices:

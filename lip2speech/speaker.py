@@ -2,14 +2,15 @@
 
 The vector holds the mean and the deviation of the log-mel over speech frames (the long-term spectrum: vocal
 tract and microphone) and the 10, 50 and 90 % quantiles of log2 F0 (register and liveliness). It has no
-learned part, so a vector made today fits every model trained on this definition. Knows nothing of consent
-or files.
+learned part, so a vector made today fits every model trained on this definition. Models with another encoder
+take its vectors from files. Knows nothing of consent.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,3 +51,18 @@ def shorten_tract(speaker: Tensor, factor: float) -> Tensor:
     mean, deviation, pitch = speaker.split([80, 80, 3])
     moved = [stretch_bands(x, factor, MelConfig()) for x in (mean, deviation)]
     return torch.cat([*moved, torch.where(pitch.any(), pitch + math.log2(factor), pitch)])
+
+
+def read_vector(path: str, size: int) -> Tensor:
+    """A voice vector (S,) of another encoder from a .npy file. ValueError: no such file, or not one."""
+    try:
+        vector = np.load(
+            path, mmap_mode="r", allow_pickle=False
+        )  # a file that lies about its size is refused
+        if not isinstance(vector, np.ndarray) or vector.size != size:
+            raise ValueError(f"it holds {getattr(vector, 'shape', 'several arrays')}")
+        if not np.issubdtype(vector.dtype, np.floating) or not np.isfinite(vector).all():
+            raise ValueError(f"it holds {vector.dtype}, and not finite numbers alone")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: is no voice vector of {size} numbers ({error}).") from None
+    return torch.from_numpy(np.array(vector, np.float32).reshape(size))
