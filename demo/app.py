@@ -26,9 +26,13 @@ SWEEP_S = 30.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How the page is served. users: (name, password) of those who may log in; none on loopback."""
+    """How the page is served.
+
+    live_model: what speaks live; users: (name, password) of those who may log in; none on loopback.
+    """
 
     model: str = "default"
+    live_model: str = "live"
     host: str = "127.0.0.1"
     port: int = 7860
     users: tuple[tuple[str, str], ...] = ()
@@ -52,7 +56,8 @@ def make_app(settings: Settings, rooms: Rooms) -> FastAPI:
     from lip2speech import Lip2Speech
 
     speech = Lip2Speech.load(settings.model)
-    booth = Booth(speech, settings.places)
+    booth = Booth(Lip2Speech.load(settings.live_model), settings.places)
+    booth.warm_up()
     limits = Limits(megabytes=settings.megabytes, video_s=settings.seconds)
     page = pages.build(widgets.Room(speech, booth, rooms, limits))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -88,6 +93,11 @@ def is_loopback(host: str) -> bool:
     return host in LOOPBACK
 
 
+def live_form(model: str) -> str:
+    """What speaks live beside a model: the shipped one has a live form, any other speaks for itself."""
+    return Settings.live_model if model == Settings.model else model
+
+
 def read_users(path: Path | None, host: str) -> tuple[tuple[str, str], ...]:
     """NAME:PASSWORD lines. ValueError: no users where others can reach the page, or a line that is none."""
     if path is None:
@@ -113,6 +123,9 @@ def read_users(path: Path | None, host: str) -> tuple[tuple[str, str], ...]:
 
 def main(
     model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
+    live_model: Annotated[
+        str | None, typer.Option(help="The one that speaks live; by default the shipped one, or --model.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Another than the loopback needs --users.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)] = 7860,
     users: Annotated[Path | None, typer.Option(help="A file of NAME:PASSWORD lines.")] = None,
@@ -135,7 +148,9 @@ def main(
         try:
             import uvicorn
 
-            app = make_app(Settings(model, host, port, allowed, places, megabytes, seconds), rooms)
+            speaks_live = live_model or live_form(model)
+            settings = Settings(model, speaks_live, host, port, allowed, places, megabytes, seconds)
+            app = make_app(settings, rooms)
             say(f"lip2speech: open http://{host}:{port} in a browser; Ctrl-C ends it.")
             uvicorn.run(app, host=host, port=port, log_level="warning", ws_max_size=1 << 20)
         finally:

@@ -42,6 +42,7 @@ TICKET_S = 60.0
 STAMP = struct.Struct("<d")
 FIRST = struct.Struct("<q")
 PEAK = 32767
+SETTINGS = StreamConfig(hop=HOP)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Conversation:
     """One person's pictures and sound. `step` runs in this person's thread."""
 
     def __init__(self, speech: Lip2Speech, wish: Wish):
-        self.stream = Stream(speech, voice=wish.voice, unsure=wish.unsure, config=StreamConfig(hop=HOP))
+        self.stream = Stream(speech, voice=wish.voice, unsure=wish.unsure, config=SETTINGS)
         self.said = 0
         self.frames = 0
         self.dropped = 0
@@ -124,6 +125,10 @@ class Booth:
         self.speech, self.places = speech, places
         self.tickets = Tickets()
         self.taken = 0
+
+    def warm_up(self) -> None:
+        """Load what the first conversation would otherwise wait for."""
+        Stream(self.speech, config=SETTINGS)
 
     async def serve(self, socket: WebSocket) -> None:
         """One conversation, from ticket to goodbye."""

@@ -10,7 +10,7 @@ import gradio as gr
 
 from demo.tabs import ConvertTab, LiveTab, VoiceTab
 from demo.widgets import Room, as_sent, i18n
-from demo.words import LANGUAGES, dictionary
+from demo.words import LANGUAGES, dictionary, key_of
 
 HERE = Path(__file__).parent
 MAX_WAITING = 8  # conversions in the queue; one runs at a time
@@ -26,8 +26,9 @@ def build(room: Room) -> gr.Blocks:
     with gr.Blocks(title="lip2speech", analytics_enabled=False) as page:
         gr.Markdown(i18n("title"), elem_id="title")
         gr.Markdown(i18n("lead"), elem_id="lead")
-        if room.speech.config.note:
-            gr.Markdown(f"**{room.speech.name}**: {room.speech.config.note}")
+        if note := room.speech.config.note:
+            known = key_of(note)
+            gr.Markdown(i18n(known) if known else f"**{room.speech.name}**: {note}", elem_id="note")
         with gr.Row():
             voice = as_sent(gr.Dropdown(room.voices(None), value="", label=i18n("voice"), elem_id="voice"))
             kinds = [(i18n(f"unsure_{kind}"), kind) for kind in ("speak", "tone", "silence")]

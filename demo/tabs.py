@@ -53,10 +53,10 @@ class LiveTab:
     def give(self, chosen: str | None, doubt: Unsure, request: gr.Request) -> str:
         """A ticket, or the key of what is wrong, as JSON."""
         try:
-            vector = work.vector_of(self.room.speech, person_of(request), chosen)
+            vector = work.vector_of(self.room.booth.speech, person_of(request), chosen)
         except work.Refusal as refusal:
             return json.dumps({"error": refusal.key})
-        own = self.room.speech.speaker(None) if vector is None else vector
+        own = self.room.booth.speech.speaker(None) if vector is None else vector
         return json.dumps({"ticket": self.room.booth.tickets.give(own, doubt)})
 
 

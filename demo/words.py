@@ -27,6 +27,11 @@ def say(key: str, language: str, **values: object) -> str:
     return WORDS[key][LANGUAGES.index(language)].format(**values)
 
 
+def key_of(note: str) -> str | None:
+    """The key of the English sentence that ends with what a model says of itself; None when there is none."""
+    return next((key for key, pair in WORDS.items() if pair[0].endswith(note)), None)
+
+
 def dictionary(language: str) -> dict[str, str]:
     """All words of one language."""
     return {key: pair[LANGUAGES.index(language)] for key, pair in WORDS.items()}

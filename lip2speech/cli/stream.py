@@ -20,7 +20,7 @@ def stream(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="FILE.wav; default: beside VIDEO.")
     ] = None,
-    model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
+    model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "live",
     voice: Annotated[str | None, typer.Option(help="A recording to sound like, or a stored voice.")] = None,
     route: Annotated[str | None, typer.Option(help="How the prediction becomes sound.")] = None,
     chunk: Annotated[int, typer.Option(help="Frames that a causal model hears at once.")] = 4,

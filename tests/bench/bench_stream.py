@@ -1,11 +1,10 @@
 """Print how late live speech is: by design, and with the time it takes to compute on this machine.
 
-    python -m tests.bench.bench_stream VIDEO [--model default] [--seconds 12] [--rounds 3]
+    python -m tests.bench.bench_stream VIDEO [--model default] [--live live] [--seconds 12] [--rounds 3]
 
 VIDEO is any clip of a talking face, repeated to the length asked for. Frames are taken to arrive 40 ms apart
 and to be worked on one after another; each push is timed. The delay of a sample is from its own instant to
-the end of the push that gave it. `chunks of N` is the model's causal twin: the same sizes with causal layers
-and the same weights, which cost what trained ones cost and say nothing.
+the end of the push that gave it. `windows` are of --model, `chunks` of --live, which must be causal.
 """
 
 from __future__ import annotations
@@ -14,20 +13,18 @@ import argparse
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lip2speech.model import LipModel
-from lip2speech.modules.inference import fold
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.streaming import Stream, StreamConfig
 from lip2speech.video import read_frames
 from tests.bench.clips import repeat_clip
 
-CHUNKS = (1, 2, 4)
+CHUNKS = (1, 2, 4, 6)
 HOPS = (5, 8)
 SIZE = 480  # pixels a side
 
@@ -47,24 +44,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("video", type=Path)
     parser.add_argument("--model", default="default")
+    parser.add_argument("--live", default="live")
     parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     speech = Lip2Speech.load(options.model, device="cpu")
-    twin = causal_twin(speech)
+    live = Lip2Speech.load(options.live, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         repeat_clip(options.video, clip, size=SIZE, seconds=options.seconds)
         with read_frames(clip) as reader:
             frames = list(reader)
     tries = {f"windows, a hop of {hop}": (speech, StreamConfig(hop=hop)) for hop in HOPS}
-    tries |= {f"chunks of {chunk}": (twin, StreamConfig(chunk=chunk)) for chunk in CHUNKS}
+    tries |= {f"chunks of {chunk}": (live, StreamConfig(chunk=chunk)) for chunk in CHUNKS}
     results: dict[str, list[Live]] = {name: [] for name in tries}
     for _ in range(options.rounds):  # in turn, so that a busy moment hits all
         for name, (system, config) in tries.items():
             results[name].append(measure(system, config, frames))
     seconds = len(frames) / VIDEO_FPS
-    print(f"{seconds:.0f} s at {SIZE}x{SIZE}, model {speech.name}, {options.rounds} rounds\n")
+    names = f"{speech.name} (windows) and {live.name} (chunks)"
+    print(f"{seconds:.0f} s at {SIZE}x{SIZE}, models {names}, {options.rounds} rounds\n")
     print("| how | by design, ms | delay, median | 95 % | worst | computing, x real time |")
     print("|---|---|---|---|---|---|")
     for name, rounds in results.items():
@@ -74,18 +73,6 @@ def main() -> None:
         ]
         rtf = statistics.median(r.rtf for r in rounds)
         print(f"| {name} | " + " | ".join(f"{value:.0f}" for value in ms) + f" | {rtf:.2f} |")
-
-
-def causal_twin(speech: Lip2Speech) -> Lip2Speech:
-    """The same sizes and weights with causal layers."""
-    config = speech.model.config
-    causal = replace(
-        config, frontend=replace(config.frontend, causal=True), heads=replace(config.heads, causal=True)
-    )
-    plain, model = Lip2Speech.load(speech.name, device="cpu"), LipModel(causal)
-    fold(model.eval())
-    model.load_state_dict(plain.model.state_dict())
-    return replace(speech, model=model)
 
 
 def measure(speech: Lip2Speech, config: StreamConfig, frames: list[np.ndarray]) -> Live:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from demo.live import FIRST, STAMP, Booth, Conversation, Tickets, Wish, check_packet, read_jpeg
 from lip2speech import Lip2Speech
+from lip2speech.evaluation.recogniser import Recogniser
 from lip2speech.video import read_frames
 
 
 @pytest.fixture(scope="module")
 def speech() -> Lip2Speech:
-    return Lip2Speech.load()
+    return Lip2Speech.load("live")
 
 
 def packets(clip: Path, count: int) -> list[bytes]:
@@ -47,6 +49,19 @@ def test_sound_follows_without_a_hole(speech: Lip2Speech, clip: Path) -> None:
     assert end / 16000 > 50 / 25 - conversation.stream.latency_s - 0.01
     assert len(told) == 10 and told[-1]["face"] and told[-1]["crop"]
     assert all(0 <= value <= 1 for value in told[-1]["box"])
+
+
+def test_the_sample_is_understood(speech: Lip2Speech, clip: Path, clip_text: str) -> None:
+    conversation = Conversation(speech, Wish(speech.speaker(None), "speak", 0.0))
+    assert conversation.stream.latency_s < 0.3
+    heard = b""
+    for packet in packets(clip, 1000):
+        heard += conversation.step(packet)[0][FIRST.size :]
+    conversation.stream.finish()
+    heard += conversation.pack(conversation.stream.pull())[FIRST.size :]
+    wav = torch.from_numpy(np.frombuffer(heard, "<i2").astype(np.float32) / 32768)
+    words = Recogniser().transcribe(wav).split()
+    assert sum(a == b for a, b in zip(words, clip_text.split(), strict=True)) >= 5
 
 
 def test_a_ticket_is_good_once(speech: Lip2Speech) -> None:
@@ -107,7 +122,7 @@ def test_the_socket_asks_for_a_ticket_and_has_few_places(speech: Lip2Speech, cli
         while not heard:
             message = socket.receive()
             heard = message.get("bytes") or b""
-        assert np.frombuffer(heard[FIRST.size :], "<i2").size % 640 == 0
+        assert FIRST.unpack_from(heard) == (0,) and len(heard) > FIRST.size + 2 * 640
         socket.send_bytes(STAMP.pack(9.0) + b"no picture")
         while (message := socket.receive())["type"] != "websocket.close":
             pass

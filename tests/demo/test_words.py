@@ -4,7 +4,15 @@ import re
 
 import pytest
 
-from demo.words import LANGUAGES, WORDS, dictionary, language_of, say
+from demo.words import LANGUAGES, WORDS, dictionary, key_of, language_of, say
+from lip2speech import Lip2Speech
+
+
+def test_what_a_shipped_model_says_of_itself_is_said_in_both_languages() -> None:
+    for name in ("default", "live"):
+        key = key_of(Lip2Speech.load(name).config.note)
+        assert key is not None and "set blue with k four soon" in say(key, "ja")
+    assert key_of("something that no model says") is None
 
 
 def test_every_word_is_in_both_languages() -> None:
