@@ -27,7 +27,7 @@ from lip2speech.pipeline import (
     report_progress,
 )
 from lip2speech.prediction import Prediction
-from lip2speech.speaker import SPEAKER_DIM, embed_speaker
+from lip2speech.speaker import embed_speaker
 from tests.tiny import CODEC, MODEL, buzz, make_codec, make_model, save_codec, save_system, system
 
 ROUTES = {"codes", "codes-independent", "griffin-lim", "mel"}
@@ -254,26 +254,6 @@ def test_a_voice_is_a_name_a_recording_or_a_vector(tiny: Lip2Speech, tmp_path: P
     assert torch.equal(tiny.speaker(tmp_path / "ben.wav"), expected)
     assert torch.equal(tiny.speaker(str(tmp_path / "ben.wav")), expected)
     assert torch.equal(tiny.speaker(expected), expected)
-
-
-def test_a_voice_may_come_from_another_encoder_as_a_file(tiny: Lip2Speech, tmp_path: Path) -> None:
-    vector, path = np.linspace(-1, 1, SPEAKER_DIM), tmp_path / "voice.npy"
-    np.save(path, vector)
-    torch.testing.assert_close(tiny.speaker(path), torch.from_numpy(vector).float())
-    for wrong in (
-        vector[:9],
-        np.full(SPEAKER_DIM, np.nan),
-        np.arange(SPEAKER_DIM),
-        np.array([{}] * SPEAKER_DIM),
-    ):
-        np.save(path, wrong)
-        with pytest.raises(ValueError, match=f"voice.npy: is no voice vector of {SPEAKER_DIM} numbers"):
-            tiny.speaker(path)
-    path.write_bytes(b"no numpy")
-    with pytest.raises(ValueError, match="is no voice vector"):
-        tiny.speaker(path)
-    with pytest.raises(ValueError, match="is no voice vector"):
-        tiny.speaker(tmp_path / "none.npy")
 
 
 def test_a_model_with_another_encoder_cannot_take_a_recording(tiny: Lip2Speech, tmp_path: Path) -> None:

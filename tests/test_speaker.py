@@ -1,12 +1,15 @@
 """A voice as a vector (lip2speech/speaker.py)."""
 
 import math
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.speaker import SPEAKER_DIM, embed_speaker, shorten_tract
+from lip2speech.speaker import SPEAKER_DIM, embed_speaker, read_vector, shorten_tract
 from tests.tiny import buzz
 
 
@@ -65,3 +68,22 @@ def test_a_shorter_tract_is_the_same_sound_played_faster(factor: float) -> None:
 def test_a_voice_without_pitch_gets_none_from_a_shorter_tract() -> None:
     voice = torch.cat([torch.linspace(-1, 1, 160), torch.zeros(3)])
     assert not shorten_tract(voice, 1.2)[160:].any()
+
+
+def test_a_vector_of_another_encoder_comes_as_a_file(tmp_path: Path) -> None:
+    vector, path = np.linspace(-1, 1, 256), tmp_path / "voice.npy"
+    np.save(path, vector)
+    torch.testing.assert_close(read_vector(str(path), 256), torch.from_numpy(vector).float())
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros(9), np.full(256, np.nan), np.arange(256), np.array([{}] * 256), b"no numpy", None]
+)
+def test_a_file_that_is_no_vector_is_refused(wrong: Any, tmp_path: Path) -> None:
+    path = tmp_path / "voice.npy"
+    if isinstance(wrong, bytes):
+        path.write_bytes(wrong)
+    elif wrong is not None:
+        np.save(path, wrong)
+    with pytest.raises(ValueError, match="voice.npy: is no voice vector of 256 numbers"):
+        read_vector(str(path), 256)

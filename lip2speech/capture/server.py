@@ -16,6 +16,7 @@ import secrets
 import socket
 import socketserver
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -79,6 +80,22 @@ class Server(ThreadingHTTPServer):
     def address(self) -> str:
         """What to open in a browser."""
         return f"http://{LOOPBACK[0]}:{self.server_port}/{self.token}/"
+
+    def run(self) -> None:
+        """Serve until an exception ends the wait, as Ctrl-C does; then `close`.
+
+        Connections are taken in a thread of their own: a signal raises in the main one, and between a
+        connection's arrival and its own thread it would leave the two apart.
+        """
+        serving = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1})
+        serving.start()
+        try:
+            while serving.is_alive():
+                serving.join(1.0)
+        finally:
+            self.shutdown()
+            serving.join()
+            self.close()
 
     def close(self) -> None:
         """Let go of everyone; videos that arrived whole are looked at and stored, others are gone."""

@@ -72,11 +72,10 @@ def record(
             typer.echo(f"Open {server.address} in a browser on this computer; Ctrl-C ends it.")
             if show:
                 webbrowser.open(server.address)
-            server.serve_forever()
+            server.run()
         except KeyboardInterrupt:  # the usual end
             pass
         finally:
-            server.close()
             typer.echo(told(folder, *session.count()))
 
 
