@@ -142,7 +142,7 @@ class Booth:
             try:
                 await asyncio.wait_for(self.talk(socket, wish, thread), LONGEST_S)
             except (WebSocketDisconnect, TimeoutError):
-                pass
+                pass  # who left, or said nothing for long, is owed no answer
             except ValueError as error:  # not a picture, or not one we take
                 await close(socket, 1003, str(error))
             finally:
