@@ -16,6 +16,7 @@ from demo.live import Booth
 from demo.rooms import Rooms
 from demo.words import LANGUAGES, dictionary, language_of, say
 from lip2speech import Lip2Speech
+from lip2speech.speaker import SpeakerModel
 
 SAVE: Any = ["download"]  # without `share`, which would send the file away
 PREFIX = "l2s_"  # Gradio has words of its own under plain keys
@@ -37,6 +38,11 @@ class Room:
         """What the voice dropdown offers a person."""
         own = [(name, name) for name in work.names_of(person)]
         return [(i18n("own_voice"), ""), *own, *((name, name) for name in self.speech.voices)]
+
+    @property
+    def speakers(self) -> list[SpeakerModel]:
+        """What the models of the page hear voices with."""
+        return [speech.speaker_model for speech in (self.speech, self.booth.speech)]
 
     def refreshed(self, request: gr.Request, chosen: str | None = None) -> tuple[Any, Any]:
         """Both dropdowns of voices as they are now for this person."""

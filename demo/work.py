@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lip2speech import Lip2Speech
 from lip2speech.audio import mux, read_wav
 from lip2speech.fades import Unsure
 from lip2speech.mel import LogMel, MelConfig
+from lip2speech.speaker import SpeakerModel
 from lip2speech.video import MediaError, NoFaceError, load_roi
 from lip2speech.video.inspect import write_png
 from lip2speech.video.reader import seconds_of
@@ -125,21 +126,26 @@ def vector_of(speech: Lip2Speech, person: str | None, voice: str | None) -> Tens
     if not voice:
         return None
     if voice in names_of(person):
-        return load_voice(voice, folder_of(person)).tensor
+        return load_voice(voice, folder_of(person)).vector(speech.speaker_model)
     if voice in speech.voices:
         return speech.voices[voice]
     raise Refusal("none_chosen")
 
 
 def make_voice(
-    person: str | None, name: str, recordings: list[Path], consent: str, limits: Limits
+    person: str | None,
+    name: str,
+    recordings: list[Path],
+    consent: str,
+    limits: Limits,
+    speakers: Sequence[SpeakerModel] = (),
 ) -> EnrolledVoice:
     """Enrol a voice of recordings. Refusal: no consent, bad name, too little speech, not a recording."""
     try:
         for recording in recordings:
             if (seconds := seconds_of(recording)) > limits.recording_s:
                 raise Refusal("too_long", seconds=seconds, limit=limits.recording_s)
-        return enroll(name.strip(), recordings, consent, folder=folder_of(person))
+        return enroll(name.strip(), recordings, consent, speakers=speakers, folder=folder_of(person))
     except (ValueError, OSError) as error:
         why = str(error)
         for recording in recordings:

@@ -32,12 +32,11 @@ from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.modules.inference import fold
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
-from lip2speech.speaker import SPEAKER_DIM, embed_speaker, read_vector
+from lip2speech.shipped import folder_of
+from lip2speech.speaker import SpeakerModel, Spectrum, read_vector, speaker_model_from
 from lip2speech.video import FaceReport, crop_roi, detect_landmarks, read_frames
 from lip2speech.vocoder import build_vocoders
 from lip2speech.voices import list_voices, load_voice
-
-PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,7 @@ class Lip2Speech:
     transform: Transform
     voices: dict[str, Tensor]
     config: PipelineConfig = field(default_factory=PipelineConfig)
+    speaker_model: SpeakerModel = field(default_factory=Spectrum)
 
     @classmethod
     def load(cls, folder: str | os.PathLike = "default", device: str = "auto") -> Lip2Speech:
@@ -117,8 +117,7 @@ class Lip2Speech:
             CheckpointError: missing or damaged folder, or one that holds something else.
             ValueError: unknown device.
         """
-        path = PRETRAINED / folder if isinstance(folder, str) and is_name(folder) else Path(folder)
-        return cls.build(checkpoint.load(path), device)
+        return cls.build(checkpoint.load(folder_of(folder)), device)
 
     @classmethod
     def build(cls, loaded: checkpoint.Checkpoint, device: str = "auto") -> Lip2Speech:
@@ -134,6 +133,7 @@ class Lip2Speech:
             mel = from_dict(MelConfig, values["mel"], "mel")
             transform = from_dict(Transform, values["transform"], "transform")
             config = from_dict(PipelineConfig, values["pipeline"], "pipeline")
+            speakers = speaker_model_of(loaded)
         except (KeyError, TypeError, ValueError) as error:
             raise checkpoint.CheckpointError(f"{loaded.folder}: its config is wrong ({error}).") from error
         check_mel(mel, codec)
@@ -150,6 +150,7 @@ class Lip2Speech:
             transform=transform,
             voices={k: v.to(where) for k, v in loaded.part("voice.").items()},
             config=config,
+            speaker_model=speakers,
         )
         if config.route not in speech.vocoders or config.voice not in speech.voices:
             raise checkpoint.CheckpointError(
@@ -183,8 +184,8 @@ class Lip2Speech:
         """Speech for a silent talking-face video.
 
         Args:
-            voice: the name of an enrolled or stored voice, a recording to sound like, or a vector, (163,) or
-                what the model takes, in memory or as FILE.npy.
+            voice: the name of an enrolled or stored voice, a recording to sound like, or a vector of the
+                model's speaker encoder, (S,) in memory or FILE.npy.
             route: one of `routes`; the model's own choice when None.
             unsure: what becomes of seconds whose confidence is below `config.unsure`: they are spoken all the
                 same, or a soft tone or silence takes their place.
@@ -319,18 +320,14 @@ class Lip2Speech:
         name = self.config.voice if voice is None else os.fspath(voice)
         if name.endswith(".npy"):
             return read_vector(name, size).to(self.device)
-        if size != SPEAKER_DIM and name not in self.voices:
-            raise ValueError(
-                f"this model takes vectors of {size} numbers from another encoder; give one as FILE.npy."
-            )
         if voice is not None and name in (enrolled := list_voices()):
-            return load_voice(name).tensor.to(self.device)
+            return load_voice(name).vector(self.speaker_model).to(self.device)
         if name in self.voices:
             return self.voices[name]
         if voice is None or not Path(name).exists():
             stored = ", ".join([*self.voices, *enrolled])
             raise ValueError(f"no voice is called {name!r} and no such recording exists; stored: {stored}.")
-        return embed_speaker(read_wav(name)).to(self.device)
+        return self.speaker_model.embed(read_wav(name)).to(self.device)
 
     def check_route(self, route: str | None) -> str:
         """A known route's name; the model's own choice when None."""
@@ -376,9 +373,19 @@ def check_sizes(heads: HeadsConfig, mel: MelConfig, codec: Codec) -> None:
         )
 
 
-def is_name(folder: str) -> bool:
-    """Whether this names a shipped model rather than a folder; `./NAME` is always a folder."""
-    return PRETRAINED.is_dir() and folder in {path.name for path in PRETRAINED.iterdir() if path.is_dir()}
+def speaker_model_of(loaded: checkpoint.Checkpoint) -> SpeakerModel:
+    """What a system hears voices with. CheckpointError, KeyError or ValueError: its folder is wrong."""
+    heads = from_dict(ModelConfig, loaded.config["model"], "model").heads
+    return speaker_model_from(loaded.config.get("speaker"), loaded.part("speaker."), heads.speaker_dim)
+
+
+def speaker_model_at(model: str | os.PathLike) -> SpeakerModel:
+    """What the model of a name or folder hears voices with. CheckpointError: missing or damaged folder."""
+    loaded = checkpoint.load(folder_of(model))
+    try:
+        return speaker_model_of(loaded)
+    except (KeyError, ValueError) as error:
+        raise checkpoint.CheckpointError(f"{loaded.folder}: its config is wrong ({error}).") from error
 
 
 def choose_device(device: str) -> torch.device:

@@ -2,8 +2,8 @@
 
     recordings -> speech found -> quality told -> vector + consent -> NAME.json, for its owner's eyes alone
 
-The recording itself is not kept: the file holds the vector of `speaker.py` (long-term spectrum and register),
-figures of quality, who agreed to what and when, and a hash of the sound it came from. Knows no model.
+The recording itself is not kept: the file holds vectors of it (see `speaker/`), one for each speaker model it
+was enrolled for, figures of quality, who agreed to what and when, and a hash of the sound it came from.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from torch import Tensor
 from lip2speech.audio import read_wav, replacing
 from lip2speech.pitch import QUANTILES
 from lip2speech.rates import SAMPLE_RATE
-from lip2speech.speaker import SPEAKER_DIM, embed_speaker
+from lip2speech.speaker import SpeakerModel, Spectrum
 
 FOLDER_VARIABLE = "LIP2SPEECH_VOICES"
-FORMAT = 1
+FORMAT = 2
 NAMES = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 LEAST_S, ENOUGH_S = 3.0, 15.0  # of speech: less is refused, less than the second is told
 QUIET_DB = 15.0  # of speech over noise; below it the room colours the vector
@@ -47,7 +47,7 @@ class EnrolledVoice:
     """A voice and what is known of it.
 
     Attributes:
-        vector: (163,) see `speaker.py`.
+        vectors: (S,) each, by the fingerprint of the speaker model that made it.
         seconds: of speech it was made of.
         noise_db: how far speech lies above what was between it; None where nothing was.
         clipped: share of samples at full scale.
@@ -57,7 +57,7 @@ class EnrolledVoice:
     """
 
     name: str
-    vector: tuple[float, ...]
+    vectors: dict[str, tuple[float, ...]]
     seconds: float
     noise_db: float | None
     clipped: float
@@ -66,10 +66,15 @@ class EnrolledVoice:
     date: str
     source: str
 
-    @property
-    def tensor(self) -> Tensor:
-        """The vector (163,) float32."""
-        return torch.tensor(self.vector)
+    def vector(self, speakers: SpeakerModel) -> Tensor:
+        """The vector (S,) float32 of one speaker model. ValueError: it was not enrolled for that one."""
+        found = self.vectors.get(speakers.fingerprint)
+        if found is None or len(found) != speakers.dim:
+            raise ValueError(
+                f"voice {self.name!r} was not enrolled for this model's speaker encoder; "
+                "enrol it again with --model."
+            )
+        return torch.tensor(found)
 
     @property
     def warnings(self) -> list[str]:
@@ -99,6 +104,7 @@ def enroll(
     recordings: Sequence[str | os.PathLike],
     consent: str,
     *,
+    speakers: Sequence[SpeakerModel] = (),
     folder: Path | None = None,
     overwrite: bool = False,
 ) -> EnrolledVoice:
@@ -106,6 +112,7 @@ def enroll(
 
     Args:
         consent: what the person whose voice it is has agreed to, in words.
+        speakers: of the models that are to speak in it; those that hear a long-term spectrum always can.
     Raises:
         ValueError: no consent, a name that cannot be a file's, a voice of that name, too little speech.
         MediaError: a recording cannot be read.
@@ -121,7 +128,7 @@ def enroll(
     if not recordings:
         raise ValueError("no recording was given; a voice needs one of its owner.")
     parts = [(read_wav(recording), Path(recording).name) for recording in recordings]
-    voice = measure([wav for wav, _ in parts], ", ".join(name for _, name in parts))
+    voice = measure([wav for wav, _ in parts], ", ".join(name for _, name in parts), speakers)
     voice = replace(
         voice, name=name, consent=consent.strip(), date=datetime.now(UTC).isoformat("T", "seconds")
     )
@@ -130,7 +137,7 @@ def enroll(
     return voice
 
 
-def measure(wavs: Sequence[Tensor], given: str) -> EnrolledVoice:
+def measure(wavs: Sequence[Tensor], given: str, speakers: Sequence[SpeakerModel] = ()) -> EnrolledVoice:
     """The voice of recordings (T_a,) at 16 kHz, without name and consent. ValueError: too little speech."""
     speech, noise = zip(*(split_speech(wav) for wav in wavs), strict=True)
     said, rest = torch.cat(speech), torch.cat(noise)
@@ -139,14 +146,14 @@ def measure(wavs: Sequence[Tensor], given: str) -> EnrolledVoice:
         raise ValueError(
             f"{given}: {seconds:.1f} s of speech were found, a voice needs {LEAST_S:.0f} s; record more."
         )
-    vector = embed_speaker(said)
-    pitch = vector[-len(QUANTILES) :]
+    vectors = {each.fingerprint: each.embed(said) for each in (Spectrum(), *speakers)}
+    pitch = vectors[Spectrum.fingerprint][-len(QUANTILES) :]
     digest = hashlib.sha256()
     for wav in wavs:
         digest.update(wav.numpy().tobytes())
     return EnrolledVoice(
         name="",
-        vector=tuple(vector.tolist()),
+        vectors={name: tuple(vector.tolist()) for name, vector in vectors.items()},
         seconds=round(seconds, 2),
         noise_db=round(level_db(said) - level_db(rest), 1) if len(rest) >= SAMPLE_RATE // 10 else None,
         clipped=round(float((said.abs() > CLIP_LEVEL).float().mean()), 5),
@@ -193,13 +200,14 @@ def load_voice(name: str, folder: Path | None = None) -> EnrolledVoice:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         told = values.pop("sha256")
-        if told != checksum(values) or values.pop("format") != FORMAT:
+        if told != checksum(values) or (written := values.pop("format")) not in (1, FORMAT):
             raise ValueError("its checksum is another")
-        voice = EnrolledVoice(
-            **values | {"vector": tuple(values["vector"]), "pitch_hz": tuple(values["pitch_hz"])}
-        )
-        if len(voice.vector) != SPEAKER_DIM or voice.name != name:
-            raise ValueError("its vector or name is another's")
+        if written == 1:  # had one vector
+            values["vectors"] = {Spectrum.fingerprint: values.pop("vector")}
+        vectors = {key: tuple(map(float, vector)) for key, vector in values["vectors"].items()}
+        voice = EnrolledVoice(**values | {"vectors": vectors, "pitch_hz": tuple(values["pitch_hz"])})
+        if voice.name != name:
+            raise ValueError("its name is another's")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name}: is no voice, or damaged ({error}); enrol it again.") from None
     return voice

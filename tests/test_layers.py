@@ -12,12 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    ("config", "rates", "version"),
+    ("config", "rates", "version", "shipped"),
     ("prediction", "video"),
     ("modules", "mel", "pitch", "audio", "checkpoint", "fades"),
     ("speaker", "confidence"),
     ("voices",),
-    ("frontend", "heads", "codec", "speaker_encoder"),
+    ("frontend", "heads", "codec"),
     ("model", "vocoder"),
     ("pipeline", "data"),
     ("streaming",),

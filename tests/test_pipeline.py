@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech import checkpoint, pipeline
+from lip2speech import checkpoint
 from lip2speech.audio import read_wav, write_wav
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.confidence import FEATURES, Calibration
@@ -23,11 +23,10 @@ from lip2speech.pipeline import (
     Lip2Speech,
     PipelineConfig,
     choose_device,
-    is_name,
     report_progress,
 )
 from lip2speech.prediction import Prediction
-from lip2speech.speaker import embed_speaker
+from lip2speech.speaker import GivenVectors, Spectrum
 from tests.tiny import CODEC, MODEL, buzz, make_codec, make_model, save_codec, save_system, system
 
 ROUTES = {"codes", "codes-independent", "griffin-lim", "mel"}
@@ -250,7 +249,7 @@ def test_a_voice_is_a_name_a_recording_or_a_vector(tiny: Lip2Speech, tmp_path: P
     assert torch.equal(tiny.speaker(None), tiny.voices["ann"])
     assert torch.equal(tiny.speaker("ann"), tiny.voices["ann"])
     write_wav(tmp_path / "ben.wav", buzz(25, 120.0))
-    expected = embed_speaker(read_wav(tmp_path / "ben.wav"))
+    expected = Spectrum().embed(read_wav(tmp_path / "ben.wav"))
     assert torch.equal(tiny.speaker(tmp_path / "ben.wav"), expected)
     assert torch.equal(tiny.speaker(str(tmp_path / "ben.wav")), expected)
     assert torch.equal(tiny.speaker(expected), expected)
@@ -259,6 +258,7 @@ def test_a_voice_is_a_name_a_recording_or_a_vector(tiny: Lip2Speech, tmp_path: P
 def test_a_model_with_another_encoder_cannot_take_a_recording(tiny: Lip2Speech, tmp_path: Path) -> None:
     heads = replace(tiny.model.config.heads, speaker_dim=256)
     other = replace(tiny, model=LipModel(replace(tiny.model.config, heads=heads)), voices={})
+    other = replace(other, speaker_model=GivenVectors(256))
     write_wav(tmp_path / "ann.wav", buzz(50, 120.0))
     with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
         other.speaker(tmp_path / "ann.wav")
@@ -371,14 +371,3 @@ def test_a_config_that_is_wrong_is_a_damaged_model(tmp_path: Path, change: dict,
     with pytest.raises(CheckpointError, match=message) as caught:
         Lip2Speech.load(folder, device="cpu")
     assert "\n" not in str(caught.value)
-
-
-def test_a_shipped_name_wins_over_a_folder_beside_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "shipped" / "default").mkdir(parents=True)
-    (tmp_path / "default").mkdir()
-    monkeypatch.setattr(pipeline, "PRETRAINED", tmp_path / "shipped")
-    monkeypatch.chdir(tmp_path)
-    assert is_name("default")
-    assert not any(is_name(name) for name in ("./default", "..", ".", "", "other", "shipped/default"))
-    monkeypatch.setattr(pipeline, "PRETRAINED", tmp_path / "gone")
-    assert not is_name("default")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lip2speech.audio import write_wav
-from lip2speech.speaker import embed_speaker
+from lip2speech.speaker import Spectrum
 from lip2speech.voices import (
     checksum,
     delete_voice,
@@ -19,7 +19,7 @@ from lip2speech.voices import (
     split_speech,
     voices_folder,
 )
-from tests.tiny import buzz
+from tests.tiny import buzz, tiny_encoded
 
 CONSENT = "I am Ann Lee and agree that this computer speaks in my voice."
 
@@ -49,7 +49,7 @@ def test_a_voice_comes_back_as_it_was_enrolled(recording: Path, folder: Path) ->
     assert made.seconds == pytest.approx(20, abs=0.5) and made.warnings == []
     assert made.pitch_hz[1] == pytest.approx(150, rel=0.03)
     torch.testing.assert_close(
-        made.tensor, embed_speaker(buzz(500, 150.0) + noise(20, 1e-4)), rtol=0, atol=0.05
+        made.vector(Spectrum()), Spectrum().embed(buzz(500, 150.0) + noise(20, 1e-4)), rtol=0, atol=0.05
     )
 
 
@@ -113,6 +113,25 @@ def test_what_is_no_voice_is_refused(tmp_path: Path, folder: Path, wav: Tensor, 
     assert list_voices(folder) == []
 
 
+def test_a_voice_is_kept_for_every_speaker_model_it_was_enrolled_for(recording: Path, folder: Path) -> None:
+    mine, other = tiny_encoded(0), tiny_encoded(1)
+    enroll("ann", [recording], CONSENT, speakers=[mine], folder=folder)
+    voice = load_voice("ann", folder)
+    assert voice.vector(mine).shape == (mine.dim,)
+    assert voice.vector(Spectrum()).shape == (163,)
+    with pytest.raises(ValueError, match="'ann' was not enrolled for this model's speaker encoder; enrol it"):
+        voice.vector(other)
+
+
+def test_a_file_of_the_first_format_has_one_vector(recording: Path, folder: Path) -> None:
+    made = enroll("ann", [recording], CONSENT, folder=folder)
+    values = json.loads((folder / "ann.json").read_text()) | {"format": 1}
+    del values["sha256"]
+    values["vector"] = values.pop("vectors")["spectrum"]
+    (folder / "ann.json").write_text(json.dumps(values | {"sha256": checksum(values)}))
+    assert load_voice("ann", folder) == made
+
+
 @pytest.mark.parametrize("name", ["", "Ann", "../ann", "a/b", "a" * 41, "-a", "a.b"])
 def test_a_name_must_be_a_files(recording: Path, folder: Path, name: str) -> None:
     with pytest.raises(ValueError, match="a voice's name"):
@@ -124,7 +143,12 @@ def test_a_changed_file_is_refused(recording: Path, folder: Path) -> None:
     path = folder / "ann.json"
     whole = json.loads(path.read_text())
     signed = {k: v for k, v in whole.items() if k != "sha256"}
-    others = [signed | {"consent": "somebody else agreed"}, {}, [1], signed | {"vector": [0.0]}]
+    others = [
+        signed | {"consent": "somebody else agreed"},
+        {},
+        [1],
+        signed | {"vectors": {"spectrum": ["x"]}},
+    ]
     texts = [
         json.dumps(whole | others[0]),
         "{}",

@@ -15,6 +15,8 @@ from lip2speech.frontend.transforms import Transform
 from lip2speech.mel import MelConfig
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.pipeline import PipelineConfig
+from lip2speech.speaker import Encoded
+from lip2speech.speaker.encoder import KIND, SpeakerEncoder, SpeakerEncoderConfig
 
 CODEC: dict[str, Any] = {
     "encoder": {"width": 16, "blocks": [1, 1]},
@@ -74,6 +76,20 @@ def make_model(numbers: dict[str, Any] = MODEL) -> LipModel:
     """A LipModel with random weights, in eval mode."""
     torch.manual_seed(0)
     return LipModel(from_dict(ModelConfig, numbers)).eval()
+
+
+def tiny_encoded(seed: int) -> Encoded:
+    """A speaker model of a few random weights, (9,)."""
+    torch.manual_seed(seed)
+    return Encoded(SpeakerEncoder(SpeakerEncoderConfig(channels=8, pooled=8, attention=4, dim=6)))
+
+
+def save_encoder(folder: Path, seed: int = 0) -> Path:
+    """The folder that training of a speaker encoder would have written."""
+    encoder = tiny_encoded(seed).encoder
+    values = {"kind": KIND, "encoder": to_dict(encoder.config)}
+    checkpoint.save(folder, values, encoder.state_dict(), "# Ears\n")
+    return folder
 
 
 def save_codec(folder: Path, codec: MelCodec | None = None) -> Path:

@@ -98,13 +98,14 @@ def fit(
             raise UsageError(f"{out}: already exists; pass --overwrite to replace it.")
         from lip2speech import checkpoint
         from lip2speech.config import load_config
-        from lip2speech.pipeline import PRETRAINED, Lip2Speech, is_name
+        from lip2speech.pipeline import Lip2Speech
+        from lip2speech.shipped import folder_of
         from lip2speech.train.adapt import AdaptConfig, measure
         from lip2speech.train.adapt import adapt as learn
         from lip2speech.train.takes import read_takes, split_takes
 
         config = load_config(AdaptConfig, recipe, overrides or ())
-        base = PRETRAINED / model if is_name(model) else Path(model)
+        base = folder_of(model)
         speech, loaded = Lip2Speech.load(base, "cpu"), checkpoint.load(base)
         with progress_bar(quiet=quiet) as progress:
             progress.start(f"reading {folder}")

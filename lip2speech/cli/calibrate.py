@@ -43,9 +43,9 @@ def calibrate(
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
             from lip2speech.evaluation.calibrate import calibrate as run
-            from lip2speech.pipeline import PRETRAINED, is_name
+            from lip2speech.shipped import folder_of
 
-            folder = PRETRAINED / model if is_name(model) else Path(model)
+            folder = folder_of(model)
             progress.start(f"{folder}")
             done = run(
                 folder, fit_sets, report_sets, limit=limit, device=device, write=not dry_run,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,11 +19,10 @@ Name = Annotated[
 def list_models() -> None:
     """The names of the models that ship."""
     with one_line_errors():
-        from lip2speech.pipeline import PRETRAINED
+        from lip2speech.shipped import shipped
 
-        for folder in sorted(PRETRAINED.iterdir()) if PRETRAINED.is_dir() else []:
-            if folder.is_dir():
-                typer.echo(folder.name)
+        for name in shipped():
+            typer.echo(name)
 
 
 @model.command()
@@ -32,8 +30,9 @@ def verify(name: Name = "default") -> None:
     """Compare every file of a model with its checksum."""
     with one_line_errors():
         from lip2speech.checkpoint import verify as compare
+        from lip2speech.shipped import folder_of
 
-        folder = _folder(name)
+        folder = folder_of(name)
         compare(folder)
         typer.echo(f"{folder}: whole")
 
@@ -44,13 +43,8 @@ def card(name: Name = "default") -> None:
     with one_line_errors():
         from lip2speech.checkpoint import CARD
         from lip2speech.checkpoint import verify as compare
+        from lip2speech.shipped import folder_of
 
-        folder = _folder(name)
+        folder = folder_of(name)
         compare(folder)
         typer.echo((folder / CARD).read_text(encoding="utf-8"), nl=False)
-
-
-def _folder(name: str) -> Path:
-    from lip2speech.pipeline import PRETRAINED, is_name
-
-    return PRETRAINED / name if is_name(name) else Path(name)

@@ -32,7 +32,7 @@ def similarity(
             progress.start("loading the model")
             from lip2speech.evaluation.similarity import similarity as judge
             from lip2speech.pipeline import Lip2Speech
-            from lip2speech.speaker_encoder import load_speaker_encoder
+            from lip2speech.speaker.encoder import load_speaker_encoder
 
             speech, listener = Lip2Speech.load(model, device), load_speaker_encoder(encoder)
             progress.start("speaking in voices")

@@ -24,13 +24,22 @@ def enroll(
     name: Name,
     recordings: Annotated[list[Path], typer.Argument(metavar="RECORDING...", help="Sound or video files.")],
     consent: Annotated[str, typer.Option(help="What the owner of the voice agrees to, in their words.")] = "",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Models that are to speak in it, as folders or names; by default the shipped ones."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a voice of that name.")] = False,
 ) -> None:
     """Make a voice of old or new recordings of one person. The recordings themselves are not kept."""
     with one_line_errors():
+        from lip2speech.pipeline import speaker_model_at
+        from lip2speech.shipped import shipped
         from lip2speech.voices import enroll as make
 
-        made = make(name, recordings, consent, overwrite=overwrite)
+        speakers = [speaker_model_at(one) for one in model or shipped()]
+        made = make(name, recordings, consent, speakers=speakers, overwrite=overwrite)
         for warning in made.warnings:
             say(f"lip2speech: {name}: {warning}.")
         typer.echo(f"{name}: enrolled from {made.seconds:.1f} s of speech; use it with --voice {name}")

@@ -17,7 +17,7 @@ from lip2speech.data.targets import Targets
 from lip2speech.frontend.transforms import Transform
 from lip2speech.mel import MelConfig, stretch_bands
 from lip2speech.rates import per_video_frame
-from lip2speech.speaker import shorten_tract
+from lip2speech.speaker import SpeakerModel, Spectrum
 
 IGNORED = -100  # a token that no loss counts
 
@@ -31,7 +31,7 @@ class Batch:
     mel: Tensor  # (B, 80, 4T)
     units: Tensor | None  # (B, 2T), IGNORED where padded
     codes: Tensor | None  # (B, n_q, rT), IGNORED where padded
-    speaker: Tensor  # (B, 163)
+    speaker: Tensor  # (B, S)
     text: Tensor | None = None  # (B, N) letters, IGNORED where padded
     pitch: Tensor | None = None  # (B, 2, 4T)
 
@@ -49,6 +49,7 @@ class Batches:
 
     Args:
         weights: chance of each folder of `clips` in the order of first appearance; None: as many as they are.
+        speakers: what made the targets' voices; the long-term spectrum when None.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Batches:
         config: AugmentConfig | None,
         transform: Transform,
         weights: Sequence[float] | None = None,
+        speakers: SpeakerModel | None = None,
     ):
+        self.speakers = speakers or Spectrum()
         self.clips, self.targets, self.config, self.transform = clips, targets, config, transform
         self.groups = by_speaker(clips)
         folders = list(dict.fromkeys(c.folder for c in clips))
@@ -94,15 +97,15 @@ class Batches:
         else:
             video = augment(roi, lengths, self.config, mean=self.transform.mean, std=self.transform.std)
         video = video * (~padding)[:, None, :, None, None]
-        voices = tuple(self.targets[self.other(i, rng)].speaker for i in chosen)
+        voices = [self.targets[self.other(i, rng)] for i in chosen]
+        speaker = tuple(voice.speaker for voice in voices)
         if self.config and self.config.tract:
             pairs = (self.revoice(t, v, rng) for t, v in zip(targets, voices, strict=True))
-            targets, voices = zip(*pairs, strict=True)
-        speaker = torch.stack(voices)
+            targets, speaker = zip(*pairs, strict=True)
         mel = pad_stack([t.mel for t in targets], frames * per_video_frame(100))
         units, codes = stack([t.units for t in targets]), stack([t.codes for t in targets])
         text, pitch = stack([t.text for t in targets]), stack([t.pitch for t in targets])
-        return Batch(video, padding, mel, units, codes, speaker, text, pitch)
+        return Batch(video, padding, mel, units, codes, torch.stack(speaker), text, pitch)
 
     def load(self, i: int, rng: np.random.Generator) -> tuple[Tensor, Targets]:
         """roi (T, 96, 96) and targets of one clip, at a random speed when augmenting."""
@@ -120,19 +123,20 @@ class Batches:
         roi = nearest_time(roi.permute(1, 2, 0), frames).permute(2, 0, 1)
         return roi, replace(t, mel=mel, units=units, codes=codes, pitch=pitch)
 
-    def revoice(self, t: Targets, voice: Tensor, rng: np.random.Generator) -> tuple[Targets, Tensor]:
+    def revoice(self, t: Targets, voice: Targets, rng: np.random.Generator) -> tuple[Targets, Tensor]:
         """Every other time a vocal tract of another length, in the target and in the voice that is asked for.
 
         Units and codes belong to the sound as it was, so such a clip has none.
         """
         assert self.config is not None, "only an augmented batch is revoiced"
         if rng.random() >= 0.5:
-            return t, voice
+            return t, voice.speaker
         factor = float(np.exp(rng.uniform(-self.config.tract, self.config.tract)))
         units, codes = (None if x is None else torch.full_like(x, IGNORED) for x in (t.units, t.codes))
         mel = stretch_bands(t.mel, factor, MelConfig())
         pitch = None if t.pitch is None else t.pitch + torch.tensor([[math.log2(factor)], [0.0]])
-        return replace(t, mel=mel, units=units, codes=codes, pitch=pitch), shorten_tract(voice, factor)
+        vector = self.speakers.shorten_tract(voice.speaker, voice.mel, factor)
+        return replace(t, mel=mel, units=units, codes=codes, pitch=pitch), vector
 
     def other(self, i: int, rng: np.random.Generator) -> int:
         """Another clip of the same speaker; the clip itself when there is no other."""

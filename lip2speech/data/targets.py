@@ -19,7 +19,7 @@ from lip2speech.data.dataset import Clip
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pitch import pitch_contour
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
-from lip2speech.speaker import embed_speaker
+from lip2speech.speaker import SpeakerModel, Spectrum
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
 N_MFCC = 13
@@ -33,7 +33,7 @@ class Targets:
     mel: Tensor  # (80, 4T) float16
     units: Tensor | None  # (2T,) int64
     codes: Tensor | None  # (n_q, rT) int64
-    speaker: Tensor  # (163,) float32
+    speaker: Tensor  # (S,) float32
     text: Tensor | None = None  # (N,) int64, one number a letter
     pitch: Tensor | None = None  # (2, 4T) float32, see `pitch.pitch_contour`
 
@@ -77,10 +77,22 @@ def spell(text: str) -> Tensor:
 
 
 class TargetMaker:
-    """Makes `Targets` with the shared mel recipe, a unit teacher and a codec (or None); pitch when asked."""
+    """Makes `Targets` with the shared mel recipe, a unit teacher and a codec (or None); pitch when asked.
 
-    def __init__(self, units: UnitTeacher | None, codec: Codec | None, *, pitch: bool = False):
+    Args:
+        speakers: what hears whose voice it is; the long-term spectrum when None.
+    """
+
+    def __init__(
+        self,
+        units: UnitTeacher | None,
+        codec: Codec | None,
+        *,
+        pitch: bool = False,
+        speakers: SpeakerModel | None = None,
+    ):
         self.mel, self.units, self.codec, self.pitch = LogMel(MelConfig()), units, codec, pitch
+        self.speakers = speakers or Spectrum()
         if codec is not None and codec.sample_rate != SAMPLE_RATE:
             raise ValueError(f"clips are at {SAMPLE_RATE} Hz, the codec wants {codec.sample_rate} Hz.")
 
@@ -92,7 +104,7 @@ class TargetMaker:
         codes = self.codec.encode(wav[None, None])[0] if self.codec else None
         pitch = pitch_contour(wav) if self.pitch else None
         try:
-            speaker = embed_speaker(wav)
+            speaker = self.speakers.embed(wav)
         except ValueError as error:
             raise ValueError(f"{clip.id}: {error}") from None
         return Targets(mel.half(), units, codes, speaker, spell(clip.text), pitch)

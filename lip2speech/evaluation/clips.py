@@ -20,7 +20,7 @@ from lip2speech.audio import read_wav
 from lip2speech.data.corpus import Utterance
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.rates import SAMPLE_RATE, per_video_frame
-from lip2speech.speaker import embed_speaker
+from lip2speech.speaker import SpeakerModel
 from lip2speech.voices import ENOUGH_S
 
 
@@ -98,14 +98,14 @@ def enrolment(item: Item, items: Sequence[Item]) -> list[Item]:
     return others[first:] + others[:first]
 
 
-def voice_of(item: Item, items: Sequence[Item]) -> Tensor | None:
-    """The voice vector (163,) of as many other utterances as make `ENOUGH_S`, or None where there is none."""
+def voice_of(item: Item, items: Sequence[Item], speakers: SpeakerModel) -> Tensor | None:
+    """The voice vector (S,) of as many other utterances as make `ENOUGH_S`, or None where there is none."""
     wavs: list[Tensor] = []
     for other in enrolment(item, items):
         wavs.append(other.wav())
         if sum(map(len, wavs)) >= ENOUGH_S * SAMPLE_RATE:
             break
-    return embed_speaker(torch.cat(wavs)) if wavs else None
+    return speakers.embed(torch.cat(wavs)) if wavs else None
 
 
 def fit(wav: Tensor, n_frames: int) -> Tensor:

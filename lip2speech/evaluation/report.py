@@ -102,7 +102,7 @@ def evaluate(
     with Scorer(measure, workers) as scorer:
         for item in _counted(chosen, progress):
             try:
-                voice = voice_of(item, items)
+                voice = voice_of(item, items, model.speaker_model)
                 reference, sounds = speak(model, item, voice, names)
                 sounds |= {name: speak_live(model, item, voice, own, c) for name, c in streams.items()}
             except ValueError as error:  # a clip without a face never stops the others

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 from lip2speech.evaluation.clips import Item, choose, prepared_items
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.pitch import pitch_quantiles
-from lip2speech.speaker import embed_speaker
-from lip2speech.speaker_encoder import SpeakerEncoder
+from lip2speech.speaker import SpeakerModel
+from lip2speech.speaker.encoder import SpeakerEncoder
 
 LEAST_CLIPS = 4
 """Of a voice: two to take the voice from, two to know it by."""
@@ -117,7 +117,9 @@ def similarity(
     Raises:
         ValueError: fewer than two voices, or a folder without clips of that split.
     """
-    voices = [voice for root, split in sets for voice in read_voices(root, split, encoder)]
+    voices = [
+        voice for root, split in sets for voice in read_voices(root, split, encoder, model.speaker_model)
+    ]
     if len(voices) < 2:
         raise ValueError(
             f"two voices with {LEAST_CLIPS} clips each are the least to tell apart, got {len(voices)}."
@@ -139,7 +141,7 @@ def similarity(
     return Report(len(voices), tuple(heard))
 
 
-def read_voices(root: Path, split: str, encoder: SpeakerEncoder) -> Iterator[Voice]:
+def read_voices(root: Path, split: str, encoder: SpeakerEncoder, speakers: SpeakerModel) -> Iterator[Voice]:
     """The people of a set who have clips enough; `known` are those that the template is not made of."""
     clips: dict[str, list[Item]] = {}
     for item in choose(prepared_items(root, split), split):
@@ -150,7 +152,7 @@ def read_voices(root: Path, split: str, encoder: SpeakerEncoder) -> Iterator[Voi
         known = tuple(items[0::2])
         template = torch.stack([encoder.embed(item.wav()) for item in items[1::2]]).mean(0)
         recording = torch.cat([item.wav() for item in known])
-        vector = embed_speaker(recording)
+        vector = speakers.embed(recording)
         pitch = float(pitch_quantiles(recording)[1])
         yield Voice(f"{root.name}:{split}", name, known, vector, F.normalize(template, dim=0), pitch)
 

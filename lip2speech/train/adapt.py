@@ -25,10 +25,10 @@ from lip2speech.frontend.transforms import Transform
 from lip2speech.heads import UNIT_RATE
 from lip2speech.mel import LogMel
 from lip2speech.model import LipModel, ModelConfig
-from lip2speech.pipeline import Lip2Speech
+from lip2speech.pipeline import Lip2Speech, speaker_model_of
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, per_video_frame
-from lip2speech.speaker import embed_speaker
+from lip2speech.speaker import SpeakerModel
 from lip2speech.train.adapter import attach, merge
 from lip2speech.train.loop import Optimizer, OptimizerConfig, seed_step
 from lip2speech.train.softdtw import alignment, soft_dtw
@@ -72,7 +72,7 @@ class AdaptConfig:
 
 @dataclass(frozen=True)
 class Target:
-    """What one prompt should sound like, N steps of 20 ms: mel (N, 160), units (N,) or None, voice (163,)."""
+    """What one prompt should sound like, N steps of 20 ms: mel (N, 160), units (N,) or None, voice (S,)."""
 
     wav: Tensor
     mel: Tensor
@@ -83,8 +83,8 @@ class Target:
 class Reader:
     """Makes targets: a take's own sound where it has one, else the prompt read in synthetic voices."""
 
-    def __init__(self, config: AdaptConfig):
-        self.config, self.mel = config, LogMel()
+    def __init__(self, config: AdaptConfig, speakers: SpeakerModel):
+        self.config, self.mel, self.speakers = config, LogMel(), speakers
         self.units = UnitTeacher.load(config.units) if config.units else None
 
     @torch.no_grad()
@@ -97,7 +97,7 @@ class Reader:
         wav = torch.nn.functional.pad(wav, (0, -len(wav) % SAMPLES_PER_UNIT))
         mel = self.mel(wav[None, None])
         units = self.units(mel[0]) if self.units else None
-        return Target(wav, pairs(mel)[0], units, embed_speaker(wav))
+        return Target(wav, pairs(mel)[0], units, self.speakers.embed(wav))
 
 
 def pairs(mel: Tensor) -> Tensor:
@@ -128,10 +128,17 @@ def pair_costs(
 class Adaptation:
     """One person's takes, their targets, and a frozen model with adapters that learns from them."""
 
-    def __init__(self, model: LipModel, transform: Transform, takes: Sequence[Take], config: AdaptConfig):
+    def __init__(
+        self,
+        model: LipModel,
+        transform: Transform,
+        takes: Sequence[Take],
+        config: AdaptConfig,
+        speakers: SpeakerModel,
+    ):
         if not takes:
             raise ValueError("no video to learn from; record the prompts, or hold out fewer.")
-        reader = Reader(config)
+        reader = Reader(config, speakers)
         check_units(model, reader.units)
         torch.manual_seed(config.seed)
         self.model, self.config = model.eval(), config
@@ -192,7 +199,8 @@ def adapt(
     """Write the adapted model folder; how many numbers learned, and the loss of every step."""
     model = LipModel(from_dict(ModelConfig, loaded.config["model"], "model"))
     checkpoint.load_into(model, loaded.part("model."))
-    work = Adaptation(model, from_dict(Transform, loaded.config["transform"], "transform"), takes, config)
+    transform = from_dict(Transform, loaded.config["transform"], "transform")
+    work = Adaptation(model, transform, takes, config, speaker_model_of(loaded))
     losses = []
     for step in range(config.steps):
         losses.append(work.update(step))
@@ -221,7 +229,7 @@ def measure(speech: Lip2Speech, takes: Sequence[Take], config: AdaptConfig, ear:
     A unit is right when it is the one that the synthesised prompt has at the step the best path leads to; the
     path is that of the mels.
     """
-    reader = Reader(config)
+    reader = Reader(config, speech.speaker_model)
     hits: list[Tensor] = []
     wrong = words = 0
     for take in takes:
@@ -239,8 +247,7 @@ def measure(speech: Lip2Speech, takes: Sequence[Take], config: AdaptConfig, ear:
 
 def ceiling(takes: Sequence[Take], config: AdaptConfig, ear: Ear) -> float:
     """The share of words that the listener gets wrong in the synthesised prompts themselves."""
-    reader = Reader(config)
-    wrong = sum(ear(reader(take)[0].wav, take.text) for take in takes)
+    wrong = sum(ear(take.sounds(config.voices)[0], take.text) for take in takes)
     return wrong / sum(len(take.text.split()) for take in takes)
 
 

@@ -14,7 +14,7 @@ from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.mel import MelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
-from lip2speech.speaker import embed_speaker
+from lip2speech.speaker import Encoded, SpeakerModel, load_speaker_model
 
 CLIPS_PER_VOICE = 60
 
@@ -30,11 +30,16 @@ class VoiceSource:
 
 @dataclass(frozen=True)
 class AssembleConfig:
-    """What goes into the folder. lip, codec: folders written by training; card: the text of its README.md."""
+    """What goes into the folder.
+
+    lip, codec, speaker: folders written by training, the last of the encoder that hears voices (empty: their
+    long-term spectrum); card: the text of its README.md.
+    """
 
     lip: str
     codec: str
     card: str
+    speaker: str = ""
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     voices: tuple[VoiceSource, ...] = ()
 
@@ -54,7 +59,13 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
             f"{lip.folder} has learned codes of codec {taught}, {codec.folder} is {given}; only a codec with "
             "the same encoder and codebooks speaks them."
         )
-    voices = {voice.name: mean_voice(voice) for voice in config.voices}
+    speakers = load_speaker_model(config.speaker)
+    if (heard := lip.config.get("speaker", "spectrum")) != speakers.fingerprint:
+        raise ValueError(
+            f"{lip.folder} was told of voices by speaker model {heard}, {config.speaker or 'none'!r} gives "
+            f"{speakers.fingerprint}; give the one it learned with."
+        )
+    voices = {voice.name: mean_voice(voice, speakers) for voice in config.voices}
     if config.pipeline.voice not in voices:
         raise ValueError(f"pipeline.voice is {config.pipeline.voice!r}, expected one of {', '.join(voices)}.")
     tensors = {f"model.{k}": v for k, v in lip.tensors.items()}
@@ -68,15 +79,18 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
         "mel": to_dict(MelConfig()),
         "pipeline": to_dict(config.pipeline),
     }
+    if isinstance(speakers, Encoded):
+        tensors |= {f"speaker.{k}": v for k, v in speakers.encoder.state_dict().items()}
+        values["speaker"] = to_dict(speakers.encoder.config)
     Lip2Speech.build(checkpoint.Checkpoint(values, tensors, config.card, folder), "cpu")
     checkpoint.save(folder, values, tensors, config.card, overwrite=overwrite, half=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
 
 
-def mean_voice(source: VoiceSource) -> Tensor:
-    """The mean voice vector (163,) of some training clips of one speaker, or of all."""
+def mean_voice(source: VoiceSource, speakers: SpeakerModel) -> Tensor:
+    """The mean voice vector (S,) of some training clips of one speaker, or of all."""
     clips = [c for c in read_clips([source.folder], "train") if source.speaker in (c.speaker, "*")]
     if not clips:
         raise ValueError(f"{source.folder} has no training clip of speaker {source.speaker!r}.")
     spread = clips[:: max(1, len(clips) // CLIPS_PER_VOICE)]
-    return torch.stack([embed_speaker(c.wav()) for c in spread]).mean(0)
+    return speakers.mean(torch.stack([speakers.embed(c.wav()) for c in spread]))

@@ -29,6 +29,7 @@ from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.prediction import Prediction
 from lip2speech.rates import per_video_frame
+from lip2speech.speaker import load_speaker_model
 from lip2speech.train import losses
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
 
@@ -63,10 +64,11 @@ class FinetuneConfig:
     """One fine-tuning run.
 
     folders: prepared clips; folder_weights: the share of each in a batch; units, codec: checkpoint folders of
-    the teachers; init: a lip model or a front end to start from; frontend_lr: what the optimizer's rate is
-    multiplied by for the front end; chunks: how many frames attention sees at once, one drawn for each step
-    (0: the whole clip), so that one causal model serves every delay; empty: always the whole clip. learn: how
-    the names of parameters begin that learn, which `init` may lack; empty: all, and it may lack none.
+    the teachers; speaker: of the encoder that hears voices, empty: their long-term spectrum; init: a lip
+    model or a front end to start from; frontend_lr: what the optimizer's rate is multiplied by for the front
+    end; chunks: how many frames attention sees at once, one drawn for each step (0: the whole clip), so that
+    one causal model serves every delay; empty: always the whole clip. learn: how the names of parameters
+    begin that learn, which `init` may lack or have in another size; empty: all learn, and it may lack none.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -79,6 +81,7 @@ class FinetuneConfig:
     folder_weights: tuple[float, ...] = ()
     units: str = ""
     codec: str = ""
+    speaker: str = ""
     init: str = ""
     chunks: tuple[int, ...] = ()
     learn: tuple[str, ...] = ()
@@ -98,7 +101,7 @@ class FinetuneTask(Task):
         whole = bool(config.init) and load_initial(self.model, config.init, config.learn)
         self.speller = nn.Linear(config.model.frontend.embed_dim, 1 + len(ALPHABET))
         maker = make_teachers(config)
-        self.codec = maker.codec
+        self.codec, self.speakers = maker.codec, maker.speakers
         self.bands = losses.BandCorrelation(maker.mel.config)
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
@@ -123,6 +126,7 @@ class FinetuneTask(Task):
             config=augment,
             transform=self.config.transform,
             weights=weights,
+            speakers=maker.speakers,
         )
 
     def validation(self, maker: TargetMaker) -> dict[str, list[Batch]]:
@@ -278,6 +282,7 @@ class FinetuneTask(Task):
             "model": to_dict(self.config.model),
             "transform": to_dict(self.config.transform),
             "codec": code_fingerprint(self.codec) if self.codec else None,
+            "speaker": self.speakers.fingerprint,
         }
         card = "# Lip model\nTrained by `lip2speech train finetune`.\n"
         checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
@@ -289,7 +294,7 @@ def on_clock(lags: Tensor, rate: int) -> Tensor:
 
 
 def make_teachers(config: FinetuneConfig) -> TargetMaker:
-    """The unit teacher and the codec; ValueError when the heads are of other sizes, or have no teacher."""
+    """Unit teacher, codec and speaker model; ValueError: the heads are of other sizes, or lack a teacher."""
     heads = config.model.heads
     units = UnitTeacher.load(config.units) if config.units else None
     codec = load_codec(config.codec) if config.codec else None
@@ -304,13 +309,20 @@ def make_teachers(config: FinetuneConfig) -> TargetMaker:
         raise ValueError(
             f"model.heads has (n_q, codebook_size, code_rate) {wanted}, the codec {config.codec!r} {sizes}."
         )
-    return TargetMaker(units, codec, pitch=bool(heads.pitch))
+    speakers = load_speaker_model(config.speaker)
+    if heads.speaker_dim != speakers.dim:
+        raise ValueError(
+            f"model.heads.speaker_dim is {heads.speaker_dim}, voices from {config.speaker or 'a spectrum'!r} "
+            f"have {speakers.dim}."
+        )
+    return TargetMaker(units, codec, pitch=bool(heads.pitch), speakers=speakers)
 
 
 def load_initial(model: LipModel, folder: str | Path, new: tuple[str, ...] = ()) -> bool:
     """Start from a whole lip model (True), or put a pretrained AV-HuBERT into the front end alone (False).
 
-    new: how the names of tensors begin that the folder may lack; they stay at their random start.
+    new: how the names of tensors begin that the folder may lack or have in another size; those stay at their
+    random start.
     """
     loaded = checkpoint.load(folder)
     kind = loaded.config.get("kind")
@@ -334,6 +346,7 @@ def load_initial(model: LipModel, folder: str | Path, new: tuple[str, ...] = ())
 
 
 def with_new(model: LipModel, tensors: dict[str, Tensor], new: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors, and the model's own where it has parts whose names begin with one of `new`."""
+    """The tensors; the model's own where a name begins with one of `new` and there is none of that shape."""
     own = {name: value for name, value in model.state_dict().items() if new and name.startswith(new)}
-    return own | tensors
+    unfit = {name for name in own if name in tensors and tensors[name].shape != own[name].shape}
+    return own | {name: value for name, value in tensors.items() if name not in unfit}

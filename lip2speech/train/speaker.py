@@ -23,7 +23,7 @@ from lip2speech import checkpoint
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.mel import LogMel
-from lip2speech.speaker_encoder import KIND, LEAST_FRAMES, SpeakerEncoder, SpeakerEncoderConfig
+from lip2speech.speaker.encoder import KIND, LEAST_FRAMES, SpeakerEncoder, SpeakerEncoderConfig
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
 
 LEAST_VOICES = 2

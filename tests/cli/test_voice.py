@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from lip2speech.audio import read_wav, write_wav
 from lip2speech.cli import app
-from lip2speech.pipeline import Lip2Speech
+from lip2speech.pipeline import Lip2Speech, speaker_model_at
+from lip2speech.shipped import shipped
 from lip2speech.voices import load_voice
 from tests.tiny import buzz, save_system
 
@@ -34,7 +35,9 @@ def test_a_voice_is_enrolled_shown_listed_and_deleted(tmp_path: Path, kept: Path
     assert run("voice", "list")[1] == "ann\n"
     shown = run("voice", "show", "ann")[1]
     assert CONSENT in shown and "150 Hz" in shown
-    assert len(json.loads(run("voice", "show", "ann", "--json")[1])["vector"]) == 163
+    vectors = json.loads(run("voice", "show", "ann", "--json")[1])["vectors"]
+    assert len(vectors["spectrum"]) == 163
+    assert {speaker_model_at(name).fingerprint for name in shipped()} <= set(vectors)
     code, said, _ = run("voice", "delete", "ann")
     assert code == 0 and "no file of it is left" in said
     assert run("voice", "list")[1] == "" and not list(kept.iterdir())
@@ -60,7 +63,7 @@ def test_an_enrolled_voice_speaks_by_its_name(tmp_path: Path, clip: Path) -> Non
     )
     assert code == 0, error
     speech = Lip2Speech.load(model, device="cpu")
-    assert speech.speaker("ann2").tolist() == load_voice("ann2").tensor.tolist()
+    assert speech.speaker("ann2").tolist() == load_voice("ann2").vector(speech.speaker_model).tolist()
     assert len(read_wav(tmp_path / "a.wav"))
     with pytest.raises(ValueError, match="stored: ann, ann2"):
         speech.speaker("nobody")
@@ -70,5 +73,9 @@ def test_an_enrolled_voice_goes_before_the_models_own_of_that_name(tmp_path: Pat
     speech = Lip2Speech.load(save_system(tmp_path / "small"), device="cpu")
     own = speech.speaker("ann")
     run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
-    assert speech.speaker("ann").tolist() == load_voice("ann").tensor.tolist() != own.tolist()
+    assert (
+        speech.speaker("ann").tolist()
+        == load_voice("ann").vector(speech.speaker_model).tolist()
+        != own.tolist()
+    )
     assert speech.speaker(None).tolist() == own.tolist()

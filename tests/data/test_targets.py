@@ -11,7 +11,7 @@ from lip2speech.codec import MelCodec
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.data.targets import TargetMaker, UnitTeacher, make_targets, spell, unit_features
 from lip2speech.mel import LogMel
-from lip2speech.speaker import embed_speaker
+from lip2speech.speaker import Spectrum
 from tests.tiny import CODEC, make_codec, prepare
 
 
@@ -40,7 +40,7 @@ def test_targets_are_those_of_the_clips_own_sound(clips: list[Clip]) -> None:
     torch.testing.assert_close(targets.mel.float(), LogMel()(wav[None, None])[0], rtol=0, atol=0.01)
     assert targets.codes is not None and targets.units is None
     assert torch.equal(targets.codes, codec.encode(wav[None, None])[0])
-    assert torch.equal(targets.speaker, embed_speaker(wav))
+    assert torch.equal(targets.speaker, Spectrum().embed(wav))
 
 
 @pytest.mark.parametrize("frames", [13, 16])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lip2speech.evaluation.clips import Item, choose, enrolment, fit, voice_of
+from lip2speech.speaker import Spectrum
 
 
 def item(clip_id: str, speaker: str = "ann", split: str = "test") -> Item:
@@ -39,7 +40,7 @@ def test_the_voice_is_another_utterance_of_the_same_person() -> None:
     items = [item("a"), item("b"), item("c", speaker="ben")]
     assert enrolment(items[0], items) == [items[1]]
     assert enrolment(items[1], items) == [items[0]]
-    assert enrolment(items[2], items) == [] and voice_of(items[2], items) is None
+    assert enrolment(items[2], items) == [] and voice_of(items[2], items, Spectrum()) is None
 
 
 def test_a_voice_is_taken_from_as_much_as_enrolment_asks_for() -> None:
@@ -53,7 +54,7 @@ def test_a_voice_is_taken_from_as_much_as_enrolment_asks_for() -> None:
         return replace(item(name), wav=wav)
 
     items = [lending(f"c{i}") for i in range(9)]
-    assert voice_of(items[3], items) is not None
+    assert voice_of(items[3], items, Spectrum()) is not None
     assert len(read) == 4 and "c3" not in read  # 15 s are reached with the fourth
 
 

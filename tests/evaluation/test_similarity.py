@@ -13,8 +13,8 @@ from lip2speech.cli import app
 from lip2speech.config import to_dict
 from lip2speech.evaluation.similarity import OWN, SPOKEN, TRUE, Report, read_voices, similarity
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.speaker import embed_speaker
-from lip2speech.speaker_encoder import KIND, SpeakerEncoder, SpeakerEncoderConfig
+from lip2speech.speaker import Spectrum
+from lip2speech.speaker.encoder import KIND, SpeakerEncoder, SpeakerEncoderConfig
 from tests.tiny import buzz, prepare, save_system
 
 SPEAKERS = "ann ben cat"
@@ -24,7 +24,7 @@ class Ears:
     """Knows a buzz by its pitch: the vector is a soft one-hot of it."""
 
     def embed(self, wav: Tensor) -> Tensor:
-        pitch = embed_speaker(wav)[-2]
+        pitch = Spectrum().embed(wav)[-2]
         return torch.nn.functional.normalize(
             torch.exp(-(((pitch - torch.linspace(-1, 1, 41)) / 0.05) ** 2)), dim=0
         )
@@ -35,6 +35,8 @@ class Mimic:
 
     def __init__(self, obeys: bool) -> None:
         self.obeys = obeys
+
+    speaker_model = Spectrum()
 
     def speaker(self, _: object) -> Tensor:
         return torch.full((163,), -0.7)
@@ -79,7 +81,7 @@ def test_one_voice_for_all_is_chance_at_best(people: Path) -> None:
 
 
 def test_the_template_is_not_made_of_what_the_voice_is_made_of(people: Path) -> None:
-    voices = list(read_voices(people, "test", cast(SpeakerEncoder, Ears())))
+    voices = list(read_voices(people, "test", cast(SpeakerEncoder, Ears()), Spectrum()))
     assert [voice.name for voice in voices] == SPEAKERS.split()
     assert all(len(voice.known) == 2 for voice in voices)
 

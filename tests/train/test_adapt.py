@@ -13,6 +13,7 @@ from lip2speech.data.prompts import write_prompts
 from lip2speech.frontend.transforms import Transform
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.prediction import Prediction
+from lip2speech.speaker import Spectrum
 from lip2speech.train.adapt import (
     Adaptation,
     AdaptConfig,
@@ -51,7 +52,7 @@ def take(i: int, frames: int = 16) -> Take:
 
 
 def test_the_loss_falls_and_the_trunk_rests(units: str) -> None:
-    work = Adaptation(make_model(), Transform(), [take(0), take(1), take(2)], config(units=units))
+    work = Adaptation(make_model(), Transform(), [take(0), take(1), take(2)], config(units=units), Spectrum())
     kept = {name: tensor.clone() for name, tensor in work.model.frontend.resnet.state_dict().items()}
 
     @torch.no_grad()
@@ -97,7 +98,7 @@ def test_figures_are_shares_and_know_a_listener(units: str, tmp_path: Path) -> N
 
 
 def test_the_best_path_of_a_perfect_slow_prediction_is_its_own(units: str) -> None:
-    target = Reader(config(units=units))(take(0))[0]
+    target = Reader(config(units=units), Spectrum())(take(0))[0]
     slow = target.mel.repeat_interleave(2, 0)  # (2N, 160)
     prediction = Prediction(mel=slow.reshape(-1, 80).T[None])
     assert torch.allclose(pairs(prediction.require("mel"))[0], slow)
@@ -111,14 +112,14 @@ def test_the_best_path_of_a_perfect_slow_prediction_is_its_own(units: str) -> No
 )
 def test_a_wrong_recipe_is_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Adaptation(make_model(), Transform(), [take(0)], config(**changes))
+        Adaptation(make_model(), Transform(), [take(0)], config(**changes), Spectrum())
 
 
 def test_a_teacher_of_other_units_and_no_video_are_refused(units: str) -> None:
     other = make_model()
     with pytest.raises(ValueError, match="no video to learn from"):
-        Adaptation(other, Transform(), [], config())
-    reader = Reader(config(units=units))
+        Adaptation(other, Transform(), [], config(), Spectrum())
+    reader = Reader(config(units=units), Spectrum())
     assert reader.units is not None
     reader.units.centroids = reader.units.centroids[:5]
     with pytest.raises(ValueError, match="the model has 8 units, the teacher 5"):

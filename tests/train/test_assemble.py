@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from lip2speech import checkpoint
+from lip2speech.audio import read_wav, write_wav
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.codec.load import code_fingerprint
 from lip2speech.config import from_dict, to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.frontend.transforms import Transform
-from lip2speech.pipeline import Lip2Speech
-from lip2speech.speaker import embed_speaker
+from lip2speech.pipeline import Lip2Speech, speaker_model_at
+from lip2speech.speaker import Spectrum
 from lip2speech.train.assemble import AssembleConfig, assemble
-from tests.tiny import CODEC, make_codec, make_model, save_codec
+from tests.tiny import CODEC, MODEL, buzz, make_codec, make_model, save_codec, save_encoder, tiny_encoded
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_voice_is_the_mean_of_its_speakers_clips(
     assemble(config(prepared, parts), tmp_path / "model")
     speech = Lip2Speech.load(tmp_path / "model", device="cpu")
     clips = [clip for clip in read_clips([prepared], "train") if clip.speaker == "ann"]
-    mean = torch.stack([embed_speaker(clip.wav()) for clip in clips]).mean(0)
+    mean = torch.stack([Spectrum().embed(clip.wav()) for clip in clips]).mean(0)
     torch.testing.assert_close(speech.voices["ann"], mean, rtol=2e-3, atol=2e-3)  # stored as float16
     assert torch.equal(speech.speaker(None), speech.voices["ben"])
 
@@ -129,3 +130,29 @@ def test_a_folder_that_is_there_is_replaced_only_when_asked(
         assemble(config(prepared, parts), tmp_path / "model")
     assemble(config(prepared, parts, card="# New\n"), tmp_path / "model", overwrite=True)
     assert checkpoint.load(tmp_path / "model").card == "# New\n"
+
+
+def test_a_system_hears_voices_as_its_lip_model_learned_to(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    own = tiny_encoded(0)
+    heads = MODEL["heads"] | {"speaker_dim": own.dim}
+    model = make_model(MODEL | {"heads": heads})
+    values = checkpoint.load(parts["lip"]).config | {
+        "model": to_dict(model.config),
+        "speaker": own.fingerprint,
+    }
+    checkpoint.save(tmp_path / "told", values, model.state_dict(), "")
+    parts |= {"lip": str(tmp_path / "told"), "speaker": str(save_encoder(tmp_path / "ears"))}
+    assemble(config(prepared, parts), tmp_path / "model")
+    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    assert speech.speaker_model.fingerprint == own.fingerprint
+    assert speaker_model_at(tmp_path / "model").fingerprint == own.fingerprint
+    write_wav(tmp_path / "eve.wav", buzz(50, 150.0))
+    heard = own.embed(read_wav(tmp_path / "eve.wav"))
+    torch.testing.assert_close(speech.speaker(tmp_path / "eve.wav"), heard, rtol=0, atol=0.02)
+    parts["speaker"] = str(save_encoder(tmp_path / "other", seed=1))
+    with pytest.raises(
+        ValueError, match=f"told of voices by speaker model {own.fingerprint}, .*other' gives "
+    ):
+        assemble(config(prepared, parts), tmp_path / "refused")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
+from lip2speech.checkpoint import CheckpointError
 from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import from_dict, to_dict
 from lip2speech.data.batch import Batch
@@ -18,7 +19,7 @@ from lip2speech.prediction import Prediction
 from lip2speech.train.finetune import FinetuneConfig, FinetuneTask, load_initial, on_clock
 from lip2speech.train.loop import run
 from tests.data.test_targets import teacher
-from tests.tiny import MODEL, make_model, prepare, save_codec
+from tests.tiny import MODEL, make_model, prepare, save_codec, save_encoder, tiny_encoded
 
 
 @pytest.fixture(scope="module")
@@ -272,3 +273,22 @@ def test_a_head_without_its_teacher_is_refused(
         FinetuneTask(
             config(prepared, teachers | changes, **{k: v for k, v in changes.items() if k not in teachers})
         )
+
+
+def test_heads_learn_of_voices_from_another_speaker_model(
+    prepared: Path, teachers: dict[str, str], tmp_path: Path
+) -> None:
+    run(first := FinetuneTask(config(prepared, teachers)), first.config.loop, tmp_path / "first", quiet=True)
+    ears, own = str(save_encoder(tmp_path / "ears")), tiny_encoded(0)
+    model = MODEL | {"heads": MODEL["heads"] | {"speaker_dim": own.dim}}
+    changes = {"speaker": ears, "init": str(tmp_path / "first" / "final"), "augment": {"tract": 0.1}}
+    with pytest.raises(ValueError, match="speaker_dim is 163, voices from .*ears' have 9"):
+        FinetuneTask(config(prepared, teachers, **changes))
+    with pytest.raises(CheckpointError, match="heads.speaker.0.weight: LipModel expects shape"):
+        FinetuneTask(config(prepared, teachers, model=model, **changes))
+    task = FinetuneTask(config(prepared, teachers, model=model, learn=["heads."], **changes))
+    run(task, task.config.loop, tmp_path / "told", quiet=True)
+    before, after = (checkpoint.load(tmp_path / name / "final") for name in ("first", "told"))
+    assert (before.config["speaker"], after.config["speaker"]) == ("spectrum", own.fingerprint)
+    for name, tensor in before.tensors.items():
+        assert torch.equal(tensor, after.tensors[name]) == (not name.startswith("heads.")) or "mel_" in name

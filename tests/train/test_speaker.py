@@ -1,4 +1,4 @@
-"""The speaker encoder and its training (lip2speech/speaker_encoder.py, lip2speech/train/speaker.py)."""
+"""The speaker encoder and its training (lip2speech/speaker/encoder.py, lip2speech/train/speaker.py)."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lip2speech import checkpoint
-from lip2speech.speaker_encoder import SpeakerEncoder, SpeakerEncoderConfig, load_speaker_encoder
+from lip2speech.speaker.encoder import SpeakerEncoder, SpeakerEncoderConfig, load_speaker_encoder
 from lip2speech.train.loop import LoopConfig, OptimizerConfig, run
 from lip2speech.train.speaker import (
     SpeakerTask,

@@ -9,7 +9,7 @@ from torch import Tensor
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pitch import pitch_contour, pitch_quantiles
 from lip2speech.prediction import Prediction
-from lip2speech.vocoder.channel import ChannelVocoder, lines_between
+from lip2speech.vocoder.channel import NOISE_SAMPLES, ChannelVocoder, lines_between
 
 
 def vowel(frames: int, hz: float = 120.0) -> Tensor:
@@ -105,3 +105,16 @@ def test_lines_go_through_the_centres_and_hold_the_ends() -> None:
     matrix = lines_between(torch.tensor([100.0, 200.0]), torch.tensor([0.0, 100.0, 150.0, 200.0, 900.0]))
     expected = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.0, 1.0]])
     torch.testing.assert_close(matrix, expected)
+
+
+def test_the_breath_is_steady_in_every_band_and_goes_round() -> None:
+    vocoder = ChannelVocoder()
+    white = torch.randn(NOISE_SAMPLES, generator=torch.Generator().manual_seed(1))
+    swing, plain = (LogMel()(noise[None, None])[0].std(-1).mean() for noise in (vocoder.breath, white))
+    assert swing < 0.65 * plain
+    assert vocoder.breath.square().mean() == pytest.approx(1, abs=1e-4)
+    seam = torch.cat([vocoder.breath[-4000:], vocoder.breath[:4000]])
+    at = LogMel()(seam[None, None])[0, :, 20:30].std(-1).mean()
+    assert at < 0.8 * plain
+    again = ChannelVocoder()
+    assert torch.equal(again.breath, vocoder.breath)

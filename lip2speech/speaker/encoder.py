@@ -2,14 +2,18 @@
 
 Convolutions over log-mel with statistics pooling (x-vectors, Snyder et al. 2018), whose statistics are taken
 over the frames that matter (Okabe et al. 2018, "Attentive statistics pooling"). It is trained to tell voices
-apart (`train/speaker.py`) and judges whether speech sounds like the person it should; the heads are
-told of a voice by `speaker.py`, whose vector needs no training. Knows nothing of models, consent or files.
+apart (`train/speaker.py`). With the register beside it, the vector tells the heads of a voice (`Encoded`);
+another encoder judges whether speech sounds like the person it should (`evaluation/similarity.py`). Knows
+nothing of consent.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +21,14 @@ from torch.nn import functional as F
 
 from lip2speech import checkpoint
 from lip2speech.config import from_dict
-from lip2speech.mel import LogMel, MelConfig
+from lip2speech.mel import LogMel, MelConfig, stretch_bands
+from lip2speech.pitch import QUANTILES, pitch_quantiles
 from lip2speech.rates import SAMPLE_RATE
+from lip2speech.speaker.base import check_recording, raise_pitch
 
 KIND = "speaker-encoder"
 LEAST_FRAMES = 50  # half a second
+PEAK = 0.5  # of a recording before it is heard
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,38 @@ class SpeakerEncoder(nn.Module):
         return self(mel)[0]
 
 
+class Encoded:
+    """A voice as a trained encoder hears it, and its register: (dim + 3,). See `base.SpeakerModel`.
+
+    The unit vector is stretched to numbers of the order of one, as the heads like them.
+    """
+
+    def __init__(self, encoder: SpeakerEncoder):
+        self.encoder = encoder.eval()
+        self.dim = encoder.config.dim + len(QUANTILES)
+        self.stretch = math.sqrt(encoder.config.dim)
+        self.fingerprint = encoder_fingerprint(encoder)
+
+    @torch.no_grad()
+    def embed(self, wav: Tensor) -> Tensor:
+        """(T_a,) at 16 kHz -> (S,) float32."""
+        check_recording(wav)
+        level = wav * (PEAK / wav.abs().max())
+        return torch.cat([self.stretch * self.encoder.embed(level), pitch_quantiles(level)])
+
+    def mean(self, vectors: Tensor) -> Tensor:
+        """Between voices lies a voice: as long a vector as theirs."""
+        middle = vectors.mean(0)
+        heard = self.stretch * F.normalize(middle[: -len(QUANTILES)], dim=0)
+        return torch.cat([heard, middle[-len(QUANTILES) :]])
+
+    @torch.no_grad()
+    def shorten_tract(self, vector: Tensor, mel: Tensor, factor: float) -> Tensor:
+        moved = stretch_bands(mel.float(), factor, self.encoder.config.mel)
+        heard = self.stretch * self.encoder(moved[None])[0]
+        return torch.cat([heard, raise_pitch(vector[-len(QUANTILES) :], factor)])
+
+
 def load_speaker_encoder(folder: str | Path) -> SpeakerEncoder:
     """A trained encoder in eval mode. CheckpointError: missing or damaged folder, or something else in it."""
     loaded = checkpoint.load(Path(folder))
@@ -100,8 +139,25 @@ def load_speaker_encoder(folder: str | Path) -> SpeakerEncoder:
             "`lip2speech train speaker`."
         )
     try:
-        encoder = SpeakerEncoder(from_dict(SpeakerEncoderConfig, loaded.config["encoder"], "encoder"))
-    except (KeyError, ValueError) as error:
+        return encoder_from_dict(loaded.config["encoder"], loaded.tensors)
+    except (KeyError, TypeError) as error:
         raise checkpoint.CheckpointError(f"{folder}: its config is wrong ({error}).") from error
-    checkpoint.load_into(encoder, loaded.tensors)
+
+
+def encoder_from_dict(config: dict[str, Any], tensors: dict[str, Tensor]) -> SpeakerEncoder:
+    """The encoder of plain values and its weights, in eval mode. CheckpointError: they do not fit."""
+    try:
+        encoder = SpeakerEncoder(from_dict(SpeakerEncoderConfig, config, "encoder"))
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"the speaker encoder's config is wrong ({error}).") from error
+    checkpoint.load_into(encoder, tensors)
     return encoder.eval()
+
+
+def encoder_fingerprint(encoder: SpeakerEncoder) -> str:
+    """A digest of the weights as a folder of float16 keeps them."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        if tensor.is_floating_point():
+            digest.update(name.encode() + tensor.detach().half().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
