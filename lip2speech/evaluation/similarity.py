@@ -25,7 +25,7 @@ from lip2speech.evaluation.clips import Item, choose, prepared_items
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.pitch import pitch_quantiles
 from lip2speech.speaker import SpeakerModel
-from lip2speech.speaker.encoder import SpeakerEncoder
+from lip2speech.speaker.encoder import SpeakerEncoder, encoder_fingerprint
 
 LEAST_CLIPS = 4
 """Of a voice: two to take the voice from, two to know it by."""
@@ -63,16 +63,18 @@ class Heard:
 
 @dataclass(frozen=True)
 class Report:
-    """All sounds that were judged, among how many voices."""
+    """All sounds that were judged, among how many voices; own: by the encoder that the model hears with."""
 
     voices: int
     heard: tuple[Heard, ...]
+    own: bool = False
 
     def table(self) -> str:
         """One line for each set and row, as Markdown."""
         head = ["set", "sound", "clips", "nearest is the right voice", "similarity to it", "to the others"]
         head += ["to the nearest other", "pitch off, semitones"]
-        lines = [f"Among {self.voices} voices; chance {1 / self.voices:.3f}.", ""]
+        judge = " The judge is the model's own encoder, which flatters it." if self.own else ""
+        lines = [f"Among {self.voices} voices; chance {1 / self.voices:.3f}.{judge}", ""]
         lines += ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
         for name in dict.fromkeys(h.set for h in self.heard):
             lines += [self._line(name, row) for row in (TRUE, SPOKEN, OWN)]
@@ -138,7 +140,7 @@ def similarity(
             )
         if progress is not None:
             progress(i + 1, len(voices))
-    return Report(len(voices), tuple(heard))
+    return Report(len(voices), tuple(heard), encoder_fingerprint(encoder) == model.speaker_model.fingerprint)
 
 
 def read_voices(root: Path, split: str, encoder: SpeakerEncoder, speakers: SpeakerModel) -> Iterator[Voice]:

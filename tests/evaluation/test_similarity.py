@@ -13,15 +13,18 @@ from lip2speech.cli import app
 from lip2speech.config import to_dict
 from lip2speech.evaluation.similarity import OWN, SPOKEN, TRUE, Report, read_voices, similarity
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.speaker import Spectrum
+from lip2speech.speaker import SpeakerModel, Spectrum
 from lip2speech.speaker.encoder import KIND, SpeakerEncoder, SpeakerEncoderConfig
-from tests.tiny import buzz, prepare, save_system
+from tests.tiny import buzz, prepare, save_system, tiny_encoded
 
 SPEAKERS = "ann ben cat"
 
 
 class Ears:
     """Knows a buzz by its pitch: the vector is a soft one-hot of it."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
 
     def embed(self, wav: Tensor) -> Tensor:
         pitch = Spectrum().embed(wav)[-2]
@@ -36,7 +39,7 @@ class Mimic:
     def __init__(self, obeys: bool) -> None:
         self.obeys = obeys
 
-    speaker_model = Spectrum()
+    speaker_model: SpeakerModel = Spectrum()
 
     def speaker(self, _: object) -> Tensor:
         return torch.full((163,), -0.7)
@@ -84,6 +87,15 @@ def test_the_template_is_not_made_of_what_the_voice_is_made_of(people: Path) -> 
     voices = list(read_voices(people, "test", cast(SpeakerEncoder, Ears()), Spectrum()))
     assert [voice.name for voice in voices] == SPEAKERS.split()
     assert all(len(voice.known) == 2 for voice in voices)
+
+
+def test_a_model_judged_by_its_own_encoder_is_told_so(people: Path) -> None:
+    own = tiny_encoded(0)
+    mimic = Mimic(True)
+    mimic.speaker_model = own
+    table = similarity(cast(Lip2Speech, mimic), own.encoder, [(people, "test")], lips=1).table()
+    assert "own encoder, which flatters it" in table
+    assert "flatters" not in judge(people, obeys=True).table()
 
 
 def test_one_voice_cannot_be_told_apart(tmp_path: Path) -> None:
