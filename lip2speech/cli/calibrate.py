@@ -23,6 +23,9 @@ def calibrate(
         typer.Option(metavar="ROOT:SPLIT", help="Clips to report on; what is in both is shared out."),
     ],
     limit: Annotated[int | None, typer.Option(help="At most so many clips of each set.", min=2)] = None,
+    live: Annotated[
+        int | None, typer.Option(metavar="MS", help="Speak as a stream that looks so far ahead.", min=0)
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="A reliability plot, FILE.svg.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print, and leave the model as it is.")] = False,
@@ -48,7 +51,7 @@ def calibrate(
             folder = folder_of(model)
             progress.start(f"{folder}")
             done = run(
-                folder, fit_sets, report_sets, limit=limit, device=device, write=not dry_run,
+                folder, fit_sets, report_sets, limit=limit, live=live, device=device, write=not dry_run,
                 progress=lambda share, total: progress(share / total),
             )  # fmt: skip
         typer.echo(done.text())

@@ -4,7 +4,8 @@
     each beside the mean of `confidence.observe` over the second round the word -> logistic regression
 
 Every clip is spoken twice, as it is and from a worse picture (`worsen`): prepared clips are sharp and well
-lit, and what a poor picture is worth cannot be learned from good ones alone.
+lit, and what a poor picture is worth cannot be learned from good ones alone. A model for live speech is
+asked to speak live, since it doubts more where it sees less.
 The fit and the report never share a clip, nor a speaker where a set that serves both has several. The words
 are heard by the recogniser, so its own errors (6 to 12 % on true sound) count as the model's.
 """
@@ -27,10 +28,12 @@ from lip2speech.audio import replacing
 from lip2speech.confidence import FEATURES, QUIET, Calibration, Meter, score
 from lip2speech.evaluation import reliability
 from lip2speech.evaluation.clips import Item, choose, prepared_items
+from lip2speech.evaluation.live import live_configs, say_live
 from lip2speech.evaluation.recogniser import Recogniser, fits_grammar
 from lip2speech.evaluation.worsen import worsen_clip
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.rates import VIDEO_FPS
+from lip2speech.streaming import StreamConfig
 
 Set = tuple[Path, str]
 """A folder of prepared clips and a split of it."""
@@ -64,13 +67,24 @@ class Clip:
         return torch.stack([self.observed[first : first + length] for first in firsts])
 
 
-def listen(model: Lip2Speech, item: Item, name: str, recogniser: Recogniser, picture: str = "plain") -> Clip:
-    """Speak a clip with the model's own voice and route, and hear which words are right.
+def listen(
+    model: Lip2Speech,
+    item: Item,
+    name: str,
+    recogniser: Recogniser,
+    picture: str = "plain",
+    live: StreamConfig | None = None,
+) -> Clip:
+    """Speak a clip with the model's own voice and route, whole or live, and hear which words are right.
 
     Where nothing is understood all words are wrong; they are taken to be spread evenly.
     """
     roi = item.roi()
-    wav, observed = model.speak(worsen_clip(roi, item.id) if picture == "worse" else roi)
+    seen = worsen_clip(roi, item.id) if picture == "worse" else roi
+    if live is None:
+        wav, observed = model.speak(seen)
+    else:
+        wav, observed = say_live(model, seen, None, model.config.route, live)
     text, heard = item.text.lower().split(), recogniser.hear(wav)
     if len(heard) == len(text):
         middles = [(h.start + h.end) / 2 for h in heard]
@@ -139,11 +153,15 @@ def regress(x: np.ndarray, y: np.ndarray, share: np.ndarray) -> tuple[float, np.
 
 @dataclass(frozen=True)
 class Report:
-    """A fitted calibration, on how many clips, and the clips that it was not fitted on, plain and worse."""
+    """A fitted calibration, on how many clips, and the clips that it was not fitted on, plain and worse.
+
+    how: the way they were spoken.
+    """
 
     calibration: Calibration
     fitted: int
     clips: tuple[Clip, ...]
+    how: str = "whole"
 
     @cached_property
     def words(self) -> list[tuple[Clip, float, bool]]:
@@ -167,7 +185,7 @@ class Report:
         names, pictures = sorted({c.set for c in self.clips}), sorted({c.picture for c in self.clips})
         for picture in pictures:
             lines += [self._row(name, picture) for name in [None, *(names if len(names) > 1 else [])]]
-        fitted = f"Fitted on {self.fitted} clips, plain and worse: {weights}. Held out:"
+        fitted = f"Fitted on {self.fitted} clips, spoken {self.how}, plain and worse: {weights}. Held out:"
         tables = [f"\n{p.title()}:\n\n{reliability.table(self.filled(None, p))}" for p in pictures]
         return "\n".join([fitted, "", *lines, *tables])
 
@@ -205,6 +223,7 @@ def calibrate(
     report_sets: Sequence[Set],
     *,
     limit: int | None = None,
+    live: int | None = None,
     device: str = "auto",
     write: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -214,20 +233,23 @@ def calibrate(
     Args:
         fit_sets, report_sets: prepared clips; a set in both is shared out, by speaker if it has several.
         limit: at most so many clips of each set, evenly spread.
+        live: look-ahead in ms, as of a stream; None: whole clips.
         progress: called with (clips done, clips in all); each counts twice, plain and worse.
     Raises:
-        ValueError: no such clips, or words of one kind only. CheckpointError: no model, or a damaged one.
+        ValueError: no such clips, words of one kind only, no such look-ahead. CheckpointError: no model, or
+            a damaged one.
         ImportError: the extra `eval` is missing.
     """
+    how, config = next(iter(live_configs([live]).items())) if live is not None else ("whole", None)
     stored = checkpoint.load(folder)
     model, recogniser = Lip2Speech.build(stored, device), Recogniser()
     work = list(product(plan(fit_sets, report_sets, limit), PICTURES))
     spoken: dict[bool, list[Clip]] = {True: [], False: []}
     for done, ((for_fit, name, item), picture) in enumerate(work, 1):
-        spoken[for_fit].append(listen(model, item, name, recogniser, picture))
+        spoken[for_fit].append(listen(model, item, name, recogniser, picture, config))
         if progress is not None:
             progress(done, len(work))
-    report = Report(fit(spoken[True]), len(spoken[True]) // 2, tuple(spoken[False]))
+    report = Report(fit(spoken[True]), len(spoken[True]) // 2, tuple(spoken[False]), how)
     if write:
         pipeline = dict(stored.config["pipeline"]) | {"confidence": asdict(report.calibration)}
         checkpoint.replace_config(folder, dict(stored.config) | {"pipeline": pipeline})

@@ -14,6 +14,7 @@ from lip2speech.confidence import FEATURES, Calibration
 from lip2speech.evaluation import calibrate as module
 from lip2speech.evaluation.calibrate import Clip, Report, calibrate, fit, listen, plan, regress
 from lip2speech.evaluation.clips import prepared_items
+from lip2speech.evaluation.live import live_configs, say_live
 from lip2speech.evaluation.recogniser import Heard
 from lip2speech.pipeline import Lip2Speech
 from tests.tiny import prepare, save_system
@@ -165,8 +166,9 @@ def test_the_command_prints_the_table_and_draws_the_plot(fake: None, prepared: P
     result = CliRunner().invoke(app, [*words, "--plot", str(drawn), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert "| confidence | words | mean confidence | share right |" in result.stdout
-    assert "Fitted on 8 clips, plain and worse: bias " in result.stdout and drawn.read_text().startswith(
-        "<svg"
+    assert (
+        "Fitted on 8 clips, spoken whole, plain and worse: bias " in result.stdout
+        and drawn.read_text().startswith("<svg")
     )
     assert Lip2Speech.load(folder, "cpu").config.confidence is not None
     again = CliRunner().invoke(app, [*words, "--plot", str(drawn)])
@@ -201,3 +203,26 @@ def test_every_clip_is_spoken_plain_and_worse(fake: None, prepared: Path, tmp_pa
     ]
     plain, worse = (clip.observed for clip in report.clips[:2])
     assert plain.shape == worse.shape and not torch.equal(plain, worse)
+
+
+def test_a_model_for_live_speech_is_calibrated_live(
+    fake: None, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = save_system(tmp_path / "model"), []
+    real = module.say_live
+    monkeypatch.setattr(module, "say_live", lambda *a: asked.append(a[-1].ahead) or real(*a))
+    report = calibrate(folder, [(prepared, "test")], [(prepared, "test")], live=120, write=False)
+    assert asked == [3] * 16 and "clips, spoken live, 120 ms ahead, plain and worse" in report.text()
+    assert all(len(clip.observed) == 14 + int(clip.id[4:]) for clip in report.clips)
+    with pytest.raises(ValueError, match="multiple of 40 ms"):
+        calibrate(folder, [(prepared, "test")], [(prepared, "test")], live=50)
+
+
+def test_crops_said_live_are_what_is_said_of_them_in_such_chunks(tiny_system: Path) -> None:
+    model = Lip2Speech.load(tiny_system, device="cpu")
+    roi = np.random.default_rng(0).integers(0, 256, (20, 96, 96), dtype=np.uint8)
+    config = live_configs([400])["live, 400 ms ahead"]
+    wav, observed = say_live(model, roi, None, model.config.route, config)
+    whole, seen = model.speak(roi)
+    torch.testing.assert_close(wav, whole, rtol=0, atol=1e-4)  # shorter than a window: one piece at the end
+    torch.testing.assert_close(observed, seen)
