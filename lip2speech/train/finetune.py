@@ -63,13 +63,14 @@ class LossWeights:
 class FinetuneConfig:
     """One fine-tuning run.
 
-    folders: prepared clips; folder_weights: the share of each in a batch; folder_lags: the widest lag of each in
-    mel frames (0: sound and picture are known to be in step), empty: `weights.lag` for all; units, codec:
-    checkpoint folders of the teachers; speaker: of the encoder that hears voices, empty: their long-term spectrum; init: a lip
-    model or a front end to start from; frontend_lr: what the optimizer's rate is multiplied by for the front
-    end; chunks: how many frames attention sees at once, one drawn for each step (0: the whole clip), so that
-    one causal model serves every delay; empty: always the whole clip. learn: how the names of parameters
-    begin that learn, which `init` may lack or have in another size; empty: all learn, and it may lack none.
+    folders: prepared clips; folder_weights: the share of each in a batch; folder_lags: the widest lag of each
+    in mel frames (0: sound and picture are known to be in step), empty: `weights.lag` for all; units, codec:
+    checkpoint folders of the teachers; speaker: of the encoder that hears voices, empty: their long-term
+    spectrum; init: a lip model or a front end to start from; frontend_lr: what the optimizer's rate is
+    multiplied by for the front end; chunks: how many frames attention sees at once, one drawn for each step
+    (0: the whole clip), so that one causal model serves every delay; empty: always the whole clip. learn: how
+    the names of parameters begin that learn, which `init` may lack or have in another size; empty: all learn,
+    and it may lack none.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
