@@ -1,7 +1,7 @@
 """Unit teachers: sound to the numbers of its nearest centroids, 50 a second. A folder says which kind it is.
 
-Hsu et al. 2021, section III-B: first cepstra are clustered, then the features of a HuBERT layer. One contract:
-wav (T_a,) at 16 kHz -> units (T_a // 320,). Knows nothing of clips, and of how centroids were found.
+Hsu et al. 2021, section III-B: first cepstra are clustered, then the features of a HuBERT layer. One
+contract: wav (T_a,) at 16 kHz -> units (T_a // 320,). Knows nothing of clips, nor how centroids were found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class UnitTeacher(Protocol):
     """What gives a sound its units.
 
     Shape:
-        wav (T_a,) float32 in [-1, 1] at 16 kHz, whole units long -> (T_a / 320,) int64 in 0..n_units - 1
+        wav (T_a,) float32 in [-1, 1] at 16 kHz -> (T_a // 320,) int64 in 0..n_units - 1
     """
 
     @property
@@ -36,7 +36,7 @@ class UnitTeacher(Protocol):
         ...
 
     def __call__(self, wav: Tensor) -> Tensor:
-        """(T_a,) -> (T_a / 320,) int64."""
+        """(T_a,) -> (T_a // 320,) int64."""
         ...
 
 
@@ -63,8 +63,11 @@ class MfccTeacher:
 
     @torch.no_grad()
     def __call__(self, wav: Tensor) -> Tensor:
-        """(T_a,) -> (T_a / 320,) int64."""
-        check_whole(wav)
+        """(T_a,) -> (T_a / 320,) int64; the sound must be a whole number of units long."""
+        if wav.dim() != 1 or not len(wav) or len(wav) % SAMPLES_PER_UNIT:
+            raise ValueError(
+                f"wav must be (T_a,) with T_a a multiple of {SAMPLES_PER_UNIT}, got {tuple(wav.shape)}."
+            )
         features = (unit_features(self.mel(wav[None, None])[0]) - self.mean) / self.std
         return nearest(features, self.centroids)
 
@@ -72,8 +75,8 @@ class MfccTeacher:
 class HubertTeacher:
     """Units by nearest centroid on the features of one HuBERT layer.
 
-    The last unit of a sound is the one before it held: a feature sees 400 samples, so the last 320 of a sound
-    never make one, and what the published tools give is a unit shorter.
+    A feature sees 400 samples, so the last 320 often make none: there the published tools give one unit less
+    than the clock has, here the last one is held. A long sound is seen in pieces, as by those tools.
 
     Args:
         model: in eval mode, with one feature vector for every 320 samples.
@@ -104,9 +107,12 @@ class HubertTeacher:
 
     @torch.no_grad()
     def __call__(self, wav: Tensor) -> Tensor:
-        """(T_a,) -> (T_a / 320,) int64."""
-        check_whole(wav)
-        return torch.cat([self.piece(part) for part in wav.split(MAX_SAMPLES)])
+        """(T_a,) -> (T_a // 320,) int64."""
+        if wav.dim() != 1:
+            raise ValueError(f"wav must be (T_a,), got {tuple(wav.shape)}.")
+        # A rest too short for a feature of its own stays with the piece before it.
+        ends = range(MAX_SAMPLES, len(wav) - self.model.wave.field + 1, MAX_SAMPLES)
+        return torch.cat([self.piece(part) for part in wav.tensor_split(list(ends))])
 
     def piece(self, wav: Tensor) -> Tensor:
         """Units of a sound that is seen at once, (T_a,) -> (T_a // 320,) int64."""
@@ -139,14 +145,6 @@ def load_unit_teacher(folder: str | Path) -> UnitTeacher:
 def nearest(features: Tensor, centroids: Tensor) -> Tensor:
     """The centroid nearest to each feature vector: (T, C), (K, C) -> (T,) int64."""
     return torch.cdist(features, centroids).argmin(1)
-
-
-def check_whole(wav: Tensor) -> None:
-    """Raise ValueError unless a sound is a whole number of units long, and of one at least."""
-    if wav.dim() != 1 or not len(wav) or len(wav) % SAMPLES_PER_UNIT:
-        raise ValueError(
-            f"wav must be (T_a,) with T_a a multiple of {SAMPLES_PER_UNIT}, got {tuple(wav.shape)}."
-        )
 
 
 def unit_features(mel: Tensor) -> Tensor:

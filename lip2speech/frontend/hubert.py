@@ -66,7 +66,7 @@ class WaveEncoder(nn.Module):
     The norm of the first (one group for each channel) sees the whole input, zeros of padding too.
 
     Shape:
-        forward: wav (B, 1, T_a) -> (B, C, T), T = `frames_of(T_a)`
+        forward: wav (B, 1, T_a) -> (B, C, T), T = (T_a - field) // hop + 1
     """
 
     def __init__(self, dim: int, kernels: tuple[int, ...], strides: tuple[int, ...]) -> None:
@@ -89,10 +89,12 @@ class WaveEncoder(nn.Module):
             x = F.gelu(conv(x))
         return x
 
-    def frames_of(self, samples: int) -> int:
-        """How many frames come of so many samples; none when they are fewer than one frame sees."""
-        for kernel, stride in zip(self.kernels, self.strides, strict=True):
-            samples = max(0, (samples - kernel) // stride + 1)
+    @property
+    def field(self) -> int:
+        """Samples that one frame sees."""
+        samples = 1
+        for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
+            samples = (samples - 1) * stride + kernel
         return samples
 
 
@@ -160,8 +162,8 @@ class Hubert(nn.Module):
         """Raise ValueError for a wav or a mask of another shape, or too short for one frame."""
         if wav.dim() != 3 or wav.shape[1] != 1 or not len(wav):
             raise ValueError(f"wav must be (B, 1, T_a), got {tuple(wav.shape)}.")
-        if not self.wave.frames_of(wav.shape[2]):
-            raise ValueError(f"wav is too short for one feature vector: {wav.shape[2]} samples.")
+        if wav.shape[2] < self.wave.field:
+            raise ValueError(f"wav must have at least {self.wave.field} samples, got {wav.shape[2]}.")
         if padding_mask is None:
             return
         if padding_mask.dtype != torch.bool or padding_mask.shape != (len(wav), wav.shape[2]):

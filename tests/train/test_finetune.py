@@ -18,14 +18,14 @@ from lip2speech.model import LipModel, ModelConfig
 from lip2speech.prediction import Prediction
 from lip2speech.train.finetune import FinetuneConfig, FinetuneTask, load_initial, on_clock
 from lip2speech.train.loop import run
-from tests.data.test_targets import teacher
+from tests.data.test_units import mfcc_teacher
 from tests.tiny import MODEL, make_model, prepare, save_codec, save_encoder, tiny_encoded
 
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of a unit teacher with 8 units and of a codec."""
-    folder, own = tmp_path_factory.mktemp("teachers"), teacher(8)
+    folder, own = tmp_path_factory.mktemp("teachers"), mfcc_teacher(8)
     tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
     checkpoint.save(folder / "units", {"kind": "kmeans-mfcc"}, tensors, "")
     return {"units": str(folder / "units"), "codec": str(save_codec(folder / "codec"))}
