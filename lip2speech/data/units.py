@@ -6,6 +6,7 @@ contract: wav (T_a,) at 16 kHz -> units (T_a // 320,). Knows nothing of clips, n
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
+from lip2speech.config import from_dict
 from lip2speech.frontend.hubert import Hubert, hubert_of
 from lip2speech.heads import UNIT_RATE
 from lip2speech.mel import LogMel, MelConfig
@@ -72,6 +74,17 @@ class MfccTeacher:
         return nearest(features, self.centroids)
 
 
+@dataclass(frozen=True)
+class HubertUnitsConfig:
+    """What an imported HuBERT's centroids are; the defaults are those of the published English units.
+
+    layer: whose features were clustered, from 1; n_units: how many centroids.
+    """
+
+    layer: int = 6
+    n_units: int = 200
+
+
 class HubertTeacher:
     """Units by nearest centroid on the features of one HuBERT layer.
 
@@ -95,10 +108,13 @@ class HubertTeacher:
     @classmethod
     def of(cls, loaded: checkpoint.Checkpoint) -> HubertTeacher:
         """The teacher of a folder; ValueError when it was imported without its k-means."""
-        units = loaded.config.get("units")
-        if not isinstance(units, dict) or "layer" not in units or "centroids" not in loaded.tensors:
+        if "units" not in loaded.config or "centroids" not in loaded.tensors:
             raise ValueError(f"{loaded.folder} holds HuBERT without units; import it together with a km.bin.")
-        return cls(hubert_of(loaded), loaded.tensors["centroids"], units["layer"])
+        units = from_dict(HubertUnitsConfig, loaded.config["units"], f"{loaded.folder}: units")
+        centroids = loaded.tensors["centroids"]
+        if len(centroids) != units.n_units:
+            raise ValueError(f"{loaded.folder} says {units.n_units} units and holds {len(centroids)}.")
+        return cls(hubert_of(loaded), centroids, units.layer)
 
     @property
     def n_units(self) -> int:

@@ -78,8 +78,8 @@ class WaveEncoder(nn.Module):
             for channels, kernel, stride in zip(inputs, kernels, strides, strict=True)
         )
         self.norm = nn.GroupNorm(dim, dim)
-        for conv in self.convs:
-            nn.init.kaiming_normal_(conv.weight)
+        for weight in self.convs.parameters():
+            nn.init.kaiming_normal_(weight)
 
     def forward(self, wav: Tensor) -> Tensor:
         """(B, 1, T_a) -> (B, C, T)."""
@@ -189,6 +189,8 @@ def hubert_of(loaded: checkpoint.Checkpoint) -> Hubert:
     """
     if loaded.config.get("kind") != "hubert":
         raise ValueError(f"{loaded.folder} holds {loaded.config.get('kind')!r}, expected hubert.")
-    model = Hubert(from_dict(HubertConfig, loaded.config.get("hubert", {}), f"{loaded.folder}: hubert"))
+    if "hubert" not in loaded.config:
+        raise checkpoint.CheckpointError(f"{loaded.folder}: its config has no hubert.")
+    model = Hubert(from_dict(HubertConfig, loaded.config["hubert"], f"{loaded.folder}: hubert"))
     checkpoint.load_into(model, loaded.part("hubert."))
     return model.eval()

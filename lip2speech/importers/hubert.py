@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint, config
+from lip2speech.data.units import HubertUnitsConfig
 from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
 from lip2speech.frontend.hubert import Hubert, HubertConfig
 from lip2speech.importers.avhubert import Imported
@@ -28,7 +29,7 @@ from lip2speech.rates import SAMPLE_RATE
 
 WHAT = "HuBERT base"
 HEAD_DIM = 64  # of each attention head in the published model
-UNIT_LAYER = 6  # whose features the published English units cluster (Choi et al. 2023; k = 200)
+UNIT_LAYER = HubertUnitsConfig().layer
 LICENCE = "MIT licence of fairseq (Meta Platforms), which says that it covers its pretrained models"
 
 PREFIXES = ("w2v_encoder.w2v_model.", "")  # fine-tuned, pretrained
@@ -122,7 +123,7 @@ def read_hubert(
     values["licence"] = LICENCE
     if kmeans is not None:
         tensors["centroids"] = _centroids(kmeans, layer, sizes)
-        values["units"] = {"layer": layer, "n_units": len(tensors["centroids"])}
+        values["units"] = config.to_dict(HubertUnitsConfig(layer, len(tensors["centroids"])))
     return Imported(values, tensors, tuple(sorted(dropped)))
 
 

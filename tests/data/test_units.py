@@ -1,6 +1,7 @@
 """Unit teachers: sound to units at 50 Hz (lip2speech/data/units.py)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -105,6 +106,24 @@ def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) ->
     checkpoint.save(tmp_path / "other", {"kind": "codec"}, tensors, "")
     with pytest.raises(ValueError, match="holds 'codec', expected kmeans-mfcc or hubert units"):
         load_unit_teacher(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"units": {"layer": "2", "n_units": 12}}, "layer: expected int"),
+        ({"units": {"layer": 2, "n_units": 13}}, "says 13 units and holds 12"),
+        ({"units": {"layer": 9, "n_units": 12}}, r"layer must be in 1\.\.3, got 9"),
+        ({"hubert": None}, "expected a group of HubertConfig fields"),
+    ],
+)
+def test_a_folder_that_does_not_fit_itself_is_refused(
+    imported: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    loaded = checkpoint.load(imported)
+    checkpoint.save(tmp_path / "odd", loaded.config | changes, loaded.tensors, loaded.card)
+    with pytest.raises(ValueError, match=message):
+        load_unit_teacher(tmp_path / "odd")
 
 
 def test_a_unit_is_the_nearest_centroid() -> None:
