@@ -222,7 +222,7 @@ class Bounded:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """The file, open for reading; a folder, a pipe or a device is refused."""
+    """The opened file; ForeignFileError for a folder, a pipe, a device, or nothing."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ForeignFileError(f"{path}: not a file; give the checkpoint's own path.")
