@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lip2speech import checkpoint
 from lip2speech.codec.base import Codec
 from lip2speech.data.dataset import Clip
+from lip2speech.data.units import UnitTeacher
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pitch import pitch_contour
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.speaker import SpeakerModel, Spectrum
 
 SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
-N_MFCC = 13
 ALPHABET = "abcdefghijklmnopqrstuvwxyz' "  # what `spell` writes; 0 is the blank of CTC
 
 
@@ -36,39 +34,6 @@ class Targets:
     speaker: Tensor  # (S,) float32
     text: Tensor | None = None  # (N,) int64, one number a letter
     pitch: Tensor | None = None  # (2, 4T) float32, see `pitch.pitch_contour`
-
-
-class UnitTeacher:
-    """Units by nearest centroid on MFCC with first and second differences (as HuBERT's first iteration).
-
-    Hsu et al. 2021, section II-B. Centroids and recipe lie in a folder written by `lip2speech train kmeans`.
-    """
-
-    def __init__(self, centroids: Tensor, mean: Tensor, std: Tensor):
-        self.centroids, self.mean, self.std = centroids, mean, std
-
-    @classmethod
-    def load(cls, folder: str | Path) -> UnitTeacher:
-        """Read a folder written by `lip2speech train kmeans`; ValueError when it holds another recipe."""
-        loaded = checkpoint.load(folder)
-        if loaded.config.get("kind") != "kmeans-mfcc":
-            raise ValueError(f"{folder} holds {loaded.config.get('kind')!r}, expected kmeans-mfcc units.")
-        t = loaded.tensors
-        return cls(t["centroids"], t["mean"], t["std"])
-
-    def __call__(self, mel: Tensor) -> Tensor:
-        """Log-mel (80, 4T) -> units (2T,) int64."""
-        features = (unit_features(mel) - self.mean) / self.std
-        return torch.cdist(features, self.centroids).argmin(1)
-
-
-def unit_features(mel: Tensor) -> Tensor:
-    """Log-mel (80, 4T) -> MFCC, differences and second differences at 50 Hz (2T, 39)."""
-    cosine = torch.cos(torch.pi / 80 * torch.outer(torch.arange(N_MFCC).float(), torch.arange(80) + 0.5))
-    cepstra = cosine @ mel.float() / 80
-    slope = torch.gradient(cepstra, dim=1)[0]
-    stacked = torch.cat([cepstra, slope, torch.gradient(slope, dim=1)[0]])  # (39, 4T)
-    return stacked.unflatten(1, (-1, 2)).mean(2).T
 
 
 def spell(text: str) -> Tensor:
@@ -100,7 +65,7 @@ class TargetMaker:
     def __call__(self, clip: Clip) -> Targets:
         wav = self.read(clip)
         mel = self.mel(wav[None, None])[0]
-        units = self.units(mel) if self.units else None
+        units = self.units(wav) if self.units else None
         codes = self.codec.encode(wav[None, None])[0] if self.codec else None
         pitch = pitch_contour(wav) if self.pitch else None
         try:

@@ -10,7 +10,7 @@ built. Knows nothing of zip archives or fairseq.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -123,14 +123,22 @@ def shown(value: Any) -> str:
     return text[:SHOWN].encode("unicode_escape").decode() + ("..." if len(text) > SHOWN else "")
 
 
-def read_inert(source: Source, find_storage: Callable[[Any], StorageRef]) -> Any:
+def read_inert(
+    source: Source,
+    find_storage: Callable[[Any], StorageRef],
+    *,
+    words: Collection[str] = WORDS,
+    finish: Callable[[Inert], Any] | None = None,
+) -> Any:
     """The value of the pickle that starts at the source's position; the source then stands after it.
 
     Args:
         source: has read, readline and tell, and never reads beyond its end.
         find_storage: gives the storage of a persistent id, after checking its size.
+        words: the names that the file may name, beside classes of `CLASS_PACKAGES`.
+        finish: what takes the place of a record that was just given its state; it may move the source on.
     """
-    machine = _Machine(find_storage)
+    machine = _Machine(find_storage, words, finish)
     start = source.tell()
     try:
         for opcode, arg, position in pickletools.genops(source):  # type: ignore[arg-type]
@@ -156,8 +164,13 @@ def read_inert(source: Source, find_storage: Callable[[Any], StorageRef]) -> Any
 class _Machine:
     """Stack, marks and memo of a pickle; every method does one kind of opcode's work."""
 
-    def __init__(self, find_storage: Callable[[Any], StorageRef]) -> None:
-        self.find_storage = find_storage
+    def __init__(
+        self,
+        find_storage: Callable[[Any], StorageRef],
+        words: Collection[str],
+        finish: Callable[[Inert], Any] | None,
+    ) -> None:
+        self.find_storage, self.words, self.finish = find_storage, words, finish
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -222,7 +235,7 @@ class _Machine:
         path = PYTHON_2_NAMES.get(path, path)
         last = path.rpartition(".")[2]
         is_class = path.startswith(CLASS_PACKAGES) and last.isidentifier() and last[0].isupper()
-        if path not in WORDS and not is_class:
+        if path not in self.words and not is_class:
             raise ForeignFileError(
                 f"the file names {shown(path)}, which is not on the reader's list of data; it is refused, "
                 "nothing of it was run. Get the weights as safetensors or from their official source."
@@ -251,6 +264,8 @@ class _Machine:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Inert):
             target.state = state
+            if self.finish is not None:
+                self.stack[-1] = self.finish(target)
         elif not isinstance(target, dict):
             raise ForeignFileError(f"{self.where()}: a state is given to a {shown(target)}.")
 

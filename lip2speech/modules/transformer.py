@@ -173,9 +173,11 @@ class TransformerEncoder(nn.Module):
         context: frames before its own chunk that a frame may look at.
     Shape:
         forward: x (B, T, D), padding_mask (B, T) or None, chunk (frames; None: the whole clip) -> (B, T, D)
-        layers_of: the same -> one (B, T, D) for each layer, before the final norm
+        layers_of: the same -> one (B, T, D) for each layer, or for the first `until`, before the final norm
         step: x (B, T, D), one chunk of any length, state -> (B, T, D), state
     """
+
+    layer_class: type[TransformerLayer] = TransformerLayer
 
     def __init__(
         self,
@@ -198,7 +200,7 @@ class TransformerEncoder(nn.Module):
         self.positions = ConvPositions(dim, conv_pos, conv_pos_groups, causal=causal)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
-            TransformerLayer(
+            self.layer_class(
                 dim,
                 ffn_dim=ffn_dim,
                 heads=heads,
@@ -216,7 +218,15 @@ class TransformerEncoder(nn.Module):
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None, chunk: int | None = None) -> Tensor:
         """(B, T, D), (B, T) or None -> (B, T, D)."""
-        return self.norm(self.layers_of(x, padding_mask, chunk)[-1])
+        return self.leave(self.layers_of(x, padding_mask, chunk)[-1])
+
+    def enter(self, x: Tensor) -> Tensor:
+        """What the first layer sees, from features with their positions: (B, T, D) -> (B, T, D)."""
+        return self.dropout(x)
+
+    def leave(self, x: Tensor) -> Tensor:
+        """The encoder's output, from the last layer's: (B, T, D) -> (B, T, D)."""
+        return self.norm(x)
 
     def step(self, x: Tensor, state: Sequence[Any] | None = None) -> tuple[Tensor, list[Any]]:
         """The next chunk: (B, T, D), state -> (B, T, D), state."""
@@ -224,24 +234,28 @@ class TransformerEncoder(nn.Module):
             raise ValueError("only causal positions run step by step; run the whole clip.")
         shift, *pasts = state if state is not None else [None] * (1 + len(self.layers))
         y, shift = self.positions.step(x, shift)
-        x = x + y
+        x = self.enter(x + y)
         new: list[Any] = [shift]
         for layer, past in zip(self.layers, pasts, strict=True):
             x, past = cast(TransformerLayer, layer).step(x, past, self.context)
             new.append(past)
-        return self.norm(x), new
+        return self.leave(x), new
 
     def layers_of(
-        self, x: Tensor, padding_mask: Tensor | None = None, chunk: int | None = None
+        self,
+        x: Tensor,
+        padding_mask: Tensor | None = None,
+        chunk: int | None = None,
+        until: int | None = None,
     ) -> list[Tensor]:
-        """Every layer's output before the final norm: n_layers tensors (B, T, D)."""
+        """The output of every layer, or of the first `until`, before the final norm: (B, T, D) each."""
         keep = None if chunk is None else chunk_mask(x.shape[1], chunk, self.context, x.device)
         if padding_mask is not None:
             x = x.masked_fill(padding_mask[..., None], 0.0)
             keep = join_masks(keep, ~padding_mask[:, None, None, :])
-        x = self.dropout(x + self.positions(x))
+        x = self.enter(x + self.positions(x))
         outputs = []
-        for layer in self.layers:
+        for layer in list(self.layers)[:until]:
             skipped = self.training and self.layerdrop > 0 and float(torch.rand(())) < self.layerdrop
             x = x if skipped else layer(x, keep)
             outputs.append(x)

@@ -20,21 +20,20 @@ from torch import Tensor
 from lip2speech import checkpoint
 from lip2speech.checkpoint import Checkpoint
 from lip2speech.config import from_dict
-from lip2speech.data.targets import UnitTeacher
+from lip2speech.data.units import SAMPLES_PER_UNIT, UnitTeacher, load_unit_teacher
 from lip2speech.frontend.transforms import Transform
 from lip2speech.heads import UNIT_RATE
 from lip2speech.mel import LogMel
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.pipeline import Lip2Speech, speaker_model_of
 from lip2speech.prediction import Prediction
-from lip2speech.rates import SAMPLE_RATE, per_video_frame
+from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel
 from lip2speech.train.adapter import attach, merge
 from lip2speech.train.loop import Optimizer, OptimizerConfig, seed_step
 from lip2speech.train.softdtw import alignment, soft_dtw
 from lip2speech.train.takes import Take
 
-SAMPLES_PER_UNIT = SAMPLE_RATE // UNIT_RATE
 HARD = 0.005  # a gamma at which the soft path is nearly the one best path
 
 Ear = Callable[[Tensor, str], int]
@@ -85,7 +84,7 @@ class Reader:
 
     def __init__(self, config: AdaptConfig, speakers: SpeakerModel):
         self.config, self.mel, self.speakers = config, LogMel(), speakers
-        self.units = UnitTeacher.load(config.units) if config.units else None
+        self.units = load_unit_teacher(config.units) if config.units else None
 
     @torch.no_grad()
     def __call__(self, take: Take) -> list[Target]:
@@ -96,7 +95,7 @@ class Reader:
         """Of a sound (T_a,) at 16 kHz."""
         wav = torch.nn.functional.pad(wav, (0, -len(wav) % SAMPLES_PER_UNIT))
         mel = self.mel(wav[None, None])
-        units = self.units(mel[0]) if self.units else None
+        units = self.units(wav) if self.units else None
         return Target(wav, pairs(mel)[0], units, self.speakers.embed(wav))
 
 
@@ -264,5 +263,5 @@ def check_units(model: LipModel, teacher: UnitTeacher | None) -> None:
     heads = model.config.heads
     if not heads.n_mels:
         raise ValueError("this model predicts no mel, which adaptation compares; take another model.")
-    if teacher is not None and len(teacher.centroids) != heads.n_units:
-        raise ValueError(f"the model has {heads.n_units} units, the teacher {len(teacher.centroids)}.")
+    if teacher is not None and teacher.n_units != heads.n_units:
+        raise ValueError(f"the model has {heads.n_units} units, the teacher {teacher.n_units}.")

@@ -10,7 +10,7 @@ import torch
 from lip2speech import checkpoint
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
-from lip2speech.data.targets import unit_features
+from lip2speech.data.units import unit_features
 from lip2speech.mel import LogMel, MelConfig
 
 

@@ -23,7 +23,8 @@ from lip2speech.config import to_dict
 from lip2speech.data.augment import AugmentConfig
 from lip2speech.data.batch import Batch, Batches
 from lip2speech.data.dataset import read_clips
-from lip2speech.data.targets import ALPHABET, TargetMaker, UnitTeacher, make_targets
+from lip2speech.data.targets import ALPHABET, TargetMaker, make_targets
+from lip2speech.data.units import load_unit_teacher
 from lip2speech.frontend.transforms import Transform
 from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.model import LipModel, ModelConfig
@@ -302,9 +303,9 @@ def on_clock(lags: Tensor, rate: int) -> Tensor:
 def make_teachers(config: FinetuneConfig) -> TargetMaker:
     """Unit teacher, codec and speaker model; ValueError: the heads are of other sizes, or lack a teacher."""
     heads = config.model.heads
-    units = UnitTeacher.load(config.units) if config.units else None
+    units = load_unit_teacher(config.units) if config.units else None
     codec = load_codec(config.codec) if config.codec else None
-    taught = len(units.centroids) if units else 0
+    taught = units.n_units if units else 0
     if heads.n_units != taught:
         raise ValueError(
             f"model.heads.n_units is {heads.n_units}, the teacher {config.units!r} has {taught}."

@@ -12,7 +12,7 @@ from lip2speech.data.batch import IGNORED, Batches
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.data.targets import TargetMaker, Targets, make_targets
 from lip2speech.frontend.transforms import Transform
-from tests.data.test_targets import teacher
+from tests.data.test_units import mfcc_teacher
 from tests.tiny import make_codec, prepare
 
 Pool = tuple[list[Clip], list[Targets]]
@@ -23,7 +23,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """Five clips of two speakers, 14 to 18 frames."""
     folder = prepare(tmp_path_factory.mktemp("batch") / "clips", splits="train " * 5)
     clips = read_clips([folder], "train")
-    return clips, make_targets(clips, TargetMaker(teacher(), make_codec(), pitch=True))
+    return clips, make_targets(clips, TargetMaker(mfcc_teacher(), make_codec(), pitch=True))
 
 
 def batches(pool: Pool, config: AugmentConfig | None = None, **options: object) -> Batches:
@@ -111,7 +111,7 @@ def test_a_batch_may_be_larger_than_the_corpus(pool: Pool) -> None:
 def test_folders_get_the_share_they_are_given(pool: Pool, tmp_path: Path) -> None:
     clips, targets = pool
     other = read_clips([prepare(tmp_path / "other", splits="train")], "train")
-    both = ([*clips, *other], [*targets, *make_targets(other, TargetMaker(teacher(), make_codec()))])
+    both = ([*clips, *other], [*targets, *make_targets(other, TargetMaker(mfcc_teacher(), make_codec()))])
     assert batches(both).chance.tolist() == pytest.approx([1 / 6] * 6)
     assert batches(both, weights=(0.5, 0.5)).chance.tolist() == pytest.approx([0.1] * 5 + [0.5])
     with pytest.raises(ValueError, match="1 folder weights for 2 folders with clips"):

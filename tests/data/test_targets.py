@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lip2speech import checkpoint
 from lip2speech.codec import MelCodec
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.targets import TargetMaker, UnitTeacher, make_targets, spell, unit_features
+from lip2speech.data.targets import TargetMaker, make_targets, spell
 from lip2speech.mel import LogMel
 from lip2speech.speaker import Spectrum
+from tests.data.test_units import mfcc_teacher
+from tests.frontend.hubert_golden import teacher as hubert_teacher
 from tests.tiny import CODEC, make_codec, prepare
 
 
@@ -20,17 +21,21 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     return read_clips([prepare(tmp_path_factory.mktemp("targets") / "clips")], "train")
 
 
-def teacher(units: int = 5) -> UnitTeacher:
-    centroids = torch.randn(units, 39, generator=torch.Generator().manual_seed(0))
-    return UnitTeacher(centroids, torch.zeros(39), torch.ones(39))
-
-
 def test_every_target_keeps_its_clock(clips: list[Clip]) -> None:
-    for clip, targets in zip(clips, make_targets(clips, TargetMaker(teacher(), make_codec())), strict=True):
+    for clip, targets in zip(
+        clips, make_targets(clips, TargetMaker(mfcc_teacher(), make_codec())), strict=True
+    ):
         assert targets.mel.shape == (80, 4 * clip.n_frames)
         assert targets.units is not None and targets.units.shape == (2 * clip.n_frames,)
         assert targets.codes is not None and targets.codes.shape == (2, 2 * clip.n_frames)
         assert targets.speaker.shape == (163,)
+
+
+def test_units_of_a_hubert_keep_the_clock_too(clips: list[Clip]) -> None:
+    targets = TargetMaker(hubert_teacher(), None)(clips[0])
+    assert targets.units is not None
+    assert torch.equal(targets.units, hubert_teacher()(clips[0].wav()))
+    assert targets.units.shape == (2 * clips[0].n_frames,)
 
 
 def test_targets_are_those_of_the_clips_own_sound(clips: list[Clip]) -> None:
@@ -69,38 +74,3 @@ def test_a_codec_at_another_rate_is_refused() -> None:
 def test_letters_are_numbers_from_1_on_and_other_signs_are_left_out() -> None:
     assert spell("Ab z, it's 4!").tolist() == [1, 2, 28, 26, 28, 9, 20, 27, 19, 28]
     assert spell("").tolist() == []
-
-
-def test_cepstra_of_a_flat_spectrum_are_its_level_alone() -> None:
-    features = unit_features(torch.full((80, 8), -3.0))
-    assert features.shape == (4, 39)
-    expected = torch.zeros(4, 39)
-    expected[:, 0] = -3.0
-    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
-
-
-def test_a_rising_level_is_in_the_first_difference() -> None:
-    features = unit_features(torch.arange(20.0).expand(80, 20))
-    torch.testing.assert_close(features[:, 13], torch.ones(10))
-    torch.testing.assert_close(features[:, 26], torch.zeros(10))
-
-
-def test_a_unit_is_the_nearest_centroid() -> None:
-    mel = torch.randn(80, 40, generator=torch.Generator().manual_seed(1))
-    features = unit_features(mel)
-    mean, std = features.mean(0), features.std(0)
-    teach = UnitTeacher((features[[3, 11]] - mean) / std, mean, std)
-    units = teach(mel)
-    assert (units[3], units[11]) == (0, 1)
-    assert set(units.tolist()) == {0, 1}
-
-
-def test_a_stored_teacher_gives_the_same_units(tmp_path: Path) -> None:
-    own = teacher()
-    tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
-    checkpoint.save(tmp_path / "units", {"kind": "kmeans-mfcc"}, tensors, "")
-    mel = torch.randn(80, 40)
-    assert torch.equal(UnitTeacher.load(tmp_path / "units")(mel), own(mel))
-    checkpoint.save(tmp_path / "other", {"kind": "codec"}, tensors, "")
-    with pytest.raises(ValueError, match="holds 'codec', expected kmeans-mfcc"):
-        UnitTeacher.load(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""Builds PyTorch files opcode by opcode, honest and hostile ones, without torch.save."""
+"""Builds PyTorch and joblib files opcode by opcode, honest and hostile ones, without torch or joblib."""
 
 import pickle
 import zipfile
@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 MAGIC = 0x1950A86A20F9469CFC6C
+TERA = 1 << 40
+WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
+ESTIMATOR = "sklearn.cluster._kmeans.MiniBatchKMeans"
 
 
 class Raw(bytes):
@@ -102,3 +105,50 @@ def write_legacy(
         parts += [length.to_bytes(8, "little"), data[index * step : (index + 1) * step]]
     path.write_bytes(b"".join(parts))
     return path
+
+
+def dtype(code: Any = "f4", order: Any = "<") -> Raw:
+    """numpy's record of a type of numbers."""
+    return call("numpy.dtype", code, False, True, state=(3, order, None, None, None, -1, -1, 0))
+
+
+def array(shape: Any = (2, 2), data: bytes = FOUR, *, padding: bytes | None = b"\0", **changes: Any) -> Raw:
+    """An array as joblib writes it: its description, a padding and its length, the numbers."""
+    state = {"subclass": name("numpy.ndarray"), "shape": shape, "order": "C", "dtype": dtype()}
+    if padding is not None:
+        state["numpy_array_alignment_bytes"] = 16
+    return Raw(new(WRAPPER, state | changes) + (padding or b"") + data)
+
+
+def write_kmeans(path: Path, contents: Any = None, **state: Any) -> Path:
+    """A file of these contents; without any, of an estimator that has this state beside two centroids."""
+    if contents is None:
+        contents = new(ESTIMATOR, {"n_clusters": 2, "cluster_centers_": array(), **state})
+    path.write_bytes(document(contents))
+    return path
+
+
+CALLS: dict[str, Any] = {
+    "os.system": call("os.system", "touch MARK"),
+    "posix.system": call("posix.system", "touch MARK"),
+    "builtins.eval": call("builtins.eval", "open('MARK', 'w')"),
+    "builtins.exec": call("__builtin__.exec", "open('MARK', 'w')"),
+    "builtins.getattr": call("builtins.getattr", name("argparse.Namespace"), "__init__"),
+    "builtins.__import__": call("builtins.__import__", "marked"),
+    "builtins.open": call("builtins.open", "MARK", "w"),
+    "subprocess.Popen": call("subprocess.Popen", ["touch", "MARK"]),
+    "importlib.import_module": call("importlib.import_module", "marked"),
+    "runpy.run_path": call("runpy.run_path", "marked.py"),
+    "torch.load": call("torch.load", "other.pt"),
+    "torch.hub.load": call("torch.hub.load", "a", "b"),
+    "torch.storage._load_from_bytes": call("torch.storage._load_from_bytes", b"x"),
+    "numpy.load": call("numpy.load", "x.npy"),
+    "marked.Thing": new("marked.Thing", {}),
+    "fairseq.utils.import_user_module": call("fairseq.utils.import_user_module", "marked"),
+    "fairseq.os.system": call("fairseq.os.system", "touch MARK"),
+    "omegaconf.os.system": call("omegaconf.os.system", "touch MARK"),
+    "argparse.FileType": call("argparse.FileType", "w"),
+    "sklearn.cluster._kmeans.KMeans": new("sklearn.cluster._kmeans.KMeans", {}),
+    "builtins.bytearray": call("builtins.bytearray", TERA),
+}
+"""What the file wants called -> a value that asks for it."""

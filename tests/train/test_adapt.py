@@ -26,13 +26,13 @@ from lip2speech.train.adapt import (
     pairs,
 )
 from lip2speech.train.takes import Take, read_takes, split_takes
-from tests.data.test_targets import teacher
+from tests.data.test_units import mfcc_teacher
 from tests.tiny import buzz, make_model, save_system
 
 
 @pytest.fixture(scope="module")
 def units(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder, own = tmp_path_factory.mktemp("teacher") / "units", teacher(8)
+    folder, own = tmp_path_factory.mktemp("teacher") / "units", mfcc_teacher(8)
     tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
     checkpoint.save(folder, {"kind": "kmeans-mfcc"}, tensors, "")
     return str(folder)

@@ -6,8 +6,7 @@ import torch
 
 from lip2speech import checkpoint
 from lip2speech.data.dataset import read_clips
-from lip2speech.data.targets import UnitTeacher
-from lip2speech.mel import LogMel
+from lip2speech.data.units import load_unit_teacher
 from lip2speech.train.cluster import KMeansConfig, fit_kmeans
 
 
@@ -17,8 +16,8 @@ def test_units_are_fitted_stored_and_used(prepared: Path, tmp_path: Path) -> Non
     assert 0 < distance < 39  # what one unit for all would leave: 39 values of deviation 1
     stored = checkpoint.load(tmp_path / "units")
     assert stored.config["recipe"]["n_units"] == 6
-    teach = UnitTeacher.load(tmp_path / "units")
-    units = torch.cat([teach(LogMel()(c.wav()[None, None])[0]) for c in read_clips([prepared], "train")])
+    teach = load_unit_teacher(tmp_path / "units")
+    units = torch.cat([teach(c.wav()) for c in read_clips([prepared], "train")])
     assert set(units.tolist()) == set(range(6))
 
 

@@ -14,18 +14,20 @@ from lip2speech.checkpoint import CheckpointError
 from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import from_dict, to_dict
 from lip2speech.data.batch import Batch
+from lip2speech.importers.hubert import import_hubert
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.prediction import Prediction
 from lip2speech.train.finetune import FinetuneConfig, FinetuneTask, load_initial, on_clock
 from lip2speech.train.loop import run
-from tests.data.test_targets import teacher
+from tests.data.test_units import mfcc_teacher
+from tests.frontend.hubert_golden import CHECKPOINT, KMEANS
 from tests.tiny import MODEL, make_model, prepare, save_codec, save_encoder, tiny_encoded
 
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of a unit teacher with 8 units and of a codec."""
-    folder, own = tmp_path_factory.mktemp("teachers"), teacher(8)
+    folder, own = tmp_path_factory.mktemp("teachers"), mfcc_teacher(8)
     tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
     checkpoint.save(folder / "units", {"kind": "kmeans-mfcc"}, tensors, "")
     return {"units": str(folder / "units"), "codec": str(save_codec(folder / "codec"))}
@@ -274,6 +276,16 @@ def test_a_head_without_its_teacher_is_refused(
         FinetuneTask(
             config(prepared, teachers | changes, **{k: v for k, v in changes.items() if k not in teachers})
         )
+
+
+def test_units_may_come_from_a_hubert(prepared: Path, teachers: dict[str, str], tmp_path: Path) -> None:
+    import_hubert(CHECKPOINT, tmp_path / "hubert", kmeans=KMEANS, layer=2)
+    told = teachers | {"units": str(tmp_path / "hubert")}
+    with pytest.raises(ValueError, match="model.heads.n_units is 8, the teacher .*hubert' has 12"):
+        FinetuneTask(config(prepared, told))
+    model = MODEL | {"heads": MODEL["heads"] | {"n_units": 12}}
+    logs = FinetuneTask(config(prepared, told, model=model)).update(0)
+    assert 0 <= logs["unit_acc"] <= 1
 
 
 def test_heads_learn_of_voices_from_another_speaker_model(

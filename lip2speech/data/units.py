@@ -1,0 +1,172 @@
+"""Unit teachers: sound to the numbers of its nearest centroids, 50 a second. A folder says which kind it is.
+
+Hsu et al. 2021, section III-B: first cepstra are clustered, then the features of a HuBERT layer. One
+contract: wav (T_a,) at 16 kHz -> units (T_a // 320,). Knows nothing of clips, nor how centroids were found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lip2speech import checkpoint
+from lip2speech.config import from_dict
+from lip2speech.frontend.hubert import Hubert, hubert_of
+from lip2speech.heads import UNIT_RATE
+from lip2speech.mel import LogMel, MelConfig
+from lip2speech.rates import SAMPLE_RATE
+
+SAMPLES_PER_UNIT = SAMPLE_RATE // UNIT_RATE
+N_MFCC = 13
+MAX_SAMPLES = 1_600_000  # that HuBERT sees at once: what the published units were made with, 100 s
+
+
+class UnitTeacher(Protocol):
+    """What gives a sound its units.
+
+    Shape:
+        wav (T_a,) float32 in [-1, 1] at 16 kHz -> (T_a // 320,) int64 in 0..n_units - 1
+    """
+
+    @property
+    def n_units(self) -> int:
+        """How many units there are."""
+        ...
+
+    def __call__(self, wav: Tensor) -> Tensor:
+        """(T_a,) -> (T_a // 320,) int64."""
+        ...
+
+
+class MfccTeacher:
+    """Units by nearest centroid on MFCC with first and second differences (as HuBERT's first iteration).
+
+    Centroids and recipe lie in a folder written by `lip2speech train kmeans`.
+    """
+
+    def __init__(self, centroids: Tensor, mean: Tensor, std: Tensor):
+        self.centroids, self.mean, self.std = centroids, mean, std
+        self.mel = LogMel(MelConfig())
+
+    @classmethod
+    def of(cls, loaded: checkpoint.Checkpoint) -> MfccTeacher:
+        """The teacher of a folder."""
+        t = loaded.tensors
+        return cls(t["centroids"], t["mean"], t["std"])
+
+    @property
+    def n_units(self) -> int:
+        """How many units there are."""
+        return len(self.centroids)
+
+    @torch.no_grad()
+    def __call__(self, wav: Tensor) -> Tensor:
+        """(T_a,) -> (T_a / 320,) int64; the sound must be a whole number of units long."""
+        if wav.dim() != 1 or not len(wav) or len(wav) % SAMPLES_PER_UNIT:
+            raise ValueError(
+                f"wav must be (T_a,) with T_a a multiple of {SAMPLES_PER_UNIT}, got {tuple(wav.shape)}."
+            )
+        features = (unit_features(self.mel(wav[None, None])[0]) - self.mean) / self.std
+        return nearest(features, self.centroids)
+
+
+@dataclass(frozen=True)
+class HubertUnitsConfig:
+    """What an imported HuBERT's centroids are; the defaults are those of the published English units.
+
+    layer: whose features were clustered, from 1; n_units: how many centroids.
+    """
+
+    layer: int = 6
+    n_units: int = 200
+
+
+class HubertTeacher:
+    """Units by nearest centroid on the features of one HuBERT layer.
+
+    A feature sees 400 samples, so the last 320 often make none: there the published tools give one unit less
+    than the clock has, here the last one is held. A long sound is seen in pieces, as by those tools.
+
+    Args:
+        model: in eval mode, with one feature vector for every 320 samples.
+        centroids: (K, C).
+        layer: whose features were clustered, from 1.
+    """
+
+    def __init__(self, model: Hubert, centroids: Tensor, layer: int):
+        model.check_layer(layer)
+        if model.config.hop_length != SAMPLES_PER_UNIT:
+            raise ValueError(f"HuBERT has a hop of {model.config.hop_length}, units need {SAMPLES_PER_UNIT}.")
+        if centroids.dim() != 2 or centroids.shape[1] != model.dim:
+            raise ValueError(f"centroids must be (K, {model.dim}), got {tuple(centroids.shape)}.")
+        self.model, self.centroids, self.layer = model, centroids, layer
+
+    @classmethod
+    def of(cls, loaded: checkpoint.Checkpoint) -> HubertTeacher:
+        """The teacher of a folder; ValueError when it was imported without its k-means."""
+        if "units" not in loaded.config or "centroids" not in loaded.tensors:
+            raise ValueError(f"{loaded.folder} holds HuBERT without units; import it together with a km.bin.")
+        units = from_dict(HubertUnitsConfig, loaded.config["units"], f"{loaded.folder}: units")
+        centroids = loaded.tensors["centroids"]
+        if len(centroids) != units.n_units:
+            raise ValueError(f"{loaded.folder} says {units.n_units} units and holds {len(centroids)}.")
+        return cls(hubert_of(loaded), centroids, units.layer)
+
+    @property
+    def n_units(self) -> int:
+        """How many units there are."""
+        return len(self.centroids)
+
+    @torch.no_grad()
+    def __call__(self, wav: Tensor) -> Tensor:
+        """(T_a,) -> (T_a // 320,) int64."""
+        if wav.dim() != 1:
+            raise ValueError(f"wav must be (T_a,), got {tuple(wav.shape)}.")
+        # A rest too short for a feature of its own stays with the piece before it.
+        ends = range(MAX_SAMPLES, len(wav) - self.model.wave.field + 1, MAX_SAMPLES)
+        return torch.cat([self.piece(part) for part in wav.tensor_split(list(ends))])
+
+    def piece(self, wav: Tensor) -> Tensor:
+        """Units of a sound that is seen at once, (T_a,) -> (T_a // 320,) int64."""
+        units = nearest(self.model.features(wav[None, None], self.layer)[0], self.centroids)
+        return torch.cat([units, units[-1:].expand(len(wav) // SAMPLES_PER_UNIT - len(units))])
+
+
+UNIT_TEACHERS: dict[str, type[MfccTeacher] | type[HubertTeacher]] = {
+    "kmeans-mfcc": MfccTeacher,
+    "hubert": HubertTeacher,
+}
+"""The kind that a folder's config names -> its teacher."""
+
+
+def load_unit_teacher(folder: str | Path) -> UnitTeacher:
+    """The teacher of a folder written by `lip2speech train kmeans` or by the import of a HuBERT.
+
+    Raises:
+        CheckpointError: damaged or incomplete folder.
+        ValueError: the folder holds something else.
+    """
+    loaded = checkpoint.load(folder)
+    kind = loaded.config.get("kind")
+    if kind not in UNIT_TEACHERS:
+        known = " or ".join(UNIT_TEACHERS)
+        raise ValueError(f"{folder} holds {kind!r}, expected {known} units.")
+    return UNIT_TEACHERS[kind].of(loaded)
+
+
+def nearest(features: Tensor, centroids: Tensor) -> Tensor:
+    """The centroid nearest to each feature vector: (T, C), (K, C) -> (T,) int64."""
+    return torch.cdist(features, centroids).argmin(1)
+
+
+def unit_features(mel: Tensor) -> Tensor:
+    """Log-mel (80, 4T) -> MFCC, differences and second differences at 50 Hz (2T, 39)."""
+    cosine = torch.cos(torch.pi / 80 * torch.outer(torch.arange(N_MFCC).float(), torch.arange(80) + 0.5))
+    cepstra = cosine @ mel.float() / 80
+    slope = torch.gradient(cepstra, dim=1)[0]
+    stacked = torch.cat([cepstra, slope, torch.gradient(slope, dim=1)[0]])  # (39, 4T)
+    return stacked.unflatten(1, (-1, 2)).mean(2).T
