@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lip2speech import checkpoint
 from lip2speech.codec import Codec
@@ -189,7 +190,7 @@ class CodecTask(Task):
     def update(self, step: int) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step)
         wav = self.speech.draw(self.config.loop.batch_size, rng)
-        given, wanted, denoise = (wav, wav, None) if self.noise is None else self.noise.pairs(wav, rng)
+        given, wanted, denoise = self.pairs(wav, rng)
         self.set_mode(step)
         with autocast(self.config.loop.precision, wav.device):
             fake, commit = self.reconstruct(given, denoise, step)
@@ -207,9 +208,13 @@ class CodecTask(Task):
         self.average.update(self.codec)
         return logs
 
+    def pairs(self, wav: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the codec hears and should say (B, 1, T_a), and its switch (B,) where it has one to learn."""
+        return (wav, wav, None) if self.noise is None else self.noise.pairs(wav, rng)
+
     def reconstruct(self, wav: Tensor, denoise: Tensor | None, step: int) -> tuple[Tensor, Tensor]:
         """(B, 1, T_a) -> what the codec makes of it (B, 1, T_a), commit_loss (), in training."""
-        mode = {} if denoise is None else {"denoise": denoise}
+        mode: dict[str, Tensor] = {} if denoise is None else {"denoise": denoise}
         if step < self.config.quantize_from:
             latent = self.codec.latent(wav, **mode)
             return self.codec.decode_latent(latent)[..., : wav.shape[-1]], latent.new_zeros(())
@@ -218,7 +223,7 @@ class CodecTask(Task):
 
     def reconstruction_terms(self, fake: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Losses that compare two (B, 1, T_a), those with a weight."""
-        known = {"wave": torch.nn.functional.l1_loss, "mel": self.mel, "spectral": self.spectral}
+        known: dict[str, Any] = {"wave": F.l1_loss, "mel": self.mel, "spectral": self.spectral}
         return {name: loss(fake, wanted) for name, loss in known.items() if name in self.config.weights}
 
     def weigh(self, terms: dict[str, Tensor], fake: Tensor) -> Tensor:
@@ -272,7 +277,7 @@ class CodecTask(Task):
         return codec.eval()
 
     def state(self) -> dict[str, Any]:
-        state = {
+        state: dict[str, Any] = {
             "codec": self.codec.state_dict(),
             "average": self.average.values,
             "count": self.average.count,
