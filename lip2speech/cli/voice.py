@@ -34,8 +34,8 @@ def enroll(
 ) -> None:
     """Make a voice of old or new recordings of one person. The recordings themselves are not kept."""
     with one_line_errors():
-        from lip2speech.pipeline import speaker_model_at
         from lip2speech.shipped import shipped
+        from lip2speech.system import speaker_model_at
         from lip2speech.voices import enroll as make
 
         speakers = [speaker_model_at(one) for one in model or shipped()]

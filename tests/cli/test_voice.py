@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from lip2speech.audio import read_wav, write_wav
 from lip2speech.cli import app
-from lip2speech.pipeline import Lip2Speech, speaker_model_at
+from lip2speech.pipeline import Lip2Speech
 from lip2speech.shipped import shipped
+from lip2speech.system import speaker_model_at
 from lip2speech.voices import load_voice
 from tests.tiny import buzz, save_system
 
