@@ -23,6 +23,7 @@ from lip2speech.confidence import Account, Calibration, observe, replace_unsure
 from lip2speech.config import from_dict
 from lip2speech.fades import PER_FRAME, Unsure, join_windows, mute
 from lip2speech.frontend.transforms import Transform
+from lip2speech.mel import MelConfig
 from lip2speech.model import LipModel
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
@@ -103,6 +104,7 @@ class Lip2Speech:
     voices: dict[str, Tensor]
     config: PipelineConfig = field(default_factory=PipelineConfig)
     speaker_model: SpeakerModel = field(default_factory=Spectrum)
+    mel: MelConfig = field(default_factory=MelConfig)  # of its predictions
 
     @classmethod
     def load(cls, folder: str | os.PathLike = "default", device: str = "auto") -> Lip2Speech:
@@ -124,7 +126,8 @@ class Lip2Speech:
             )
         try:
             model = model_of(loaded)
-            vocoders = vocoders_of(loaded, model.config.heads)
+            mel = from_dict(MelConfig, values["mel"], "mel")
+            vocoders = vocoders_of(loaded, model.config.heads, mel)
             transform = from_dict(Transform, values["transform"], "transform")
             config = from_dict(PipelineConfig, values["pipeline"], "pipeline")
             speakers = speaker_model_of(loaded)
@@ -140,6 +143,7 @@ class Lip2Speech:
             voices={k: v.to(where) for k, v in loaded.part("voice.").items()},
             config=config,
             speaker_model=speakers,
+            mel=mel,
         )
         voiceless = not config.voice and not speech.voices
         if config.route not in speech.vocoders or not (voiceless or config.voice in speech.voices):

@@ -42,9 +42,8 @@ def model_of(loaded: checkpoint.Checkpoint) -> LipModel:
     return model
 
 
-def vocoders_of(loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig) -> dict[str, Vocoder]:
+def vocoders_of(loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig) -> dict[str, Vocoder]:
     """What turns these heads' predictions into sound, by route. Errors as in `model_of`."""
-    mel = from_dict(MelConfig, loaded.config["mel"], "mel")
     if heads.n_mels not in (0, mel.n_mels):
         raise checkpoint.CheckpointError(
             f"the heads predict {heads.n_mels} mel bands, the model's mel has {mel.n_mels}; they do not fit."
