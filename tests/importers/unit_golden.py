@@ -1,5 +1,6 @@
 """Golden files of the official lip2speech-unit, and our modules filled with them by the importers."""
 
+from collections.abc import Iterator
 from functools import cache
 
 import torch
@@ -18,6 +19,9 @@ FOLDER = AVHUBERT.parent / "unitmodel"
 MODELS = ("multi_target", "multi_target_avhubert")
 VOCODER = FOLDER / "vocoder.pt"
 TOLERANCE = 1e-5  # of a tensor's largest value
+
+Row = tuple[str, str, float]
+"""File, tensor, largest difference as a share of the tensor's largest value."""
 
 
 @cache
@@ -53,6 +57,44 @@ def video() -> tuple[Tensor, Tensor]:
 def share(found: Tensor, golden: Tensor) -> float:
     """The largest difference as a share of the largest value."""
     return float((found - golden).abs().max() / golden.abs().max())
+
+
+@torch.no_grad()
+def model_rows(name: str, built: LipModel) -> Iterator[Row]:
+    """How far a model is from every stored output of a multi-target checkpoint."""
+    golden, (frames, mask) = stored(name), video()
+    features = built.frontend(video=frames, padding_mask=mask)
+    hidden = built.heads.encode(features, mask.repeat_interleave(2, 1))
+    found = built(frames, golden["spk_emb"], mask)
+    mel, units = found.require("mel").transpose(1, 2), found.require("unit_logits").transpose(1, 2)
+    yield name, "unit_logits_BTV, with specials", share(built.heads.units(hidden), golden["unit_logits_BTV"])
+    yield name, "unit_logits_BTV", share(units, golden["unit_logits_BTV"][..., 4:])
+    yield name, "mel_BT80", share(mel, golden["mel_BT80"])
+    for i, kept in enumerate((48, 28)):
+        yield name, f"gen_mel_{i}", share(mel[i, :kept], golden[f"gen_mel_{i}"])
+    yield (
+        name,
+        "gen_units_tokens, share that differ",
+        float((units.argmax(-1) + 4 != golden["gen_units_tokens"]).float().mean()),
+    )
+
+
+@torch.no_grad()
+def vocoder_rows(built: HiFiGAN) -> Iterator[Row]:
+    """How far a vocoder is from every stored output of the golden one."""
+    golden = stored("vocoder")
+    wav = built.synthesise(golden["mel"], golden["code"], golden["spkr"])
+    yield "vocoder", "code_upsampled", share(built.unit_features(golden["code"]), golden["code_upsampled"])
+    yield "vocoder", "wav", share(wav, golden["wav"])
+    steps = ((wav[0, 0] * 32768).trunc() - golden["wav_int16"]).abs().max()  # as the official program stores
+    yield "vocoder", "wav_int16, in steps of 1/32768", float(steps)
+
+
+def all_rows() -> Iterator[Row]:
+    """Every row that `tests.bench.parity_unitmodel` prints."""
+    for name in MODELS:
+        yield from model_rows(name, model(name))
+    yield from vocoder_rows(vocoder())
 
 
 def key_list(name: str) -> dict[str, Tensor]:
