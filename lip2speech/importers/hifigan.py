@@ -96,7 +96,7 @@ def read_unit_vocoder(source: str | Path, *, settings: str | Path | None = None)
         expected = state_of(vocoder=HiFiGAN(sizes))
     found, _ = keys.translate(weights)
     tensors = keys.fit(found, {name.removeprefix("vocoder."): tensor for name, tensor in expected.items()})
-    values = {"kind": KIND, "name": NAME, "config": config.to_dict(sizes), "licence": LICENCE}
+    values = {"kind": KIND, "name": NAME, "vocoder": config.to_dict(sizes), "licence": LICENCE}
     return Imported(values, tensors, ())
 
 

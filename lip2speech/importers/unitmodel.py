@@ -7,7 +7,6 @@ is not here: it takes them as files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ def import_unit_model(
     out: str | Path,
     *,
     vocoder: str | Path | None = None,
-    voices: Mapping[str, str | Path] | None = None,
+    voice: str | Path | None = None,
     heads: int | None = None,
     pretrained: str | Path | None = None,
     overwrite: bool = False,
@@ -102,16 +101,17 @@ def import_unit_model(
     Args:
         vocoder: the official multi-input vocoder, its config.json beside it, or a folder of ours that holds
             one; without it the folder speaks by Griffin-Lim.
-        voices: name -> FILE.npy, vectors of the speaker encoder that it was trained with; the first is its
-            own voice. Without any, whoever lets it speak gives one.
+        voice: its own voice, FILE.npy of a vector of the speaker encoder that it was trained with; the file's
+            name without the ending is the voice's. Without it, whoever lets it speak gives one.
         heads: attention heads of its AV-HuBERT, where neither the file nor a head size of 64 tells.
         pretrained: the AV-HuBERT it was made from, which tells its heads.
         half: store float16.
     """
     model = read_unit_model(source, heads=heads, pretrained=pretrained)
     tensors = {f"model.{name}": tensor for name, tensor in model.tensors.items()}
-    for name, path in (voices or {}).items():
-        tensors[f"voice.{name}"] = read_vector(str(path), model.config.heads.speaker_dim)
+    own = "" if voice is None else Path(voice).stem
+    if voice is not None:
+        tensors[f"voice.{own}"] = read_vector(str(voice), model.config.heads.speaker_dim)
     values: dict[str, Any] = {
         "kind": "lip2speech",
         "model": config.to_dict(model.config),
@@ -123,8 +123,7 @@ def import_unit_model(
         values["vocoder"], weights = _vocoder_part(Path(vocoder))
         tensors |= weights
     route = values["vocoder"]["name"] if vocoder is not None else "griffin-lim"
-    own = PipelineConfig(route=route, voice=next(iter(voices or {}), ""))
-    values["pipeline"] = config.to_dict(own)
+    values["pipeline"] = config.to_dict(PipelineConfig(route=route, voice=own))
     imported = Imported(values, tensors, model.dropped)
     text = _card(Path(source), imported)
     Lip2Speech.build(checkpoint.Checkpoint(values, tensors, text, Path(out)), "cpu")  # its parts must fit
@@ -217,7 +216,7 @@ def _vocoder_part(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     else:
         imported = read_unit_vocoder(source)
         values, tensors = imported.config, imported.tensors
-    part = {"name": values["name"], "config": values["config"]}
+    part = {"name": values["name"], "config": values["vocoder"]}
     return part, {f"vocoder.{name}": tensor for name, tensor in tensors.items()}
 
 

@@ -23,15 +23,15 @@ def vocoder_from_dict(name: str, config: dict[str, Any]) -> Vocoder:
 
 
 def read_vocoder(folder: str | Path) -> checkpoint.Checkpoint:
-    """A vocoder's folder: its config has `name` and `config`, its tensors are those of the vocoder.
+    """A vocoder's folder: `name` and, under `vocoder`, its sizes; its tensors have the vocoder's own names.
 
     Raises:
         CheckpointError: damaged or incomplete folder, or one that holds something else.
     """
     loaded = checkpoint.load(folder)
-    if loaded.config.get("kind") != KIND or not {"name", "config"} <= set(loaded.config):
+    if loaded.config.get("kind") != KIND or not {"name", "vocoder"} <= set(loaded.config):
         raise checkpoint.CheckpointError(
-            f"{folder} holds {loaded.config.get('kind')!r}, expected a {KIND} with its name and config."
+            f"{folder} holds {loaded.config.get('kind')!r}, expected a {KIND} with its name and sizes."
         )
     return loaded
 
@@ -39,6 +39,6 @@ def read_vocoder(folder: str | Path) -> checkpoint.Checkpoint:
 def load_vocoder(folder: str | Path) -> Vocoder:
     """The vocoder of a folder, in eval mode. Errors as in `read_vocoder`; ValueError: an unknown one."""
     loaded = read_vocoder(folder)
-    vocoder = vocoder_from_dict(loaded.config["name"], loaded.config["config"])
+    vocoder = vocoder_from_dict(loaded.config["name"], loaded.config["vocoder"])
     checkpoint.load_into(vocoder, loaded.tensors)
     return vocoder.eval()

@@ -164,9 +164,9 @@ def test_it_speaks_live_in_windows(folder: Path, clip: Path, voice: Path, tmp_pa
     assert spoken.status.instants > 50 and (tmp_path / "x.wav").is_file()
 
 
-def test_voices_and_a_vocoder_folder_may_come_along(voice: Path, tmp_path: Path) -> None:
+def test_a_voice_and_a_vocoder_folder_may_come_along(voice: Path, tmp_path: Path) -> None:
     import_unit_vocoder(VOCODER, tmp_path / "vocoder")
-    import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder", voices={"ann": voice})
+    import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder", voice=voice)
     speech = Lip2Speech.load(tmp_path / "out", device="cpu")
     assert speech.config.voice == "ann" and speech.config.route == "hifigan"
     torch.testing.assert_close(speech.speaker(None), torch.from_numpy(np.load(voice)))
@@ -222,8 +222,8 @@ def test_a_vocoder_of_another_kind_is_refused_by_both_names(
     from lip2speech.vocoder import HiFiGAN, HiFiGANConfig
 
     done = import_unit_vocoder(VOCODER, tmp_path / "vocoder")
-    change(done.config["config"])
-    weights = HiFiGAN(from_dict(HiFiGANConfig, done.config["config"])).state_dict()
+    change(done.config["vocoder"])
+    weights = HiFiGAN(from_dict(HiFiGANConfig, done.config["vocoder"])).state_dict()
     checkpoint.save(tmp_path / "vocoder", done.config, weights, "", overwrite=True)
     with pytest.raises(CheckpointError, match=message):
         import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder")
@@ -281,7 +281,7 @@ def test_another_models_file_is_refused() -> None:
 def test_a_voice_of_another_size_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.zeros(163, np.float32))
     with pytest.raises(ValueError, match="v.npy: is no voice vector of 256 numbers"):
-        import_unit_model(PLAIN, tmp_path / "out", voices={"ann": tmp_path / "v.npy"})
+        import_unit_model(PLAIN, tmp_path / "out", voice=tmp_path / "v.npy")
 
 
 def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def model(name: str) -> LipModel:
 def vocoder() -> HiFiGAN:
     """The golden vocoder as ours, in eval mode."""
     read = read_unit_vocoder(VOCODER)
-    built = HiFiGAN(config.from_dict(HiFiGANConfig, read.config["config"])).eval()
+    built = HiFiGAN(config.from_dict(HiFiGANConfig, read.config["vocoder"])).eval()
     checkpoint.load_into(built, read.tensors)
     return built
 

@@ -21,7 +21,7 @@ def test_every_vocoder_has_a_config_to_build_it_from() -> None:
 
 def test_a_vocoder_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     vocoder = HiFiGAN(SMALL)
-    values = {"kind": "vocoder", "name": "hifigan", "config": to_dict(SMALL)}
+    values = {"kind": "vocoder", "name": "hifigan", "vocoder": to_dict(SMALL)}
     checkpoint.save(tmp_path / "v", values, vocoder.state_dict(), "")
     found = load_vocoder(tmp_path / "v")
     assert isinstance(found, HiFiGAN) and not found.training and found.config == SMALL
