@@ -30,7 +30,8 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "config") -> T
 
     Args:
         cls: a dataclass; its fields may be bool, int, float, str, Path, Literal, Optional, unions, tuples,
-            lists, dicts with str keys, and other dataclasses.
+            lists, dicts with str keys, and other dataclasses. Of a union of dataclasses the values choose
+            one by its `kind`; the first needs none.
         data: values as YAML gives them.
         where: the name of the source, the first word of every error.
     """
@@ -191,12 +192,24 @@ def _union(hint: Any, value: Any, where: str, base: Any) -> Any:
         return None
     if len(members) == 1:
         return _convert(members[0], value, where, base)
+    if all(map(dataclasses.is_dataclass, members)):
+        return _convert(_plug(members, value, where), value, where, base)
     for member in sorted(members, key=lambda m: m is not type(value)):  # an exact type before int -> float
         try:
             return _convert(member, value, where, base)
         except ConfigError:
             continue
     raise _wrong_type(hint, value, where)
+
+
+def _plug(members: Sequence[Any], value: Any, where: str) -> Any:
+    """Of several dataclasses the one whose `kind` the values name; without a kind the first."""
+    kind = value.get("kind") if isinstance(value, Mapping) else None
+    kinds = {getattr(member, "kind", None): member for member in members}
+    if kind is not None and kind not in list(kinds):  # a list may be asked for what has no hash
+        known = ", ".join(repr(name) for name in kinds if name is not None)
+        raise ConfigError(f"{where}: kind {kind!r} is unknown; leave it out, or one of {known}.")
+    return members[0] if kind is None else kinds[kind]
 
 
 def _sequence(hint: Any, value: Any, where: str) -> Any:

@@ -16,7 +16,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class MelConfig:
-    """Numbers of the spectrogram. pad "same" gives T_a // hop_length frames, "center" one frame more."""
+    """Numbers of the spectrogram.
+
+    pad "same" gives T_a // hop_length frames, "center" and "reflect" one frame more: frame i is centred on
+    sample hop_length * i, and what lies past the ends is zeros, or the sound mirrored.
+    """
 
     sample_rate: int = 16000
     n_fft: int = 512
@@ -29,7 +33,7 @@ class MelConfig:
     norm: Literal["slaney"] | None = "slaney"
     power: float = 1.0
     log_floor: float = 1e-5
-    pad: Literal["same", "center"] = "same"
+    pad: Literal["same", "center", "reflect"] = "same"
 
     @property
     def frame_rate(self) -> float:
@@ -44,7 +48,7 @@ class LogMel(nn.Module):
     (win_length - hop_length) / 2 = 120 samples (7.5 ms) past them.
 
     Shape:
-        forward: (B, 1, T_a) -> (B, n_mels, T_a // hop_length), one frame more for pad "center"
+        forward: (B, 1, T_a) -> (B, n_mels, T_a // hop_length), one frame more unless pad is "same"
     """
 
     window: Tensor
@@ -68,8 +72,11 @@ class LogMel(nn.Module):
             raise ValueError(f"wav must be (B, 1, T_a), got {tuple(wav.shape)}.")
         n_fft, hop_length = self.config.n_fft, self.config.hop_length
         frames = wav.shape[-1] // hop_length
-        if self.config.pad == "center":
-            return self._log_mel(F.pad(wav[:, 0].float(), (n_fft // 2, n_fft // 2)))
+        if self.config.pad != "same":
+            mode = "constant" if self.config.pad == "center" else "reflect"
+            if mode == "reflect" and wav.shape[-1] <= n_fft // 2:
+                raise ValueError(f"a mirrored end takes more than {n_fft // 2} samples, got {wav.shape[-1]}.")
+            return self._log_mel(F.pad(wav.float(), (n_fft // 2, n_fft // 2), mode=mode)[:, 0])
         if not frames:
             return wav.new_zeros(len(wav), self.config.n_mels, 0)
         side = (n_fft - hop_length) // 2
@@ -81,7 +88,9 @@ class LogMel(nn.Module):
         Frames come (n_fft - hop_length) / 2 samples late; that many zeros after the end bring the last ones.
         """
         if self.config.pad != "same":
-            raise ValueError('only pad "same" runs step by step, got "center"; run the whole input.')
+            raise ValueError(
+                f'only pad "same" runs step by step, got "{self.config.pad}"; run the whole input.'
+            )
         n_fft, hop_length = self.config.n_fft, self.config.hop_length
         if state is None:
             state = wav.new_zeros(len(wav), 1, (n_fft - hop_length) // 2)

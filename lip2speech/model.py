@@ -1,4 +1,4 @@
-"""The lip-to-speech model: an AV-HuBERT front end and the heads, from normalised crops to a Prediction."""
+"""The lip-to-speech model: a front end and heads, from normalised crops to a Prediction."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lip2speech.frontend.avhubert import AVHubert, AVHubertConfig
+from lip2speech.conformer_heads import ConformerHeads, ConformerHeadsConfig
+from lip2speech.frontend import FRONTENDS
+from lip2speech.frontend.avhubert import AVHubertConfig
+from lip2speech.frontend.resnet import ResNetConfig
 from lip2speech.heads import GivenCodes, Heads, HeadsConfig
 from lip2speech.prediction import Prediction
+
+AnyHeadsConfig = HeadsConfig | ConformerHeadsConfig
+HEADS: dict[type, Any] = {HeadsConfig: Heads, ConformerHeadsConfig: ConformerHeads}
+"""The plug for each kind of config."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Front end and heads; the defaults are AV-HuBERT base with full-size heads."""
+    """Front end and heads; the defaults are AV-HuBERT base with full-size convolutional heads.
 
-    frontend: AVHubertConfig = field(default_factory=AVHubertConfig)
-    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    Another plug is chosen by its `kind`: `resnet` for a front end, `conformer` for heads.
+    """
+
+    frontend: AVHubertConfig | ResNetConfig = field(default_factory=AVHubertConfig)
+    heads: AnyHeadsConfig = field(default_factory=HeadsConfig)
 
 
 class LipModel(nn.Module):
@@ -32,8 +42,8 @@ class LipModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.frontend = AVHubert(config.frontend)
-        self.heads = Heads(config.frontend.embed_dim, config.heads)
+        self.frontend = FRONTENDS[type(config.frontend)](config.frontend)
+        self.heads = HEADS[type(config.heads)](config.frontend.embed_dim, config.heads)
 
     def forward(
         self,
@@ -44,7 +54,8 @@ class LipModel(nn.Module):
         chunk: int | None = None,
     ) -> Prediction:
         features = self.frontend(video=video, padding_mask=padding_mask, chunk=chunk)
-        return self.heads(features, speaker, padding_mask, codes)
+        prediction: Prediction = self.heads(features, speaker, padding_mask, codes)
+        return prediction
 
     def step(self, video: Tensor, speaker: Tensor, state: Any = None) -> tuple[Prediction, Any]:
         """The next chunk (B, 1, T, 88, 88), state (None at first) -> Prediction of T frames, state."""

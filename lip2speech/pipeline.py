@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,23 +19,18 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.audio import read_wav, wav_writer
-from lip2speech.codec.base import Codec
-from lip2speech.codec.load import codec_from_dict
 from lip2speech.confidence import Account, Calibration, observe, replace_unsure
 from lip2speech.config import from_dict
 from lip2speech.fades import PER_FRAME, Unsure, join_windows, mute
 from lip2speech.frontend.transforms import Transform
-from lip2speech.heads import HeadsConfig
 from lip2speech.mel import MelConfig
-from lip2speech.model import LipModel, ModelConfig
-from lip2speech.modules.conv import fold_weight_norm
-from lip2speech.modules.inference import fold
+from lip2speech.model import LipModel
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.shipped import folder_of
-from lip2speech.speaker import SpeakerModel, Spectrum, read_vector, speaker_model_from
+from lip2speech.speaker import SpeakerModel, Spectrum, read_vector
+from lip2speech.system import model_of, speaker_model_of, vocoders_of
 from lip2speech.video import FaceReport, crop_roi, detect_landmarks, read_frames
-from lip2speech.vocoder import build_vocoders
 from lip2speech.voices import list_voices, load_voice
 
 
@@ -43,6 +38,7 @@ from lip2speech.voices import list_voices, load_voice
 class PipelineConfig:
     """How a model is run: its route, its default voice, and the windows of a long video (in video frames).
 
+    voice: may be empty in a folder without voices: then whoever lets it speak gives one.
     note: what its user must know whenever it speaks (the shipped model: that it knows one small grammar).
     confidence: written by `lip2speech calibrate`; a model without it never says how sure it is.
     unsure: the confidence below which a second of speech may be replaced.
@@ -108,6 +104,7 @@ class Lip2Speech:
     voices: dict[str, Tensor]
     config: PipelineConfig = field(default_factory=PipelineConfig)
     speaker_model: SpeakerModel = field(default_factory=Spectrum)
+    mel: MelConfig = field(default_factory=MelConfig)  # of its predictions
 
     @classmethod
     def load(cls, folder: str | os.PathLike = "default", device: str = "auto") -> Lip2Speech:
@@ -128,31 +125,28 @@ class Lip2Speech:
                 f"{loaded.folder} holds {values.get('kind')!r}, expected a whole lip2speech system."
             )
         try:
-            model = LipModel(from_dict(ModelConfig, values["model"], "model"))
-            codec = codec_from_dict(values["codec"]["name"], values["codec"]["config"])
+            model = model_of(loaded)
             mel = from_dict(MelConfig, values["mel"], "mel")
+            vocoders = vocoders_of(loaded, model.config.heads, mel)
             transform = from_dict(Transform, values["transform"], "transform")
             config = from_dict(PipelineConfig, values["pipeline"], "pipeline")
             speakers = speaker_model_of(loaded)
+        except checkpoint.CheckpointError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise checkpoint.CheckpointError(f"{loaded.folder}: its config is wrong ({error}).") from error
-        check_mel(mel, codec)
-        check_sizes(model.config.heads, mel, codec)
-        checkpoint.load_into(model, loaded.part("model."))
-        checkpoint.load_into(codec, loaded.part("codec."))
-        fold_weight_norm(codec.eval())
-        fold(model.eval())
-        vocoders = build_vocoders(codec, mel).items()
         speech = cls(
             name=loaded.folder.resolve().name,
             model=model.to(where),
-            vocoders={k: v.eval().to(where) for k, v in vocoders if model.config.heads.predicts(v.needs)},
+            vocoders={name: vocoder.to(where) for name, vocoder in vocoders.items()},
             transform=transform,
             voices={k: v.to(where) for k, v in loaded.part("voice.").items()},
             config=config,
             speaker_model=speakers,
+            mel=mel,
         )
-        if config.route not in speech.vocoders or config.voice not in speech.voices:
+        voiceless = not config.voice and not speech.voices
+        if config.route not in speech.vocoders or not (voiceless or config.voice in speech.voices):
             raise checkpoint.CheckpointError(
                 f"{loaded.folder}: its own route {config.route!r} or voice {config.voice!r} is not in it "
                 f"(routes {', '.join(speech.routes)}; voices {', '.join(speech.voices)})."
@@ -317,6 +311,11 @@ class Lip2Speech:
             if voice.shape != (size,):
                 raise ValueError(f"a voice vector must be ({size},), got {tuple(voice.shape)}.")
             return voice.to(self.device)
+        if voice is None and not self.config.voice:
+            raise ValueError(
+                "this model has no voice of its own; give one: an enrolled voice, or a vector of its speaker "
+                f"encoder's {size} numbers as FILE.npy."
+            )
         name = self.config.voice if voice is None else os.fspath(voice)
         if name.endswith(".npy"):
             return read_vector(name, size).to(self.device)
@@ -346,46 +345,6 @@ def report_progress(
         if total and count % VIDEO_FPS == 1:
             progress(min(1.0, count / total))
         yield crop
-
-
-def check_mel(mel: MelConfig, codec: Codec) -> None:
-    """Refuse a codec whose mel recipe is not the model's: it would speak wrongly without a warning."""
-    other = getattr(codec.config, "mel", None)
-    if not isinstance(other, MelConfig) or other == mel:
-        return
-    differ = [f.name for f in fields(mel) if getattr(mel, f.name) != getattr(other, f.name)]
-    ours, theirs = (", ".join(f"{name} {getattr(c, name)}" for name in differ) for c in (mel, other))
-    raise checkpoint.CheckpointError(f"the model's mel has {ours}, the codec's {theirs}; they do not fit.")
-
-
-def check_sizes(heads: HeadsConfig, mel: MelConfig, codec: Codec) -> None:
-    """Refuse heads whose mel or codes the codec cannot read, and a codec of another sample rate."""
-    if heads.n_mels not in (0, mel.n_mels) or codec.sample_rate != SAMPLE_RATE:
-        raise checkpoint.CheckpointError(
-            f"the heads predict {heads.n_mels} mel bands at {SAMPLE_RATE} Hz, the mel has {mel.n_mels}, the "
-            f"codec is at {codec.sample_rate} Hz; they do not fit."
-        )
-    sizes = (codec.codebook_size, codec.frame_rate)
-    if heads.n_q and (heads.n_q > codec.n_q or (heads.codebook_size, heads.code_rate) != sizes):
-        raise checkpoint.CheckpointError(
-            f"the heads predict {heads.n_q} books of {heads.codebook_size} at {heads.code_rate} Hz, the "
-            f"codec has {codec.n_q} of {codec.codebook_size} at {codec.frame_rate} Hz; they do not fit."
-        )
-
-
-def speaker_model_of(loaded: checkpoint.Checkpoint) -> SpeakerModel:
-    """What a system hears voices with. CheckpointError, KeyError or ValueError: its folder is wrong."""
-    heads = from_dict(ModelConfig, loaded.config["model"], "model").heads
-    return speaker_model_from(loaded.config.get("speaker"), loaded.part("speaker."), heads.speaker_dim)
-
-
-def speaker_model_at(model: str | os.PathLike) -> SpeakerModel:
-    """What the model of a name or folder hears voices with. CheckpointError: missing or damaged folder."""
-    loaded = checkpoint.load(folder_of(model))
-    try:
-        return speaker_model_of(loaded)
-    except (KeyError, ValueError) as error:
-        raise checkpoint.CheckpointError(f"{loaded.folder}: its config is wrong ({error}).") from error
 
 
 def choose_device(device: str) -> torch.device:

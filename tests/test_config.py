@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -64,6 +64,38 @@ def test_a_group_keeps_the_outer_default_of_what_it_leaves_out() -> None:
     assert from_dict(Recipe, {"quantizer": {"codebook_size": 8}}).quantizer == Quantizer(
         n_q=2, codebook_size=8
     )
+
+
+@dataclass(frozen=True)
+class Comb:
+    kind: Literal["comb"] = "comb"
+    teeth: int = 8
+
+
+@dataclass(frozen=True)
+class Filtered:
+    plug: Quantizer | Comb = field(default_factory=Quantizer)
+
+
+def test_values_choose_a_dataclass_by_its_kind() -> None:
+    assert from_dict(Filtered, {"plug": {"kind": "comb", "teeth": 3}}).plug == Comb(teeth=3)
+    assert isinstance(from_dict(Filtered, {"plug": {}}).plug, Quantizer)
+    given = Filtered(Comb(teeth=5))
+    assert from_dict(Filtered, to_dict(given)) == given
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "brush"}, "config: plug: kind 'brush' is unknown; leave it out, or one of 'comb'."),
+        ({"kind": ["comb"]}, "is unknown; leave it out"),
+        ({"kind": "comb", "tooth": 3}, "unknown key 'tooth'; did you mean teeth"),
+        (3, "plug: expected a group of Quantizer fields, got 3"),
+    ],
+)
+def test_a_kind_or_its_values_that_do_not_fit_are_named(values: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        from_dict(Filtered, {"plug": values})
 
 
 def test_an_exact_type_wins_in_a_union() -> None:

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lip2speech.mel import LogMel, MelConfig, mel_filters, mel_to_linear, stretch_bands
@@ -134,3 +136,16 @@ def test_stretched_bands_keep_their_shape_and_level():
     flat = torch.full((80, 7), -3.0)
     for factor in (0.5, 0.9, 1.1, 2.0):
         assert torch.allclose(stretch_bands(flat, factor, MelConfig()), flat)
+
+
+def test_mirrored_ends_are_those_of_lip2speech_unit():
+    """The official recipe, its own numbers: windows of 40 ms, centred, the ends mirrored."""
+    stored = load_file(Path(__file__).parent / "golden" / "unitmodel" / "mel.safetensors")
+    wav = stored["wav_int16"].float()[None, None] / 32768
+    found = LogMel(MelConfig(n_fft=640, win_length=640, pad="reflect"))(wav)[0].T
+    torch.testing.assert_close(found, stored["mel_640_160"], rtol=0, atol=1e-4)
+
+
+def test_a_sound_too_short_to_mirror_is_refused():
+    with pytest.raises(ValueError, match="takes more than 256 samples, got 200"):
+        LogMel(MelConfig(pad="reflect"))(noise(200))

@@ -12,6 +12,7 @@ import typer
 from lip2speech.cli.errors import one_line, one_line_errors, say
 
 if TYPE_CHECKING:
+    from lip2speech.speaker import SpeakerModel
     from lip2speech.voices import EnrolledVoice
 
 voice = typer.Typer(help="Voices of people who agreed: enrol, list, show, delete.", no_args_is_help=True)
@@ -30,19 +31,39 @@ def enroll(
             help="Models that are to speak in it, as folders or names; by default the shipped ones."
         ),
     ] = None,
+    vector: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npy", help="This voice as the encoder of an imported model hears it; give --model."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a voice of that name.")] = False,
 ) -> None:
     """Make a voice of old or new recordings of one person. The recordings themselves are not kept."""
     with one_line_errors():
-        from lip2speech.pipeline import speaker_model_at
         from lip2speech.shipped import shipped
+        from lip2speech.system import speaker_model_at
         from lip2speech.voices import enroll as make
 
         speakers = [speaker_model_at(one) for one in model or shipped()]
+        if vector is not None:
+            speakers = with_vector(speakers, vector)
         made = make(name, recordings, consent, speakers=speakers, overwrite=overwrite)
         for warning in made.warnings:
             say(f"lip2speech: {name}: {warning}.")
         typer.echo(f"{name}: enrolled from {made.seconds:.1f} s of speech; use it with --voice {name}")
+
+
+def with_vector(speakers: list[SpeakerModel], vector: Path) -> list[SpeakerModel]:
+    """Speaker models of which those that are not here are told what they would hear. ValueError: all are."""
+    from lip2speech.speaker import GivenVectors, read_vector
+
+    if not any(isinstance(one, GivenVectors) for one in speakers):
+        raise ValueError("--vector is for models whose speaker encoder is not here; name one by --model.")
+    return [
+        GivenVectors(one.dim, read_vector(str(vector), one.dim)) if isinstance(one, GivenVectors) else one
+        for one in speakers
+    ]
 
 
 @voice.command("list")

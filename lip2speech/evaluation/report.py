@@ -160,14 +160,18 @@ def ceilings(model: Lip2Speech, reference: Tensor, routes: Sequence[str]) -> dic
     for route in routes:
         vocoder = cast(Vocoder, model.vocoders[route])
         if set(vocoder.needs) <= {"mel", "pitch"}:
-            true = Prediction(
-                mel=LogMel().to(model.device)(wav), pitch=true_pitch(reference).to(model.device)
-            )
+            true = Prediction(mel=true_mel(model, wav), pitch=true_pitch(reference).to(model.device))
             sounds[f"true mel, {route}"] = model.render(true, route)
         elif isinstance(vocoder, CodesVocoder) and vocoder.needs == ("codes",):
             codes = vocoder.codec.encode(wav)
             sounds[f"true codes, {route}"] = model.render(Prediction(codes=codes), route)
     return sounds
+
+
+def true_mel(model: Lip2Speech, wav: Tensor) -> Tensor:
+    """The mel of (1, 1, 640 T) by the model's own recipe, as its heads would give it: (1, n_mels, 4T)."""
+    mel: Tensor = LogMel(model.mel).to(wav.device)(wav)
+    return mel[..., : wav.shape[-1] // model.mel.hop_length]  # centred frames are one more
 
 
 def true_pitch(reference: Tensor) -> Tensor:
@@ -208,9 +212,9 @@ class _Spoken:
         if not takes_mel:
             return None
         longest = max(map(_frames, self.references)) * _MEL_PER_FRAME
-        total, count = torch.zeros(MelConfig().n_mels, longest), torch.zeros(longest)
+        total, count = torch.zeros(model.mel.n_mels, longest), torch.zeros(longest)
         for reference in self.references:
-            mel = LogMel()(reference[None, None])[0]
+            mel = true_mel(model, reference[None, None])[0]
             total[:, : mel.shape[1]] += mel
             count[: mel.shape[1]] += 1
         chosen = route if route in takes_mel else takes_mel[0]

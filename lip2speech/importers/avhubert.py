@@ -6,7 +6,6 @@ CTC), whose decoder is dropped by name. Every other weight must find its place a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
 from lip2speech.frontend.transforms import Transform
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
 from lip2speech.importers.inert import ForeignFileError, shown
+from lip2speech.importers.keymap import Found, KeyMap, count_layers, state_of
 
 HEAD_DIM = 64  # of each attention head, in base and in large
-MAX_NAMES = 5  # that an error lists
+WHAT = "AV-HuBERT"
 PREFIXES = (
     "encoder.w2v_model.",
     "w2v_encoder.w2v_model.",
@@ -72,8 +72,6 @@ EXPECTED_SETTINGS = {"layer_norm_first": True, "modality_fuse": "concat", "activ
 """What the published models share and our encoder does; a file that says otherwise is refused."""
 SETTINGS = (("model", "w2v_args", "model"), ("model", "w2v_args"), ("model",))
 """Where the encoder's settings lie: in a fine-tuned file those of its pretraining come first."""
-SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-"""How PyTorch 2 names a weight norm's two parts."""
 
 
 @dataclass(frozen=True)
@@ -113,76 +111,78 @@ def read_avhubert(
     """The config and tensors of an official checkpoint, in our names; tensors are float32."""
     file = read_fairseq(source)
     prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in file.model))
-    if heads is None:
-        heads = _heads(file) or (_heads(read_fairseq(pretrained)) if pretrained else None)
-    found, dropped = translate(file, prefix)
-    frontend = infer_config(found, file, heads)
-    clusters = None
-    if prefix:  # fine-tuned: the projection to the clusters is gone, and with it the use of the rest
-        dropped += [foreign for name, (foreign, _) in found.items() if name.startswith("clusters.")]
-        found = {name: pair for name, pair in found.items() if not name.startswith("clusters.")}
-    else:
-        clusters = _cluster_config(found, frontend, file.path)
-    tensors = _checked(found, frontend, clusters, file.path)
+    encoder = read_encoder(file, prefix, heads or heads_of(file, pretrained))
     values: dict[str, Any] = {
         "kind": "avhubert",
-        "frontend": config.to_dict(frontend),
+        "frontend": config.to_dict(encoder.frontend),
         "transform": config.to_dict(Transform()),
         "licence": LICENCE,
     }
-    if clusters is not None:
-        values["clusters"] = config.to_dict(clusters)
-    return Imported(values, tensors, tuple(sorted(dropped)))
+    if encoder.clusters is not None:
+        values["clusters"] = config.to_dict(encoder.clusters)
+    return Imported(values, encoder.tensors, encoder.dropped)
 
 
-Found = dict[str, tuple[str, Tensor]]
-"""Our name -> the file's name for it, the weights."""
+@dataclass(frozen=True)
+class Encoder:
+    """An AV-HuBERT as a file holds it.
+
+    tensors: under our names, `frontend.` and, with a cluster head, `clusters.` before them.
+    """
+
+    frontend: AVHubertConfig
+    clusters: ClusterHeadConfig | None
+    tensors: dict[str, Tensor]
+    dropped: tuple[str, ...]
 
 
-def translate(file: FairseqCheckpoint, prefix: str) -> tuple[Found, list[str]]:
-    """Our names for the file's weights, and the names that were dropped; an unknown name is an error."""
-    table = key_map(_count_layers(file.model, f"{prefix}encoder.layers.", file.path))
-    found: Found = {}
-    dropped, unknown = [], []
-    for foreign, tensor in file.model.items():
-        if any(foreign.startswith(f"{part}.") for part in DROPPED):
-            dropped.append(foreign)
-            continue
-        ours = _rename(foreign.removeprefix(prefix), table) if foreign.startswith(prefix) else None
-        if ours is None:
-            unknown.append(foreign)
-        elif ours in found:
-            raise ForeignFileError(
-                f"{file.path}: {shown(foreign)} and {shown(found[ours][0])} are one weight."
-            )
-        else:
-            found[ours] = (foreign, tensor)
-    if unknown:
-        raise ForeignFileError(
-            f"{file.path}: {_listed(unknown)} not part of AV-HuBERT; is it another model's file?"
-        )
-    return found, dropped
+def read_encoder(file: FairseqCheckpoint, prefix: str, heads: int | None) -> Encoder:
+    """The encoder whose names begin with `prefix`; every weight of the file must belong to it.
+
+    What is left of the cluster head after fine-tuning, which every prefix tells of, is dropped by name.
+    """
+    layers = count_layers(file.model, f"{prefix}encoder.layers.", file.path, WHAT)
+    keys = KeyMap(file.path, WHAT, key_map(layers), prefix)
+    found, dropped = keys.translate(file.model, DROPPED)
+    frontend = infer_config(found, keys, file, heads)
+    clusters = None
+    if prefix:  # the projection to the clusters is gone, and with it the use of the rest
+        dropped += [foreign for name, (foreign, _) in found.items() if name.startswith("clusters.")]
+        found = {name: pair for name, pair in found.items() if not name.startswith("clusters.")}
+    else:
+        clusters = _cluster_config(found, keys, frontend)
+    with torch.device("meta"):  # shapes without memory: the file's sizes are not to be trusted yet
+        expected = state_of(frontend=AVHubert(frontend))
+        if clusters is not None:
+            expected |= state_of(clusters=ClusterHead(clusters))
+    return Encoder(frontend, clusters, keys.fit(found, expected), tuple(sorted(dropped)))
 
 
 def key_map(n_layers: int) -> dict[str, str | None]:
     """Foreign module (or weight) name -> ours, for an encoder of `n_layers`."""
-    table = {**STREAMS, **CLUSTERS}
-    for stage in range(4):
-        for block in range(2):
-            theirs = f"feature_extractor_video.resnet.trunk.layer{stage + 1}.{block}"
-            ours = f"frontend.resnet.trunk.stages.{stage}.{block}"
-            table |= {f"{theirs}.{key}": f"{ours}.{value}" for key, value in BLOCK.items()}
+    table = {**STREAMS, **CLUSTERS, **trunk_map("feature_extractor_video.resnet.trunk")}
     for layer in range(n_layers):
         theirs, ours = f"encoder.layers.{layer}", f"frontend.encoder.layers.{layer}"
         table |= {f"{theirs}.{key}": f"{ours}.{value}" for key, value in LAYER.items()}
     return table
 
 
-def infer_config(found: Found, file: FairseqCheckpoint, heads: int | None) -> AVHubertConfig:
+def trunk_map(trunk: str) -> dict[str, str | None]:
+    """Foreign module name -> ours, for a ResNet-18 trunk that is called `trunk`."""
+    table: dict[str, str | None] = {}
+    for stage in range(4):
+        for block in range(2):
+            theirs = f"{trunk}.layer{stage + 1}.{block}"
+            ours = f"frontend.resnet.trunk.stages.{stage}.{block}"
+            table |= {f"{theirs}.{key}": f"{ours}.{value}" for key, value in BLOCK.items()}
+    return table
+
+
+def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int | None) -> AVHubertConfig:
     """The sizes, read from the weights' shapes; heads and activation, which no shape shows, from settings."""
     path = file.path
-    embed_dim, ffn_dim = _shape(found, "frontend.encoder.layers.0.fc2.weight", 2, path)
-    positions = _shape(found, "frontend.encoder.positions.weight_v", 3, path)
+    embed_dim, ffn_dim = keys.shape(found, "frontend.encoder.layers.0.fc2.weight", 2)
+    positions = keys.shape(found, "frontend.encoder.positions.weight_v", 3)
     if embed_dim % positions[1]:
         raise ForeignFileError(
             f"{path}: {found['frontend.encoder.positions.weight_v'][0]}: impossible groups."
@@ -202,114 +202,36 @@ def infer_config(found: Found, file: FairseqCheckpoint, heads: int | None) -> AV
     if activation not in ("prelu", "relu", "swish"):
         raise ForeignFileError(f"{path}: resnet_relu_type {shown(activation)} is unknown.")
     return AVHubertConfig(
-        trunk_width=_shape(found, "frontend.resnet.stem.weight", 5, path)[0],
+        trunk_width=keys.shape(found, "frontend.resnet.stem.weight", 5)[0],
         activation=activation,
-        encoder_layers=_count_layers(found, "frontend.encoder.layers.", path),
+        encoder_layers=count_layers(found, "frontend.encoder.layers.", path, WHAT),
         embed_dim=embed_dim,
         ffn_dim=ffn_dim,
         heads=heads,
         conv_pos=positions[2],
         conv_pos_groups=embed_dim // positions[1],
-        audio_feat_dim=_shape(found, "frontend.audio_proj.weight", 2, path)[1],
+        audio_feat_dim=keys.shape(found, "frontend.audio_proj.weight", 2)[1],
     )
 
 
-def _cluster_config(found: Found, frontend: AVHubertConfig, path: Path) -> ClusterHeadConfig:
+def _cluster_config(found: Found, keys: KeyMap, frontend: AVHubertConfig) -> ClusterHeadConfig:
     """Sizes of the cluster head."""
-    rows, final_dim = _shape(found, "clusters.embeddings", 2, path)
-    mask_dim = _shape(found, "clusters.mask", 1, path)[0]
+    rows, final_dim = keys.shape(found, "clusters.embeddings", 2)
+    mask_dim = keys.shape(found, "clusters.mask", 1)[0]
     return ClusterHeadConfig(frontend.embed_dim, final_dim, rows, mask_dim)
 
 
-def _checked(
-    found: Found, frontend: AVHubertConfig, clusters: ClusterHeadConfig | None, path: Path
-) -> dict[str, Tensor]:
-    """The weights as float32, once each one's name, shape and values are right."""
-    with torch.device("meta"):  # shapes without memory: the file's sizes are not to be trusted yet
-        parts = {"frontend": AVHubert(frontend).state_dict()}
-        if clusters is not None:
-            parts["clusters"] = ClusterHead(clusters).state_dict()
-    expected = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-    if missing := [name for name in expected if name not in found]:
-        theirs = [_foreign(name) for name in missing]
-        raise ForeignFileError(f"{path}: {_listed(theirs)} missing; the file is incomplete.")
-    if extra := [foreign for name, (foreign, _) in found.items() if name not in expected]:
-        raise ForeignFileError(
-            f"{path}: {_listed(extra)} not part of this AV-HuBERT; is it another model's file?"
-        )
-    tensors = {}
-    for name, (foreign, tensor) in found.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            raise ForeignFileError(f"{path}: {foreign}: has shape {shapes}.")
-        if tensor.is_floating_point() != expected[name].is_floating_point():
-            raise ForeignFileError(
-                f"{path}: {foreign}: holds {tensor.dtype}, expected {expected[name].dtype}."
-            )
-        if not torch.isfinite(tensor).all():
-            raise ForeignFileError(f"{path}: {foreign}: holds NaN or infinite values; fetch the file again.")
-        tensors[name] = tensor.to(expected[name].dtype).contiguous()
-    return tensors
-
-
-def _rename(name: str, table: Mapping[str, str | None]) -> str | None:
-    """Our name for a foreign one: itself in the table, or its module there; None for neither."""
-    if name in table:
-        return table[name]
-    for theirs, ours in SPELLINGS.items():
-        name = f"{name.removesuffix(theirs)}{ours}" if name.endswith(theirs) else name
-    module, _, leaf = name.rpartition(".")
-    target = table.get(module)
-    return f"{target}.{leaf}" if target else None
-
-
-def _foreign(name: str) -> str:
-    """The official name of one of our weights, the other way through the key map."""
-    layer = name.removeprefix("frontend.encoder.layers.").partition(".")[0]
-    table = key_map(int(layer) + 1 if layer.isdigit() else 0)
-    back = {ours: theirs for theirs, ours in table.items()}
-    module, _, leaf = name.rpartition(".")
-    return back[name] if name in back else f"{back[module]}.{leaf}"
-
-
-def _count_layers(names: Mapping[str, Any], prefix: str, path: Path) -> int:
-    """How many layers the names number from 0: counted, as a number in a name may be anything."""
-    numbers = {name[len(prefix) :].partition(".")[0] for name in names if name.startswith(prefix)}
-    count = len(numbers)
-    if not count or numbers != {str(n) for n in range(count)}:
-        raise ForeignFileError(
-            f"{path}: {prefix}N: expected layers numbered from 0 without gaps; not AV-HuBERT's file."
-        )
-    return count
-
-
-def _shape(found: Found, name: str, dims: int, path: Path) -> tuple[int, ...]:
-    """The shape of a weight that tells a size."""
-    if name not in found:
-        raise ForeignFileError(f"{path}: {_foreign(name)} is missing; the file is incomplete.")
-    foreign, tensor = found[name]
-    if tensor.dim() != dims or 0 in tensor.shape:
-        raise ForeignFileError(
-            f"{path}: {foreign}: has shape {tuple(tensor.shape)}, expected {dims} dimensions."
-        )
-    return tuple(tensor.shape)
-
-
-def _heads(file: FairseqCheckpoint) -> int | None:
-    """Attention heads as the settings tell."""
+def heads_of(file: FairseqCheckpoint, pretrained: str | Path | None = None) -> int | None:
+    """Attention heads as the settings tell, those of the file itself or of the one it was fine-tuned from."""
     value = _setting(file, "encoder_attention_heads")
-    return value if type(value) is int else None
+    if type(value) is int:
+        return value
+    return heads_of(read_fairseq(pretrained)) if pretrained else None
 
 
 def _setting(file: FairseqCheckpoint, name: str) -> Any:
     """A setting of the encoder, or None."""
     return next((v for names in SETTINGS if (v := file.setting(*names, name)) is not None), None)
-
-
-def _listed(names: list[str]) -> str:
-    first = ", ".join(shown(name) for name in names[:MAX_NAMES])
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"{first}{more} {'is' if len(names) == 1 else 'are'}"
 
 
 def _card(source: Path, imported: Imported) -> str:

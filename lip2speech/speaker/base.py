@@ -41,15 +41,21 @@ class SpeakerModel(Protocol):
 
 
 class GivenVectors:
-    """Vectors of an encoder that is not here: they come from files alone (see `read_vector`)."""
+    """Vectors of an encoder that is not here: they come from files alone (see `read_vector`).
 
-    def __init__(self, dim: int):
-        self.dim = dim
+    vector: (dim,) of the voice whose recordings will be shown, so that it can be enrolled.
+    """
+
+    def __init__(self, dim: int, vector: Tensor | None = None):
+        self.dim, self.vector = dim, vector
         self.fingerprint = f"given-{dim}"
 
     def embed(self, wav: Tensor) -> Tensor:
+        if self.vector is not None:
+            return self.vector
         raise ValueError(
-            f"this model takes vectors of {self.dim} numbers from another encoder; give one as FILE.npy."
+            f"this model takes vectors of {self.dim} numbers from another encoder; give one as FILE.npy "
+            "(`lip2speech voice enroll --vector` keeps it with a voice)."
         )
 
     def mean(self, vectors: Tensor) -> Tensor:

@@ -25,10 +25,11 @@ from lip2speech.frontend.transforms import Transform
 from lip2speech.heads import UNIT_RATE
 from lip2speech.mel import LogMel
 from lip2speech.model import LipModel, ModelConfig
-from lip2speech.pipeline import Lip2Speech, speaker_model_of
+from lip2speech.pipeline import Lip2Speech
 from lip2speech.prediction import Prediction
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel
+from lip2speech.system import speaker_model_of
 from lip2speech.train.adapter import attach, merge
 from lip2speech.train.loop import Optimizer, OptimizerConfig, seed_step
 from lip2speech.train.softdtw import alignment, soft_dtw

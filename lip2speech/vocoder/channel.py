@@ -82,7 +82,7 @@ class ChannelVocoder(Vocoder):
     def __init__(self, mel: MelConfig | None = None, iterations: int = 1):
         super().__init__()
         self.mel = c = mel or MelConfig()
-        if c.pad != "same" or c.power != 1 or c.hop_length % HOP:
+        if not self.takes(c):
             raise ValueError(
                 f'a channel vocoder takes mels of magnitudes with pad "same", a hop of {HOP} n, got {c}.'
             )
@@ -103,6 +103,11 @@ class ChannelVocoder(Vocoder):
             self.register_buffer(name, value, persistent=False)
         for _ in range(CALMED):
             self.breath = self.calm(self.breath)
+
+    @staticmethod
+    def takes(mel: MelConfig) -> bool:
+        """Whether mels of this recipe can be spoken."""
+        return mel.pad == "same" and mel.power == 1 and mel.hop_length % HOP == 0
 
     def forward(self, prediction: Prediction) -> Tensor:
         mel, pitch = prediction.require("mel").float(), prediction.require("pitch").float()

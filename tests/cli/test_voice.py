@@ -3,15 +3,20 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from lip2speech import checkpoint
 from lip2speech.audio import read_wav, write_wav
 from lip2speech.cli import app
-from lip2speech.pipeline import Lip2Speech, speaker_model_at
+from lip2speech.config import to_dict
+from lip2speech.pipeline import Lip2Speech
 from lip2speech.shipped import shipped
+from lip2speech.system import speaker_model_at
 from lip2speech.voices import load_voice
-from tests.tiny import buzz, save_system
+from tests.tiny import MODEL, buzz, make_model, save_system, system
 
 CONSENT = "I am Ann Lee and agree that this computer speaks in my voice."
 
@@ -79,3 +84,36 @@ def test_an_enrolled_voice_goes_before_the_models_own_of_that_name(tmp_path: Pat
         != own.tolist()
     )
     assert speech.speaker(None).tolist() == own.tolist()
+
+
+def save_foreign(folder: Path) -> Path:
+    """A system whose heads take vectors of an encoder that is not in it."""
+    model = make_model(MODEL | {"heads": MODEL["heads"] | {"speaker_dim": 5}})
+    values, tensors = system(model=to_dict(model.config))
+    tensors = {k: v for k, v in tensors.items() if not k.startswith("model.")}
+    tensors |= {f"model.{k}": v for k, v in model.state_dict().items()}
+    checkpoint.save(folder, values, tensors | {"voice.ann": torch.zeros(5)}, "")
+    return folder
+
+
+def test_a_voice_is_enrolled_for_an_encoder_that_is_not_here(tmp_path: Path, clip: Path) -> None:
+    foreign, vector = save_foreign(tmp_path / "foreign"), tmp_path / "eve.npy"
+    np.save(vector, np.arange(5, dtype=np.float32))
+    enroll = ("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, "--model", foreign)
+    code, _, error = run(*enroll)
+    assert code != 0 and "takes vectors of 5 numbers from another encoder" in error and "--vector" in error
+    assert run(*enroll, "--vector", vector)[0] == 0
+    assert Lip2Speech.load(foreign, device="cpu").speaker("eve").tolist() == [0, 1, 2, 3, 4]
+    told = ("--model", foreign, "--voice", "eve", "--quiet")
+    assert run("convert", clip, "-o", tmp_path / "a.wav", *told)[0] == 0
+
+
+def test_a_vector_that_no_model_takes_is_refused(tmp_path: Path, kept: Path) -> None:
+    np.save(tmp_path / "eve.npy", np.arange(5, dtype=np.float32))
+    consent = ("--consent", CONSENT, "--vector", tmp_path / "eve.npy")
+    code, _, error = run("voice", "enroll", "eve", tmp_path / "ann.wav", *consent)
+    assert code != 0 and "name one by --model" in error and error.count("\n") == 1
+    assert not kept.exists()
+    wrong = ("--model", save_foreign(tmp_path / "foreign"), "--vector", tmp_path / "x.npy")
+    code, _, error = run("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, *wrong)
+    assert code != 0 and "is no voice vector of 5 numbers" in error

@@ -11,8 +11,9 @@ import torch
 from safetensors.numpy import save_file
 
 from lip2speech.evaluation.clips import Item, prepared_items, video_items
-from lip2speech.evaluation.report import Report, evaluate, table
+from lip2speech.evaluation.report import Report, evaluate, table, true_mel
 from lip2speech.evaluation.score import Row
+from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pipeline import Lip2Speech
 
 QUICK = ("estoi", "mel")
@@ -107,3 +108,12 @@ def test_the_table_prints_intervals_and_gaps() -> None:
     text = table([Row("mel", 60, wer=0.25, wer_interval=(0.2, 0.3), estoi=math.nan)])
     assert text.splitlines()[-1].startswith("| mel | 60 | 0.250 [0.200, 0.300] | - | - | - |")
     assert len({line.count("|") for line in text.splitlines()}) == 1
+
+
+def test_the_true_mel_is_of_the_models_own_recipe(system: Lip2Speech) -> None:
+    recipe = MelConfig(n_fft=640, win_length=640, pad="reflect")
+    wav = torch.rand(1, 1, 6400)
+    found = true_mel(replace(system, mel=recipe), wav)
+    assert found.shape == (1, 80, 40)
+    assert torch.equal(found, LogMel(recipe)(wav)[..., :40])
+    assert torch.equal(true_mel(system, wav), LogMel()(wav))

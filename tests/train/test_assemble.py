@@ -14,8 +14,9 @@ from lip2speech.codec.load import code_fingerprint
 from lip2speech.config import from_dict, to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.frontend.transforms import Transform
-from lip2speech.pipeline import Lip2Speech, speaker_model_at
+from lip2speech.pipeline import Lip2Speech
 from lip2speech.speaker import Spectrum
+from lip2speech.system import speaker_model_at
 from lip2speech.train.assemble import AssembleConfig, assemble
 from tests.tiny import CODEC, MODEL, buzz, make_codec, make_model, save_codec, save_encoder, tiny_encoded
 

@@ -1,0 +1,143 @@
+"""The parts of a system's folder, read and compared with each other: a misfit would speak wrongly, unnoticed.
+
+    model.*, its config `model`     front end and heads
+    codec.*, `codec`                what the heads' codes mean, where there are any
+    vocoder.*, `vocoder`            a vocoder with weights of its own, where the folder brings one
+    speaker.*, `speaker`            what hears voices, where it is a trained encoder
+    `mel`                           the one recipe that model, codec and vocoder must share
+
+Knows nothing of videos.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from lip2speech import checkpoint
+from lip2speech.codec.base import Codec
+from lip2speech.codec.load import codec_from_dict
+from lip2speech.config import from_dict
+from lip2speech.mel import MelConfig
+from lip2speech.model import AnyHeadsConfig, LipModel, ModelConfig
+from lip2speech.modules.conv import fold_weight_norm
+from lip2speech.modules.inference import fold
+from lip2speech.rates import SAMPLE_RATE
+from lip2speech.shipped import folder_of
+from lip2speech.speaker import SpeakerModel, speaker_model_from
+from lip2speech.vocoder import Vocoder, build_vocoders
+from lip2speech.vocoder.load import vocoder_from_dict
+
+SHARED_SIZES = ("n_units", "speaker_dim")
+"""Sizes that a vocoder with weights may have, and that are then the heads'."""
+
+
+def model_of(loaded: checkpoint.Checkpoint) -> LipModel:
+    """Front end and heads, ready to predict. CheckpointError, KeyError or ValueError: the folder is wrong."""
+    model = LipModel(from_dict(ModelConfig, loaded.config["model"], "model"))
+    checkpoint.load_into(model, loaded.part("model."))
+    fold(model.eval())
+    return model
+
+
+def vocoders_of(loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig) -> dict[str, Vocoder]:
+    """What turns these heads' predictions into sound, by route. Errors as in `model_of`."""
+    if heads.n_mels not in (0, mel.n_mels):
+        raise checkpoint.CheckpointError(
+            f"the heads predict {heads.n_mels} mel bands, the model's mel has {mel.n_mels}; they do not fit."
+        )
+    vocoders = build_vocoders(codec_of(loaded, heads, mel), mel)
+    if (own := own_vocoder_of(loaded, heads, mel)) is not None:
+        vocoders[loaded.config["vocoder"]["name"]] = own
+    for vocoder in vocoders.values():
+        fold_weight_norm(vocoder.eval())
+    return {name: vocoder for name, vocoder in vocoders.items() if heads.predicts(vocoder.needs)}
+
+
+def codec_of(loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig) -> Codec | None:
+    """The folder's codec, which fits the heads; None where it has none."""
+    if not has_part(loaded, "codec"):
+        return None
+    codec = codec_from_dict(loaded.config["codec"]["name"], loaded.config["codec"]["config"])
+    check_mel(mel, codec.config, "codec")
+    check_codec(heads, codec)
+    checkpoint.load_into(codec, loaded.part("codec."))
+    return codec
+
+
+def own_vocoder_of(loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig) -> Vocoder | None:
+    """The vocoder with weights that the folder brings, which fits the heads; None where it brings none."""
+    if not has_part(loaded, "vocoder"):
+        return None
+    vocoder = vocoder_from_dict(loaded.config["vocoder"]["name"], loaded.config["vocoder"]["config"])
+    check_mel(mel, vocoder.config, "vocoder")
+    check_vocoder(heads, vocoder)
+    checkpoint.load_into(vocoder, loaded.part("vocoder."))
+    return vocoder
+
+
+def has_part(loaded: checkpoint.Checkpoint, name: str) -> bool:
+    """Whether a part is there; CheckpointError: its weights are, and its config is not."""
+    if name in loaded.config:
+        return True
+    if weights := loaded.part(f"{name}."):
+        raise checkpoint.CheckpointError(
+            f"{loaded.folder}: has {len(weights)} weights of a {name} and no config of it; it is incomplete."
+        )
+    return False
+
+
+def check_mel(mel: MelConfig, config: Any, what: str) -> None:
+    """Refuse a codec or vocoder whose mel recipe is not the model's."""
+    other = getattr(config, "mel", None)
+    if not isinstance(other, MelConfig) or other == mel:
+        return
+    differ = [f.name for f in fields(mel) if getattr(mel, f.name) != getattr(other, f.name)]
+    ours, theirs = (", ".join(f"{name} {getattr(c, name)}" for name in differ) for c in (mel, other))
+    raise checkpoint.CheckpointError(f"the model's mel has {ours}, the {what}'s {theirs}; they do not fit.")
+
+
+def check_codec(heads: AnyHeadsConfig, codec: Codec) -> None:
+    """Refuse a codec that cannot read the heads' codes, or of another sample rate."""
+    if codec.sample_rate != SAMPLE_RATE:
+        raise checkpoint.CheckpointError(
+            f"the model speaks at {SAMPLE_RATE} Hz, the codec is at {codec.sample_rate} Hz; they do not fit."
+        )
+    sizes = (codec.codebook_size, codec.frame_rate)
+    if heads.n_q and (heads.n_q > codec.n_q or (heads.codebook_size, heads.code_rate) != sizes):
+        raise checkpoint.CheckpointError(
+            f"the heads predict {heads.n_q} books of {heads.codebook_size} at {heads.code_rate} Hz, the "
+            f"codec has {codec.n_q} of {codec.codebook_size} at {codec.frame_rate} Hz; they do not fit."
+        )
+
+
+def check_vocoder(heads: AnyHeadsConfig, vocoder: Any) -> None:
+    """Refuse a vocoder with weights that takes other units or voices than the heads', or of another rate."""
+    found = {name: (getattr(heads, name), getattr(vocoder.config, name, None)) for name in SHARED_SIZES}
+    found["sample_rate"] = SAMPLE_RATE, vocoder.sample_rate
+    differ = {name: pair for name, pair in found.items() if pair[1] not in (None, pair[0])}
+    if differ:
+        ours, theirs = (listed((name, pair[i]) for name, pair in differ.items()) for i in (0, 1))
+        raise checkpoint.CheckpointError(f"the model has {ours}, its vocoder {theirs}; they do not fit.")
+
+
+def listed(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Names and values for an error."""
+    return ", ".join(f"{name} {value}" for name, value in pairs)
+
+
+def speaker_model_of(loaded: checkpoint.Checkpoint) -> SpeakerModel:
+    """What a system hears voices with. CheckpointError, KeyError or ValueError: its folder is wrong."""
+    heads = from_dict(ModelConfig, loaded.config["model"], "model").heads
+    return speaker_model_from(loaded.config.get("speaker"), loaded.part("speaker."), heads.speaker_dim)
+
+
+def speaker_model_at(model: str | os.PathLike) -> SpeakerModel:
+    """What the model of a name or folder hears voices with. CheckpointError: missing or damaged folder."""
+    loaded = checkpoint.load(folder_of(model))
+    try:
+        return speaker_model_of(loaded)
+    except (KeyError, ValueError) as error:
+        raise checkpoint.CheckpointError(f"{loaded.folder}: its config is wrong ({error}).") from error

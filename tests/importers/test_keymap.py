@@ -1,0 +1,80 @@
+"""Foreign weights under our names (lip2speech/importers/keymap.py)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech.importers.inert import ForeignFileError
+from lip2speech.importers.keymap import KeyMap, count_layers, listed, state_of
+
+KEYS = KeyMap(
+    Path("x.pt"),
+    "Toy",
+    {"net.fc": "linear", "net.u": "bias_u", "net.conv": "conv"},
+    prefix="enc.",
+    leaves={"weight_g": "scale"},
+)
+
+
+def weights() -> dict[str, Tensor]:
+    return {
+        "enc.net.fc.weight": torch.ones(2, 3),
+        "enc.net.u": torch.ones(3),
+        "enc.net.conv.weight_g": torch.ones(1),
+    }
+
+
+def test_modules_single_weights_and_leaves_are_renamed_and_back() -> None:
+    found, dropped = KEYS.translate(weights() | {"dec.w": torch.ones(1)}, dropped=["dec"])
+    assert {ours: foreign for ours, (foreign, _) in found.items()} == {
+        "linear.weight": "enc.net.fc.weight", "bias_u": "enc.net.u", "conv.scale": "enc.net.conv.weight_g"
+    }  # fmt: skip
+    assert dropped == ["dec.w"]
+    assert all(KEYS.foreign(ours) == foreign for ours, (foreign, _) in found.items())
+
+
+def test_the_newer_spelling_of_a_weight_norm_is_the_same_weight() -> None:
+    assert KEYS.rename("net.conv.parametrizations.weight.original0") == "conv.scale"
+    assert KEYS.rename("net.conv.parametrizations.weight.original1") == "conv.weight_v"
+
+
+@pytest.mark.parametrize("name", ["net.fc.weight", "enc.net.other.weight", "enc.net", "dec.w"])
+def test_a_name_of_neither_table_nor_prefix_is_an_error(name: str) -> None:
+    with pytest.raises(ForeignFileError, match=f"x.pt: {name} is not part of Toy"):
+        KEYS.translate({name: torch.ones(1)})
+
+
+def test_nothing_may_be_left_over_on_either_side() -> None:
+    found, _ = KEYS.translate(weights())
+    expected = {ours: tensor.to("meta") for ours, (_, tensor) in found.items()}
+    assert KEYS.fit(found, expected).keys() == expected.keys()
+    with pytest.raises(ForeignFileError, match="enc.net.fc.bias is missing"):
+        KEYS.fit(found, expected | {"linear.bias": torch.ones(2)})
+    del expected["conv.scale"]
+    with pytest.raises(ForeignFileError, match="enc.net.conv.weight_g is not part of this Toy"):
+        KEYS.fit(found, expected)
+
+
+def test_half_precision_becomes_what_is_expected() -> None:
+    found, _ = KEYS.translate({name: tensor.half() for name, tensor in weights().items()})
+    fitted = KEYS.fit(found, {ours: torch.empty(tensor.shape) for ours, (_, tensor) in found.items()})
+    assert {tensor.dtype for tensor in fitted.values()} == {torch.float32}
+
+
+def test_layers_are_counted_and_not_believed() -> None:
+    names = ["layers.0.w", "layers.1.w", "layers.1.b"]
+    assert count_layers(names, "layers.", Path("x"), "Toy") == 2
+    for bad in (["layers.1.w"], ["layers.0.w", "layers.999999999.w"], []):
+        with pytest.raises(ForeignFileError, match="without gaps; not Toy's file"):
+            count_layers(bad, "layers.", Path("x"), "Toy")
+
+
+def test_many_names_are_cut_short() -> None:
+    assert listed(["a"]) == "a is"
+    assert listed([str(n) for n in range(9)]) == "0, 1, 2, 3, 4 and 4 more are"
+
+
+def test_weights_of_modules_carry_their_names() -> None:
+    assert set(state_of(a=torch.nn.Linear(1, 1), b=torch.nn.PReLU())) == {"a.weight", "a.bias", "b.weight"}

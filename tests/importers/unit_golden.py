@@ -1,0 +1,107 @@
+"""Golden files of the official lip2speech-unit, and our modules filled with them by the importers."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lip2speech import checkpoint, config
+from lip2speech.importers.hifigan import read_unit_vocoder
+from lip2speech.importers.unitmodel import read_unit_model
+from lip2speech.model import LipModel
+from lip2speech.vocoder import HiFiGAN, HiFiGANConfig
+from tests.frontend.golden import FOLDER as AVHUBERT
+from tests.frontend.golden import PRETRAINED, inputs
+
+FOLDER = AVHUBERT.parent / "unitmodel"
+MODELS = ("multi_target", "multi_target_avhubert")
+VOCODER = FOLDER / "vocoder.pt"
+TOLERANCE = 1e-5  # of a tensor's largest value
+
+Row = tuple[str, str, float]
+"""File, tensor, largest difference as a share of the tensor's largest value."""
+
+
+@cache
+def model(name: str) -> LipModel:
+    """A golden multi-target checkpoint as our model, in eval mode."""
+    read = read_unit_model(FOLDER / f"{name}.pt", pretrained=PRETRAINED)
+    built = LipModel(read.config).eval()
+    checkpoint.load_into(built, read.tensors)
+    return built
+
+
+@cache
+def vocoder() -> HiFiGAN:
+    """The golden vocoder as ours, in eval mode."""
+    read = read_unit_vocoder(VOCODER)
+    built = HiFiGAN(config.from_dict(HiFiGANConfig, read.config["vocoder"])).eval()
+    checkpoint.load_into(built, read.tensors)
+    return built
+
+
+def stored(name: str) -> dict[str, Tensor]:
+    """The official outputs."""
+    return load_file(FOLDER / f"{name}.safetensors")
+
+
+def video() -> tuple[Tensor, Tensor]:
+    """What the models are given: video (2, 1, 12, 88, 88) and the mask (2, 12) of its second clip."""
+    frames, _, mask = inputs("video_pad")
+    assert frames is not None and mask is not None, "this case has both"
+    return frames, mask
+
+
+def share(found: Tensor, golden: Tensor) -> float:
+    """The largest difference as a share of the largest value."""
+    return float((found - golden).abs().max() / golden.abs().max())
+
+
+@torch.no_grad()
+def model_rows(name: str, built: LipModel) -> Iterator[Row]:
+    """How far a model is from every stored output of a multi-target checkpoint."""
+    golden, (frames, mask) = stored(name), video()
+    features = built.frontend(video=frames, padding_mask=mask)
+    hidden = built.heads.encode(features, mask.repeat_interleave(2, 1))
+    found = built(frames, golden["spk_emb"], mask)
+    mel, units = found.require("mel").transpose(1, 2), found.require("unit_logits").transpose(1, 2)
+    yield name, "unit_logits_BTV, with specials", share(built.heads.units(hidden), golden["unit_logits_BTV"])
+    yield name, "unit_logits_BTV", share(units, golden["unit_logits_BTV"][..., 4:])
+    yield name, "mel_BT80", share(mel, golden["mel_BT80"])
+    for i, kept in enumerate((48, 28)):
+        yield name, f"gen_mel_{i}", share(mel[i, :kept], golden[f"gen_mel_{i}"])
+    yield (
+        name,
+        "gen_units_tokens, share that differ",
+        float((units.argmax(-1) + 4 != golden["gen_units_tokens"]).float().mean()),
+    )
+
+
+@torch.no_grad()
+def vocoder_rows(built: HiFiGAN) -> Iterator[Row]:
+    """How far a vocoder is from every stored output of the golden one."""
+    golden = stored("vocoder")
+    wav = built.synthesise(golden["mel"], golden["code"], golden["spkr"])
+    yield "vocoder", "code_upsampled", share(built.unit_features(golden["code"]), golden["code_upsampled"])
+    yield "vocoder", "wav", share(wav, golden["wav"])
+    steps = ((wav[0, 0] * 32768).trunc() - golden["wav_int16"]).abs().max()  # as the official program stores
+    yield "vocoder", "wav_int16, in steps of 1/32768", float(steps)
+
+
+def all_rows() -> Iterator[Row]:
+    """Every row that `tests.bench.parity_unitmodel` prints."""
+    for name in MODELS:
+        yield from model_rows(name, model(name))
+    yield from vocoder_rows(vocoder())
+
+
+def key_list(name: str) -> dict[str, Tensor]:
+    """The published weights of a kind of file, by name and shape alone."""
+    rows = [line.split("\t") for line in (FOLDER / f"{name}_keys.tsv").read_text().splitlines()]
+    kinds = {True: torch.int64, False: torch.float32}
+    return {
+        key: torch.empty([int(n) for n in sizes.split()], device="meta", dtype=kinds["num_batches" in key])
+        for key, sizes in rows
+    }
