@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     ("config", "rates", "version", "shipped"),
-    ("prediction", "video"),
+    ("prediction", "video", "resample"),
     ("modules", "mel", "pitch", "audio", "checkpoint", "fades"),
     ("speaker", "confidence"),
     ("voices",),
