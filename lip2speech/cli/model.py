@@ -1,4 +1,4 @@
-"""`lip2speech model`: which models ship, whether a folder is whole, what its card says."""
+"""`lip2speech model`: which models ship, whether a folder is whole, its card; models from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from lip2speech.cli.errors import one_line_errors
+from lip2speech.cli.imports import import_model
 
-model = typer.Typer(help="Look at models: what ships, is a folder whole, its card.", no_args_is_help=True)
+model = typer.Typer(help="Models: list, verify, card, import, pull.", no_args_is_help=True)
+model.command("import")(import_model)
 
 Name = Annotated[
     str, typer.Argument(metavar="DIR|NAME", help="A model folder, or the name of a shipped one.")

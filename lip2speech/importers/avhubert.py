@@ -7,7 +7,6 @@ CTC), whose decoder is dropped by name. Every other weight must find its place a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from lip2speech.frontend.avhubert import AVHubert, AVHubertConfig
 from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
 from lip2speech.frontend.transforms import Transform
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
+from lip2speech.importers.imported import Found, Imported, check_claims, fit, listed
 from lip2speech.importers.inert import ForeignFileError, shown
 
 HEAD_DIM = 64  # of each attention head, in base and in large
-MAX_NAMES = 5  # that an error lists
 PREFIXES = (
     "encoder.w2v_model.",
     "w2v_encoder.w2v_model.",
@@ -76,15 +75,6 @@ SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.
 """How PyTorch 2 names a weight norm's two parts."""
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What an import did: the folder's config and the foreign names that were dropped."""
-
-    config: dict[str, Any]
-    tensors: dict[str, Tensor]
-    dropped: tuple[str, ...]
-
-
 def import_avhubert(
     source: str | Path,
     out: str | Path,
@@ -112,6 +102,7 @@ def read_avhubert(
 ) -> Imported:
     """The config and tensors of an official checkpoint, in our names; tensors are float32."""
     file = read_fairseq(source)
+    check_claims(file.model, file.path)
     prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in file.model))
     if heads is None:
         heads = _heads(file) or (_heads(read_fairseq(pretrained)) if pretrained else None)
@@ -135,10 +126,6 @@ def read_avhubert(
     return Imported(values, tensors, tuple(sorted(dropped)))
 
 
-Found = dict[str, tuple[str, Tensor]]
-"""Our name -> the file's name for it, the weights."""
-
-
 def translate(file: FairseqCheckpoint, prefix: str) -> tuple[Found, list[str]]:
     """Our names for the file's weights, and the names that were dropped; an unknown name is an error."""
     table = key_map(_count_layers(file.model, f"{prefix}encoder.layers.", file.path))
@@ -159,7 +146,7 @@ def translate(file: FairseqCheckpoint, prefix: str) -> tuple[Found, list[str]]:
             found[ours] = (foreign, tensor)
     if unknown:
         raise ForeignFileError(
-            f"{file.path}: {_listed(unknown)} not part of AV-HuBERT; is it another model's file?"
+            f"{file.path}: {listed(unknown)} not part of AV-HuBERT; is it another model's file?"
         )
     return found, dropped
 
@@ -230,26 +217,7 @@ def _checked(
         if clusters is not None:
             parts["clusters"] = ClusterHead(clusters).state_dict()
     expected = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
-    if missing := [name for name in expected if name not in found]:
-        theirs = [_foreign(name) for name in missing]
-        raise ForeignFileError(f"{path}: {_listed(theirs)} missing; the file is incomplete.")
-    if extra := [foreign for name, (foreign, _) in found.items() if name not in expected]:
-        raise ForeignFileError(
-            f"{path}: {_listed(extra)} not part of this AV-HuBERT; is it another model's file?"
-        )
-    tensors = {}
-    for name, (foreign, tensor) in found.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            raise ForeignFileError(f"{path}: {foreign}: has shape {shapes}.")
-        if tensor.is_floating_point() != expected[name].is_floating_point():
-            raise ForeignFileError(
-                f"{path}: {foreign}: holds {tensor.dtype}, expected {expected[name].dtype}."
-            )
-        if not torch.isfinite(tensor).all():
-            raise ForeignFileError(f"{path}: {foreign}: holds NaN or infinite values; fetch the file again.")
-        tensors[name] = tensor.to(expected[name].dtype).contiguous()
-    return tensors
+    return fit(found, expected, path, "AV-HuBERT", _foreign)
 
 
 def _rename(name: str, table: Mapping[str, str | None]) -> str | None:
@@ -304,12 +272,6 @@ def _heads(file: FairseqCheckpoint) -> int | None:
 def _setting(file: FairseqCheckpoint, name: str) -> Any:
     """A setting of the encoder, or None."""
     return next((v for names in SETTINGS if (v := file.setting(*names, name)) is not None), None)
-
-
-def _listed(names: list[str]) -> str:
-    first = ", ".join(shown(name) for name in names[:MAX_NAMES])
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"{first}{more} {'is' if len(names) == 1 else 'are'}"
 
 
 def _card(source: Path, imported: Imported) -> str:

@@ -58,7 +58,7 @@ class TorchFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file = _open_regular(self.path)
+        self._file = open_regular(self.path)
         self._storages: dict[str, Tensor] = {}
         try:
             start = self._file.read(len(ZIP_MAGIC))
@@ -221,7 +221,8 @@ class _Bounded:
             raise ForeignFileError("it ends too early; fetch it again.")
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BinaryIO:
+    """The opened file; ForeignFileError for a folder, a pipe, a device, or nothing."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ForeignFileError(f"{path}: not a file; give the checkpoint's own path.")
