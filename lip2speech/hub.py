@@ -20,7 +20,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 FILES = (*checkpoint.FILES, checkpoint.SUMS)
 
 Download = Callable[..., str]
-"""`huggingface_hub.snapshot_download`, or one like it: the folder of what was asked for, named by its commit."""
+"""`huggingface_hub.snapshot_download`, or one like it: the folder of what was asked for, named by commit."""
 
 
 class HubError(ValueError):
@@ -42,7 +42,7 @@ def pull(
         revision: a commit (40 hex digits), which pins it, or a tag or branch; the newest by default.
         download: stands in for `huggingface_hub.snapshot_download`.
     Raises:
-        HubError: not reachable, no such repository or revision. CheckpointError: not whole, or `out` is taken.
+        HubError: not reachable, no such repository or revision. CheckpointError: not whole, or `out` taken.
     """
     if not NAME.fullmatch(repo):
         raise HubError(f"{repo}: expected OWNER/NAME of a repository on the Hub.")
@@ -67,7 +67,9 @@ def pull(
 def _fetch(repo: str, revision: str | None, download: Download | None) -> Path:
     """The folder in the Hub's cache that holds our four files."""
     if download is None:
-        from huggingface_hub import snapshot_download as download
+        from huggingface_hub import snapshot_download
+
+        download = snapshot_download
     try:
         return Path(download(repo_id=repo, revision=revision, allow_patterns=list(FILES)))
     except Exception as error:  # of its own kinds, its network library's, and the system's

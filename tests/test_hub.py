@@ -20,7 +20,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """`snapshot_download` of a Hub that holds one folder, laid out as the real one's cache: links to blobs."""
+    """`snapshot_download` of a Hub that holds one folder, laid out as its cache: links to blobs."""
 
     def __init__(self, folder: Path, error: Exception | None = None):
         self.folder, self.error = folder, error

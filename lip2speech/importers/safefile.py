@@ -7,6 +7,7 @@ given twice, and (in the safetensors package) tensors that overlap, leave holes,
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lip2speech.importers.torchfile import open_regular
 
 MAX_HEAD_BYTES = 4 << 20  # a head of ten thousand tensors has 1 MB
 MAX_JSON_BYTES = 1 << 20
+MAX_FILE_BYTES = 4 << 30  # far above any codec; a file of holes may say it is a terabyte
 LENGTH_BYTES = 8
 
 
@@ -28,7 +30,9 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     with open_regular(path) as file:
         length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        held = path.stat().st_size - LENGTH_BYTES
+        held = os.fstat(file.fileno()).st_size - LENGTH_BYTES
+        if held > MAX_FILE_BYTES:
+            raise ForeignFileError(f"{path}: has {held} bytes; at most {MAX_FILE_BYTES} are read.")
         if not 0 < length <= min(MAX_HEAD_BYTES, held):
             raise ForeignFileError(
                 f"{path}: its head claims {length} bytes of {max(held, 0)}; not safetensors, or cut off."
