@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,13 @@ import torch
 from torch import Tensor
 
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.resample import Resampler, resample
 from lip2speech.video.errors import MediaError
 from lip2speech.video.reader import open_media, read_frames, video_stream
 from lip2speech.video.sniff import HEAD_BYTES, open_ordinary, sniff
 
 PCM_PEAK = 32767
-LARGEST_RATIO = (
-    1000  # odd sample rates are resampled by the nearest ratio of numbers up to this: 1e-6 off at most
-)
+BLOCK = 1 << 16  # samples read at once
 PLAIN_SOUND = ("wav", "flac", "aiff", "ogg")
 MAX_SILENCE_S = 10.0  # a longer hole in a file's sound is damage
 SMALL_DRIFT_S = 0.05  # timestamps of sound jitter by less; more is a hole
@@ -40,23 +40,34 @@ TIMELESS = (".avi",)  # has no time stamps: its frames must come at a steady rat
 
 def read_wav(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> Tensor:
     """Sound of a file, (T_a,) float32 in [-1, 1], mono, at `sample_rate`. MediaError where there is none."""
-    samples, rate = _read_samples(Path(path))
-    wav = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-    if len(wav) == 0:
-        raise MediaError(f"{Path(path).name}: its sound has no samples; export it again.")
-    if not torch.isfinite(wav).all():
-        raise MediaError(f"{Path(path).name}: its sound holds values that are not numbers; export it again.")
+    with _open_sound(Path(path)) as (rate, pieces):
+        wav = torch.cat(list(_checked(Path(path).name, pieces)))
     return resample(wav, rate, sample_rate)
 
 
-def resample(wav: Tensor, rate: int, new_rate: int) -> Tensor:
-    """(..., T) at `rate` -> (..., T * new_rate / rate) at `new_rate`, by windowed sinc."""
-    if rate == new_rate:
-        return wav
-    from torchaudio.functional import resample as sinc
+@contextmanager
+def wav_reader(
+    path: str | os.PathLike, sample_rate: int = SAMPLE_RATE, block: int = BLOCK
+) -> Iterator[Iterator[Tensor]]:
+    """The samples of `read_wav` in pieces (block,), the last one shorter: any length, constant memory."""
+    with _open_sound(Path(path)) as (rate, pieces):
+        yield regroup(_resampled(_checked(Path(path).name, pieces), Resampler(rate, sample_rate)), block)
 
-    ratio = Fraction(new_rate, rate).limit_denominator(LARGEST_RATIO)
-    return sinc(wav, ratio.denominator, ratio.numerator)
+
+def regroup(pieces: Iterable[Tensor], block: int) -> Iterator[Tensor]:
+    """Pieces (T_i,) of any length -> pieces (block,) of the same samples, the last one shorter."""
+    held: list[Tensor] = []
+    count = 0
+    for piece in pieces:
+        held.append(piece)
+        count += len(piece)
+        if count >= block:
+            joined = torch.cat(held)
+            whole = count // block * block
+            yield from joined[:whole].split(block)
+            held, count = [joined[whole:].clone()], count - whole
+    if count:
+        yield torch.cat(held)
 
 
 def write_wav(path: str | os.PathLike, wav: Tensor | np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
@@ -136,38 +147,75 @@ def _umask() -> int:
 # Reading
 
 
-def _read_samples(path: Path) -> tuple[np.ndarray, int]:
-    """(T_a,) float32 mono and its rate, sample 0 at the first video frame if there is video."""
-    return _read_plain(path) or _read_any(path)
+Pieces = Iterator[np.ndarray]
 
 
-def _read_plain(path: Path) -> tuple[np.ndarray, int] | None:
+@contextmanager
+def _open_sound(path: Path) -> Iterator[tuple[int, Pieces]]:
+    """The sample rate and mono pieces (n,) float32, sample 0 at the first video frame if there is video."""
+    with ExitStack() as stack:
+        opened = _open_plain(path, stack)
+        yield _open_any(path, stack) if opened is None else opened
+
+
+def _open_plain(path: Path, stack: ExitStack) -> tuple[int, Pieces] | None:
     """The same by libsndfile, which gives these formats to the sample; None for any other."""
     import soundfile
 
-    with open_ordinary(path) as file:
-        if sniff(file.read(HEAD_BYTES)) not in PLAIN_SOUND:
-            return None
-        file.seek(0)
-        try:
-            samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError:  # a codec it does not know, or film in Ogg
-            return None
-    return samples.mean(1), rate
+    file = stack.enter_context(open_ordinary(path))
+    if sniff(file.read(HEAD_BYTES)) not in PLAIN_SOUND:
+        return None
+    file.seek(0)
+    try:
+        sound = stack.enter_context(soundfile.SoundFile(file))
+    except soundfile.LibsndfileError:  # a codec it does not know, or film in Ogg
+        return None
+    return sound.samplerate, _plain_pieces(path.name, sound)
 
 
-def _read_any(path: Path) -> tuple[np.ndarray, int]:
+def _plain_pieces(name: str, sound: Any) -> Pieces:
+    import soundfile
+
+    try:
+        while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
+            yield block.mean(1)
+    except soundfile.LibsndfileError as error:
+        raise MediaError(f"{name}: its sound is damaged ({error}); export it again.") from None
+
+
+def _open_any(path: Path, stack: ExitStack) -> tuple[int, Pieces]:
     """The same by PyAV."""
-    with open_media(path) as container:
-        if not container.streams.audio:
-            raise MediaError(f"{path.name}: no sound in this file.")
-        stream = container.streams.audio[0]
-        if stream.codec_context is None:
-            raise MediaError(f"{path.name}: its sound codec is not known here; convert it to AAC or WAV.")
-        start = _first_frame_time(path) if _has_video(container) else None
-        pieces = list(_placed_pieces(path.name, container, stream, start))
-        rate = stream.codec_context.sample_rate
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32), rate
+    container = stack.enter_context(open_media(path))
+    if not container.streams.audio:
+        raise MediaError(f"{path.name}: no sound in this file.")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise MediaError(f"{path.name}: its sound codec is not known here; convert it to AAC or WAV.")
+    start = _first_frame_time(path) if _has_video(container) else None
+    pieces = _placed_pieces(path.name, container, stream, start)
+    first = list(islice(pieces, 1))  # a decoder may learn the true rate from its first packet
+    return stream.codec_context.sample_rate, chain(first, pieces)
+
+
+def _checked(name: str, pieces: Pieces) -> Iterator[Tensor]:
+    """Pieces (n,) as tensors; MediaError where one holds what is no number, or all hold nothing."""
+    empty = True
+    for piece in pieces:
+        wav = torch.from_numpy(np.ascontiguousarray(piece, dtype=np.float32))
+        if not torch.isfinite(wav).all():
+            raise MediaError(f"{name}: its sound holds values that are not numbers; export it again.")
+        empty = False
+        yield wav
+    if empty:
+        raise MediaError(f"{name}: its sound has no samples; export it again.")
+
+
+def _resampled(pieces: Iterator[Tensor], resampler: Resampler) -> Iterator[Tensor]:
+    state = None
+    for piece in regroup(pieces, BLOCK):  # a window costs the same for a short piece as for a long one
+        wav, state = resampler.step(piece, state)
+        yield wav
+    yield resampler.step(torch.zeros(0), state, last=True)[0]
 
 
 def _placed_pieces(name: str, container: Any, stream: Any, start: Fraction | None) -> Iterator[np.ndarray]:

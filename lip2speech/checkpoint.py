@@ -66,14 +66,14 @@ def save(
         half: store floating-point tensors as float16, half the size.
     """
     folder = Path(folder)
-    _refuse_foreign(folder, overwrite)
+    check_replaceable(folder, overwrite)
     stored = {name: _storable(name, tensor, half) for name, tensor in tensors.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         temporary.chmod(0o777 & ~_umask())  # mkdtemp keeps others out; a checkpoint is for sharing
         _write_files(temporary, config, stored, card)
-        _replace(temporary, folder)
+        replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -86,14 +86,14 @@ def replace_config(folder: str | Path, config: Mapping[str, Any]) -> None:
     """
     folder = Path(folder).resolve()
     verify(folder)
-    _refuse_foreign(folder, overwrite=True)
+    check_replaceable(folder, overwrite=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         temporary.chmod(0o777 & ~_umask())
         for name in (WEIGHTS, CARD):
             shutil.copyfile(folder / name, temporary / name)
         _write_config(temporary, config)
-        _replace(temporary, folder)
+        replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -191,8 +191,11 @@ def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def _refuse_foreign(folder: Path, overwrite: bool) -> None:
-    """Only a checkpoint folder or an empty one is ever replaced: a slip of the pen must not delete a home."""
+def check_replaceable(folder: Path, overwrite: bool) -> None:
+    """CheckpointError unless a checkpoint may be written at `folder`.
+
+    Only a checkpoint folder or an empty one is ever replaced: a slip of the pen must not delete a home.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -206,8 +209,8 @@ def _refuse_foreign(folder: Path, overwrite: bool) -> None:
         )
 
 
-def _replace(temporary: Path, folder: Path) -> None:
-    """Rename `temporary` to `folder`; an old folder steps aside first and goes when the new one stands."""
+def replace_folder(temporary: Path, folder: Path) -> None:
+    """Rename `temporary`, beside it, to `folder`; an old one steps aside and goes when the new one stands."""
     if not folder.exists():
         os.rename(temporary, folder)
         return

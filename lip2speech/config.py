@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,10 @@ T = TypeVar("T")
 
 MAX_YAML_BYTES = 1 << 20
 """A recipe is some kilobytes; a checkpoint folder comes from strangers, so a larger one is refused."""
+
+
+MAX_DEPTH = 50
+"""Levels of a config; ours have five."""
 
 
 class ConfigError(ValueError):
@@ -67,8 +71,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ConfigError(f"{where}: YAML aliases are not accepted; write the value out.")
+        _check_tokens(yaml.scan(text), where)
         top = yaml.safe_load(text)
         loaded = (
             OmegaConf.to_container(OmegaConf.create(text), resolve=False) if isinstance(top, dict) else top
@@ -83,6 +86,19 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where}: expected `key: value` lines, got {type(loaded).__name__}.")
     _refuse_interpolation(loaded, where)
     return typing.cast(dict[str, Any], loaded)
+
+
+def _check_tokens(tokens: Iterable[Any], where: str) -> None:
+    """Refuse aliases, and nests so deep that the time to read them grows with the square of the text."""
+    depth = 0
+    for token in tokens:
+        kind = type(token).__name__
+        if kind == "AliasToken":
+            raise ConfigError(f"{where}: YAML aliases are not accepted; write the value out.")
+        depth += kind.endswith("StartToken")
+        depth -= kind.endswith("EndToken")
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels; a config holds values only.")
 
 
 def dump_yaml(obj: Any) -> str:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from lip2speech.audio import mux, read_wav, resample, to_pcm, wav_writer, write_wav
+from lip2speech.audio import mux, read_wav, regroup, resample, to_pcm, wav_reader, wav_writer, write_wav
 from lip2speech.video import read_frames
 from lip2speech.video.errors import MediaError
 from tests.video.clips import counter_frame, counter_video, read_counter, sine
@@ -126,6 +126,34 @@ def test_text_is_not_sound(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("hello")
     with pytest.raises(MediaError, match="a.wav: not a"):
         read_wav(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mkv"])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_file_read_in_pieces_is_the_file_read_at_once(name: str, rate: int, tmp_path: Path) -> None:
+    if name == "a.mkv":
+        write_talk(tmp_path / name, bursts(3.0, rate), video_at=0.1, rate=rate)
+    else:
+        soundfile.write(tmp_path / name, sine(3.0, rate), rate)
+    with wav_reader(tmp_path / name, 16_000, block=1000) as pieces:
+        found = list(pieces)
+    assert {len(piece) for piece in found[:-1]} == {1000} and 1 <= len(found[-1]) <= 1000
+    torch.testing.assert_close(torch.cat(found), read_wav(tmp_path / name), atol=2e-6, rtol=0)
+
+
+def test_pieces_are_regrouped_without_a_loss() -> None:
+    whole = torch.arange(1000.0)
+    for sizes in ([1] * 1000, [999, 1], [0, 500, 0, 500], [1000]):
+        assert torch.cat(list(regroup(whole.split(sizes), 64))).equal(whole)
+    assert list(regroup([], 8)) == []
+
+
+def test_pieces_refuse_what_the_whole_refuses(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(0, np.float32), 16_000)
+    soundfile.write(tmp_path / "b.wav", np.full(100, np.nan, np.float32), 16_000, subtype="FLOAT")
+    for name, message in (("a.wav", "no samples"), ("b.wav", "not numbers"), ("c.wav", "No such file")):
+        with pytest.raises(MediaError, match=message), wav_reader(tmp_path / name) as pieces:
+            list(pieces)
 
 
 def test_what_is_written_is_16_bit_clipped_and_read_back(tmp_path: Path) -> None:

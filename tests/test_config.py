@@ -182,3 +182,16 @@ def test_an_empty_file_is_an_empty_recipe_and_a_missing_one_is_an_error(tmp_path
 def test_only_plain_values_are_written() -> None:
     with pytest.raises(ConfigError, match="plain values, got object"):
         to_dict({"a": [object()]})
+
+
+@pytest.mark.parametrize(
+    "text", ["a: " + "[" * 60, "a: " + "{b: " * 60, "".join(" " * n + "a:\n" for n in range(60))]
+)
+def test_a_nest_deeper_than_any_config_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="x: nested deeper than 50 levels"):
+        parse_yaml(text, "x")
+
+
+def test_lists_in_lists_and_ends_of_blocks_are_counted_right() -> None:
+    text = "".join(f"k{n}:\n  a: [[1, 2], {{b: 3}}]\n" for n in range(60))
+    assert len(parse_yaml(text, "x")) == 60

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = [
     ("config", "rates", "version", "shipped"),
-    ("prediction", "video"),
+    ("prediction", "video", "resample"),
     ("modules", "mel", "pitch", "audio", "checkpoint", "fades"),
-    ("speaker", "confidence"),
+    ("speaker", "confidence", "hub"),
     ("voices",),
     ("frontend", "heads", "conformer_heads", "codec"),
     ("model", "vocoder"),
@@ -37,12 +37,13 @@ DOORS = {
     "pickle": ("lip2speech/importers/",),
     "joblib": (),
     "espeakng_loader": ("lip2speech/data/talker/",),
+    "huggingface_hub": ("lip2speech/hub.py",),
 }
 """Outside package -> the only places that may import it, as the beginning of a path."""
 
 INSIDE_FUNCTIONS = {
     "mediapipe", "sklearn", "matplotlib", "skimage", "pocketsphinx", "espeakng_loader", "pesq", "pystoi",
-    "jiwer", "tensorboard", "gradio", "transformers", "scipy", "cv2",
+    "jiwer", "tensorboard", "gradio", "transformers", "scipy", "cv2", "huggingface_hub",
 }  # fmt: skip
 """Heavy, or in an extra: imported by the function that needs it, never with the file."""
 

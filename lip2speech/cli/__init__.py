@@ -12,6 +12,7 @@ import typer
 
 from lip2speech.cli.adapt import adapt
 from lip2speech.cli.calibrate import calibrate
+from lip2speech.cli.codec import codec
 from lip2speech.cli.convert import convert
 from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.inspect import inspect
@@ -42,6 +43,7 @@ app.command()(calibrate)
 app.command()(similarity)
 app.add_typer(train, name="train")
 app.add_typer(model, name="model")
+app.add_typer(codec, name="codec")
 app.add_typer(voice, name="voice")
 app.add_typer(adapt, name="adapt")
 

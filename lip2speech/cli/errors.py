@@ -32,6 +32,7 @@ EXTRAS = {
     "pesq": "eval",
     "jiwer": "eval",
     "gradio": "demo",
+    "huggingface_hub": "hub",
 }
 """Outside module -> the extra of ours that installs it."""
 
@@ -83,7 +84,10 @@ def _explain_import(error: ImportError) -> str | None:
 def code_of(error: BaseException) -> int:
     """The exit code for an error that ends a whole command."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    if "CheckpointError" in names:  # by name: the class lives beside torch, which --help must not import
+    if names & {
+        "CheckpointError",
+        "HubError",
+    }:  # by name: the class lives beside torch, which --help must not import
         return BAD_MODEL
     if "NoFaceError" in names:
         return NO_FACE

@@ -1,14 +1,17 @@
-"""`lip2speech model`: which models ship, whether a folder is whole, what its card says."""
+"""`lip2speech model`: which models ship, whether a folder is whole, its card; models from elsewhere."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lip2speech.cli.errors import one_line_errors
+from lip2speech.cli.errors import one_line, one_line_errors
+from lip2speech.cli.imports import import_model
 
-model = typer.Typer(help="Look at models: what ships, is a folder whole, its card.", no_args_is_help=True)
+model = typer.Typer(help="Models: list, verify, card, import, pull.", no_args_is_help=True)
+model.command("import")(import_model)
 
 Name = Annotated[
     str, typer.Argument(metavar="DIR|NAME", help="A model folder, or the name of a shipped one.")
@@ -48,3 +51,23 @@ def card(name: Name = "default") -> None:
         folder = folder_of(name)
         compare(folder)
         typer.echo((folder / CARD).read_text(encoding="utf-8"), nl=False)
+
+
+@model.command()
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository on the Hugging Face Hub.")],
+    out: Annotated[
+        Path | None, typer.Argument(metavar="[OUT]", help="The folder to write; default: NAME.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="A commit, which pins the model; or a tag or branch.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint folder.")] = False,
+) -> None:
+    """Fetch a model folder from the Hub and check its sums (extra `hub`)."""
+    with one_line_errors():
+        from lip2speech.hub import pull as fetch
+
+        out = Path(repo.rpartition("/")[2]) if out is None else out
+        commit = fetch(repo, out, revision=revision, overwrite=overwrite)
+        typer.echo(f"{one_line(out)}: whole, {repo} at --revision {commit}")

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from lip2speech.modules.conv import State
+from lip2speech.modules.conv import State, StreamingConv1d, StreamingConvTranspose1d, streams
 
 
 class Codec(nn.Module, ABC):
@@ -35,6 +35,12 @@ class Codec(nn.Module, ABC):
                 f"sample_rate must be a multiple of hop_length, got {self.sample_rate} and {self.hop_length}."
             )
         return self.sample_rate // self.hop_length
+
+    @property
+    def streams(self) -> bool:
+        """Whether the step functions give what the whole gives; a codec with other layers says so itself."""
+        layers = (m for m in self.modules() if isinstance(m, StreamingConv1d | StreamingConvTranspose1d))
+        return all(map(streams, layers))
 
     @abstractmethod
     def latent(self, wav: Tensor) -> Tensor:

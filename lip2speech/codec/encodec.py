@@ -87,11 +87,7 @@ class EnCodec(Codec):
 
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, channels, T_a) -> (B, n_q, T_c)."""
-        if self.config.normalize or self.config.segment is not None:
-            raise ValueError(
-                "this EnCodec works in normalised segments, which codes alone do not describe; "
-                "use encode_segments and decode_segments."
-            )
+        self._check_codes_suffice()
         return self.quantizer.encode(self.latent(wav), n_q)
 
     def embed(self, codes: Tensor) -> Tensor:
@@ -104,6 +100,7 @@ class EnCodec(Codec):
 
     def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(B, channels, a multiple of hop_length), state -> (B, n_q, T), state."""
+        self._check_codes_suffice()
         self._check_chunk(wav, self.config.seanet.channels)
         latent, state = self.encoder.step(wav, state)
         return self.quantizer.encode(latent), state
@@ -126,6 +123,13 @@ class EnCodec(Codec):
             (wav,) = wavs
             return wav
         return overlap_add(wavs, self._segment_samples(0)[1])
+
+    def _check_codes_suffice(self) -> None:
+        if self.config.normalize or self.config.segment is not None:
+            raise ValueError(
+                "this EnCodec works in normalised segments, which codes alone do not describe; "
+                "use encode_segments and decode_segments."
+            )
 
     def _segment_samples(self, whole: int) -> tuple[int, int]:
         """Length and stride of a segment; an uncut input is one segment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,24 @@ def load_codec(folder: str | Path) -> Codec:
         CheckpointError: damaged or incomplete folder.
         ValueError: the folder holds something else.
     """
+    return _codec_of(checkpoint.load(folder))
+
+
+def codec_at(folder: str | Path) -> Codec:
+    """The codec of a codec's folder or of a whole system, in eval mode; errors as in `load_codec`."""
     loaded = checkpoint.load(folder)
+    if loaded.config.get("kind") != "lip2speech":
+        return _codec_of(loaded)
+    try:
+        part = loaded.config["codec"]
+        values = {"kind": "codec", "name": part["name"], "codec": part["config"]}
+    except (KeyError, TypeError) as error:
+        raise checkpoint.CheckpointError(f"{folder}: its config is wrong ({error}).") from error
+    return _codec_of(replace(loaded, config=values, tensors=loaded.part("codec.")))
+
+
+def _codec_of(loaded: checkpoint.Checkpoint) -> Codec:
+    folder = loaded.folder
     if loaded.config.get("kind") != "codec":
         raise ValueError(f"{folder} holds {loaded.config.get('kind')!r}, expected a codec.")
     if missing := {"name", "codec"} - set(loaded.config):

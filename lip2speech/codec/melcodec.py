@@ -146,6 +146,11 @@ class MelCodec(Codec):
         self.n_q = config.quantizer.n_q
         self.codebook_size = config.quantizer.codebook_size
 
+    @property
+    def streams(self) -> bool:
+        """Also the mel must stream, which a centred one does not."""
+        return super().streams and self.config.mel.pad == "same"
+
     def forward(self, wav: Tensor, bypass: float | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """For training, with quantiser dropout.
 

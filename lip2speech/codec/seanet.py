@@ -2,8 +2,8 @@
 
 Tagliasacchi et al. 2020 (SEANet), Zeghidour et al. 2021 (SoundStream), Défossez et al. 2022 (EnCodec, section
 3.1). A wav goes down through strided convolutions, each after residual blocks, to a latent frame per hop; the
-decoder is the mirror image. With causal=True and pad_mode="constant" both run step by step; with
-pad_mode="reflect" (the public EnCodec weights) they are exact on whole inputs only.
+decoder is the mirror image. With causal=True both run step by step; with pad_mode="reflect" (the public
+EnCodec weights) the first step must hold more than kernel_size - 1 latent frames (7 of them, 93 ms at 75 Hz).
 
 It does not know: quantisers, sample rates, or training losses.
 """

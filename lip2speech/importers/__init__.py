@@ -1,1 +1,22 @@
 """Foreign checkpoints -> our checkpoint folders; the files are read as data and never run."""
+
+from collections.abc import Callable
+
+from lip2speech.importers.avhubert import import_avhubert
+from lip2speech.importers.encodec import import_encodec
+from lip2speech.importers.hifigan import import_unit_vocoder
+from lip2speech.importers.hubert import import_hubert
+from lip2speech.importers.imported import Imported
+from lip2speech.importers.unitmodel import import_unit_model
+
+IMPORTERS: dict[str, Callable[..., Imported]] = {
+    "avhubert": import_avhubert,
+    "encodec": import_encodec,
+    "hubert": import_hubert,
+    "lip2speech-unit": import_unit_model,
+    "lip2speech-unit-vocoder": import_unit_vocoder,
+}
+"""What `lip2speech model import KIND` knows. An importer is f(source, out, *, overwrite, half, ...);
+its other keywords become the command's NAME=VALUE, by their annotations."""
+
+__all__ = ["IMPORTERS", "Imported"]

@@ -18,8 +18,9 @@ from lip2speech.frontend.avhubert import AVHubert, AVHubertConfig
 from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
 from lip2speech.frontend.transforms import Transform
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
+from lip2speech.importers.imported import Found, Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
-from lip2speech.importers.keymap import Found, KeyMap, count_layers, state_of
+from lip2speech.importers.keymap import KeyMap, count_layers, state_of
 
 HEAD_DIM = 64  # of each attention head, in base and in large
 WHAT = "AV-HuBERT"
@@ -74,15 +75,6 @@ SETTINGS = (("model", "w2v_args", "model"), ("model", "w2v_args"), ("model",))
 """Where the encoder's settings lie: in a fine-tuned file those of its pretraining come first."""
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What an import did: the folder's config and the foreign names that were dropped."""
-
-    config: dict[str, Any]
-    tensors: dict[str, Tensor]
-    dropped: tuple[str, ...]
-
-
 def import_avhubert(
     source: str | Path,
     out: str | Path,
@@ -110,6 +102,7 @@ def read_avhubert(
 ) -> Imported:
     """The config and tensors of an official checkpoint, in our names; tensors are float32."""
     file = read_fairseq(source)
+    check_claims(file.model, file.path)
     prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in file.model))
     encoder = read_encoder(file, prefix, heads or heads_of(file, pretrained))
     values: dict[str, Any] = {

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lip2speech import checkpoint, config
-from lip2speech.importers.avhubert import Imported
+from lip2speech.importers.imported import Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.keymap import KeyMap, state_of
 from lip2speech.importers.torchfile import TorchFile
@@ -90,6 +90,7 @@ def read_unit_vocoder(source: str | Path, *, settings: str | Path | None = None)
                 f"{path}: not a vocoder; expected a mapping with `generator`, got {shown(contents)}."
             )
         weights = file.tensors(contents["generator"])
+    check_claims(weights, path)
     sizes = read_settings(Path(settings) if settings else find_settings(path))
     keys = KeyMap(path, "this vocoder", key_map(sizes), leaves=LEAVES)
     with torch.device("meta"):  # shapes without memory: the config's sizes are not to be trusted yet

@@ -20,10 +20,10 @@ from lip2speech import checkpoint, config
 from lip2speech.data.units import HubertUnitsConfig
 from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
 from lip2speech.frontend.hubert import Hubert, HubertConfig
-from lip2speech.importers.avhubert import Imported
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
+from lip2speech.importers.imported import Found, Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
-from lip2speech.importers.keymap import Found, KeyMap, count_layers, state_of
+from lip2speech.importers.keymap import KeyMap, count_layers, state_of
 from lip2speech.importers.kmeans import read_kmeans
 from lip2speech.rates import SAMPLE_RATE
 
@@ -104,6 +104,7 @@ def read_hubert(
 ) -> Imported:
     """The config and tensors of an official checkpoint and its k-means, in our names; float32."""
     file = read_fairseq(source)
+    check_claims(file.model, file.path)
     prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in file.model))
     keys = KeyMap(file.path, WHAT, key_map(file, prefix), prefix)
     found, dropped = keys.translate(file.model, DROPPED)

@@ -12,17 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from lip2speech.importers.imported import Found, fit, listed
 from lip2speech.importers.inert import ForeignFileError, shown
 
-MAX_NAMES = 5  # that an error lists
 SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 """How PyTorch 2 names a weight norm's two parts, and how all did before."""
-
-Found = dict[str, tuple[str, Tensor]]
-"""Our name -> the file's name for it, the weights."""
 
 
 @dataclass(frozen=True)
@@ -106,28 +102,7 @@ class KeyMap:
 
         expected: what our modules hold; their shapes and types count alone, so they may be on `meta`.
         """
-        if missing := [name for name in expected if name not in found]:
-            theirs = [self.foreign(name) for name in missing]
-            raise ForeignFileError(f"{self.path}: {listed(theirs)} missing; the file is incomplete.")
-        if extra := [foreign for name, (foreign, _) in found.items() if name not in expected]:
-            raise ForeignFileError(
-                f"{self.path}: {listed(extra)} not part of this {self.what}; is it another model's file?"
-            )
-        return {name: self._fit_one(*pair, expected[name]) for name, pair in found.items()}
-
-    def _fit_one(self, foreign: str, tensor: Tensor, expected: Tensor) -> Tensor:
-        if tensor.shape != expected.shape:
-            shapes = f"{tuple(tensor.shape)}, expected {tuple(expected.shape)}"
-            raise ForeignFileError(f"{self.path}: {foreign}: has shape {shapes}.")
-        if tensor.is_floating_point() != expected.is_floating_point():
-            raise ForeignFileError(
-                f"{self.path}: {foreign}: holds {tensor.dtype}, expected {expected.dtype}."
-            )
-        if not torch.isfinite(tensor).all():
-            raise ForeignFileError(
-                f"{self.path}: {foreign}: holds NaN or infinite values; fetch the file again."
-            )
-        return tensor.to(expected.dtype).contiguous()
+        return fit(found, expected, self.path, self.what, self.foreign)
 
 
 def count_layers(names: Iterable[str], prefix: str, path: Path, what: str) -> int:
@@ -139,13 +114,6 @@ def count_layers(names: Iterable[str], prefix: str, path: Path, what: str) -> in
             f"{path}: {prefix}N: expected layers numbered from 0 without gaps; not {what}'s file."
         )
     return count
-
-
-def listed(names: list[str]) -> str:
-    """Some names and how many more there are, with the verb that follows them."""
-    first = ", ".join(shown(name) for name in names[:MAX_NAMES])
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"{first}{more} {'is' if len(names) == 1 else 'are'}"
 
 
 def state_of(**modules: Any) -> dict[str, Tensor]:

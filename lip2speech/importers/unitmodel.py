@@ -19,11 +19,12 @@ from lip2speech.conformer_heads import MEL_FRAMES, ConformerHeads, ConformerHead
 from lip2speech.frontend.resnet import ResNetConfig, ResNetFrontEnd
 from lip2speech.frontend.transforms import Transform
 from lip2speech.importers import avhubert
-from lip2speech.importers.avhubert import Imported, heads_of, read_encoder
+from lip2speech.importers.avhubert import heads_of, read_encoder
 from lip2speech.importers.fairseq import read_fairseq
 from lip2speech.importers.hifigan import LICENCE, read_unit_vocoder
+from lip2speech.importers.imported import Found, Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
-from lip2speech.importers.keymap import Found, KeyMap, count_layers, state_of
+from lip2speech.importers.keymap import KeyMap, count_layers, state_of
 from lip2speech.model import ModelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.speaker import read_vector
@@ -136,6 +137,7 @@ def read_unit_model(
 ) -> UnitModel:
     """The model of an official checkpoint, in our names; tensors are float32."""
     file = read_fairseq(source)
+    check_claims(file.model, file.path)
     with_avhubert = any(name.startswith(ENCODER_PREFIX) for name in file.model)
     prefix = HEADS_PREFIXES[with_avhubert]
     own = {name: t for name, t in file.model.items() if not name.startswith(ENCODER_PREFIX)}

@@ -1,8 +1,9 @@
 """Padded 1-d convolutions that run whole or step by step, as in EnCodec (Défossez et al. 2022, section 3.1).
 
 A convolution of stride s turns T samples into ceil(T / s) frames, a transposed one T frames into T * s
-samples. Causal layers pad on the left only; with pad_mode "constant" they also run in chunks by `step`, which
-carries the last inputs in a state that the caller keeps.
+samples. Causal layers pad on the left only and also run in chunks by `step`, which carries the last inputs in
+a state that the caller keeps. With pad_mode "reflect" the past of the first chunk is its own beginning turned
+round, so that chunk must be longer than the layer's context; everything after it is free.
 
 Layout: tensors are (B, C, T) by name, but may lie channel-last in memory (see `channels_last`). oneDNN is 1.2
 to 3 times faster that way for SEANet's few channels and long signals, so every layer here keeps the order it
@@ -69,7 +70,7 @@ class StreamingConv1d(nn.Module):
 
     Args:
         causal: pad on the left only, so that no output sees a later input than its own window's end.
-        pad_mode: "constant" (zeros) or "reflect" (as the public EnCodec weights; cannot step).
+        pad_mode: "constant" (zeros) or "reflect" (as the public EnCodec weights; needs a long first step).
         norm: "weight_norm" on the weight, "time_group_norm" on the output, or "none".
     Shape:
         forward: (B, C_in, T) -> (B, C_out, ceil(T / stride))
@@ -117,13 +118,24 @@ class StreamingConv1d(nn.Module):
                 f"a step takes a multiple of {self.stride} samples, got {x.shape[-1]}; "
                 "keep the rest for the next step."
             )
-        x, keep = remember(x, state, self.context)
+        x, keep = remember(x, self._past(x) if state is None else state, self.context)
         if x.shape[-1] == self.context:
             return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
         if self.groups == 1:
             y = convolve_short(x, self.conv.weight, self.conv.bias, self.stride, self.dilation)
             return self.norm(y), keep
         return self._run(x), keep
+
+    def _past(self, x: Tensor) -> Tensor | None:
+        """What stands before the first chunk (B, C_in, T): silence (None), or its reflection."""
+        if self.pad_mode == "constant":
+            return None
+        if x.shape[-1] <= self.context:
+            raise ValueError(
+                f"the first step of a layer with pad_mode='reflect' takes more than {self.context} samples, "
+                f"got {x.shape[-1]}; give a longer first piece, or run the whole input."
+            )
+        return x[..., 1 : self.context + 1].flip(-1)
 
     def _run(self, x: Tensor) -> Tensor:
         """(B, C_in, T) already padded -> (B, C_out, frames)."""
@@ -271,13 +283,17 @@ def is_channels_last(x: Tensor) -> bool:
 
 def check_streams(layer: Any) -> None:
     """Raise unless the layer's output depends on the past alone."""
-    ratio = getattr(layer, "trim_right_ratio", 1.0)
-    if layer.causal and layer.pad_mode == "constant" and ratio == 1.0:
-        return
-    raise ValueError(
-        "only causal layers with constant padding and trim_right_ratio 1 run step by step, got "
-        f"causal={layer.causal}, pad_mode={layer.pad_mode!r}, trim_right_ratio={ratio}; run the whole input."
-    )
+    if not streams(layer):
+        raise ValueError(
+            "only causal layers with trim_right_ratio 1 run step by step, got "
+            f"causal={layer.causal}, trim_right_ratio={getattr(layer, 'trim_right_ratio', 1.0)}; "
+            "run the whole input."
+        )
+
+
+def streams(layer: Any) -> bool:
+    """Whether a convolution of this file runs step by step."""
+    return layer.causal and getattr(layer, "trim_right_ratio", 1.0) == 1.0
 
 
 def _check_choices(pad_mode: str, norm: str, causal: bool) -> None:

@@ -92,5 +92,8 @@ def read_vector(path: str, size: int) -> Tensor:
         if not np.issubdtype(vector.dtype, np.floating) or not np.isfinite(vector).all():
             raise ValueError(f"it holds {vector.dtype}, and not finite numbers alone")
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: is no voice vector of {size} numbers ({error}).") from None
+        # numpy's own words for a pickle name the switch that would run it
+        plain = not any(word in str(error) for word in ("pickle", "object"))
+        reason = error if plain else "it holds no plain numbers"
+        raise ValueError(f"{path}: is no voice vector of {size} numbers ({reason}).") from None
     return torch.from_numpy(np.array(vector, np.float32).reshape(size))

@@ -96,12 +96,25 @@ def test_a_latent_does_not_depend_on_later_samples():
     assert largest_share(encoder(changed)[..., :3], encoder(x)[..., :3]) <= 1e-6
 
 
-def test_reflection_looks_ahead_so_it_refuses_to_stream():
-    decoder, z = build(SEANetDecoder, replace(TINY, pad_mode="reflect")), latent(8)
+def test_reflection_looks_ahead_so_its_first_step_must_be_long():
+    decoder, z = build(SEANetDecoder, replace(TINY, pad_mode="reflect")), latent(16)
     changed = torch.cat([z[..., :1], z[..., 1:] * 3 + 1], dim=-1)
     assert not torch.allclose(decoder(changed)[..., :HOP], decoder(z)[..., :HOP])
-    with pytest.raises(ValueError, match="pad_mode='reflect'.* run the whole input"):
-        decoder.step(z)
+    with pytest.raises(ValueError, match="pad_mode='reflect' takes more than 6 samples, got 6"):
+        decoder.step(z[..., :6])
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_with_reflection_chunks_equal_the_whole_from_the_first_seven_frames_on(size):
+    config = replace(TINY, pad_mode="reflect", lstm=1)
+    encoder, decoder, x = build(SEANetEncoder, config), build(SEANetDecoder, config), wav(16 * HOP)
+    for layer, signal, unit in ((encoder, x, HOP), (decoder, encoder(x), 1)):
+        y, state = layer.step(signal[..., : 7 * unit])
+        pieces = [y]
+        for chunk in signal[..., 7 * unit :].split(size * unit, dim=-1):
+            y, state = layer.step(chunk, state)
+            pieces.append(y)
+        assert largest_share(torch.cat(pieces, -1), layer(signal)) <= 1e-6
 
 
 def test_folding_weight_norm_changes_nothing_that_is_heard():

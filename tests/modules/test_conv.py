@@ -203,12 +203,24 @@ def test_a_layer_can_be_moved_to_another_precision(make, norm):
 
 @pytest.mark.parametrize(
     "layer",
-    [conv(pad_mode="reflect"), conv(causal=False), conv_transpose(trim_right_ratio=0.5)],
-    ids=["reflect", "non-causal", "trimmed left"],
+    [conv(causal=False), conv(causal=False, pad_mode="reflect"), conv_transpose(trim_right_ratio=0.5)],
+    ids=["non-causal", "non-causal, reflect", "trimmed left"],
 )
 def test_a_layer_that_sees_ahead_refuses_to_step(layer):
-    with pytest.raises(ValueError, match="only causal layers with constant padding .* run the whole input"):
+    with pytest.raises(ValueError, match="only causal layers with trim_right_ratio 1 .* run the whole input"):
         layer.step(wave(layer.conv.in_channels, 8))
+
+
+def test_a_reflecting_layer_steps_once_its_first_chunk_covers_its_context():
+    layer, x = conv(kernel_size=5, dilation=2, pad_mode="reflect"), wave(3, 24)
+    first, state = layer.step(x[..., :9])
+    rest = []
+    for chunk in x[..., 9:].split(2, dim=-1):
+        y, state = layer.step(chunk, state)
+        rest.append(y)
+    torch.testing.assert_close(torch.cat([first, *rest], -1), layer(x))
+    with pytest.raises(ValueError, match="takes more than 8 samples, got 8; give a longer first piece"):
+        layer.step(x[..., :8])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""`lip2speech model` (lip2speech/cli/model.py, imports.py)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lip2speech import checkpoint
+from lip2speech.cli import app
+from lip2speech.cli.errors import UsageError
+from lip2speech.cli.imports import parse_options
+from lip2speech.importers import IMPORTERS
+from tests.frontend.golden import FINETUNED, PRETRAINED
+from tests.importers.public_encodec import official, write_official
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["model", *map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_an_encodec_is_imported_and_codes_sound(tmp_path: Path, tone: torch.Tensor) -> None:
+    from lip2speech.audio import write_wav
+
+    code, said, error = run("import", "encodec", write_official(tmp_path / "a.th"), tmp_path / "codec")
+    assert code == 0, error
+    assert f"codec: codec, {len(official())} tensors, 0.1 M values" in said
+    assert "licence: " in said and "dropped" not in said
+    write_wav(tmp_path / "a.wav", tone[0, 0])
+    result = CliRunner().invoke(
+        app, ["codec", "encode", str(tmp_path / "a.wav"), "--codec", str(tmp_path / "codec")]
+    )
+    assert result.exit_code == 0 and "at 24000 Hz, 8 books of 32 at 75 Hz, 3 kbit/s" in result.stdout
+
+
+def test_what_is_dropped_is_said_aloud(tmp_path: Path) -> None:
+    code, said, _ = run("import", "avhubert", FINETUNED, tmp_path / "out", f"pretrained={PRETRAINED}")
+    assert code == 0
+    assert "out: avhubert, 182 tensors" in said and "non-commercial" in said
+    assert "dropped by name (32): decoder." in said and "and 24 more; all are in its README.md" in said
+    assert checkpoint.load(tmp_path / "out").config["frontend"]["heads"] == 4
+
+
+def test_options_become_the_importers_own_keywords(tmp_path: Path) -> None:
+    assert run("import", "avhubert", FINETUNED, tmp_path / "out", "heads=4", "--half")[0] == 0
+    weights = IMPORTERS["avhubert"]
+    assert parse_options("avhubert", weights, ["heads=4", "pretrained=x.pt"]) == {
+        "heads": 4,
+        "pretrained": Path("x.pt"),
+    }
+    for words in (["heads=many"], ["head=4"], ["heads"], ["half=1"], ["heads=4", "heads=5"]):
+        with pytest.raises(UsageError, match="heads"):
+            parse_options("avhubert", weights, words)
+
+
+@pytest.mark.parametrize("kind", IMPORTERS)
+def test_every_importer_has_the_same_shape(kind: str) -> None:
+    import inspect
+
+    parameters = inspect.signature(IMPORTERS[kind]).parameters
+    assert list(parameters)[:2] == ["source", "out"]
+    assert {"overwrite", "half"} <= set(parameters)
+    assert all(p.default is not p.empty for name, p in parameters.items() if name not in ("source", "out"))
+
+
+def test_refusals_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.th").write_bytes(b"hello")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    good = write_official(tmp_path / "b.th")
+    for arguments, why in (
+        (("bert", good, tmp_path / "out"), "no importer is called 'bert'; known: avhubert, encodec"),
+        (("encodec", tmp_path / "a.th", tmp_path / "out"), "not a PyTorch file"),
+        (("encodec", tmp_path / "none.th", tmp_path / "out"), "cannot be read"),
+        (("avhubert", good, tmp_path / "out"), "not a fairseq checkpoint"),
+        (("encodec", good, tmp_path / "out", "heads=2"), "kind encodec takes settings=..."),
+        (("encodec", good, tmp_path / "mine", "--overwrite"), "letter.txt, so it is no checkpoint folder"),
+    ):
+        code, said, error = run("import", *arguments)
+        assert code in (2, 5) and said == "" and error.count("\n") == 1 and why in error, error
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
