@@ -16,11 +16,19 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.codec.load import codec_name
-from lip2speech.codec.melcodec import MelCodec, MelCodecConfig
+from lip2speech.codec import Codec
+from lip2speech.codec.load import codec_config, codec_from_dict
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.train import losses
+from lip2speech.train.books import (
+    CodebookUse,
+    check_commit_weight,
+    commitment_logs,
+    take_anchors,
+    used_share,
+    weigh_commitment,
+)
 from lip2speech.train.discriminators import MSSTFTConfig, MSSTFTDiscriminator
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
 
@@ -43,11 +51,17 @@ class CodecDataConfig:
 class CodecTrainConfig:
     """One codec training run.
 
-    The quantiser joins at `quantize_from`, the discriminator at `gan_from`; from `freeze_codes_from` on only
-    the decoder learns, so that codes which another model has learned to predict stay valid.
+    name says which codec, `codec` what departs from its own config. The quantiser joins at `quantize_from`,
+    the discriminator at `gan_from`; from `freeze_codes_from` on only the decoder learns, so that codes which
+    another model has learned to predict stay valid.
+
+    anchors: folder of units (k-means) that sacodec's semantic codebook is made of.
+    commit_weight: one for all codebooks, or one for each where the codec tells them apart (sacodec).
     """
 
-    codec: MelCodecConfig = field(default_factory=MelCodecConfig)
+    name: str = "melcodec"
+    codec: dict[str, Any] = field(default_factory=dict)
+    anchors: str = ""
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=8e-4, betas=(0.8, 0.99)))
     data: CodecDataConfig = field(default_factory=CodecDataConfig)
@@ -57,12 +71,14 @@ class CodecTrainConfig:
     freeze_codes_from: int = 20_000
     gan_lr: float = 3e-4
     spectral_weight: float = 3.0
-    commit_weight: float = 0.25
+    commit_weight: float | tuple[float, ...] = 0.25
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
     ema: float = 0.999
 
     def __post_init__(self) -> None:
+        # Every value of the codec's own config, so that it is checked before any work and printed whole.
+        object.__setattr__(self, "codec", to_dict(codec_config(self.name, self.codec)))
         if self.freeze_codes_from <= self.quantize_from:
             raise ValueError(
                 f"freeze_codes_from must come after quantize_from, got {self.freeze_codes_from} and "
@@ -119,7 +135,10 @@ class CodecTask(Task):
     def __init__(self, config: CodecTrainConfig):
         self.config = config
         torch.manual_seed(config.loop.seed)
-        self.codec = MelCodec(config.codec)
+        self.codec = self.new_codec()
+        check_commit_weight(config.commit_weight, self.codec)
+        take_anchors(self.codec, config.anchors)
+        self.use = CodebookUse(self.codec.codebook_sizes)
         self.discriminator = MSSTFTDiscriminator(config.discriminator)
         self.spectral = losses.MultiScaleSpectral(self.codec.sample_rate)
         self.speech = Speech(config.data, "train", self.codec.sample_rate)
@@ -130,22 +149,36 @@ class CodecTask(Task):
         self.gan_opt = Optimizer(self.discriminator.parameters(), gan, steps)
         self.average = Average(self.codec, config.ema)
 
+    def new_codec(self) -> Codec:
+        """The recipe's codec with random weights."""
+        return codec_from_dict(self.config.name, self.config.codec)
+
     def update(self, step: int) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step)
         wav = self.speech.draw(self.config.loop.batch_size, rng)
         self.set_mode(step)
         with autocast(self.config.loop.precision, wav.device):
-            fake, commit, _ = self.codec(wav, 1.0 if step < self.config.quantize_from else None)
-        fake = fake.float()
+            fake, commit = self.reconstruct(wav, step)
+        fake, commit = fake.float(), commit.float()
         logs: dict[str, float] = {}
         gan = self.gan_terms(wav, fake, step, logs) if step >= self.config.gan_from else fake.new_zeros(())
         spectral = self.spectral(fake, wav)
-        loss = self.config.spectral_weight * spectral + self.config.commit_weight * commit.float() + gan
-        logs |= {"spectral": spectral.item(), "commit": commit.item()}
+        commitment = weigh_commitment(self.config.commit_weight, commit)
+        loss = self.config.spectral_weight * spectral + commitment + gan
+        logs |= {"spectral": spectral.item()} | commitment_logs(commit)
         logs["grad"] = self.opt.apply(loss, step)
         logs["skipped"] = self.opt.skipped + self.gan_opt.skipped
         self.average.update(self.codec)
         return logs
+
+    def reconstruct(self, wav: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """(B, 1, T_a) -> what the codec makes of it (B, 1, T_a), commit_loss () or (n,), in training."""
+        if step < self.config.quantize_from:
+            latent = self.codec.latent(wav)
+            return self.codec.decode_latent(latent)[..., : wav.shape[-1]], latent.new_zeros(())
+        fake, commit, codes = self.codec(wav)
+        self.use.add(codes)
+        return fake, commit
 
     def set_mode(self, step: int) -> None:
         """Train everything; from `freeze_codes_from` on the decoder alone, from the averaged weights on."""
@@ -153,8 +186,9 @@ class CodecTask(Task):
         if step == self.config.freeze_codes_from:
             self.codec.load_state_dict(self.average.values)
         if step >= self.config.freeze_codes_from:
-            self.codec.encoder.requires_grad_(False)
-            self.codec.quantizer.eval()
+            for name, part in self.codec.named_children():
+                if name != "decoder":
+                    part.requires_grad_(False).eval()
 
     def gan_terms(self, wav: Tensor, fake: Tensor, step: int, logs: dict[str, float]) -> Tensor:
         """One discriminator update, then the generator's adversarial and feature losses."""
@@ -182,16 +216,14 @@ class CodecTask(Task):
         wav = self.held_out.draw(24, np.random.default_rng(1))
         codes = codec.encode(wav)
         figures = {f"n_q{n}": float(self.spectral(codec.decode(codes[:, :n]), wav)) for n in (1, codec.n_q)}
-        used = torch.stack(
-            [torch.bincount(c.flatten(), minlength=codec.codebook_size) > 0 for c in codes.unbind(1)]
-        )
-        figures["codes_used"] = float(used.float().mean())
+        figures["codes_used"] = used_share(codes, codec.codebook_sizes)
+        figures |= self.use.report()
         figures["loss"] = float(self.spectral(codec.decode_latent(codec.latent(wav)), wav))
         return figures
 
-    def averaged(self) -> MelCodec:
+    def averaged(self) -> Codec:
         """The codec with averaged weights, in eval mode."""
-        codec = MelCodec(self.config.codec)
+        codec = self.new_codec()
         codec.load_state_dict(self.average.values)
         return codec.eval()
 
@@ -213,6 +245,6 @@ class CodecTask(Task):
         self.gan_opt.load_state(state["gan_opt"])
 
     def export(self, folder: Path) -> None:
-        config = {"kind": "codec", "name": codec_name(self.config.codec), "codec": to_dict(self.config.codec)}
+        config = {"kind": "codec", "name": self.config.name, "codec": self.config.codec}
         card = "# Codec\nTrained by `lip2speech train codec`.\n"
         checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)

@@ -121,7 +121,9 @@ def test_a_saved_codec_sounds_the_same(tmp_path):
 def test_a_codec_is_built_from_its_config():
     assert type(build_codec(TINY)) is CODECS["encodec"]
     assert type(build_codec(MelCodecConfig())) is CODECS["melcodec"]
-    with pytest.raises(ValueError, match="config must be one of EnCodecConfig, MelCodecConfig, got dict"):
+    with pytest.raises(
+        ValueError, match="config must be one of EnCodecConfig, MelCodecConfig, SACodecConfig, got dict"
+    ):
         build_codec({})
 
 
