@@ -23,14 +23,15 @@ from torch import Tensor, nn
 class QuantizerConfig:
     """Numbers of a residual quantiser; the defaults are EnCodec's at 1024 entries.
 
-    kind: what its codebooks are. `moving`: entries follow by moving averages; `simvq`: frozen coefficients
-        in a learned basis (`simvq.py`); `factorised`: few dimensions, compared by angle (`factorised.py`).
+    kind: what its codebooks are. `moving`: entries follow by moving averages; `plain`: each learns by
+        gradients, for comparison; `simvq`: frozen coefficients in a learned basis (`simvq.py`); `factorised`:
+        few dimensions, compared by angle (`factorised.py`).
     """
 
     n_q: int = 8
     codebook_size: int = 1024
     codebook_dim: int = 128
-    kind: Literal["moving", "simvq", "factorised"] = "moving"
+    kind: Literal["moving", "plain", "simvq", "factorised"] = "moving"
     decay: float = 0.99  # of the moving averages
     epsilon: float = 1e-5  # Laplace smoothing of the counts
     kmeans_iterations: int = 50
@@ -169,6 +170,53 @@ class MovingCodebook(CountedCodebook):
         fresh = sample_rows(x, len(dead))
         self.entries[dead] = fresh
         self.entries_sum[dead] = fresh * even_use
+
+
+class GradientCodebook(Codebook):
+    """Entries that learn by gradients of their own loss.
+
+    With sg as "no gradient": loss = |entry - sg(x)|^2 + beta |x - sg(entry)|^2, means over D.
+
+    Args:
+        beta: the encoder's share.
+    """
+
+    def __init__(self, size: int, beta: float):
+        super().__init__(size)
+        self.beta = beta
+
+    @abstractmethod
+    def table(self) -> Tensor:
+        """The entries (K, D)."""
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Code of the nearest entry: (N, D) -> (N,)."""
+        return nearest(x, self.table())
+
+    def embed(self, codes: Tensor) -> Tensor:
+        """(...) -> (..., D)."""
+        return F.embedding(codes, self.table())
+
+    def choose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, D) -> constant entries (N, D), codes (N,), loss (N,) of entries and encoder."""
+        table = self.table()
+        codes = nearest(x.detach(), table.detach())
+        chosen = F.embedding(codes, table)
+        to_encoder = (chosen - x.detach()).pow(2).mean(1)
+        to_entry = (x - chosen.detach()).pow(2).mean(1)
+        return chosen.detach(), codes, to_encoder + self.beta * to_entry
+
+
+class PlainCodebook(GradientCodebook):
+    """VQ-VAE's (van den Oord et al. 2017): only the chosen entries move, and many are never chosen."""
+
+    def __init__(self, config: QuantizerConfig):
+        super().__init__(config.codebook_size, config.beta)
+        self.entries = nn.Parameter(torch.randn(self.size, config.codebook_dim) / config.codebook_dim**0.5)
+
+    def table(self) -> Tensor:
+        """The entries (K, D)."""
+        return self.entries
 
 
 def nearest(x: Tensor, entries: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lip2speech.codec.codebooks import Codebook, MovingCodebook, QuantizerConfig
+from lip2speech.codec.codebooks import Codebook, MovingCodebook, PlainCodebook, QuantizerConfig
 from lip2speech.codec.factorised import FactorisedCodebook
 from lip2speech.codec.simvq import AnchorConfig, AnchoredCodebook, SimVQCodebook, SimVQConfig
 
@@ -25,6 +25,7 @@ __all__ = ["DualQuantizer", "QuantizerConfig", "ResidualVQ"]
 
 CODEBOOKS: dict[str, Callable[[QuantizerConfig], Codebook]] = {
     "moving": MovingCodebook,
+    "plain": PlainCodebook,
     "simvq": lambda c: SimVQCodebook(SimVQConfig(c.codebook_size, c.codebook_dim, c.beta)),
     "factorised": FactorisedCodebook,
 }

@@ -14,52 +14,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lip2speech.codec.codebooks import Codebook, nearest
+from lip2speech.codec.codebooks import GradientCodebook
 
 
-class MappedCodebook(Codebook):
-    """Entries (K, D) = map(frozen (K, d)), learned by gradients of its own loss.
-
-    With sg as "no gradient": loss = |entry - sg(x)|^2 + beta |x - sg(entry)|^2, means over D.
+class MappedCodebook(GradientCodebook):
+    """Entries (K, D) = map(frozen (K, d)).
 
     Args:
-        table: (K, d), a buffer that no training touches.
+        frozen: (K, d), a buffer that no training touches.
         dim: D of the latent.
-        beta: the encoder's share.
+        beta: the encoder's share of the loss.
         bias: whether the map has one.
     """
 
     frozen: Tensor
 
-    def __init__(self, table: Tensor, dim: int, *, beta: float, bias: bool):
-        super().__init__(len(table))
-        self.beta = beta
-        self.register_buffer("frozen", table)
-        self.map = nn.Linear(table.shape[1], dim, bias=bias)
+    def __init__(self, frozen: Tensor, dim: int, *, beta: float, bias: bool):
+        super().__init__(len(frozen), beta)
+        self.register_buffer("frozen", frozen)
+        self.map = nn.Linear(frozen.shape[1], dim, bias=bias)
 
-    def entries(self) -> Tensor:
-        """(K, D), where they lie now."""
+    def table(self) -> Tensor:
+        """(K, D), where the entries lie now."""
         return self.map(self.frozen)
-
-    def quantize(self, x: Tensor) -> Tensor:
-        """Code of the nearest entry: (N, D) -> (N,)."""
-        return nearest(x, self.entries())
-
-    def embed(self, codes: Tensor) -> Tensor:
-        """(...) -> (..., D)."""
-        return F.embedding(codes, self.entries())
-
-    def choose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, D) -> constant entries (N, D), codes (N,), loss (N,) of the map and the encoder."""
-        entries = self.entries()
-        codes = nearest(x.detach(), entries.detach())
-        chosen = F.embedding(codes, entries)
-        to_encoder = (chosen - x.detach()).pow(2).mean(1)
-        to_entry = (x - chosen.detach()).pow(2).mean(1)
-        return chosen.detach(), codes, to_encoder + self.beta * to_entry
 
 
 @dataclass(frozen=True)
@@ -77,8 +56,8 @@ class SimVQCodebook(MappedCodebook):
 
     def __init__(self, config: SimVQConfig):
         dim = config.codebook_dim
-        table = torch.randn(config.codebook_size, dim) / dim**0.5
-        super().__init__(table, dim, beta=config.beta, bias=config.bias)
+        coefficients = torch.randn(config.codebook_size, dim) / dim**0.5
+        super().__init__(coefficients, dim, beta=config.beta, bias=config.bias)
 
 
 @dataclass(frozen=True)
@@ -94,8 +73,8 @@ class AnchoredCodebook(MappedCodebook):
     """K-means centres, projected. They are part of the checkpoint; a new one has zeros until `anchor`."""
 
     def __init__(self, config: AnchorConfig, dim: int):
-        table = torch.zeros(config.codebook_size, config.centroid_dim)
-        super().__init__(table, dim, beta=config.beta, bias=True)
+        centroids = torch.zeros(config.codebook_size, config.centroid_dim)
+        super().__init__(centroids, dim, beta=config.beta, bias=True)
 
     @torch.no_grad()
     def anchor(self, centroids: Tensor) -> None:

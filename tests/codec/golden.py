@@ -21,6 +21,7 @@ SEANETS = sorted(path.stem for path in FOLDER.glob("seanet_*.safetensors"))
 RVQS = sorted(path.stem for path in FOLDER.glob("rvq_*.safetensors"))
 WHOLE = ["full_16k_50hz_causal", "full_16k_50hz_noncausal", "full_24k_causal"]
 SEGMENTED = "full_24k_segmented_tgn_norm"
+SIMVQ, DUAL, VOCOS = "simvq_64x16", "sacodec_dualquant", "wavtok_decoder_small"
 SURE_MARGIN = 1e-4  # a code is certain where the second-best entry is this much farther away
 
 Golden = tuple[dict[str, Any], dict[str, Tensor]]
@@ -228,6 +229,42 @@ def segmented_rows(name: str = SEGMENTED) -> list[tuple[str, float]]:
     return rows
 
 
+@torch.no_grad()
+def simvq_rows(name: str = SIMVQ) -> list[tuple[str, float]]:
+    codebook, tensors = simvq(name)
+    z = tensors["z"].transpose(1, 2)
+    codes = codebook.quantize(z.reshape(-1, z.shape[-1])).view(z.shape[:2])
+    wrong = float((codes != tensors["codes"]).sum())
+    decoded = codebook.embed(codes).transpose(1, 2)
+    return [("codes that differ", wrong), ("quantised", distance(decoded, tensors["zq"]))]
+
+
+@torch.no_grad()
+def dual_rows(name: str = DUAL) -> list[tuple[str, float]]:
+    quantizer, tensors = dual(name)
+    latent, codes = tensors["h"].transpose(1, 2), torch.stack([tensors["codes1"], tensors["codes2"]], 1)
+    rows = [("codes that differ", float((quantizer.encode(latent) != codes).sum()))]
+    for n_q, stored in ((1, "e1"), (2, "e_final")):
+        decoded = quantizer.decode(codes[:, :n_q]).transpose(1, 2)
+        rows.append((f"n_q {n_q} decoded", distance(decoded, tensors[stored])))
+    return rows
+
+
+@torch.no_grad()
+def vocos_rows(name: str = VOCOS) -> list[tuple[str, float]]:
+    """The golden's second sound is the same spectrum through PyTorch's centred inverse."""
+    decoder, tensors = vocos(name)
+    config, hidden = decoder.config, decoder.hidden(tensors["x"])
+    window = torch.hann_window(config.n_fft)
+    spectrum = decoder.head.spectrum(hidden)
+    centred = torch.istft(spectrum, config.n_fft, config.hop_length, window=window, center=True)
+    return [
+        ("hidden", distance(hidden.transpose(1, 2), tensors["features"])),
+        ("wav", distance(decoder(tensors["x"])[:, 0], tensors["audio_same"])),
+        ("wav, centred", distance(centred, tensors["audio_center"])),
+    ]
+
+
 def all_rows() -> list[tuple[str, str, float]]:
     """(file, what, difference in tolerances) of every golden file."""
     table = []
@@ -236,6 +273,9 @@ def all_rows() -> list[tuple[str, str, float]]:
         (RVQS, rvq_rows),
         (WHOLE, whole_rows),
         ([SEGMENTED], segmented_rows),
+        ([SIMVQ], simvq_rows),
+        ([DUAL], dual_rows),
+        ([VOCOS], vocos_rows),
     ):
         table += [(name, what, value) for name in names for what, value in rows(name)]
     return table

@@ -8,7 +8,6 @@ import torch
 from lip2speech.codec.vocos import LOUDEST, SpectrumHead, VocosConfig, VocosDecoder, inverse_stft
 from tests.codec import golden
 
-GOLDEN = "wavtok_decoder_small"
 TINY = VocosConfig(dimension=6, width=64, hidden=96, blocks=1, n_fft=64, hop_length=16)
 
 
@@ -21,21 +20,9 @@ def latent(frames: int, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, 6, frames, generator=torch.Generator().manual_seed(1))
 
 
-@torch.no_grad()
 def test_it_is_wavtokenizers_decoder():
-    ours, tensors = golden.vocos(GOLDEN)
-    hidden = ours.hidden(tensors["x"])
-    assert golden.distance(hidden.transpose(1, 2), tensors["features"]) <= 1
-    assert golden.distance(ours(tensors["x"])[:, 0], tensors["audio_same"]) <= 1
-
-
-@torch.no_grad()
-def test_its_spectrum_is_wavtokenizers():
-    """The golden's second sound is the same spectrum through PyTorch's centred inverse."""
-    ours, tensors = golden.vocos(GOLDEN)
-    spectrum = ours.head.spectrum(ours.hidden(tensors["x"]))
-    centred = torch.istft(spectrum, 64, 16, 64, torch.hann_window(64), center=True)
-    assert golden.distance(centred, tensors["audio_center"]) <= 1
+    worst = max(golden.vocos_rows(), key=lambda row: row[1])
+    assert worst[1] <= 1, worst
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
