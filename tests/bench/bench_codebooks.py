@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_codebooks data/prepared/grid runs/units/final --steps 400
 
-A small SACodec, and the same encoder and decoder around other quantisers, learn by the spectral loss alone (no
-GAN, no averaged weights). Use is the share of entries that held-out speech chooses; the loss is on the same.
+A small SACodec, and the same encoder and decoder around other quantisers, learn by the spectral loss alone
+(no GAN, no averaged weights). Use is the share of entries that held-out speech chooses; the loss is on the same.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from lip2speech.train.books import CodebookUse, take_anchors, weigh_commitment
 from lip2speech.train.codec import CodecDataConfig, Speech
 from lip2speech.train.losses import MultiScaleSpectral
 
-DIM, BATCH, RATE = 64, 8, 1e-3
-HELD_OUT = 20  # batches, 6400 frames
+DIM, BATCH, RATE = 64, 4, 1e-3
+HELD_OUT = 40  # batches, 6400 frames
 SPECTRAL = 45.0
 
 
@@ -92,14 +92,14 @@ def main() -> None:
     parser.add_argument("folder", help="prepared clips")
     parser.add_argument("units", help="a folder of units with centroids")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--only", default="", help="quantisers whose name holds this")
+    parser.add_argument("--only", nargs="*", default=[""], help="quantisers whose names hold one of these")
     args = parser.parse_args()
     data = CodecDataConfig(folders=(args.folder,))
     speech, held_out = (Speech(data, split, 16000) for split in ("train", "valid|test"))
     print(f"{args.steps} steps of {BATCH} x {data.seconds} s\n")
-    print("| quantiser | bit/s | books used | spectral loss | s |\n|---|---|---|---|---|")
+    print("| quantiser | bit/s | books used | spectral loss | s |\n|---|---|---|---|---|", flush=True)
     for name, quantizer, weight in quantisers():
-        if args.only in name:
+        if any(word in name for word in args.only):
             began, codec = time.monotonic(), build(args.units, quantizer)
             train(codec, speech, args.steps, weight)
             used, loss = measure(codec, held_out)

@@ -30,7 +30,7 @@ def test_an_entry_is_chosen_by_its_angle_alone():
     book, x = codebook(), torch.randn(50, 12, generator=torch.Generator().manual_seed(1))
     low = book.down(x)
     by_loop = [
-        max(range(16), key=lambda k: float(torch.cosine_similarity(row, book.entries[k], dim=0)))
+        max(range(16), key=lambda k: float(torch.cosine_similarity(row, book.entries[k], dim=0).detach()))
         for row in low
     ]
     assert book.quantize(x).tolist() == by_loop
@@ -55,6 +55,15 @@ def test_the_decoders_gradient_reaches_projections_and_encoder():
         assert stage.down.weight.grad.abs().max() > 0
         assert stage.up.weight.grad.abs().max() > 0
         assert stage.entries.grad is None
+
+
+def test_later_stages_commit_the_encoder_and_leave_earlier_ones_alone():
+    quantizer, z = placed(), latent().requires_grad_()
+    loss = quantizer.quantize(z)[2][2]
+    loss.backward()
+    first, second, third = quantizer.codebooks
+    assert z.grad.abs().max() > 0 and third.down.weight.grad.abs().max() > 0
+    assert not any(p.grad is not None and p.grad.any() for p in (*first.parameters(), *second.parameters()))
 
 
 def test_entries_learn_from_the_loss_alone():
