@@ -5,9 +5,14 @@ from typing import Any
 from lip2speech.codec.base import Codec
 from lip2speech.codec.encodec import EnCodec, EnCodecConfig
 from lip2speech.codec.melcodec import MelCodec, MelCodecConfig
+from lip2speech.codec.soundstream import SoundStream, SoundStreamConfig
 
-CODECS: dict[str, Any] = {"encodec": EnCodec, "melcodec": MelCodec}
-CODEC_CONFIGS: dict[str, type] = {"encodec": EnCodecConfig, "melcodec": MelCodecConfig}
+CODECS: dict[str, Any] = {"encodec": EnCodec, "melcodec": MelCodec, "soundstream": SoundStream}
+CODEC_CONFIGS: dict[str, type] = {
+    "encodec": EnCodecConfig,
+    "melcodec": MelCodecConfig,
+    "soundstream": SoundStreamConfig,
+}
 
 __all__ = [
     "CODECS",
@@ -17,11 +22,13 @@ __all__ = [
     "EnCodecConfig",
     "MelCodec",
     "MelCodecConfig",
+    "SoundStream",
+    "SoundStreamConfig",
     "build_codec",
 ]
 
 
-def build_codec(config: EnCodecConfig | MelCodecConfig) -> Codec:
+def build_codec(config: EnCodecConfig | MelCodecConfig | SoundStreamConfig) -> Codec:
     """The codec that these numbers describe, with random weights."""
     for name, kind in CODEC_CONFIGS.items():
         if isinstance(config, kind):

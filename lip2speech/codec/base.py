@@ -25,6 +25,7 @@ class Codec(nn.Module, ABC):
     hop_length: int
     n_q: int
     codebook_size: int
+    denoises: bool = False  # whether `encode`, `encode_step` and training take denoise=True
 
     @property
     def frame_rate(self) -> int:

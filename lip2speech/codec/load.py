@@ -22,11 +22,16 @@ def codec_name(config: Any) -> str:
     raise ValueError(f"no codec has a {type(config).__name__}; known: {', '.join(CODEC_CONFIGS)}.")
 
 
-def codec_from_dict(name: str, config: dict[str, Any]) -> Codec:
-    """A codec with fresh weights from plain values."""
+def codec_config(name: str, config: dict[str, Any]) -> Any:
+    """The config of the codec called `name` from plain values; what they leave out keeps its default."""
     if name not in CODEC_CONFIGS:
         raise ValueError(f"no codec is called {name!r}; known: {', '.join(CODEC_CONFIGS)}.")
-    return build_codec(from_dict(CODEC_CONFIGS[name], config, where=f"codec {name}"))
+    return from_dict(CODEC_CONFIGS[name], config, where=f"codec {name}")
+
+
+def codec_from_dict(name: str, config: dict[str, Any]) -> Codec:
+    """A codec with fresh weights from plain values."""
+    return build_codec(codec_config(name, config))
 
 
 def load_codec(folder: str | Path) -> Codec:
@@ -50,6 +55,6 @@ def code_fingerprint(codec: Codec) -> str:
     """Whether two codecs mean the same by a code: a digest of encoder and codebooks, not of the decoder."""
     digest = hashlib.sha256()
     for name, tensor in sorted(codec.state_dict().items()):
-        if name.startswith(("encoder.", "quantizer.")) and not name.endswith(STATISTICS):
+        if name.startswith(("encoder.", "film.", "quantizer.")) and not name.endswith(STATISTICS):
             digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

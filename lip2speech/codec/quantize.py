@@ -209,6 +209,16 @@ class ResidualVQ(nn.Module):
         return n_q
 
 
+def random_depths(batch: int, n_q: int, share: float, device: torch.device) -> Tensor | None:
+    """Stages (batch,) that items use under quantiser dropout (section III-C): `share` of the items, drawn by
+    chance, use 1..n_q with equal odds, the others all. None, and nothing is drawn, at share 0.
+    """
+    if share == 0:
+        return None
+    depths = torch.randint(1, n_q + 1, (batch,), device=device)
+    return torch.where(torch.rand(batch, device=device) < share, depths, n_q)
+
+
 def sample_rows(x: Tensor, n: int) -> Tensor:
     """n random rows of (N, D), without repeats while there are enough: (n, D)."""
     if n <= len(x):
