@@ -108,6 +108,21 @@ def test_the_switch_is_told_of_every_item_and_its_gain_is_measured(prepared: Pat
     assert all(np.isfinite(value) for value in figures.values())
 
 
+def test_codes_of_both_modes_stay_the_same_once_they_are_frozen(prepared: Path) -> None:
+    task = CodecTask(config("soundstream", prepared, freeze_codes_from=3))
+    wav = 0.1 * torch.randn(2, 1, 3200, generator=torch.Generator().manual_seed(0))
+    for step in range(3):
+        task.update(step)
+    before, decoder = task.averaged(), task.codec.decoder
+    weights = [p.detach().clone() for p in decoder.parameters()]
+    for step in range(3, 6):
+        task.update(step)
+    after: Any = task.averaged()
+    for denoise in (False, True):
+        assert torch.equal(after.encode(wav, denoise=denoise), before.encode(wav, denoise=denoise))
+    assert not all(torch.equal(a, b) for a, b in zip(weights, decoder.parameters(), strict=True))
+
+
 def test_noise_is_refused_for_a_codec_without_a_switch(prepared: Path) -> None:
     with pytest.raises(ValueError, match="noise is for codecs with a denoising switch, encodec has none"):
         CodecTask(config("encodec", prepared, noise={}))
