@@ -6,12 +6,19 @@ from lip2speech.codec.base import Codec
 from lip2speech.codec.encodec import EnCodec, EnCodecConfig
 from lip2speech.codec.melcodec import MelCodec, MelCodecConfig
 from lip2speech.codec.sacodec import SACodec, SACodecConfig
+from lip2speech.codec.soundstream import SoundStream, SoundStreamConfig
 
-CODECS: dict[str, Any] = {"encodec": EnCodec, "melcodec": MelCodec, "sacodec": SACodec}
+CODECS: dict[str, Any] = {
+    "encodec": EnCodec,
+    "melcodec": MelCodec,
+    "sacodec": SACodec,
+    "soundstream": SoundStream,
+}
 CODEC_CONFIGS: dict[str, type] = {
     "encodec": EnCodecConfig,
     "melcodec": MelCodecConfig,
     "sacodec": SACodecConfig,
+    "soundstream": SoundStreamConfig,
 }
 
 __all__ = [
@@ -24,11 +31,13 @@ __all__ = [
     "MelCodecConfig",
     "SACodec",
     "SACodecConfig",
+    "SoundStream",
+    "SoundStreamConfig",
     "build_codec",
 ]
 
 
-def build_codec(config: EnCodecConfig | MelCodecConfig | SACodecConfig) -> Codec:
+def build_codec(config: EnCodecConfig | MelCodecConfig | SACodecConfig | SoundStreamConfig) -> Codec:
     """The codec that these numbers describe, with random weights."""
     for name, kind in CODEC_CONFIGS.items():
         if isinstance(config, kind):

@@ -27,6 +27,7 @@ class Codec(nn.Module, ABC):
     n_q: int
     codebook_size: int
     n_commits: int = 1  # commitment losses that training tells: one for all codebooks, or one for each
+    denoises: bool = False  # whether `encode`, `encode_step` and training take denoise=True
 
     @property
     def frame_rate(self) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lip2speech.codec.base import Codec
-from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ
+from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ, random_depths
 from lip2speech.codec.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from lip2speech.modules.conv import State
 
@@ -28,6 +28,7 @@ class EnCodecConfig:
     normalize: bool = False
     segment: float | None = None  # seconds; the whole input by default
     overlap: float = 0.01  # share of a segment
+    quantizer_dropout: float = 1.0  # share of training items that use 1..n_q stages, drawn evenly
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,14 @@ class EnCodec(Codec):
         return min(self.n_q, max(1, math.floor(kbps * 1000 / per_codebook)))
 
     def forward(self, wav: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For training: wav (B, channels, T_a) -> wav_hat alike, commit_loss (), codes (B, n_q, T_c)."""
-        quantized, codes, commit_loss = self.quantizer(self.latent(wav))
+        """For training: wav (B, channels, T_a) -> wav_hat alike, commit_loss (), codes (B, n_q, T_c).
+
+        In train mode with quantiser dropout, which stands for EnCodec's choice of a bandwidth for each batch;
+        codes are -1 for stages an item did not use.
+        """
+        share = self.config.quantizer_dropout if self.training else 0.0
+        n_q = random_depths(len(wav), self.n_q, share, wav.device)
+        quantized, codes, commit_loss = self.quantizer(self.latent(wav), n_q)
         return self.decoder(quantized)[..., : wav.shape[-1]], commit_loss, codes
 
     def latent(self, wav: Tensor) -> Tensor:

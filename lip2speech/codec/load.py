@@ -55,6 +55,6 @@ def code_fingerprint(codec: Codec) -> str:
     """Whether two codecs mean the same by a code: a digest of encoder and codebooks, not of the decoder."""
     digest = hashlib.sha256()
     for name, tensor in sorted(codec.state_dict().items()):
-        if name.startswith(("encoder.", "quantizer.")) and not name.endswith(STATISTICS):
+        if name.startswith(("encoder.", "film.", "quantizer.")) and not name.endswith(STATISTICS):
             digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

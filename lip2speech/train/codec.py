@@ -1,8 +1,9 @@
-"""Codec training: reconstruction first, then a GAN against the multi-scale STFT discriminator.
+"""Codec training: one trainer for every codec, reconstruction first, then a GAN.
 
-Losses and their order follow EnCodec (Defossez et al. 2022, section 3.4) without the time-domain L1, which a
-phase-free encoder cannot serve. Speech comes from prepared clips and, when asked, from the synthetic talker's
-voices.
+Losses and their order follow EnCodec (Defossez et al. 2022, section 3.4), its balancer when asked; those of
+SoundStream (Zeghidour et al. 2021, section III) are other weights and discriminators. The time-domain L1 is
+off by default: a phase-free encoder cannot serve it. Speech comes from prepared clips and, when asked, from
+the synthetic talker's voices.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from lip2speech.codec.load import codec_config, codec_from_dict
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.train import losses
+from lip2speech.train.adversary import Adversary, build_discriminators
+from lip2speech.train.balancer import Balancer
 from lip2speech.train.books import (
     CodebookUse,
     check_commit_weight,
@@ -29,8 +32,12 @@ from lip2speech.train.books import (
     used_share,
     weigh_commitment,
 )
-from lip2speech.train.discriminators import MSSTFTConfig, MSSTFTDiscriminator
+from lip2speech.train.discriminators import MSSTFTConfig
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
+from lip2speech.train.noise import Noise, NoiseConfig
+from lip2speech.train.soundstream_discriminators import ComplexSTFTConfig, WaveConfig
+
+SWITCH = {"off": False, "on": True}
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,18 @@ class CodecDataConfig:
 class CodecTrainConfig:
     """One codec training run.
 
-    name says which codec, `codec` what departs from its own config. The quantiser joins at `quantize_from`,
-    the discriminator at `gan_from`; from `freeze_codes_from` on only the decoder learns, so that codes which
-    another model has learned to predict stay valid.
-
-    anchors: folder of units (k-means) that sacodec's semantic codebook is made of.
-    commit_weight: one for all codebooks, or one for each where the codec tells them apart (sacodec).
+        name says which codec, `codec` what departs from its own config. The quantiser joins at `quantize_from`,
+    from lip2speech.train.adversary import Adversary, build_discriminators
+    from lip2speech.train.balancer import Balancer
+    from lip2speech.train.books import (
+        CodebookUse,
+        check_commit_weight,
+        commitment_logs,
+        take_anchors,
+        used_share,
+        weigh_commitment,
+    )
+    from lip2speech.train.discriminators import MSSTFTConfig
     """
 
     name: str = "melcodec"
@@ -65,15 +78,24 @@ class CodecTrainConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=8e-4, betas=(0.8, 0.99)))
     data: CodecDataConfig = field(default_factory=CodecDataConfig)
-    discriminator: MSSTFTConfig = field(default_factory=MSSTFTConfig)
+    noise: NoiseConfig | None = None
+    discriminator: MSSTFTConfig | None = field(default_factory=MSSTFTConfig)
+    wave_discriminator: WaveConfig | None = None
+    stft_discriminator: ComplexSTFTConfig | None = None
+    discriminator_chance: float = 1.0
     quantize_from: int = 200
     gan_from: int = 20_000
     freeze_codes_from: int = 20_000
     gan_lr: float = 3e-4
+    gan_betas: tuple[float, float] = (0.8, 0.99)
+    wave_weight: float = 0.0
+    mel_weight: float = 0.0
     spectral_weight: float = 3.0
     commit_weight: float | tuple[float, ...] = 0.25
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
+    balance: bool = False
+    balance_decay: float = 0.999
     ema: float = 0.999
 
     def __post_init__(self) -> None:
@@ -84,6 +106,24 @@ class CodecTrainConfig:
                 f"freeze_codes_from must come after quantize_from, got {self.freeze_codes_from} and "
                 f"{self.quantize_from}; the codebooks would never be placed."
             )
+        if not 0 < self.discriminator_chance <= 1:
+            raise ValueError(
+                f"discriminator_chance must be above 0 and at most 1, got {self.discriminator_chance}."
+            )
+        if not any((self.wave_weight, self.mel_weight, self.spectral_weight)):
+            raise ValueError("no loss compares the wav; set wave_weight, mel_weight or spectral_weight.")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each loss at the output that has one, by its name in the log."""
+        weights = {
+            "wave": self.wave_weight,
+            "mel": self.mel_weight,
+            "spectral": self.spectral_weight,
+            "g": self.adversarial_weight,
+            "feat": self.feature_weight,
+        }
+        return {name: weight for name, weight in weights.items() if weight}
 
 
 class Speech:
@@ -130,7 +170,7 @@ class Speech:
 
 
 class CodecTask(Task):
-    """Generator (the codec), discriminator, two optimisers, an average of the generator."""
+    """Generator (the codec), its adversary, two optimisers, an average of the generator."""
 
     def __init__(self, config: CodecTrainConfig):
         self.config = config
@@ -139,46 +179,76 @@ class CodecTask(Task):
         check_commit_weight(config.commit_weight, self.codec)
         take_anchors(self.codec, config.anchors)
         self.use = CodebookUse(self.codec.codebook_sizes)
-        self.discriminator = MSSTFTDiscriminator(config.discriminator)
-        self.spectral = losses.MultiScaleSpectral(self.codec.sample_rate)
-        self.speech = Speech(config.data, "train", self.codec.sample_rate)
-        self.held_out = Speech(config.data, "valid|test", self.codec.sample_rate)
-        steps = config.loop.steps
-        self.opt = Optimizer(self.codec.parameters(), config.optimizer, steps)
-        gan = OptimizerConfig(lr=config.gan_lr, betas=(0.8, 0.99), warmup=100, final=0.1, grad_clip=10.0)
-        self.gan_opt = Optimizer(self.discriminator.parameters(), gan, steps)
+        if config.noise is not None and not self.codec.denoises:
+            raise ValueError(f"noise is for codecs with a denoising switch, {config.name} has none; drop it.")
+        sample_rate = self.codec.sample_rate
+        self.adversary = self.new_adversary()
+        self.spectral, self.mel = losses.MultiScaleSpectral(sample_rate), losses.MultiScaleMel(sample_rate)
+        self.speech = Speech(config.data, "train", sample_rate)
+        self.held_out = Speech(config.data, "valid|test", sample_rate)
+        self.noise = None if config.noise is None else Noise(config.noise, sample_rate)
+        self.opt = Optimizer(self.codec.parameters(), config.optimizer, config.loop.steps)
+        self.balancer = Balancer(config.weights, decay=config.balance_decay) if config.balance else None
         self.average = Average(self.codec, config.ema)
 
     def new_codec(self) -> Codec:
         """The recipe's codec with random weights."""
         return codec_from_dict(self.config.name, self.config.codec)
 
+    def new_adversary(self) -> Adversary | None:
+        """The recipe's discriminators; none if their time never comes."""
+        c = self.config
+        if c.gan_from >= c.loop.steps:
+            return None
+        discriminator = build_discriminators(c.discriminator, c.wave_discriminator, c.stft_discriminator)
+        gan = OptimizerConfig(lr=c.gan_lr, betas=c.gan_betas, warmup=100, final=0.1, grad_clip=10.0)
+        optimizer = Optimizer(discriminator.parameters(), gan, c.loop.steps)
+        chance = c.discriminator_chance
+        return Adversary(discriminator, optimizer, precision=c.loop.precision, chance=chance)
+
     def update(self, step: int) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step)
         wav = self.speech.draw(self.config.loop.batch_size, rng)
+        given, wanted, denoise = (wav, wav, None) if self.noise is None else self.noise.pairs(wav, rng)
         self.set_mode(step)
         with autocast(self.config.loop.precision, wav.device):
-            fake, commit = self.reconstruct(wav, step)
+            fake, commit = self.reconstruct(given, denoise, step)
         fake, commit = fake.float(), commit.float()
         logs: dict[str, float] = {}
-        gan = self.gan_terms(wav, fake, step, logs) if step >= self.config.gan_from else fake.new_zeros(())
-        spectral = self.spectral(fake, wav)
-        commitment = weigh_commitment(self.config.commit_weight, commit)
-        loss = self.config.spectral_weight * spectral + commitment + gan
-        logs |= {"spectral": spectral.item()} | commitment_logs(commit)
+        terms: dict[str, Tensor] = {}
+        if self.adversary is not None and step >= self.config.gan_from:
+            logs |= self.adversary.update(wanted, fake, step - self.config.gan_from, rng)
+            terms |= self.adversary.terms(wanted, fake)
+        terms |= self.reconstruction_terms(fake, wanted)
+        logs |= {name: term.item() for name, term in terms.items()} | commitment_logs(commit)
+        loss = self.weigh(terms, fake) + weigh_commitment(self.config.commit_weight, commit)
         logs["grad"] = self.opt.apply(loss, step)
-        logs["skipped"] = self.opt.skipped + self.gan_opt.skipped
+        logs["skipped"] = self.opt.skipped + (self.adversary.optimizer.skipped if self.adversary else 0)
         self.average.update(self.codec)
         return logs
 
-    def reconstruct(self, wav: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def reconstruct(self, wav: Tensor, denoise: Tensor | None, step: int) -> tuple[Tensor, Tensor]:
         """(B, 1, T_a) -> what the codec makes of it (B, 1, T_a), commit_loss () or (n,), in training."""
+        mode = {} if denoise is None else {"denoise": denoise}
         if step < self.config.quantize_from:
-            latent = self.codec.latent(wav)
+            latent = self.codec.latent(wav, **mode)
             return self.codec.decode_latent(latent)[..., : wav.shape[-1]], latent.new_zeros(())
-        fake, commit, codes = self.codec(wav)
+        fake, commit, codes = self.codec(wav, **mode)
         self.use.add(codes)
         return fake, commit
+
+    def reconstruction_terms(self, fake: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Losses that compare two (B, 1, T_a), those with a weight."""
+        known = {"wave": torch.nn.functional.l1_loss, "mel": self.mel, "spectral": self.spectral}
+        return {name: loss(fake, wanted) for name, loss in known.items() if name in self.config.weights}
+
+    def weigh(self, terms: dict[str, Tensor], fake: Tensor) -> Tensor:
+        """One loss () of all at the output (B, 1, T_a): their weighted sum, or the balancer's stand-in."""
+        weights = self.config.weights
+        terms = {name: term for name, term in terms.items() if name in weights}
+        if self.balancer is not None:
+            return self.balancer(terms, fake)
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
     def set_mode(self, step: int) -> None:
         """Train everything; from `freeze_codes_from` on the decoder alone, from the averaged weights on."""
@@ -190,36 +260,31 @@ class CodecTask(Task):
                 if name != "decoder":
                     part.requires_grad_(False).eval()
 
-    def gan_terms(self, wav: Tensor, fake: Tensor, step: int, logs: dict[str, float]) -> Tensor:
-        """One discriminator update, then the generator's adversarial and feature losses."""
-        precision, device = self.config.loop.precision, wav.device
-        with autocast(precision, device):
-            real_logits, _ = self.discriminator(wav)
-            fake_logits, _ = self.discriminator(fake.detach())
-        loss = losses.discriminator_loss(real_logits, fake_logits)
-        self.gan_opt.apply(loss, step - self.config.gan_from)
-        self.discriminator.requires_grad_(False)
-        with autocast(precision, device):
-            with torch.no_grad():
-                _, real_maps = self.discriminator(wav)
-            fake_logits, fake_maps = self.discriminator(fake)
-        self.discriminator.requires_grad_(True)
-        adversarial = losses.adversarial_loss(fake_logits)
-        feature = losses.feature_loss(real_maps, fake_maps)
-        logs |= {"d": loss.item(), "g": adversarial.item(), "feat": feature.item()}
-        return self.config.adversarial_weight * adversarial + self.config.feature_weight * feature
-
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Spectral loss of the averaged codec on held-out speech: with one book, with all, not quantised."""
         codec = self.averaged()
-        wav = self.held_out.draw(24, np.random.default_rng(1))
+        rng = np.random.default_rng(1)
+        wav = self.held_out.draw(24, rng)
         codes = codec.encode(wav)
-        figures = {f"n_q{n}": float(self.spectral(codec.decode(codes[:, :n]), wav)) for n in (1, codec.n_q)}
-        figures["codes_used"] = used_share(codes, codec.codebook_sizes)
-        figures |= self.use.report()
-        figures["loss"] = float(self.spectral(codec.decode_latent(codec.latent(wav)), wav))
-        return figures
+        figures = {
+            f"n_q{n}": float(self.spectral(decoded(codec, codes[:, :n], wav), wav)) for n in (1, codec.n_q)
+        }
+        used = torch.stack(
+            [torch.bincount(c.flatten(), minlength=codec.codebook_size) > 0 for c in codes.unbind(1)]
+        )
+        figures["codes_used"] = float(used.float().mean())
+        figures["loss"] = float(
+            self.spectral(codec.decode_latent(codec.latent(wav))[..., : wav.shape[-1]], wav)
+        )
+        return figures if self.noise is None else figures | self.denoising(codec, wav, rng)
+
+    def denoising(self, codec: Any, wav: Tensor, rng: np.random.Generator) -> dict[str, float]:
+        """SI-SDR in dB of noisy speech (B, 1, T_a) with the switch off and on, to the clean speech."""
+        assert self.noise is not None, "validate asks for it only with noise"
+        clean, noisy = self.noise.mix(wav, rng)
+        sounds = {name: decoded(codec, codec.encode(noisy, denoise=on), wav) for name, on in SWITCH.items()}
+        return {f"si_sdr_{name}": float(losses.si_sdr(x, clean).mean()) for name, x in sounds.items()}
 
     def averaged(self) -> Codec:
         """The codec with averaged weights, in eval mode."""
@@ -228,23 +293,31 @@ class CodecTask(Task):
         return codec.eval()
 
     def state(self) -> dict[str, Any]:
-        return {
+        state = {
             "codec": self.codec.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
             "average": self.average.values,
             "count": self.average.count,
             "opt": self.opt.state(),
-            "gan_opt": self.gan_opt.state(),
         }
+        if self.balancer:
+            state["balancer"] = self.balancer.state()
+        return state | (self.adversary.state() if self.adversary else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.codec.load_state_dict(state["codec"])
-        self.discriminator.load_state_dict(state["discriminator"])
         self.average.values, self.average.count = state["average"], state["count"]
         self.opt.load_state(state["opt"])
-        self.gan_opt.load_state(state["gan_opt"])
+        if self.adversary and "discriminator" in state:  # a shorter run may have ended before its time
+            self.adversary.load_state(state)
+        if self.balancer:
+            self.balancer.load_state(state["balancer"])
 
     def export(self, folder: Path) -> None:
         config = {"kind": "codec", "name": self.config.name, "codec": self.config.codec}
         card = "# Codec\nTrained by `lip2speech train codec`.\n"
         checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+
+
+def decoded(codec: Codec, codes: Tensor, wav: Tensor) -> Tensor:
+    """The sound of codes (B, n_q, T_c), as long as the wav (B, 1, T_a) they were made of."""
+    return codec.decode(codes)[..., : wav.shape[-1]]

@@ -7,6 +7,7 @@ weight norm, which only changes how fast it learns; ours has it everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -56,15 +57,12 @@ class STFTDiscriminator(nn.Module):
         return self.post(x), maps
 
 
-class MSSTFTDiscriminator(nn.Module):
-    """All STFT sizes. wav (B, 1, T_a) -> list of logits, list of lists of feature maps."""
+class Discriminators(nn.Module):
+    """Several judges of one wav. wav (B, 1, T_a) -> list of logits, list of lists of feature maps."""
 
-    def __init__(self, config: MSSTFTConfig):
+    def __init__(self, scales: Iterable[nn.Module]):
         super().__init__()
-        self.scales = nn.ModuleList(
-            STFTDiscriminator(config.filters, n_fft, config.kernel, config.dilations)
-            for n_fft in config.n_ffts
-        )
+        self.scales = nn.ModuleList(scales)
 
     def forward(self, wav: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
         logits, maps = [], []
@@ -73,6 +71,16 @@ class MSSTFTDiscriminator(nn.Module):
             logits.append(one)
             maps.append(some)
         return logits, maps
+
+
+class MSSTFTDiscriminator(Discriminators):
+    """All STFT sizes."""
+
+    def __init__(self, config: MSSTFTConfig):
+        super().__init__(
+            STFTDiscriminator(config.filters, n_fft, config.kernel, config.dilations)
+            for n_fft in config.n_ffts
+        )
 
 
 def conv2d(

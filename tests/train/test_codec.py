@@ -80,14 +80,14 @@ def test_both_sides_of_the_gan_learn(prepared: Path) -> None:
     task = CodecTask(config(prepared))
     for step in range(5):
         assert "d" not in task.update(step)
-    before = {name: p.detach().clone() for name, p in task.discriminator.named_parameters()}
+    before = {name: p.detach().clone() for name, p in task.adversary.discriminator.named_parameters()}
     logs = task.update(5)
     assert {"d", "g", "feat", "spectral", "commit", "grad", "skipped"} <= set(logs)
     assert logs["skipped"] == 0
-    after = dict(task.discriminator.named_parameters())
+    after = dict(task.adversary.discriminator.named_parameters())
     moved = {name for name in after if not torch.equal(after[name], before[name])}
     assert all(any(name.startswith(f"scales.{i}.") for name in moved) for i in range(2))
-    assert all(p.requires_grad for p in task.discriminator.parameters())
+    assert all(p.requires_grad for p in task.adversary.discriminator.parameters())
 
 
 def test_a_run_resumes_to_the_same_bits_and_exports_a_codec(prepared: Path, tmp_path: Path) -> None:

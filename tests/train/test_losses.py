@@ -10,6 +10,7 @@ from lip2speech.mel import LogMel, MelConfig
 from lip2speech.prediction import Prediction
 from lip2speech.train.losses import (
     BandCorrelation,
+    MultiScaleMel,
     MultiScaleSpectral,
     adversarial_loss,
     best_lags,
@@ -18,6 +19,7 @@ from lip2speech.train.losses import (
     mel_loss,
     pitch_loss,
     shifted,
+    si_sdr,
     text_loss,
     third_octaves,
     token_loss,
@@ -257,6 +259,39 @@ def test_spectral_loss_of_silence_has_a_finite_gradient() -> None:
     wav = torch.zeros(1, 1, 4000, requires_grad=True)
     MultiScaleSpectral(16_000)(wav, buzz(7, 150.0)[None, None, :4000]).backward()
     assert wav.grad is not None and torch.isfinite(wav.grad).all()
+
+
+def test_multi_scale_mel_is_the_papers_sum_over_windows() -> None:
+    mel, wav, other = MultiScaleMel(16_000), buzz(5, 150.0)[None, None], buzz(5, 180.0)[None, None]
+    terms = []
+    for s in (64, 128, 256, 512, 1024, 2048):
+        a, b = mel.mel(wav, s)[0], mel.mel(other, s)[0]
+        logs = a.clamp_min(1e-5).log() - b.clamp_min(1e-5).log()
+        l2 = sum(float(frame.norm()) / math.sqrt(len(frame)) for frame in logs) / len(logs)
+        terms.append(float((a - b).abs().mean()) + math.sqrt(s / 2) / math.sqrt(2048 / 2) * l2)
+    assert float(mel(wav, other)) == pytest.approx(sum(terms) / 6, rel=1e-4)
+
+
+def test_multi_scale_mel_hears_pitch_but_not_phase() -> None:
+    mel, wav = MultiScaleMel(16_000), buzz(10, 150.0)[None, None]
+    assert float(mel(wav, wav)) < 1e-5
+    assert float(mel(-wav, wav)) < 1e-3
+    assert float(mel(buzz(10, 190.0)[None, None], wav)) > 0.2
+    assert float(mel(2 * wav, wav)) > 0.2
+
+
+def test_multi_scale_mel_of_silence_has_a_finite_gradient() -> None:
+    wav = torch.zeros(1, 1, 4000, requires_grad=True)
+    MultiScaleMel(16_000)(wav, buzz(7, 150.0)[None, None, :4000]).backward()
+    assert wav.grad is not None and torch.isfinite(wav.grad).all()
+
+
+def test_si_sdr_has_its_known_values_at_any_level() -> None:
+    time = torch.arange(1600) / 1600
+    signal, other = torch.sin(40 * math.pi * time), torch.sin(60 * math.pi * time)
+    target = torch.stack([signal, signal, signal])[:, None]
+    wav = torch.stack([signal + other, 7 * (signal + 0.1 * other), -signal + 0.01 * other])[:, None]
+    assert si_sdr(wav, target).tolist() == pytest.approx([0.0, 20.0, 40.0], abs=1e-2)
 
 
 def test_hinge_losses_have_their_known_values() -> None:
