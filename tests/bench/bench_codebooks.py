@@ -3,7 +3,8 @@
     python -m tests.bench.bench_codebooks data/prepared/grid runs/units/final --steps 400
 
 A small SACodec, and the same encoder and decoder around other quantisers, learn by the spectral loss alone
-(no GAN, no averaged weights). Use is the share of entries that held-out speech chooses; the loss is on the same.
+(no GAN, no averaged weights). Use is the share of entries that held-out speech chooses; the loss is of the
+same speech.
 """
 
 import argparse

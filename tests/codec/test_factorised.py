@@ -80,7 +80,7 @@ def test_training_brings_the_quantised_latent_nearer():
     for _ in range(60):
         quantized, _, loss = quantizer(z)
         error = (quantized - z).square().mean()
-        errors.append(float(error))
+        errors.append(error.item())
         optimizer.zero_grad()
         (error + loss).backward()
         optimizer.step()
