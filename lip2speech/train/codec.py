@@ -58,18 +58,13 @@ class CodecDataConfig:
 class CodecTrainConfig:
     """One codec training run.
 
-        name says which codec, `codec` what departs from its own config. The quantiser joins at `quantize_from`,
-    from lip2speech.train.adversary import Adversary, build_discriminators
-    from lip2speech.train.balancer import Balancer
-    from lip2speech.train.books import (
-        CodebookUse,
-        check_commit_weight,
-        commitment_logs,
-        take_anchors,
-        used_share,
-        weigh_commitment,
-    )
-    from lip2speech.train.discriminators import MSSTFTConfig
+    name says which codec, `codec` what departs from its own config. The quantiser joins at `quantize_from`,
+    the discriminators at `gan_from`; from `freeze_codes_from` on only the decoder learns, so that codes which
+    another model has learned to predict stay valid. With `balance` the weights (all but the commitment's) are
+    shares of the gradient at the output instead of factors. `noise` trains a codec's denoising switch.
+
+    anchors: folder of units (k-means) that sacodec's semantic codebook is made of.
+    commit_weight: one for all codebooks, or one for each where the codec tells them apart (sacodec).
     """
 
     name: str = "melcodec"
@@ -270,10 +265,8 @@ class CodecTask(Task):
         figures = {
             f"n_q{n}": float(self.spectral(decoded(codec, codes[:, :n], wav), wav)) for n in (1, codec.n_q)
         }
-        used = torch.stack(
-            [torch.bincount(c.flatten(), minlength=codec.codebook_size) > 0 for c in codes.unbind(1)]
-        )
-        figures["codes_used"] = float(used.float().mean())
+        figures["codes_used"] = used_share(codes, codec.codebook_sizes)
+        figures |= self.use.report()
         figures["loss"] = float(
             self.spectral(codec.decode_latent(codec.latent(wav))[..., : wav.shape[-1]], wav)
         )
