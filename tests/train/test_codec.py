@@ -176,9 +176,8 @@ def test_a_sacodec_without_anchors_does_not_begin(prepared: Path) -> None:
         {"n_q": 1, "codebook_size": 32},
         {"n_q": 2, "codebook_size": 16, "kind": "factorised", "factor_dim": 4},
         {"n_q": 2, "codebook_size": 16, "kind": "simvq"},
-        {"n_q": 2, "codebook_size": 16, "kind": "plain"},
     ],
-    ids=["single", "factorised", "simvq", "plain"],
+    ids=["single", "factorised", "simvq"],
 )
 def test_every_kind_of_quantiser_learns(prepared: Path, quantizer: dict[str, Any]) -> None:
     numbers = {"codec": CODEC | {"quantizer": quantizer}, "gan_from": 100, "freeze_codes_from": 101}
