@@ -23,6 +23,12 @@ CODEC: dict[str, Any] = {
     "quantizer": {"n_q": 2, "codebook_size": 16},
     "decoder": {"n_filters": 2, "n_residual_layers": 1},
 }
+SACODEC: dict[str, Any] = {
+    "encoder": {"n_filters": 2, "lstm": 1, "dimension": 8},
+    "anchor": {"codebook_size": 6, "centroid_dim": 39},
+    "residual": {"codebook_size": 16, "codebook_dim": 8},
+    "decoder": {"dimension": 8, "width": 32, "hidden": 64, "blocks": 1},
+}
 MODEL: dict[str, Any] = {
     "frontend": {
         "trunk_width": 2, "encoder_layers": 1, "embed_dim": 16, "ffn_dim": 16, "heads": 2, "conv_pos": 16,

@@ -5,12 +5,19 @@ from typing import Any
 from lip2speech.codec.base import Codec
 from lip2speech.codec.encodec import EnCodec, EnCodecConfig
 from lip2speech.codec.melcodec import MelCodec, MelCodecConfig
+from lip2speech.codec.sacodec import SACodec, SACodecConfig
 from lip2speech.codec.soundstream import SoundStream, SoundStreamConfig
 
-CODECS: dict[str, Any] = {"encodec": EnCodec, "melcodec": MelCodec, "soundstream": SoundStream}
+CODECS: dict[str, Any] = {
+    "encodec": EnCodec,
+    "melcodec": MelCodec,
+    "sacodec": SACodec,
+    "soundstream": SoundStream,
+}
 CODEC_CONFIGS: dict[str, type] = {
     "encodec": EnCodecConfig,
     "melcodec": MelCodecConfig,
+    "sacodec": SACodecConfig,
     "soundstream": SoundStreamConfig,
 }
 
@@ -22,13 +29,15 @@ __all__ = [
     "EnCodecConfig",
     "MelCodec",
     "MelCodecConfig",
+    "SACodec",
+    "SACodecConfig",
     "SoundStream",
     "SoundStreamConfig",
     "build_codec",
 ]
 
 
-def build_codec(config: EnCodecConfig | MelCodecConfig | SoundStreamConfig) -> Codec:
+def build_codec(config: EnCodecConfig | MelCodecConfig | SACodecConfig | SoundStreamConfig) -> Codec:
     """The codec that these numbers describe, with random weights."""
     for name, kind in CODEC_CONFIGS.items():
         if isinstance(config, kind):

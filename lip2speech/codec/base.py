@@ -3,6 +3,7 @@
 It does not know how a codec makes its latent.
 """
 
+import math
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ class Codec(nn.Module, ABC):
     hop_length: int
     n_q: int
     codebook_size: int
+    n_commits: int = 1  # commitment losses that training tells: one for all codebooks, or one for each
     denoises: bool = False  # whether `encode`, `encode_step` and training take denoise=True
 
     @property
@@ -35,6 +37,16 @@ class Codec(nn.Module, ABC):
                 f"sample_rate must be a multiple of hop_length, got {self.sample_rate} and {self.hop_length}."
             )
         return self.sample_rate // self.hop_length
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Entries of each codebook; `codebook_size` is the largest."""
+        return (self.codebook_size,) * self.n_q
+
+    @property
+    def bits_per_second(self) -> float:
+        """Of all codebooks together."""
+        return self.frame_rate * sum(math.log2(size) for size in self.codebook_sizes)
 
     @property
     def streams(self) -> bool:

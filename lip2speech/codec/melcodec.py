@@ -20,6 +20,7 @@ from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ
 from lip2speech.codec.seanet import SEANetConfig, SEANetDecoder
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.modules.conv import State, StreamingConv1d, channels_last, step_layers
+from lip2speech.modules.convnext import ConvNeXtBlock
 
 # Rough mean and spread of speech's natural-log mel under MelConfig, to bring the input near the unit normal.
 MEL_MEAN = -5.5
@@ -53,37 +54,6 @@ class MelCodecConfig:
     bypass: float = 0.5  # share of training items that skip the quantiser; the others use 1..n_q codebooks
 
 
-class ConvNeXtBlock(nn.Module):
-    """x + gamma * mlp(norm(depthwise(x))), all causal if the depthwise convolution is.
-
-    Shape:
-        forward, step: (B, C, T) -> (B, C, T)
-    """
-
-    def __init__(self, config: MelEncoderConfig):
-        super().__init__()
-        width = config.width
-        self.depthwise = StreamingConv1d(width, width, config.kernel_size, groups=width, causal=config.causal)
-        self.norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, config.expansion * width), nn.GELU(), nn.Linear(config.expansion * width, width)
-        )
-        self.gamma = nn.Parameter(torch.full((width,), 1 / (1 + sum(config.blocks))))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> (B, C, T)."""
-        return x + self._mix(self.depthwise(x))
-
-    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, C, T), state -> (B, C, T), state."""
-        y, new_state = self.depthwise.step(x, state)
-        return x + self._mix(y), new_state
-
-    def _mix(self, x: Tensor) -> Tensor:
-        """Every frame by itself: (B, C, T) -> (B, C, T)."""
-        return (self.gamma * self.mlp(self.norm(x.transpose(1, 2)))).transpose(1, 2)
-
-
 class MelEncoder(nn.Module):
     """log-mel -> latent.
 
@@ -95,7 +65,7 @@ class MelEncoder(nn.Module):
     def __init__(self, config: MelEncoderConfig, *, n_mels: int, dimension: int):
         super().__init__()
         width, causal = config.width, config.causal
-        before, after = ([ConvNeXtBlock(config) for _ in range(n)] for n in config.blocks)
+        before, after = ([_block(config) for _ in range(n)] for n in config.blocks)
         self.layers = nn.Sequential(
             StreamingConv1d(n_mels, width, 5, causal=causal),
             *before,
@@ -217,3 +187,13 @@ class MelCodec(Codec):
 def _standardize(mel: Tensor) -> Tensor:
     """(B, n_mels, T) -> the same, near zero mean and unit variance, channel-last in memory."""
     return channels_last((mel - MEL_MEAN) / MEL_STD)
+
+
+def _block(config: MelEncoderConfig) -> ConvNeXtBlock:
+    return ConvNeXtBlock(
+        config.width,
+        hidden=config.expansion * config.width,
+        kernel_size=config.kernel_size,
+        gamma=1 / (1 + sum(config.blocks)),
+        causal=config.causal,
+    )

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lip2speech import checkpoint
 from lip2speech.codec import Codec
@@ -25,6 +24,14 @@ from lip2speech.data.dataset import read_clips
 from lip2speech.train import losses
 from lip2speech.train.adversary import Adversary, build_discriminators
 from lip2speech.train.balancer import Balancer
+from lip2speech.train.books import (
+    CodebookUse,
+    check_commit_weight,
+    commitment_logs,
+    take_anchors,
+    used_share,
+    weigh_commitment,
+)
 from lip2speech.train.discriminators import MSSTFTConfig
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
 from lip2speech.train.noise import Noise, NoiseConfig
@@ -55,10 +62,14 @@ class CodecTrainConfig:
     the discriminators at `gan_from`; from `freeze_codes_from` on only the decoder learns, so that codes which
     another model has learned to predict stay valid. With `balance` the weights (all but the commitment's) are
     shares of the gradient at the output instead of factors. `noise` trains a codec's denoising switch.
+
+    anchors: folder of units (k-means) that sacodec's semantic codebook is made of.
+    commit_weight: one for all codebooks, or one for each where the codec tells them apart (sacodec).
     """
 
     name: str = "melcodec"
     codec: dict[str, Any] = field(default_factory=dict)
+    anchors: str = ""
     loop: LoopConfig = field(default_factory=LoopConfig)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=8e-4, betas=(0.8, 0.99)))
     data: CodecDataConfig = field(default_factory=CodecDataConfig)
@@ -75,7 +86,7 @@ class CodecTrainConfig:
     wave_weight: float = 0.0
     mel_weight: float = 0.0
     spectral_weight: float = 3.0
-    commit_weight: float = 0.25
+    commit_weight: float | tuple[float, ...] = 0.25
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
     balance: bool = False
@@ -160,6 +171,9 @@ class CodecTask(Task):
         self.config = config
         torch.manual_seed(config.loop.seed)
         self.codec = self.new_codec()
+        check_commit_weight(config.commit_weight, self.codec)
+        take_anchors(self.codec, config.anchors)
+        self.use = CodebookUse(self.codec.codebook_sizes)
         if config.noise is not None and not self.codec.denoises:
             raise ValueError(f"noise is for codecs with a denoising switch, {config.name} has none; drop it.")
         sample_rate = self.codec.sample_rate
@@ -201,8 +215,8 @@ class CodecTask(Task):
             logs |= self.adversary.update(wanted, fake, step - self.config.gan_from, rng)
             terms |= self.adversary.terms(wanted, fake)
         terms |= self.reconstruction_terms(fake, wanted)
-        logs |= {name: term.item() for name, term in terms.items()} | {"commit": commit.item()}
-        loss = self.weigh(terms, fake) + self.config.commit_weight * commit
+        logs |= {name: term.item() for name, term in terms.items()} | commitment_logs(commit)
+        loss = self.weigh(terms, fake) + weigh_commitment(self.config.commit_weight, commit)
         logs["grad"] = self.opt.apply(loss, step)
         logs["skipped"] = self.opt.skipped + (self.adversary.optimizer.skipped if self.adversary else 0)
         self.average.update(self.codec)
@@ -213,17 +227,22 @@ class CodecTask(Task):
         return (wav, wav, None) if self.noise is None else self.noise.pairs(wav, rng)
 
     def reconstruct(self, wav: Tensor, denoise: Tensor | None, step: int) -> tuple[Tensor, Tensor]:
-        """(B, 1, T_a) -> what the codec makes of it (B, 1, T_a), commit_loss (), in training."""
+        """(B, 1, T_a) -> what the codec makes of it (B, 1, T_a), commit_loss () or (n,), in training."""
         mode: dict[str, Tensor] = {} if denoise is None else {"denoise": denoise}
         if step < self.config.quantize_from:
             latent = self.codec.latent(wav, **mode)
             return self.codec.decode_latent(latent)[..., : wav.shape[-1]], latent.new_zeros(())
-        fake, commit, _ = self.codec(wav, **mode)
+        fake, commit, codes = self.codec(wav, **mode)
+        self.use.add(codes)
         return fake, commit
 
     def reconstruction_terms(self, fake: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """Losses that compare two (B, 1, T_a), those with a weight."""
-        known: dict[str, Any] = {"wave": F.l1_loss, "mel": self.mel, "spectral": self.spectral}
+        known: dict[str, Any] = {
+            "wave": torch.nn.functional.l1_loss,
+            "mel": self.mel,
+            "spectral": self.spectral,
+        }
         return {name: loss(fake, wanted) for name, loss in known.items() if name in self.config.weights}
 
     def weigh(self, terms: dict[str, Tensor], fake: Tensor) -> Tensor:
@@ -254,10 +273,8 @@ class CodecTask(Task):
         figures = {
             f"n_q{n}": float(self.spectral(decoded(codec, codes[:, :n], wav), wav)) for n in (1, codec.n_q)
         }
-        used = torch.stack(
-            [torch.bincount(c.flatten(), minlength=codec.codebook_size) > 0 for c in codes.unbind(1)]
-        )
-        figures["codes_used"] = float(used.float().mean())
+        figures["codes_used"] = used_share(codes, codec.codebook_sizes)
+        figures |= self.use.report()
         figures["loss"] = float(
             self.spectral(codec.decode_latent(codec.latent(wav))[..., : wav.shape[-1]], wav)
         )

@@ -1,6 +1,7 @@
-"""Golden files of the official EnCodec code, and our modules filled with their weights."""
+"""Golden files of official code (EnCodec, SimVQ, WavTokenizer), and our modules filled with their weights."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lip2speech.codec.encodec import EnCodec, EnCodecConfig
-from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ
+from lip2speech.codec.quantize import DualQuantizer, QuantizerConfig, ResidualVQ
 from lip2speech.codec.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
+from lip2speech.codec.simvq import AnchorConfig, SimVQCodebook, SimVQConfig
+from lip2speech.codec.vocos import VocosConfig, VocosDecoder
 from lip2speech.importers.encodec import encodec_key_map
 
 FOLDER = Path(__file__).parents[1] / "golden" / "codec"
@@ -18,6 +21,7 @@ SEANETS = sorted(path.stem for path in FOLDER.glob("seanet_*.safetensors"))
 RVQS = sorted(path.stem for path in FOLDER.glob("rvq_*.safetensors"))
 WHOLE = ["full_16k_50hz_causal", "full_16k_50hz_noncausal", "full_24k_causal"]
 SEGMENTED = "full_24k_segmented_tgn_norm"
+SIMVQ, DUAL, VOCOS = "simvq_64x16", "sacodec_dualquant", "wavtok_decoder_small"
 SURE_MARGIN = 1e-4  # a code is certain where the second-best entry is this much farther away
 
 Golden = tuple[dict[str, Any], dict[str, Tensor]]
@@ -37,7 +41,7 @@ def tolerance(expected: Tensor) -> float:
 def distance(actual: Tensor, expected: Tensor) -> float:
     """The largest difference, in tolerances."""
     assert actual.shape == expected.shape, f"shape {tuple(actual.shape)} is not {tuple(expected.shape)}"
-    return float((actual - expected).abs().max()) / tolerance(expected)
+    return float((actual - expected).detach().abs().max()) / tolerance(expected)
 
 
 def seanet_config(config: dict[str, Any]) -> SEANetConfig:
@@ -81,6 +85,81 @@ def encodec(name: str) -> tuple[EnCodec, dict[str, Any], dict[str, Tensor]]:
     parts = ("encoder.", "decoder.", "quantizer.")
     codec.load_state_dict(encodec_key_map({key: tensors[key] for key in tensors if key.startswith(parts)}))
     return codec.eval(), config, tensors
+
+
+def simvq(name: str) -> tuple[SimVQCodebook, dict[str, Tensor]]:
+    config, tensors = read(name)
+    codebook = SimVQCodebook(SimVQConfig(config["n_e"], config["e_dim"], config["beta"]))
+    state = {"frozen": "embedding.weight", "map.weight": "embedding_proj.weight"}
+    state["map.bias"] = "embedding_proj.bias"
+    codebook.load_state_dict({ours: tensors[theirs] for ours, theirs in state.items()})
+    return codebook, tensors
+
+
+def dual(name: str) -> tuple[DualQuantizer, dict[str, Tensor]]:
+    config, tensors = read(name)
+    quantizer = DualQuantizer(
+        AnchorConfig(config["K1"], config["D_s"]), SimVQConfig(config["K2"], config["D"], bias=False)
+    )
+    state = {
+        "codebooks.0.frozen": tensors["C_sem"],
+        "codebooks.0.map.weight": tensors["P_sem.weight"],
+        "codebooks.0.map.bias": tensors["P_sem.bias"],
+        "codebooks.1.frozen": tensors["C_coeff"],
+        "codebooks.1.map.weight": tensors["W_basis"].t(),  # the paper's basis stands on the right
+    }
+    quantizer.load_state_dict(state)
+    return quantizer.eval(), tensors
+
+
+# Where our modules have another name than WavTokenizer's; first match wins.
+VOCOS_RULES = {
+    r"backbone\.embed\.": "inp.",
+    r"backbone\.pos_net\.2\.q\.": "context.2.query.",
+    r"backbone\.pos_net\.2\.k\.": "context.2.key.",
+    r"backbone\.pos_net\.2\.v\.": "context.2.value.",
+    r"backbone\.pos_net\.2\.proj_out\.": "context.2.out.",
+    r"backbone\.pos_net\.(\d)\.norm1\.": r"context.\1.layers.0.",
+    r"backbone\.pos_net\.(\d)\.conv1\.": r"context.\1.layers.2.",
+    r"backbone\.pos_net\.(\d)\.norm2\.": r"context.\1.layers.3.",
+    r"backbone\.pos_net\.(\d)\.conv2\.": r"context.\1.layers.6.",
+    r"backbone\.pos_net\.": "context.",
+    r"backbone\.norm\.": "norm.",
+    r"backbone\.final_layer_norm\.": "out_norm.",
+    r"backbone\.convnext\.(\d+)\.dwconv\.": r"blocks.\1.depthwise.conv.",
+    r"backbone\.convnext\.(\d+)\.pwconv1\.": r"blocks.\1.mlp.0.",
+    r"backbone\.convnext\.(\d+)\.pwconv2\.": r"blocks.\1.mlp.2.",
+    r"backbone\.convnext\.": "blocks.",
+    r"head\.out\.": "head.out.",
+}
+
+
+def vocos(name: str) -> tuple[VocosDecoder, dict[str, Tensor]]:
+    """The decoder at the golden's one bandwidth: norms conditioned on it are plain norms, with its row."""
+    config, tensors = read(name)
+    decoder = VocosDecoder(
+        VocosConfig(
+            dimension=config["input_channels"],
+            width=config["dim"],
+            hidden=config["intermediate_dim"],
+            blocks=config["num_layers"],
+            n_fft=config["n_fft"],
+            hop_length=config["hop_length"],
+        )
+    )
+    state = {}
+    for key, tensor in tensors.items():
+        rule = next((rule for rule in VOCOS_RULES if re.match(rule, key)), None)
+        if rule is not None:
+            ours = re.sub(rule, VOCOS_RULES[rule], key)
+            if re.search(r"\.(scale|shift)\.weight$", ours):
+                tensor = tensor[config["bandwidth_id"]]
+                ours = ours.replace("scale.weight", "weight").replace("shift.weight", "bias")
+            state[ours] = (
+                tensor[..., 0] if re.match(r"context\.2\.\w+\.weight", ours) and tensor.dim() == 3 else tensor
+            )
+    decoder.load_state_dict(state)
+    return decoder.eval(), tensors
 
 
 def wrong_codes(actual: Tensor, expected: Tensor, margin: Tensor | None) -> int:
@@ -150,6 +229,42 @@ def segmented_rows(name: str = SEGMENTED) -> list[tuple[str, float]]:
     return rows
 
 
+@torch.no_grad()
+def simvq_rows(name: str = SIMVQ) -> list[tuple[str, float]]:
+    codebook, tensors = simvq(name)
+    z = tensors["z"].transpose(1, 2)
+    codes = codebook.quantize(z.reshape(-1, z.shape[-1])).view(z.shape[:2])
+    wrong = float((codes != tensors["codes"]).sum())
+    decoded = codebook.embed(codes).transpose(1, 2)
+    return [("codes that differ", wrong), ("quantised", distance(decoded, tensors["zq"]))]
+
+
+@torch.no_grad()
+def dual_rows(name: str = DUAL) -> list[tuple[str, float]]:
+    quantizer, tensors = dual(name)
+    latent, codes = tensors["h"].transpose(1, 2), torch.stack([tensors["codes1"], tensors["codes2"]], 1)
+    rows = [("codes that differ", float((quantizer.encode(latent) != codes).sum()))]
+    for n_q, stored in ((1, "e1"), (2, "e_final")):
+        decoded = quantizer.decode(codes[:, :n_q]).transpose(1, 2)
+        rows.append((f"n_q {n_q} decoded", distance(decoded, tensors[stored])))
+    return rows
+
+
+@torch.no_grad()
+def vocos_rows(name: str = VOCOS) -> list[tuple[str, float]]:
+    """The golden's second sound is the same spectrum through PyTorch's centred inverse."""
+    decoder, tensors = vocos(name)
+    config, hidden = decoder.config, decoder.hidden(tensors["x"])
+    window = torch.hann_window(config.n_fft)
+    spectrum = decoder.head.spectrum(hidden)
+    centred = torch.istft(spectrum, config.n_fft, config.hop_length, window=window, center=True)
+    return [
+        ("hidden", distance(hidden.transpose(1, 2), tensors["features"])),
+        ("wav", distance(decoder(tensors["x"])[:, 0], tensors["audio_same"])),
+        ("wav, centred", distance(centred, tensors["audio_center"])),
+    ]
+
+
 def all_rows() -> list[tuple[str, str, float]]:
     """(file, what, difference in tolerances) of every golden file."""
     table = []
@@ -158,6 +273,9 @@ def all_rows() -> list[tuple[str, str, float]]:
         (RVQS, rvq_rows),
         (WHOLE, whole_rows),
         ([SEGMENTED], segmented_rows),
+        ([SIMVQ], simvq_rows),
+        ([DUAL], dual_rows),
+        ([VOCOS], vocos_rows),
     ):
         table += [(name, what, value) for name in names for what, value in rows(name)]
     return table

@@ -64,6 +64,12 @@ def test_a_bandwidth_says_how_many_codebooks_fit(kbps, n_q):
     assert codec.n_q_for_bandwidth(kbps) == n_q
 
 
+def test_the_bit_rate_is_that_of_all_codebooks():
+    codec = build()
+    assert codec.codebook_sizes == (16, 16, 16)
+    assert codec.bits_per_second == 50 * 3 * 4
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_codes_in_chunks_sound_as_the_whole(size):
     codec = build()

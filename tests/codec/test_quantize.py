@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ, kmeans, sample_rows
+from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ
 from tests.codec import golden
 
 SMALL = QuantizerConfig(n_q=3, codebook_size=16, codebook_dim=4)
@@ -109,20 +109,6 @@ def test_the_first_training_batch_places_the_codebooks():
     assert all(codebook.inited.item() == 1 for codebook in quantizer.codebooks)
 
 
-def test_an_entry_that_nobody_uses_is_moved_into_the_batch_and_stays():
-    torch.manual_seed(0)
-    quantizer = trained(QuantizerConfig(n_q=1, codebook_size=16, codebook_dim=4)).train()
-    (codebook,) = quantizer.codebooks
-    codebook.entries[5] = codebook.entries_sum[5] = 1000.0
-    codebook.cluster_size[5] = 0.0
-    z = latent()
-    quantizer(z)
-    assert codebook.entries[5].abs().max() < 10
-    quantizer(z)
-    assert codebook.entries[5].abs().max() < 10
-    assert (codebook.quantize(z.transpose(1, 2).reshape(-1, 4)) == 5).any()
-
-
 def test_dropped_stages_neither_decode_nor_learn_nor_commit():
     quantizer, z = trained(), latent(batch=2)
     n_q = torch.tensor([1, 3])
@@ -148,22 +134,6 @@ def test_autocast_does_not_coarsen_the_search():
         _, codes, loss = quantizer(z.bfloat16().float())
     assert torch.equal(codes, quantizer.encode(z.bfloat16().float()))
     assert loss.dtype == torch.float32
-
-
-def test_kmeans_finds_separate_groups():
-    torch.manual_seed(0)
-    centres = torch.tensor([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]])
-    x = torch.cat([centre + torch.randn(30, 2) for centre in centres])
-    found, counts = kmeans(x, 3, 50)
-    assert counts.sum() == 90
-    assert torch.cdist(x, found).min(dim=1).values.mean() < 30
-    assert kmeans(x[:2], 4, 5)[0].shape == (4, 2)
-
-
-def test_sampled_rows_repeat_only_when_there_are_too_few():
-    x = torch.arange(6.0)[:, None]
-    assert sorted(sample_rows(x, 6)[:, 0].tolist()) == [0, 1, 2, 3, 4, 5]
-    assert sample_rows(x, 9).shape == (9, 1)
 
 
 @pytest.mark.parametrize(

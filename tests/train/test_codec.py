@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from lip2speech import checkpoint
 from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import ConfigError, from_dict
+from lip2speech.train.cluster import KMeansConfig, fit_kmeans
 from lip2speech.train.codec import CodecDataConfig, CodecTask, CodecTrainConfig, Speech
 from lip2speech.train.loop import run
-from tests.tiny import CODEC
+from tests.tiny import CODEC, SACODEC
 
 
 def config(folder: Path, **changes: Any) -> CodecTrainConfig:
@@ -101,8 +103,99 @@ def test_a_run_resumes_to_the_same_bits_and_exports_a_codec(prepared: Path, tmp_
 
 def test_validation_tells_every_depth(prepared: Path) -> None:
     figures = CodecTask(config(prepared)).validate()
-    assert set(figures) == {"n_q1", "n_q2", "codes_used", "loss"}
+    assert set(figures) == {"n_q1", "n_q2", "codes_used", "book1_used", "book2_used", "loss"}
     assert all(np.isfinite(value) for value in figures.values())
+
+
+@pytest.fixture(scope="module")
+def units(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("units") / "final"
+    fit_kmeans(KMeansConfig(folders=(str(prepared),), n_units=6), folder)
+    return folder
+
+
+def sacodec(prepared: Path, units: Path, **changes: Any) -> CodecTrainConfig:
+    numbers = {
+        "name": "sacodec", "codec": SACODEC, "anchors": str(units), "commit_weight": [25.0, 5.0],
+        "spectral_weight": 45.0, "quantize_from": 0,
+    }  # fmt: skip
+    return config(prepared, **(numbers | changes))
+
+
+def test_a_sacodec_trains_in_the_same_loop_and_keeps_its_anchors(
+    prepared: Path, units: Path, tmp_path: Path
+) -> None:
+    numbers = sacodec(prepared, units)
+    run(CodecTask(numbers), numbers.loop, tmp_path, quiet=True)
+    trained = load_codec(tmp_path / "final")
+    stored = checkpoint.load(units).tensors["centroids"]
+    frozen = trained.state_dict()["quantizer.codebooks.0.frozen"]
+    assert frozen.numpy().tobytes() == stored.numpy().tobytes()
+
+
+def test_both_commitments_weigh_and_are_logged(prepared: Path, units: Path) -> None:
+    task = CodecTask(sacodec(prepared, units))
+    logs = task.update(0)
+    assert logs["commit"] == pytest.approx(logs["commit1"] + logs["commit2"])
+    light = CodecTask(sacodec(prepared, units, commit_weight=[0.0, 0.0]))
+    light.update(0)
+    maps = [n for n in task.codec.state_dict() if ".map." in n]
+    # Nothing but its own loss moves a map; without weight only weight decay does, alike for both.
+    moved = [float((task.codec.state_dict()[n] - light.codec.state_dict()[n]).abs().max()) for n in maps]
+    assert len(maps) == 3 and min(moved) > 1e-4
+
+
+def test_the_use_of_both_books_is_told(prepared: Path, units: Path) -> None:
+    task = CodecTask(sacodec(prepared, units, gan_from=100))
+    for step in range(3):
+        task.update(step)
+    figures = task.validate()
+    assert 0 < figures["book1_used"] <= 1 and 0 < figures["book2_used"] <= 1
+    assert {"n_q1", "n_q2", "loss"} <= set(figures)
+
+
+def test_a_frozen_sacodec_keeps_its_codes(prepared: Path, units: Path, wav: Tensor) -> None:
+    task = CodecTask(sacodec(prepared, units))
+    for step in range(5):
+        task.update(step)
+    before, decoder = codes(task, wav), decoder_of(task)
+    for step in range(5, 8):
+        task.update(step)
+    assert torch.equal(codes(task, wav), before)
+    assert not all(torch.equal(a, b) for a, b in zip(decoder, decoder_of(task), strict=True))
+
+
+def test_a_sacodec_without_anchors_does_not_begin(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="sacodec needs the centres of a k-means"):
+        CodecTask(config(prepared, name="sacodec", codec=SACODEC))
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        {"n_q": 1, "codebook_size": 32},
+        {"n_q": 2, "codebook_size": 16, "kind": "factorised", "factor_dim": 4},
+        {"n_q": 2, "codebook_size": 16, "kind": "simvq"},
+    ],
+    ids=["single", "factorised", "simvq"],
+)
+def test_every_kind_of_quantiser_learns(prepared: Path, quantizer: dict[str, Any]) -> None:
+    numbers = {"codec": CODEC | {"quantizer": quantizer}, "gan_from": 100, "freeze_codes_from": 101}
+    task = CodecTask(config(prepared, **numbers, quantize_from=0, commit_weight=1.0))
+    task.update(0)
+    before = {n: t.clone() for n, t in task.codec.quantizer.state_dict().items()}
+    losses = [task.update(step)["spectral"] for step in range(1, 15)]
+    assert np.mean(losses[-3:]) < 0.95 * np.mean(losses[:3])
+    after = task.codec.quantizer.state_dict()
+    moved = {name.split(".", 2)[2] for name in after if not torch.equal(after[name], before[name])}
+    assert moved & {"entries", "map.weight"}
+
+
+def test_the_codecs_name_and_numbers_are_checked_before_any_work(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="no codec is called 'opus'; known: encodec, melcodec"):
+        config(prepared, name="opus", codec={})
+    with pytest.raises(ConfigError, match="codec encodec: unknown key 'encoder'"):
+        config(prepared, name="encodec")
 
 
 def test_segments_are_scaled_speech(prepared: Path) -> None:

@@ -104,7 +104,8 @@ def test_the_switch_is_told_of_every_item_and_its_gain_is_measured(prepared: Pat
         task.update(step)
     assert {bool(on) for mode in told for on in mode} == {True, False}
     figures = task.validate()
-    assert {"si_sdr_off", "si_sdr_on", "n_q1", "n_q2", "loss", "codes_used"} == set(figures)
+    books = {"codes_used", "book1_used", "book2_used"}
+    assert {"si_sdr_off", "si_sdr_on", "n_q1", "n_q2", "loss"} | books == set(figures)
     assert all(np.isfinite(value) for value in figures.values())
 
 
@@ -138,7 +139,7 @@ def test_a_recipe_is_checked_and_printed_with_its_codec_whole(prepared: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "opus"}, "no codec is called 'opus'; known: encodec, melcodec, soundstream"),
+        ({"name": "opus"}, "no codec is called 'opus'; known: encodec, melcodec, sacodec, soundstream"),
         ({"codec": {"encodr": {}}}, "codec soundstream: unknown key 'encodr'; did you mean encoder"),
         ({"discriminator_chance": 0.0}, "discriminator_chance must be above 0 and at most 1, got 0.0"),
         ({"mel_weight": 0.0, "wave_weight": 0.0}, "no loss compares the wav; set wave_weight"),
