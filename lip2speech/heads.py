@@ -58,7 +58,9 @@ class HeadsConfig:
 
     def predicts(self, names: Iterable[str]) -> bool:
         """Whether every one of these `Prediction` fields comes out of heads of these sizes."""
-        sizes = {"mel": self.n_mels, "unit_logits": self.n_units, "pitch": self.pitch}
+        sizes = {
+            "mel": self.n_mels, "unit_logits": self.n_units, "pitch": self.pitch, "speaker": self.speaker_dim
+        }  # fmt: skip
         return all(sizes.get(name, self.n_q) for name in names)
 
 

@@ -118,6 +118,7 @@ def test_a_head_of_size_0_is_left_out(size: str, gone: set[str]) -> None:
     assert set(found) == every - gone
     assert config.predicts(every - gone)
     assert not any(config.predicts([name]) for name in gone)
+    assert config.predicts(["speaker"])
 
 
 def test_the_mel_is_brought_to_the_speech_it_was_trained_on() -> None:

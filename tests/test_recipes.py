@@ -14,6 +14,7 @@ KINDS = {
     "finetune": ("lip2speech.train.finetune", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.cluster", "KMeansConfig"),
     "speaker": ("lip2speech.train.speaker", "SpeakerTrainConfig"),
+    "vocoder": ("lip2speech.train.vocoder", "VocoderTrainConfig"),
     "model": ("lip2speech.train.assemble", "AssembleConfig"),
 }
 """Folder of configs/ -> the dataclass its files are values of."""

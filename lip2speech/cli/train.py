@@ -72,6 +72,17 @@ def speaker(
 
 
 @train.command()
+def vocoder(
+    recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """A WaveNet, which makes sound of mel and voice, sample by sample."""
+    with one_line_errors():
+        from lip2speech.train.vocoder import VocoderTrainConfig, WaveNetTask
+
+        _run(WaveNetTask, _read(VocoderTrainConfig, recipe, overrides), out, dry_run, quiet)
+
+
+@train.command()
 def assemble(
     recipe: Recipe,
     out: Annotated[Path, typer.Option("-o", "--out", help="The model folder to write.")],
