@@ -15,7 +15,7 @@ LAYERS = [
     ("config", "rates", "version", "shipped"),
     ("prediction", "video"),
     ("modules", "mel", "pitch", "audio", "checkpoint", "fades"),
-    ("speaker", "confidence"),
+    ("speaker", "confidence", "likelihood"),
     ("voices",),
     ("frontend", "heads", "codec"),
     ("model", "vocoder"),

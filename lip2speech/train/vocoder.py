@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from lip2speech import checkpoint
 from lip2speech.config import to_dict
-from lip2speech.data.dataset import MIN_FRAMES, by_speaker, read_clips
+from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
 from lip2speech.data.targets import TargetMaker
 from lip2speech.heads import MEL_RATE
 from lip2speech.mel import MelConfig
@@ -74,6 +74,7 @@ class Sounds:
         self.frames, self.hop_length = config.frames, config.wavenet.mel.hop_length
         maker = TargetMaker(None, None, speakers=speakers)
         self.targets = [maker(clip) for clip in self.clips]
+        self.voices = [t.speaker for t in self.targets]
         self.wavs = [clip.tensors()["wav"] for clip in self.clips]
         self.groups = by_speaker(self.clips)
 
@@ -81,7 +82,7 @@ class Sounds:
         """Random segments: wav (count, T_a), mel (count, 80, frames), voices (count, S) of other clips."""
         chosen = rng.choice(len(self.clips), count, replace=count > len(self.clips))
         rows = [self.segment(int(i), rng) for i in chosen]
-        voices = [self.targets[self.other(int(i), rng)].speaker for i in chosen]
+        voices = [self.voices[another_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
         wavs, mels = zip(*rows, strict=True)
         return torch.stack(wavs), torch.stack(mels), torch.stack(voices)
 
@@ -91,12 +92,6 @@ class Sounds:
         start = int(rng.integers(mel.shape[1] - self.frames + 1))
         wav = self.wavs[i][start * hop_length : (start + self.frames) * hop_length]
         return wav.float() / 32768.0, mel[:, start : start + self.frames].float()
-
-    def other(self, i: int, rng: np.random.Generator) -> int:
-        """Another clip of the same speaker; the clip itself when there is no other."""
-        group = self.groups[(self.clips[i].folder, self.clips[i].speaker)]
-        others = [j for j in group if j != i]
-        return int(rng.choice(others)) if others else i
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each mel band, (80,)."""
