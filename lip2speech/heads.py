@@ -4,7 +4,8 @@ One hidden sequence is doubled to 50 Hz, where units and codes are read from it,
 for the mel. Doubling is a linear layer whose output is split into two time steps (sub-pixel convolution, Shi
 et al. 2016), so one video frame owns exactly 2 and 4 steps and nothing is trimmed. Codes come twice: every
 codebook on its own, and each given the books before it (teacher-forced in training, greedy otherwise), as in
-VALL-E's coarse-to-fine order (Wang et al. 2023, section 4.2). Pitch starts from the register that the voice
+VALL-E's coarse-to-fine order (Wang et al. 2023, section 4.2), or by MusicGen's delay pattern (Copet et al.
+2023, section 2.2), also given what was told of earlier times. Pitch starts from the register that the voice
 has anyway and adds what the lips tell of it. Causal heads also run step by step. Knows neither the front end
 nor the codec.
 """
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lip2speech.modules.conv import remember
+from lip2speech.modules.delay import deinterleave, interleave
 from lip2speech.prediction import Prediction
 from lip2speech.rates import per_video_frame
 
@@ -40,7 +42,8 @@ GivenCodes = Tensor | Callable[[Tensor], Tensor] | None
 class HeadsConfig:
     """Sizes of the heads. A head with size 0 (n_mels, n_units, n_q or pitch) is left out.
 
-    pitch: channels of the pitch head; causal: no convolution sees a later step.
+    pitch: channels of the pitch head; causal: no convolution sees a later step; delayed: codes are told
+    column by column of the delay pattern, which looks n_q - 1 code steps ahead.
     """
 
     hidden: int = 512
@@ -55,6 +58,14 @@ class HeadsConfig:
     code_rate: int = 50
     pitch: int = 0
     causal: bool = False
+    delayed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.causal and self.delayed:
+            raise ValueError(
+                f"delayed codes look {self.n_q - 1} code steps ahead, so causal heads cannot have them; set "
+                "one of causal and delayed to false."
+            )
 
     def predicts(self, names: Iterable[str]) -> bool:
         """Whether every one of these `Prediction` fields comes out of heads of these sizes."""
@@ -113,7 +124,8 @@ class Upsample(nn.Module):
 class CodeHead(nn.Module):
     """Logits of n_q codebooks, each conditioned on the books before it.
 
-    Shape: x (B, T, C), codes (B, n_q, T) or None (then greedy) -> logits (B, T, n_q, K), codes (B, n_q, T)
+    Shape: x (B, T, C), codes (B, n_q, T) or None (then greedy) -> logits (B, T, n_q, K), codes (B, n_q, T);
+        keep (B, T), False where x is padding, is for heads that look along time
     """
 
     def __init__(self, channels: int, n_q: int, codebook_size: int):
@@ -123,7 +135,9 @@ class CodeHead(nn.Module):
         self.mix = nn.ModuleList(nn.Linear(channels, channels) for _ in range(n_q))
         self.logits = nn.ModuleList(nn.Linear(channels, codebook_size) for _ in range(n_q))
 
-    def forward(self, x: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, codes: Tensor | None = None, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         logits, chosen = [], []
         for i, (norm, mix, out) in enumerate(zip(self.norms, self.mix, self.logits, strict=True)):
             logits.append(out(F.gelu(mix(norm(x)))))
@@ -131,6 +145,61 @@ class CodeHead(nn.Module):
             if i < len(self.embed):
                 x = x + self.embed[i](chosen[-1])
         return torch.stack(logits, 2), torch.stack(chosen, 1)
+
+
+class DelayedCodeHead(nn.Module):
+    """Logits of n_q codebooks by the delay pattern (`modules/delay.py`): a GRU remembers all columns before.
+
+    Column s holds book k of time s - k, so a code is given the books before it at its own time, and all books
+    of times before that.
+
+    Shape: as `CodeHead`
+    """
+
+    def __init__(self, channels: int, n_q: int, codebook_size: int):
+        super().__init__()
+        self.nothing = codebook_size  # what is told of a book before it begins and after it ends
+        self.embed = nn.ModuleList(nn.Embedding(codebook_size + 1, channels) for _ in range(n_q))
+        self.memory = nn.GRU(channels, channels, batch_first=True)
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(n_q))
+        self.mix = nn.ModuleList(nn.Linear(channels, channels) for _ in range(n_q))
+        self.logits = nn.ModuleList(nn.Linear(channels, codebook_size) for _ in range(n_q))
+
+    def forward(
+        self, x: Tensor, codes: Tensor | None = None, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        n_q = len(self.embed)
+        keep = torch.ones_like(x[..., 0], dtype=torch.bool) if keep is None else keep
+        told = interleave(keep.unsqueeze(1).expand(-1, n_q, -1), False)  # (B, n_q, T + n_q - 1)
+        columns = interleave(x.unsqueeze(1).expand(-1, n_q, -1, -1), 0.0)  # (B, n_q, T + n_q - 1, C)
+        if codes is None:
+            logits, chosen = self.greedy(columns, told)
+            return deinterleave(logits).transpose(1, 2), deinterleave(chosen).clamp_max(self.nothing - 1)
+        given = interleave(codes, self.nothing).masked_fill(~told, self.nothing)
+        before = F.pad(given, (1, 0), value=self.nothing)[..., :-1]
+        logits = self.column(columns, self.memory(self.read(before))[0])
+        return deinterleave(logits).transpose(1, 2), codes
+
+    def greedy(self, columns: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """Column after column, each given those that were chosen -> logits (B, n_q, S, K), codes."""
+        chosen = [torch.full_like(told[..., :1], self.nothing, dtype=torch.long)]
+        logits, state = [], None
+        for x, is_told in zip(columns.split(1, 2), told.split(1, 2), strict=True):
+            memory, state = self.memory(self.read(chosen[-1]), state)
+            logits.append(self.column(x, memory))
+            chosen.append(logits[-1].argmax(-1).masked_fill(~is_told, self.nothing))
+        return torch.cat(logits, 2), torch.cat(chosen[1:], 2)
+
+    def read(self, codes: Tensor) -> Tensor:
+        """Columns (B, n_q, S) -> (B, S, C)."""
+        return torch.stack(
+            [embed(book) for embed, book in zip(self.embed, codes.unbind(1), strict=True)]
+        ).sum(0)
+
+    def column(self, x: Tensor, memory: Tensor) -> Tensor:
+        """x (B, n_q, S, C), memory (B, S, C) -> logits (B, n_q, S, K)."""
+        rows = zip((x + memory.unsqueeze(1)).unbind(1), self.norms, self.mix, self.logits, strict=True)
+        return torch.stack([out(F.gelu(mix(norm(row)))) for row, norm, mix, out in rows], 1)
 
 
 class PitchHead(nn.Module):
@@ -186,7 +255,8 @@ class Heads(nn.Module):
             ratio = per_video_frame(c.code_rate)
             same_clock = c.code_rate == UNIT_RATE
             self.to_codes = nn.Identity() if same_clock else Upsample(c.hidden, c.hidden, ratio)
-            self.codes = CodeHead(c.hidden, c.n_q, c.codebook_size)
+            code_head = DelayedCodeHead if c.delayed else CodeHead
+            self.codes = code_head(c.hidden, c.n_q, c.codebook_size)
             self.independent_codes = nn.Linear(c.hidden, c.n_q * c.codebook_size)
         if c.n_mels:
             self.to_mel = Upsample(c.hidden, c.hidden, MEL_RATE // UNIT_RATE)
@@ -213,7 +283,7 @@ class Heads(nn.Module):
                 x = block(x, keep.repeat_interleave(times, 1))
             return x
 
-        return self.predict(features, speaker, run, codes)
+        return self.predict(features, speaker, run, codes, keep)
 
     def step(
         self, features: Tensor, speaker: Tensor, state: Sequence[Any] | None = None
@@ -238,8 +308,9 @@ class Heads(nn.Module):
         speaker: Tensor,
         run: Run,
         codes: GivenCodes,
+        keep: Tensor | None = None,
     ) -> Prediction:
-        """All heads, whose convolutions over time are left to `run`."""
+        """All heads, whose convolutions over time are left to `run`; keep (B, T, 1) is 0 for padding."""
         base = self.inp(features) + self.speaker(speaker).unsqueeze(1)
         x = run(self.unit_blocks, self.to_units(base))
         fields: dict[str, Tensor] = {"speaker": speaker}
@@ -254,12 +325,14 @@ class Heads(nn.Module):
         if self.config.n_q:
             given = codes if codes is None or isinstance(codes, Tensor) else codes(fields["mel"])
             same_clock = isinstance(self.to_codes, nn.Identity)
-            fields |= self.predict_codes(x if same_clock else self.to_codes(base), given)
+            fields |= self.predict_codes(x if same_clock else self.to_codes(base), given, keep)
         return Prediction(**fields)
 
-    def predict_codes(self, x: Tensor, codes: Tensor | None) -> dict[str, Tensor]:
+    def predict_codes(self, x: Tensor, codes: Tensor | None, keep: Tensor | None) -> dict[str, Tensor]:
         """Both code heads on (B, rT, C); logits leave as (B, n_q, K, rT)."""
-        logits, chosen = self.codes(x, codes)
+        if keep is not None:
+            keep = keep[..., 0].bool().repeat_interleave(x.shape[1] // keep.shape[1], 1)
+        logits, chosen = self.codes(x, codes, keep)
         independent = self.independent_codes(x).unflatten(-1, (self.config.n_q, self.config.codebook_size))
         return {
             "code_logits": logits.permute(0, 2, 3, 1),  # (B, T, n_q, K) -> (B, n_q, K, T)

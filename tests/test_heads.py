@@ -57,8 +57,10 @@ def test_a_codec_at_75_hz_has_three_steps_a_frame() -> None:
     assert found.require("codes").shape == (2, 3, 15)
 
 
-def test_a_padded_batch_equals_single_clips() -> None:
-    heads, x, speaker, lengths = build(), features(3, 7), voice(3), [7, 4, 1]
+@pytest.mark.parametrize("delayed", [False, True])
+def test_a_padded_batch_equals_single_clips(delayed: bool) -> None:
+    heads = build(replace(TINY, delayed=delayed))
+    x, speaker, lengths = features(3, 7), voice(3), [7, 4, 1]
     padding = torch.arange(7)[None] >= torch.tensor(lengths)[:, None]
     batch = held(heads(x, speaker, padding))
     for i, length in enumerate(lengths):
@@ -67,16 +69,18 @@ def test_a_padded_batch_equals_single_clips() -> None:
             torch.testing.assert_close(part, single, rtol=1e-5, atol=1e-5, msg=f"{name} of {length} frames")
 
 
-def test_greedy_codes_as_the_teacher_give_the_same_logits() -> None:
-    heads, x = build(), features(2, 6)
+@pytest.mark.parametrize("delayed", [False, True])
+def test_greedy_codes_as_the_teacher_give_the_same_logits(delayed: bool) -> None:
+    heads, x = build(replace(TINY, delayed=delayed)), features(2, 6)
     greedy = heads(x, voice(2))
     taught = heads(x, voice(2), codes=greedy.codes)
-    torch.testing.assert_close(taught.code_logits, greedy.code_logits, rtol=0, atol=0)
+    torch.testing.assert_close(taught.code_logits, greedy.code_logits, rtol=0, atol=1e-6 if delayed else 0)
     assert torch.equal(taught.codes, greedy.codes)
 
 
-def test_greedy_codes_are_the_best_of_each_book() -> None:
-    found = build()(features(2, 6), voice(2))
+@pytest.mark.parametrize("delayed", [False, True])
+def test_greedy_codes_are_the_best_of_each_book(delayed: bool) -> None:
+    found = build(replace(TINY, delayed=delayed))(features(2, 6), voice(2))
     assert torch.equal(found.require("codes"), found.require("code_logits").argmax(2))
 
 
@@ -87,6 +91,30 @@ def test_a_book_is_given_the_books_before_it_only() -> None:
     a, b = (heads(x, voice(1), codes=c).require("code_logits") for c in (first, second))
     assert torch.equal(a[:, :2], b[:, :2])
     assert not torch.allclose(a[:, 2], b[:, 2])
+
+
+@pytest.mark.parametrize(("book", "time"), [(0, 3), (1, 2), (2, 5)])
+def test_a_delayed_code_is_given_the_columns_before_it_only(book: int, time: int) -> None:
+    heads, x, first = build(replace(TINY, delayed=True)), features(1, 4), codes(1, 8)
+    second = first.clone()
+    second[:, book, time] = (second[:, book, time] + 1) % 11
+    a, b = (heads(x, voice(1), codes=c).require("code_logits") for c in (first, second))
+    changed = {(int(k), int(t)) for k, t in (a != b).any(2)[0].nonzero()}
+    assert changed == {(k, t) for k in range(3) for t in range(8) if k + t > book + time}
+
+
+def test_padded_codes_of_the_teacher_are_not_read() -> None:
+    heads, x, first = build(replace(TINY, delayed=True)), features(1, 4), codes(1, 8)
+    padding = torch.tensor([[False, False, False, True]])
+    second = first.clone()
+    second[..., 6:] = 0
+    a, b = (heads(x, voice(1), padding, codes=c).require("code_logits") for c in (first, second))
+    assert torch.equal(a[..., :6], b[..., :6])
+
+
+def test_delayed_heads_cannot_be_causal() -> None:
+    with pytest.raises(ValueError, match="delayed codes look 2 code steps ahead"):
+        replace(TINY, delayed=True, causal=True)
 
 
 def test_the_teacher_may_look_at_the_predicted_mel() -> None:
@@ -118,6 +146,7 @@ def test_a_head_of_size_0_is_left_out(size: str, gone: set[str]) -> None:
     assert set(found) == every - gone
     assert config.predicts(every - gone)
     assert not any(config.predicts([name]) for name in gone)
+    assert config.predicts(["speaker"])
 
 
 def test_the_mel_is_brought_to_the_speech_it_was_trained_on() -> None:

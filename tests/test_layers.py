@@ -15,7 +15,7 @@ LAYERS = [
     ("config", "rates", "version", "shipped"),
     ("prediction", "video", "resample"),
     ("modules", "mel", "pitch", "audio", "checkpoint", "fades"),
-    ("speaker", "confidence", "hub"),
+    ("speaker", "confidence", "hub", "likelihood"),
     ("voices",),
     ("frontend", "heads", "conformer_heads", "codec"),
     ("model", "vocoder"),

@@ -13,7 +13,9 @@ KINDS = {
     "codec": ("lip2speech.train.codec", "CodecTrainConfig"),
     "finetune": ("lip2speech.train.finetune", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.cluster", "KMeansConfig"),
+    "likelihood": ("lip2speech.train.likelihood", "LikelihoodTrainConfig"),
     "speaker": ("lip2speech.train.speaker", "SpeakerTrainConfig"),
+    "vocoder": ("lip2speech.train.vocoder", "VocoderTrainConfig"),
     "model": ("lip2speech.train.assemble", "AssembleConfig"),
 }
 """Folder of configs/ -> the dataclass its files are values of."""

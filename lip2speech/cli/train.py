@@ -72,6 +72,28 @@ def speaker(
 
 
 @train.command()
+def vocoder(
+    recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """A WaveNet, which makes sound of mel and voice, sample by sample."""
+    with one_line_errors():
+        from lip2speech.train.vocoder import VocoderTrainConfig, WaveNetTask
+
+        _run(WaveNetTask, _read(VocoderTrainConfig, recipe, overrides), out, dry_run, quiet)
+
+
+@train.command()
+def likelihood(
+    recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """How likely codes are as speech."""
+    with one_line_errors():
+        from lip2speech.train.likelihood import LikelihoodTask, LikelihoodTrainConfig
+
+        _run(LikelihoodTask, _read(LikelihoodTrainConfig, recipe, overrides), out, dry_run, quiet)
+
+
+@train.command()
 def assemble(
     recipe: Recipe,
     out: Annotated[Path, typer.Option("-o", "--out", help="The model folder to write.")],

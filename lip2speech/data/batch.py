@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lip2speech.data.augment import AugmentConfig, augment, nearest_time, resample_time
-from lip2speech.data.dataset import Clip, by_speaker, pad_stack
+from lip2speech.data.dataset import Clip, another_clip, by_speaker, pad_stack
 from lip2speech.data.targets import Targets
 from lip2speech.frontend.transforms import Transform
 from lip2speech.mel import MelConfig, stretch_bands
@@ -148,9 +148,7 @@ class Batches:
 
     def other(self, i: int, rng: np.random.Generator) -> int:
         """Another clip of the same speaker; the clip itself when there is no other."""
-        group = self.groups[(self.clips[i].folder, self.clips[i].speaker)]
-        others = [j for j in group if j != i]
-        return int(rng.choice(others)) if others else i
+        return another_clip(self.clips, self.groups, i, rng)
 
 
 def stack(rows: Sequence[Tensor | None]) -> Tensor | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -78,6 +79,17 @@ def by_speaker(clips: Sequence[Clip]) -> dict[tuple[Path, str], list[int]]:
     for i, clip in enumerate(clips):
         groups.setdefault((clip.folder, clip.speaker), []).append(i)
     return groups
+
+
+def another_clip(
+    clips: Sequence[Clip],
+    groups: dict[tuple[Path, str], list[int]],
+    i: int,
+    rng: np.random.Generator,
+) -> int:
+    """Another clip of the speaker of clip `i`, by its position; itself when there is no other."""
+    others = [j for j in groups[(clips[i].folder, clips[i].speaker)] if j != i]
+    return int(rng.choice(others)) if others else i
 
 
 def pad_stack(rows: Sequence[Tensor], length: int, value: float = 0.0) -> Tensor:

@@ -12,10 +12,11 @@ from lip2speech.vocoder.channel import ChannelVocoder
 from lip2speech.vocoder.codec import CodesVocoder, MelVocoder
 from lip2speech.vocoder.griffin_lim import GriffinLim
 from lip2speech.vocoder.hifigan import HiFiGAN, HiFiGANConfig
+from lip2speech.vocoder.wavenet import WaveNet, WaveNetConfig
 
-VOCODERS: dict[str, Any] = {"hifigan": HiFiGAN}
+VOCODERS: dict[str, Any] = {"hifigan": HiFiGAN, "wavenet": WaveNet}
 """Vocoders with weights of their own, which a model's folder may bring; their names are their routes."""
-VOCODER_CONFIGS: dict[str, type] = {"hifigan": HiFiGANConfig}
+VOCODER_CONFIGS: dict[str, type] = {"hifigan": HiFiGANConfig, "wavenet": WaveNetConfig}
 
 __all__ = [
     "VOCODERS",
@@ -27,6 +28,8 @@ __all__ = [
     "HiFiGANConfig",
     "MelVocoder",
     "Vocoder",
+    "WaveNet",
+    "WaveNetConfig",
     "build_vocoders",
 ]
 

@@ -1,0 +1,166 @@
+"""Training of a likelihood of codes on prepared clips: the bits it takes to tell each, given those before.
+
+See `likelihood.py`. The codes are those of a codec's checkpoint; the voice is told by another clip of the
+speaker, as it is when somebody speaks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lip2speech import checkpoint
+from lip2speech.codec.base import Codec
+from lip2speech.codec.load import code_fingerprint, load_codec
+from lip2speech.config import to_dict
+from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
+from lip2speech.data.targets import TargetMaker
+from lip2speech.likelihood import KIND, Likelihood, LikelihoodConfig, bits_per_token, build_likelihood
+from lip2speech.rates import per_video_frame
+from lip2speech.speaker import SpeakerModel, load_speaker_model
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
+
+HELD_OUT = 16  # segments that validation looks at
+
+
+@dataclass(frozen=True)
+class LikelihoodTrainConfig:
+    """One training run.
+
+    folders: prepared clips; codec: folder of what makes the codes; speaker: folder of the encoder that hears
+    voices, empty: their long-term spectrum; steps: of codes that a segment has.
+    """
+
+    likelihood: LikelihoodConfig = field(default_factory=LikelihoodConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    folders: tuple[str, ...] = ()
+    codec: str = ""
+    speaker: str = ""
+    steps: int = 100
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.steps < 2:
+            raise ValueError(
+                f"steps must be 2 or more, for codes are told by those before; got {self.steps}."
+            )
+
+
+class Grids:
+    """The codes and voices of all clips of a split that are long enough for a segment, in memory."""
+
+    def __init__(self, config: LikelihoodTrainConfig, split: str, codec: Codec, speakers: SpeakerModel):
+        needed = math.ceil(config.steps / per_video_frame(codec.frame_rate))
+        self.clips = read_clips(config.folders, split, min_frames=max(MIN_FRAMES, needed))
+        self.steps, maker = config.steps, TargetMaker(None, codec, speakers=speakers)
+        targets = [maker(clip) for clip in self.clips]
+        self.voices = [t.speaker for t in targets]
+        self.codes = [t.codes[: config.likelihood.n_q] for t in targets if t.codes is not None]
+        self.groups = by_speaker(self.clips)
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Random segments: codes (count, n_q, steps), voices (count, S) of other clips."""
+        chosen = rng.choice(len(self.clips), count, replace=count > len(self.clips))
+        voices = [self.voices[another_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
+        return torch.stack([self.segment(int(i), rng) for i in chosen]), torch.stack(voices)
+
+    def segment(self, i: int, rng: np.random.Generator) -> Tensor:
+        """A random stretch of one clip's codes (n_q, steps)."""
+        start = int(rng.integers(self.codes[i].shape[1] - self.steps + 1))
+        return self.codes[i][:, start : start + self.steps]
+
+
+class LikelihoodTask(Task):
+    """The network, its average, one optimiser."""
+
+    def __init__(self, config: LikelihoodTrainConfig):
+        self.config = config
+        torch.manual_seed(config.loop.seed)
+        self.codec, self.speakers = load_codec(config.codec), load_speaker_model(config.speaker)
+        check_sizes(config.likelihood, self.codec, self.speakers)
+        self.train_set = Grids(config, "train", self.codec, self.speakers)
+        self.held_out = Grids(config, "valid|test", self.codec, self.speakers)
+        self.network = build_likelihood(config.likelihood)
+        self.opt = Optimizer(self.network.parameters(), config.optimizer, config.loop.steps)
+        self.average = Average(self.network, config.ema)
+
+    def update(self, step: int) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step)
+        codes, voices = self.train_set.draw(self.config.loop.batch_size, rng)
+        self.network.train()
+        with autocast(self.config.loop.precision, codes.device):
+            logits = self.network(codes, self.heard(voices))
+        bits = bits_per_token(logits.float(), codes).mean()
+        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step)}
+        self.average.update(self.network)
+        return logs | {"skipped": self.opt.skipped}
+
+    def heard(self, voices: Tensor) -> Tensor | None:
+        """The voices (B, S), for a network that is told them."""
+        return voices if self.config.likelihood.vector_dim else None
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Bits for a code of held-out speech, of each book, and of the same codes in a random order of time.
+
+        How much more the last are is how far it tells speech from what has its codes alone.
+        """
+        network, rng = self.averaged(), np.random.default_rng(1)
+        codes, voices = self.held_out.draw(HELD_OUT, rng)
+        bits = network.bits(codes, self.heard(voices))
+        order = torch.from_numpy(rng.permutation(codes.shape[-1]))
+        shuffled = network.bits(codes[..., order], self.heard(voices))
+        figures = {f"book{i}": float(book.mean()) for i, book in enumerate(bits.unbind(1))}
+        mean = float(bits.mean())
+        return figures | {"bits": mean, "shuffled": float(shuffled.mean()), "loss": mean}
+
+    def averaged(self) -> Likelihood:
+        """The network with averaged weights, in eval mode."""
+        network = build_likelihood(self.config.likelihood)
+        network.load_state_dict(self.average.values)
+        return network.eval()
+
+    def state(self) -> dict[str, Any]:
+        average = {"values": self.average.values, "count": self.average.count}
+        return {"network": self.network.state_dict(), "average": average, "opt": self.opt.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
+        self.opt.load_state(state["opt"])
+
+    def export(self, folder: Path) -> None:
+        config = {
+            "kind": KIND,
+            KIND: to_dict(self.config.likelihood),
+            "codec": code_fingerprint(self.codec),
+            "speaker": self.speakers.fingerprint,
+        }
+        figures = self.validate()
+        card = (
+            "# Likelihood of codes\nTrained by `lip2speech train likelihood` on "
+            f"{len(self.train_set.clips)} clips; {figures['bits']:.3f} bits for a code of speech that was "
+            f"held out, {figures['shuffled']:.3f} when its time is shuffled.\n"
+        )
+        checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+
+
+def check_sizes(config: LikelihoodConfig, codec: Codec, speakers: SpeakerModel) -> None:
+    """ValueError: the codec has other books, or the voices another size."""
+    if config.n_q > codec.n_q or config.codebook_size != codec.codebook_size:
+        raise ValueError(
+            f"the likelihood is of {config.n_q} books of {config.codebook_size}, the codec has {codec.n_q} "
+            f"of {codec.codebook_size}; give likelihood.n_q and likelihood.codebook_size that fit."
+        )
+    if config.vector_dim not in (0, speakers.dim):
+        raise ValueError(
+            f"likelihood.vector_dim is {config.vector_dim}, voices are heard as {speakers.dim} numbers; "
+            "give that, or 0 for no voice."
+        )
