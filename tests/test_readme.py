@@ -100,13 +100,17 @@ def test_an_install_block_names_what_exists(block: Block) -> None:
             assert (ROOT / words[words.index("convert") + 1]).is_file()
 
 
+GROUPS = ("adapt", "codec", "model", "voice")
+"""Commands that have commands."""
+
+
 @pytest.mark.parametrize("block", blocks("hours"))
 def test_a_long_block_names_real_commands_and_options(block: Block, place: Path) -> None:
     for words in block.commands():
         if words[:2] == ["lip2speech", "train"]:
             run(place, *words, "--dry-run")
             continue
-        shown = run(place, *words[: 3 if words[0] == "python" else 2], "--help")
+        shown = run(place, *words[: 3 if words[0] == "python" or words[1] in GROUPS else 2], "--help")
         for option in (word for word in words if word.startswith("--")):
             assert option in shown, f"{shlex.join(words)}: {option} is no option"
 
