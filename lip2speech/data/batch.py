@@ -32,7 +32,6 @@ class Batch:
     units: Tensor | None  # (B, 2T), IGNORED where padded
     codes: Tensor | None  # (B, n_q, rT), IGNORED where padded
     speaker: Tensor  # (B, S)
-    lag: Tensor  # (B,) mel frames by which sound and picture may be apart
     text: Tensor | None = None  # (B, N) letters, IGNORED where padded
     pitch: Tensor | None = None  # (B, 2, 4T)
 
@@ -50,7 +49,6 @@ class Batches:
 
     Args:
         weights: chance of each folder of `clips` in the order of first appearance; None: as many as they are.
-        lags: the widest lag of each of them in mel frames, or one for all.
         speakers: what made the targets' voices; the long-term spectrum when None.
     """
 
@@ -62,7 +60,6 @@ class Batches:
         config: AugmentConfig | None,
         transform: Transform,
         weights: Sequence[float] | None = None,
-        lags: Sequence[int] | int = 0,
         speakers: SpeakerModel | None = None,
     ):
         self.speakers = speakers or Spectrum()
@@ -74,10 +71,6 @@ class Batches:
             raise ValueError(
                 f"{len(weights)} folder weights for {len(folders)} folders with clips ({names})."
             )
-        lags = [lags] * len(folders) if isinstance(lags, int) else lags
-        if len(lags) != len(folders):
-            raise ValueError(f"{len(lags)} folder lags for {len(folders)} folders with clips.")
-        self.lags = dict(zip(folders, lags, strict=True))
         sizes = Counter(c.folder for c in clips)
         shares = dict(zip(folders, weights, strict=True)) if weights else sizes
         chance = np.array([shares[c.folder] / sizes[c.folder] for c in clips])
@@ -111,9 +104,8 @@ class Batches:
             targets, speaker = zip(*pairs, strict=True)
         mel = pad_stack([t.mel for t in targets], frames * per_video_frame(100))
         units, codes = stack([t.units for t in targets]), stack([t.codes for t in targets])
-        lag = torch.tensor([self.lags[self.clips[i].folder] for i in chosen])
         text, pitch = stack([t.text for t in targets]), stack([t.pitch for t in targets])
-        return Batch(video, padding, mel, units, codes, torch.stack(speaker), lag, text, pitch)
+        return Batch(video, padding, mel, units, codes, torch.stack(speaker), text, pitch)
 
     def load(self, i: int, rng: np.random.Generator) -> tuple[Tensor, Targets]:
         """roi (T, 96, 96) and targets of one clip, at a random speed when augmenting."""

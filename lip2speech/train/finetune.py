@@ -64,9 +64,8 @@ class LossWeights:
 class FinetuneConfig:
     """One fine-tuning run.
 
-    folders: prepared clips; folder_weights: the share of each in a batch; folder_lags: the widest lag of each
-    in mel frames (0: sound and picture are known to be in step), empty: `weights.lag` for all; units, codec:
-    checkpoint folders of the teachers; speaker: of the encoder that hears voices, empty: their long-term
+    folders: prepared clips; folder_weights: the share of each in a batch; units, codec: checkpoint
+    folders of the teachers; speaker: of the encoder that hears voices, empty: their long-term
     spectrum; init: a lip model or a front end to start from; frontend_lr: what the optimizer's rate is
     multiplied by for the front end; chunks: how many frames attention sees at once, one drawn for each step
     (0: the whole clip), so that one causal model serves every delay; empty: always the whole clip. learn: how
@@ -82,7 +81,6 @@ class FinetuneConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     folders: tuple[str, ...] = ()
     folder_weights: tuple[float, ...] = ()
-    folder_lags: tuple[int, ...] = ()
     units: str = ""
     codec: str = ""
     speaker: str = ""
@@ -123,29 +121,27 @@ class FinetuneTask(Task):
     def batches(self, maker: TargetMaker, split: str, augment: AugmentConfig | None) -> Batches:
         """Clips of all folders with their targets."""
         clips = read_clips(self.config.folders, split)
-        weights, lags = self.config.folder_weights or None, self.config.folder_lags
+        weights = self.config.folder_weights or None
         return Batches(
             clips,
             make_targets(clips, maker),
             config=augment,
             transform=self.config.transform,
             weights=weights,
-            lags=lags or self.config.weights.lag,
             speakers=maker.speakers,
         )
 
     def validation(self, maker: TargetMaker) -> dict[str, list[Batch]]:
         """Fixed plain batches of the valid split of each folder that has one."""
         sets: dict[str, list[Batch]] = {}
-        for i, folder in enumerate(self.config.folders):
+        for folder in self.config.folders:
             rng = np.random.default_rng(0)
             try:
                 clips = read_clips([folder], "valid")[: self.config.valid_clips]
             except ValueError:
                 continue
-            lag = self.config.folder_lags[i] if self.config.folder_lags else self.config.weights.lag
             targets = make_targets(clips, maker)
-            held = Batches(clips, targets, config=None, transform=self.config.transform, lags=lag)
+            held = Batches(clips, targets, config=None, transform=self.config.transform)
             size = self.config.loop.batch_size
             chosen = [range(i, min(i + size, len(clips))) for i in range(0, len(clips), size)]
             name = Path(folder).name
@@ -201,7 +197,7 @@ class FinetuneTask(Task):
         """The lag (B,), in mel frames, at which the targets fit the predicted mel (B, n_mels, 4T) best."""
         w = self.config.weights
         scaled, target = (mel - self.mean) / self.std, (batch.mel - self.mean) / self.std
-        return losses.best_lags(scaled, target, batch.keep(), widest=batch.lag, price=w.lag_price)
+        return losses.best_lags(scaled, target, batch.keep(), max_lag=w.lag, price=w.lag_price)
 
     def given_codes(self, batch: Batch, mel: Tensor) -> Tensor:
         """Codes to condition on, read at the very lag of the targets, so that all books tell of one time."""

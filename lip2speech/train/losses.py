@@ -48,19 +48,18 @@ def pitch_loss(predicted: Tensor, target: Tensor, keep: Tensor) -> tuple[Tensor,
     return off.sum() / (voiced * keep).sum().clamp_min(1.0), entropy.sum() / keep.sum().clamp_min(1.0)
 
 
-def best_lags(predicted: Tensor, target: Tensor, keep: Tensor, *, widest: Tensor, price: float) -> Tensor:
-    """The lag (B,) in steps, within +-widest (B,), whose L1 plus `price` per step is least (no gradient).
+def best_lags(predicted: Tensor, target: Tensor, keep: Tensor, *, max_lag: int, price: float) -> Tensor:
+    """The lag (B,) in steps, within +-max_lag, whose L1 plus `price` per step is least (no gradient).
 
     Shape: predicted, target (B, C, T); keep (B, 1, T) of 0 and 1.
     """
-    max_lag = int(widest.max())
     lengths = keep.sum((1, 2)).long()
     with torch.no_grad():
         costs = []
         for lag in range(-max_lag, max_lag + 1):
             moved = shifted(target, torch.full((len(target),), lag, device=target.device), lengths)
             error = ((predicted - moved).abs() * keep).sum((1, 2)) / (keep.sum((1, 2)) * target.shape[1])
-            costs.append(torch.where(widest < abs(lag), math.inf, error + price * abs(lag)))
+            costs.append(error + price * abs(lag))
         return torch.stack(costs).argmin(0) - max_lag
 
 

@@ -53,8 +53,7 @@ def batch_of(mel: Tensor, lengths: list[int], **targets: Tensor) -> Batch:
     frames = mel.shape[-1] // 4
     padding = torch.arange(frames)[None] >= torch.tensor(lengths)[:, None]
     video, speaker = torch.zeros(len(mel), 1, frames, 1, 1), torch.zeros(len(mel), 163)
-    lag = torch.full((len(lengths),), 6)
-    return Batch(video, padding, mel, targets.get("units"), targets.get("codes"), speaker, lag)
+    return Batch(video, padding, mel, targets.get("units"), targets.get("codes"), speaker)
 
 
 def test_a_run_trains_resumes_to_the_same_bits_and_exports(
