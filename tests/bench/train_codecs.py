@@ -1,7 +1,7 @@
 """Train every codec recipe of configs/codec alike: the same speech, steps and batches, so a table can compare them.
 
-    OMP_NUM_THREADS=1 python -m tests.bench.train_codecs data/prepared/grid data/prepared/talkers \
-        --out runs/codecs --units runs/units/final [--only encodec sacodec] [--steps 2500]
+    OMP_NUM_THREADS=1 python -m tests.bench.train_codecs data/prepared/grid --out runs/codecs \
+        --units runs/units/final [--only encodec sacodec] [--steps 2500]
 
 What is not the codec's own is the same for all: clips, segments, batch, steps, k-means start on the first
 batch, and a GAN for the last fifth, with discriminators small enough for a CPU. Losses and their weights are
@@ -23,6 +23,7 @@ from lip2speech.train.loop import run
 RECIPES = Path(__file__).parents[2] / "configs" / "codec"
 NAMES = ("default", "encodec", "soundstream", "sacodec", "single", "factorised", "simvq")
 GAN_SHARE = 0.2
+SENTENCES = 1500  # of the talker's voices: half of all that is heard
 RATE = 8e-4
 """The learning rate of all: the recipes' own are for runs ten times as long."""
 
@@ -31,8 +32,8 @@ def recipe(name: str, folders: list[Path], *, units: str, steps: int) -> CodecTr
     """The recipe `name`, brought to what all have in common."""
     changes = [
         f"data.folders={json.dumps(list(map(str, folders)))}",
-        "data.talker_sentences=0",
-        f"data.weights={json.dumps([1 / len(folders)] * len(folders))}",
+        f"data.talker_sentences={SENTENCES}",
+        f"data.weights={json.dumps([0.5 / len(folders)] * len(folders) + [0.5])}",
         "data.seconds=0.8",
         f"loop.steps={steps}",
         "loop.batch_size=8",
