@@ -1,7 +1,7 @@
 """Train every codec recipe of configs/codec alike, so that a table can compare them.
 
     OMP_NUM_THREADS=1 python -m tests.bench.train_codecs data/prepared/grid --out runs/codecs \
-        --units runs/units/final [--only encodec sacodec] [--steps 2500]
+        --units runs/units/final [--only encodec sacodec] [--steps 2000]
 
 What is not the codec's own is the same for all: speech, segments, batch, steps, a quantiser that joins after
 some steps, and a GAN for the last fifth, with discriminators small enough for a CPU. Losses and their weights
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="prepared clips")
     parser.add_argument("--out", type=Path, required=True, help="a run's folder for each recipe goes there")
     parser.add_argument("--units", required=True, help="a folder of units, which sacodec is anchored to")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
     given = parser.parse_args()
     torch.set_num_threads(1)
