@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lip2speech.codec import Codec
-from lip2speech.codec.seanet import SEANetDecoder
+from lip2speech.codec.seanet import SEANetDecoder, SEANetEncoder
 from lip2speech.modules.conv import StreamingConv1d, StreamingConvTranspose1d
 
 Layer = StreamingConv1d | StreamingConvTranspose1d
@@ -27,7 +27,10 @@ SILENT = 1e-8
 @torch.no_grad()
 def even_out(codec: Codec, wav: Tensor) -> None:
     """Scale the weights of SEANet halves on speech (B, 1, T_a), in place: latents of deviation 1, and a sound
-    as loud as the speech. Other halves keep their own start."""
+    as loud as the speech. A codec whose encoder is another keeps its own start: an encoder of mels has norms,
+    and its decoder, evened out, becomes so steep that training does not settle."""
+    if not isinstance(codec.encoder, SEANetEncoder):
+        return
     latent = even_layers(codec, lambda: codec.latent(wav), [1.0])
     if isinstance(codec.decoder, SEANetDecoder):
         even_layers(codec.decoder, lambda: codec.decode_latent(latent), [1.0, float(wav.std())])

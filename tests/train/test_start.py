@@ -44,7 +44,7 @@ def test_nothing_is_divided_by_silence() -> None:
     assert all(p.isfinite().all() for p in codec.parameters())
 
 
-def test_half_a_codec_that_is_no_seanet_is_left_alone() -> None:
+def test_a_decoder_that_is_no_seanet_is_left_alone() -> None:
     torch.manual_seed(0)
     sizes = {"encoder": HALF, "anchor": {"codebook_size": 4, "centroid_dim": 3}}
     codec = codec_from_dict(
@@ -58,3 +58,11 @@ def test_half_a_codec_that_is_no_seanet_is_left_alone() -> None:
     before = {k: v.clone() for k, v in codec.decoder.state_dict().items()}
     even_out(codec, soft_speech())
     assert all(torch.equal(before[k], v) for k, v in codec.decoder.state_dict().items())
+
+
+def test_a_codec_of_mels_is_left_alone() -> None:
+    torch.manual_seed(0)
+    codec = codec_from_dict("melcodec", {"decoder": HALF, "quantizer": QUANTIZER})
+    before = {k: v.clone() for k, v in codec.state_dict().items()}
+    even_out(codec, soft_speech())
+    assert all(torch.equal(before[k], v) for k, v in codec.state_dict().items())
