@@ -34,12 +34,13 @@ def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "config") -> T
 
     Args:
         cls: a dataclass; its fields may be bool, int, float, str, Path, Literal, Optional, unions, tuples,
-            lists, dicts with str keys, and other dataclasses. Of a union of dataclasses the values choose
-            one by its `kind`; the first needs none.
+            lists, dicts with str keys, and other dataclasses. Of a union of dataclasses, `cls` itself
+            included, the values choose one by its `kind`; the first needs none.
         data: values as YAML gives them.
         where: the name of the source, the first word of every error.
     """
-    return typing.cast(T, _build(cls, data, where, base=None))
+    members = typing.get_args(cls)
+    return typing.cast(T, _build(_plug(members, data, where) if members else cls, data, where, base=None))
 
 
 def to_dict(obj: Any) -> dict[str, Any]:

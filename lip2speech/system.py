@@ -117,7 +117,8 @@ def check_vocoder(heads: AnyHeadsConfig, vocoder: Any) -> None:
     """Refuse a vocoder with weights that takes other units or voices than the heads', or of another rate."""
     found = {name: (getattr(heads, name), getattr(vocoder.config, name, None)) for name in SHARED_SIZES}
     found["sample_rate"] = SAMPLE_RATE, vocoder.sample_rate
-    differ = {name: pair for name, pair in found.items() if pair[1] not in (None, pair[0])}
+    # A vocoder that is told no voice has a speaker_dim of 0, or none.
+    differ = {name: pair for name, pair in found.items() if pair[1] not in (None, 0, pair[0])}
     if differ:
         ours, theirs = (listed((name, pair[i]) for name, pair in differ.items()) for i in (0, 1))
         raise checkpoint.CheckpointError(f"the model has {ours}, its vocoder {theirs}; they do not fit.")

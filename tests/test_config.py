@@ -80,6 +80,10 @@ class Filtered:
 def test_values_choose_a_dataclass_by_its_kind() -> None:
     assert from_dict(Filtered, {"plug": {"kind": "comb", "teeth": 3}}).plug == Comb(teeth=3)
     assert isinstance(from_dict(Filtered, {"plug": {}}).plug, Quantizer)
+    assert from_dict(Quantizer | Comb, {"kind": "comb"}) == Comb()  # type: ignore[arg-type]
+    assert from_dict(Quantizer | Comb, {}) == Quantizer()  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="config: kind 'brush' is unknown"):
+        from_dict(Quantizer | Comb, {"kind": "brush"})  # type: ignore[arg-type]
     given = Filtered(Comb(teeth=5))
     assert from_dict(Filtered, to_dict(given)) == given
 

@@ -75,11 +75,12 @@ def speaker(
 def vocoder(
     recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
 ) -> None:
-    """A WaveNet, which makes sound of mel and voice, sample by sample."""
+    """What makes sound of a predicted mel: a HiFi-GAN or a WaveNet, as the recipe's kind says."""
     with one_line_errors():
-        from lip2speech.train.vocoder import VocoderTrainConfig, WaveNetTask
+        from lip2speech.train.vocoder import TASKS, VocoderTrainConfig
 
-        _run(WaveNetTask, _read(VocoderTrainConfig, recipe, overrides), out, dry_run, quiet)
+        config = _read(VocoderTrainConfig, recipe, overrides)
+        _run(TASKS[type(config)], config, out, dry_run, quiet)
 
 
 @train.command()
@@ -101,7 +102,7 @@ def assemble(
     dry_run: DryRun = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model folder.")] = False,
 ) -> None:
-    """Lip model, codec and voices into one model folder that `convert` takes."""
+    """Lip model, codec, voices and a vocoder into one model folder that `convert` takes."""
     with one_line_errors():
         from lip2speech.train.assemble import AssembleConfig
         from lip2speech.train.assemble import assemble as write

@@ -1,8 +1,9 @@
-"""The adversarial half of codec training: discriminators, their optimiser, and what they tell the codec.
+"""The adversarial half of codec and vocoder training: discriminators, their optimiser, what they tell.
 
-Any judge together: EnCodec's multi-scale STFT, SoundStream's waves and complex STFT. Hinge losses and
-relative feature matching (EnCodec, Defossez et al. 2022, section 3.4) for all: SoundStream's own feature loss
-is not divided by the features' size, so its weight of 100 does not carry over. It knows no codec.
+Any judge together: EnCodec's multi-scale STFT, SoundStream's waves and complex STFT, HiFi-GAN's periods.
+Hinge losses and relative feature matching (EnCodec, Defossez et al. 2022, section 3.4) for all: the feature
+losses of SoundStream and HiFi-GAN are not divided by the features' size, and HiFi-GAN's add up over its
+judges where these are means, so their weights do not carry over. It knows no codec and no vocoder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from lip2speech.train import losses
 from lip2speech.train.discriminators import Discriminators, MSSTFTConfig, MSSTFTDiscriminator
-from lip2speech.train.loop import Optimizer, autocast
+from lip2speech.train.loop import Optimizer, OptimizerConfig, autocast
+from lip2speech.train.period_discriminator import PeriodConfig, period_discriminators
 from lip2speech.train.soundstream_discriminators import (
     ComplexSTFTConfig,
     ComplexSTFTDiscriminator,
@@ -28,6 +30,7 @@ def build_discriminators(
     ms_stft: MSSTFTConfig | None = None,
     wave: WaveConfig | None = None,
     stft: ComplexSTFTConfig | None = None,
+    period: PeriodConfig | None = None,
 ) -> Discriminators:
     """Those that are given, as one."""
     scales: list[nn.Module] = []
@@ -37,16 +40,18 @@ def build_discriminators(
         scales += wave_discriminators(wave).scales
     if stft is not None:
         scales.append(ComplexSTFTDiscriminator(stft))
+    if period is not None:
+        scales += period_discriminators(period).scales
     if not scales:
         raise ValueError(
-            "no discriminator is left; give discriminator, wave_discriminator or stft_discriminator, and "
-            "gan_from beyond the last step to train without."
+            "no discriminator is left; give discriminator, wave_discriminator, stft_discriminator or "
+            "period_discriminator, or gan_from beyond the last step to train without."
         )
     return Discriminators(scales)
 
 
 class Adversary:
-    """Discriminators that learn to tell a codec's wavs from real ones.
+    """Discriminators that learn to tell wavs that a network made from real ones.
 
     Args:
         chance: of an update at each step (EnCodec: 2/3 at 24 kHz), so that they do not run away.
@@ -70,7 +75,7 @@ class Adversary:
         return {"d": loss.item()}
 
     def terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """The codec's adversarial and feature losses, () each; the discriminators get no gradient."""
+        """Adversarial and feature losses of what made `fake`, () each; discriminators get no gradient."""
         self.discriminator.requires_grad_(False)
         with autocast(self.precision, real.device):
             with torch.no_grad():
@@ -86,3 +91,18 @@ class Adversary:
     def load_state(self, state: dict[str, Any]) -> None:
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state(state["gan_opt"])
+
+
+def build_adversary(
+    discriminator: Discriminators,
+    steps: int,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    precision: str,
+    chance: float = 1.0,
+) -> Adversary:
+    """Discriminators that learn for `steps` at the rate `lr`."""
+    config = OptimizerConfig(lr=lr, betas=betas, warmup=100, final=0.1, grad_clip=10.0)
+    optimizer = Optimizer(discriminator.parameters(), config, steps)
+    return Adversary(discriminator, optimizer, precision=precision, chance=chance)

@@ -1,4 +1,4 @@
-"""A trained lip model, its codec and some voices, put into one checkpoint folder that speaks on its own."""
+"""A trained lip model, codec, voices and perhaps a vocoder in one folder that speaks on its own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lip2speech.data.dataset import read_clips
 from lip2speech.mel import MelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.speaker import Encoded, SpeakerModel, load_speaker_model
+from lip2speech.vocoder.load import read_vocoder
 
 CLIPS_PER_VOICE = 60
 
@@ -33,13 +34,15 @@ class AssembleConfig:
     """What goes into the folder.
 
     lip, codec, speaker: folders written by training, the last of the encoder that hears voices (empty: their
-    long-term spectrum); card: the text of its README.md.
+    long-term spectrum); vocoder: folder of one with weights, whose name is then a route (empty: none; for
+    all that convert does by itself, name it as pipeline.route too); card: the text of its README.md.
     """
 
     lip: str
     codec: str
     card: str
     speaker: str = ""
+    vocoder: str = ""
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     voices: tuple[VoiceSource, ...] = ()
 
@@ -82,9 +85,25 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
     if isinstance(speakers, Encoded):
         tensors |= {f"speaker.{k}": v for k, v in speakers.encoder.state_dict().items()}
         values["speaker"] = to_dict(speakers.encoder.config)
+    if config.vocoder:
+        vocoder = trained_vocoder(config.vocoder, speakers)
+        tensors |= {f"vocoder.{k}": v for k, v in vocoder.tensors.items()}
+        values["vocoder"] = {"name": vocoder.config["name"], "config": vocoder.config["vocoder"]}
     Lip2Speech.build(checkpoint.Checkpoint(values, tensors, config.card, folder), "cpu")
     checkpoint.save(folder, values, tensors, config.card, overwrite=overwrite, half=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
+
+
+def trained_vocoder(folder: str, speakers: SpeakerModel) -> checkpoint.Checkpoint:
+    """A vocoder's folder; ValueError when it learned voices that another speaker model hears."""
+    vocoder = read_vocoder(folder)
+    heard = vocoder.config.get("speaker", speakers.fingerprint)  # an imported one does not say
+    if vocoder.config["vocoder"].get("speaker_dim") and heard != speakers.fingerprint:
+        raise ValueError(
+            f"{vocoder.folder} was told of voices by speaker model {heard}, the lip model by "
+            f"{speakers.fingerprint}; train it with the same speaker folder."
+        )
+    return vocoder
 
 
 def mean_voice(source: VoiceSource, speakers: SpeakerModel) -> Tensor:

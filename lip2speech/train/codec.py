@@ -22,7 +22,7 @@ from lip2speech.codec.load import codec_config, codec_from_dict
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.train import losses
-from lip2speech.train.adversary import Adversary, build_discriminators
+from lip2speech.train.adversary import Adversary, build_adversary, build_discriminators
 from lip2speech.train.balancer import Balancer
 from lip2speech.train.books import (
     CodebookUse,
@@ -35,6 +35,7 @@ from lip2speech.train.books import (
 from lip2speech.train.discriminators import MSSTFTConfig
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
 from lip2speech.train.noise import Noise, NoiseConfig
+from lip2speech.train.period_discriminator import PeriodConfig
 from lip2speech.train.soundstream_discriminators import ComplexSTFTConfig, WaveConfig
 from lip2speech.train.start import even_out
 
@@ -78,6 +79,7 @@ class CodecTrainConfig:
     discriminator: MSSTFTConfig | None = field(default_factory=MSSTFTConfig)
     wave_discriminator: WaveConfig | None = None
     stft_discriminator: ComplexSTFTConfig | None = None
+    period_discriminator: PeriodConfig | None = None
     discriminator_chance: float = 1.0
     quantize_from: int = 200
     gan_from: int = 20_000
@@ -199,11 +201,16 @@ class CodecTask(Task):
         c = self.config
         if c.gan_from >= c.loop.steps:
             return None
-        discriminator = build_discriminators(c.discriminator, c.wave_discriminator, c.stft_discriminator)
-        gan = OptimizerConfig(lr=c.gan_lr, betas=c.gan_betas, warmup=100, final=0.1, grad_clip=10.0)
-        optimizer = Optimizer(discriminator.parameters(), gan, c.loop.steps)
-        chance = c.discriminator_chance
-        return Adversary(discriminator, optimizer, precision=c.loop.precision, chance=chance)
+        return build_adversary(
+            build_discriminators(
+                c.discriminator, c.wave_discriminator, c.stft_discriminator, c.period_discriminator
+            ),
+            c.loop.steps,
+            lr=c.gan_lr,
+            betas=c.gan_betas,
+            precision=c.loop.precision,
+            chance=c.discriminator_chance,
+        )
 
     def update(self, step: int) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step)

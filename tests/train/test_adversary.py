@@ -1,4 +1,4 @@
-"""The adversarial half of codec training (lip2speech/train/adversary.py)."""
+"""The adversarial half of codec and vocoder training (lip2speech/train/adversary.py)."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,13 @@ from torch import Tensor
 from lip2speech.train.adversary import Adversary, build_discriminators
 from lip2speech.train.discriminators import MSSTFTConfig
 from lip2speech.train.loop import Optimizer, OptimizerConfig
+from lip2speech.train.period_discriminator import PeriodConfig
 from lip2speech.train.soundstream_discriminators import ComplexSTFTConfig, WaveConfig
 
 MS_STFT = MSSTFTConfig(filters=2, n_ffts=(256, 128))
 WAVE = WaveConfig(filters=4, max_filters=8, scales=2)
 STFT = ComplexSTFTConfig(filters=2, n_fft=128, hop_length=32)
+PERIOD = PeriodConfig(periods=(2, 3), filters=2, max_filters=4)
 
 
 def adversary(chance: float = 1.0) -> Adversary:
@@ -30,8 +32,9 @@ def sounds() -> tuple[Tensor, Tensor]:
 
 
 def test_all_that_are_given_judge():
-    assert len(build_discriminators(MS_STFT, WAVE, STFT).scales) == 2 + 2 + 1
+    assert len(build_discriminators(MS_STFT, WAVE, STFT, PERIOD).scales) == 2 + 2 + 1 + 2
     assert len(build_discriminators(wave=WAVE).scales) == 2
+    assert len(build_discriminators(period=PERIOD).scales) == 2
     with pytest.raises(ValueError, match="no discriminator is left; give discriminator, wave_disc"):
         build_discriminators()
 

@@ -14,10 +14,12 @@ from lip2speech.codec.load import code_fingerprint
 from lip2speech.config import from_dict, to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.frontend.transforms import Transform
+from lip2speech.mel import MelConfig
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.speaker import Spectrum
 from lip2speech.system import speaker_model_at
 from lip2speech.train.assemble import AssembleConfig, assemble
+from lip2speech.vocoder import HiFiGAN, HiFiGANConfig, WaveNet, WaveNetConfig
 from tests.tiny import CODEC, MODEL, buzz, make_codec, make_model, save_codec, save_encoder, tiny_encoded
 
 
@@ -157,3 +159,68 @@ def test_a_system_hears_voices_as_its_lip_model_learned_to(
         ValueError, match=f"told of voices by speaker model {own.fingerprint}, .*other' gives "
     ):
         assemble(config(prepared, parts), tmp_path / "refused")
+
+
+def save_vocoder(folder: Path, name: str, *, heard: str | None = None, **sizes: Any) -> str:
+    """The folder that training of a vocoder would have written; `heard`: by which speaker model."""
+    torch.manual_seed(0)
+    small: dict[str, Any] = {
+        "n_units": 8,
+        "unit_dim": 4,
+        "speaker_dim": 163,
+        "channels": 32,
+        "mel": MelConfig(),
+    }
+    if name == "wavenet":
+        small = {"stacks": 1, "layers": 2, "channels": 4, "skip": 4, "condition": 4}
+    vocoder = (
+        HiFiGAN(HiFiGANConfig(**small | sizes))
+        if name == "hifigan"
+        else WaveNet(WaveNetConfig(**small | sizes))
+    )
+    values = {"kind": "vocoder", "name": name, "vocoder": to_dict(vocoder.config)}
+    if heard is not None:
+        values["speaker"] = heard
+    checkpoint.save(folder, values, vocoder.state_dict(), "")
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", ["hifigan", "wavenet"])
+def test_a_trained_vocoder_becomes_a_route(
+    name: str, prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    parts["vocoder"] = save_vocoder(tmp_path / "v", name, heard=Spectrum().fingerprint)
+    own = {"voice": "ben", "route": name}
+    assemble(config(prepared, parts, pipeline=own), tmp_path / "model")
+    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    assert name in speech.routes and speech.config.route == name
+    wav = speech(np.zeros((2, 96, 96), np.uint8))
+    assert wav.shape == (1280,)
+    assert not torch.equal(wav, speech(np.zeros((2, 96, 96), np.uint8), route="mel"))
+
+
+def test_a_vocoder_that_does_not_fit_is_refused(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    for number, (heard, sizes, message) in enumerate(
+        [
+            ("other", {}, "was told of voices by speaker model other, the lip model by spectrum"),
+            (None, {"n_units": 9}, "the model has n_units 8, its vocoder n_units 9"),
+            (None, {"mel": MelConfig(f_max=7600.0)}, "the model's mel has f_max 8000.0, the vocoder's f_max"),
+        ]
+    ):
+        parts["vocoder"] = save_vocoder(tmp_path / f"v{number}", "hifigan", heard=heard, **sizes)
+        with pytest.raises(ValueError, match=message):
+            assemble(config(prepared, parts), tmp_path / "model")
+    parts["vocoder"] = parts["codec"]
+    with pytest.raises(CheckpointError, match="holds 'codec', expected a vocoder"):
+        assemble(config(prepared, parts), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_voices_do_not_matter_to_a_vocoder_that_is_told_none(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    parts["vocoder"] = save_vocoder(tmp_path / "v", "wavenet", heard="other", speaker_dim=0)
+    assemble(config(prepared, parts), tmp_path / "model")
+    assert "wavenet" in Lip2Speech.load(tmp_path / "model", device="cpu").routes

@@ -154,3 +154,10 @@ def test_a_gan_without_discriminators_is_refused(prepared: Path) -> None:
     with pytest.raises(ValueError, match="no discriminator is left"):
         CodecTask(config("encodec", prepared, discriminator=None))
     assert CodecTask(config("encodec", prepared, discriminator=None, gan_from=99)).adversary is None
+
+
+def test_any_codec_may_be_judged_by_periods(prepared: Path) -> None:
+    judge = {"periods": [2, 3], "filters": 2, "max_filters": 4}
+    task = CodecTask(config("encodec", prepared, gan_from=0, period_discriminator=judge))
+    assert len(task.adversary.discriminator.scales) == 2 + 2  # beside those of the multi-scale STFT
+    assert task.update(0)["skipped"] == 0
