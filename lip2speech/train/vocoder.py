@@ -8,7 +8,7 @@ Segments begin in mid-speech, yet what was before them is silence to the network
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from lip2speech.heads import MEL_RATE
 from lip2speech.mel import MelConfig
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel, load_speaker_model
-from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
+from lip2speech.train.parts import WHOLE, Part, seed_step
+from lip2speech.train.stand_ins import StandIns
 from lip2speech.vocoder.load import KIND
 from lip2speech.vocoder.wavenet import NAME, WaveNet, WaveNetConfig, mu_law_encode
 
@@ -121,14 +123,15 @@ class WaveNetTask(Task):
         self.opt = Optimizer(self.wavenet.parameters(), config.optimizer, config.loop.steps)
         self.average = Average(self.wavenet, config.ema)
 
-    def update(self, step: int) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step)
-        wav, mel, speaker = self.train_set.draw(self.config.loop.batch_size, rng)
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step, part)
+        drawn = self.train_set.draw(part.count * self.config.loop.batch_size, rng)
+        wav, mel, speaker = map(part.of, drawn)
         mel = smear(mel, self.config.blur, self.config.noise)
         self.wavenet.train()
         bits = bits_per_sample(self.wavenet, wav, mel, speaker, self.config.loop.precision)
-        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step)}
-        self.average.update(self.wavenet)
+        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
+        self.average.update(self.wavenet, part)
         return logs | {"skipped": self.opt.skipped}
 
     @torch.no_grad()
@@ -154,6 +157,12 @@ class WaveNetTask(Task):
         self.wavenet.load_state_dict(state["wavenet"])
         self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
         self.opt.load_state(state["opt"])
+
+    @classmethod
+    def stand_ins(cls, config: VocoderTrainConfig, made: StandIns) -> VocoderTrainConfig:
+        clips = made.clips(frames=config.frames // per_video_frame(MEL_RATE) + 1)
+        speaker = made.speaker(config.speaker, config.wavenet.speaker_dim)
+        return replace(config, folders=(clips,), speaker=speaker)
 
     def export(self, folder: Path) -> None:
         config = {

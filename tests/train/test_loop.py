@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lip2speech import checkpoint
 from lip2speech.config import ConfigError, from_dict
-from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, run, seed_step
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, run
+from lip2speech.train.parts import WHOLE, Part, seed_step
 
 CONFIG = LoopConfig(steps=10, save_every=3, log_every=2, valid_every=5)
 
@@ -33,7 +34,7 @@ class Small(Task):
         self.dies_at, self.signal_at = dies_at, signal_at
         self.seen: list[int] = []
 
-    def update(self, step: int) -> dict[str, float]:
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         if step == self.dies_at:
             raise Killed
         if step == self.signal_at:
