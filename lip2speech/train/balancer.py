@@ -20,7 +20,8 @@ class Balancer:
     """Rescales the gradients of several losses with respect to one output.
 
     With g_i the gradient of loss i at the output and <|g_i|> the moving average of its norm (mean over the
-    batch of each item's norm, in all processes), the balanced gradient is sum_i total_norm * w_i / sum(w) * g_i / <|g_i|>.
+    batch of each item's norm, in all processes), the balanced gradient is
+    sum_i total_norm * w_i / sum(w) * g_i / <|g_i|>.
 
     Args:
         weights: share of each loss, by name; only their ratios matter.

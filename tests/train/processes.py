@@ -6,6 +6,7 @@ They come from a fork server that has torch already, so that each costs a tenth 
 import math
 import multiprocessing
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from lip2speech.train.parts import WHOLE, Part, parts, seed_step
 from tests.tiny import CODEC, MODEL
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.train.processes"])
+SERVER.set_forkserver_preload(["torch._dynamo", "tests.train.processes"])  # the first step of AdamW takes it
 
 
 def start(target: Callable[..., None], *arguments: Any) -> Any:
@@ -60,22 +61,26 @@ def one_of(rank: int, world: int, port: int, target: Callable[..., None], argume
 
 
 class Line(Task):
-    """A line through noisy points, without dropout; at step `bad` the last part has no finite loss."""
+    """A line through noisy points, without dropout; at step `bad` the last part has no finite loss, and at step
+    `stopped` the process that sees it is asked to stop."""
 
-    def __init__(self, batch_size: int, *, bad: int = -1):
+    def __init__(self, batch_size: int, *, bad: int = -1, stopped: int = -1):
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
         self.unused = nn.Linear(2, 2)  # by the first part of each update
         both = [*self.net.parameters(), *self.unused.parameters()]
         self.opt = Optimizer(both, OptimizerConfig(lr=0.05, warmup=2), 10)
         self.average = Average(self.net, 0.9)
-        self.batch_size, self.bad = batch_size, bad
+        self.batch_size, self.bad, self.stopped, self.seen = batch_size, bad, stopped, 0
 
     def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         x = seed_step(0, step, part).standard_normal((part.count * self.batch_size, 3))
         x = torch.from_numpy(part.of(x)).float()
         loss = (self.net(x) - x.sum(1, keepdim=True)).pow(2).mean()
+        self.seen = step + 1
         if part.index == part.count - 1:
+            if step == self.stopped:
+                os.kill(os.getpid(), signal.SIGTERM)
             loss = loss + self.unused(x[:, :2]).pow(2).mean() * (math.nan if step == self.bad else 0)
         grad = self.opt.apply(loss, step, part)
         self.average.update(self.net, part)
@@ -112,7 +117,7 @@ def codec_task(folder: Path, **loop: Any) -> CodecTask:
     """A codec with everything that has a state: codebooks, judges, balancer, two optimisers, an average."""
     numbers = {
         "codec": CODEC,
-        "loop": {"steps": 40, "batch_size": 2, "save_every": 1, "valid_every": 1000} | loop,
+        "loop": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | loop,
         "data": {"folders": [str(folder)], "seconds": 0.1},
         "discriminator": {"filters": 2, "n_ffts": [128]},
         "discriminator_chance": 0.7,
@@ -139,7 +144,8 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
     """All that two processes are asked to do, in one go; each writes what it has in the end."""
     run(Line(2), LINE, out / "line", quiet=True)
     run(bad := Line(2, bad=2), LINE, out / "bad", quiet=True)
-    own: dict[str, Any] = {"line": bad.net.state_dict(), "skipped": bad.opt.skipped}
+    run(stopped := Line(2, stopped=1), LINE, out / "stopped", quiet=True)
+    own: dict[str, Any] = {"seen": stopped.seen, "line": bad.net.state_dict(), "skipped": bad.opt.skipped}
     lips = lip_task(prepared)
     for step in range(3):
         for part in parts(1):
@@ -161,7 +167,7 @@ LINE = LoopConfig(steps=6, save_every=3, log_every=2, valid_every=3)
 
 
 def train_and_tell(prepared: Path, folder: Path, told: Any, dies: str) -> None:
-    """Say so and train in `folder`; die while a snapshot is written, or right after its renaming, if asked."""
+    """Say so and train in `folder`; die while a snapshot is written, or right after its renaming."""
     task = codec_task(prepared)
     if dies == "writing":
         write = torch.save

@@ -103,6 +103,12 @@ def test_all_skip_the_step_of_which_one_had_no_finite_gradient(out: Path, ranks:
     assert [row["skipped"] for row in rows if "valid" not in row] == [0, 1, 1]
 
 
+def test_all_stop_when_one_is_asked_and_the_first_saves(out: Path, ranks: list) -> None:
+    assert [own["seen"] for own in ranks] == [2, 2]
+    assert [p.name for p in (out / "stopped").glob("step-*")] == ["step-00000002.pt"]
+    assert not (out / "stopped" / "final").exists()
+
+
 def test_the_first_process_alone_validates_and_writes(out: Path) -> None:
     rows = [json.loads(line) for line in (out / "line" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 3, 4, 6, 6]

@@ -15,7 +15,7 @@ def drawn(epochs: Epochs, count: int) -> list[list[int]]:
 
 def test_every_clip_comes_once_in_every_epoch() -> None:
     epochs = Epochs(LENGTHS, 600, 0)
-    orders = [sum(drawn(epochs, epochs.per_epoch), []) for _ in range(3)]
+    orders = [[i for batch in drawn(epochs, epochs.per_epoch) for i in batch] for _ in range(3)]
     assert all(sorted(order) == list(range(300)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
 

@@ -14,7 +14,7 @@ from lip2speech.train.loop import run
 from tests.train.processes import SERVER, codec_task, start, train_and_tell
 
 DEATHS = ["any moment"] * 12 + ["writing"] * 4 + ["renamed"] * 4
-LONGEST = 0.12  # seconds to live, of a run that takes ten times as long
+LONGEST = 0.2  # seconds to live: some steps
 
 
 def tensors(state: Any, where: str = "") -> dict[str, Tensor | float]:
@@ -48,7 +48,7 @@ def test_twenty_kills_change_no_bit(prepared: Path, tmp_path: Path) -> None:
         task = codec_task(prepared)
         run(task, task.config.loop, tmp_path / name, quiet=True)
         torch.set_num_threads(threads)
-    killed, whole = (torch.load(tmp_path / name / "step-00000040.pt") for name in ("killed", "whole"))
+    killed, whole = (torch.load(tmp_path / name / "step-00000016.pt") for name in ("killed", "whole"))
     a, b = tensors(killed), tensors(whole)
     assert a.keys() == b.keys()
     for name, value in a.items():

@@ -67,7 +67,7 @@ def test_samples_are_written_as_sound_and_picture_and_to_the_board(tmp_path: Pat
         place = tmp_path / "samples" / f"step-{step:08d}"
         assert sorted(p.name for p in place.iterdir()) == ["tone.png", "tone.wav"]
         assert read_wav(place / "tone.wav", 24_000).shape == (24_000,)
-        assert cv2.imread(str(place / "tone.png")).shape == (320, 200, 3)
+        assert cv2.imread(str(place / "tone.png")).shape == (320, 300, 3)
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert {"train/loss", "train/grad", "valid/loss"} <= set(board.Tags()["scalars"])
     assert [event.step for event in board.Scalars("train/loss")] == [2, 4]
