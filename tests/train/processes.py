@@ -61,8 +61,8 @@ def one_of(rank: int, world: int, port: int, target: Callable[..., None], argume
 
 
 class Line(Task):
-    """A line through noisy points, without dropout; at step `bad` the last part has no finite loss, and at step
-    `stopped` the process that sees it is asked to stop."""
+    """A line through noisy points, without dropout. At step `bad` the last part has no finite loss; at step
+    `stopped` the process that sees the last part is asked to stop."""
 
     def __init__(self, batch_size: int, *, bad: int = -1, stopped: int = -1):
         torch.manual_seed(0)

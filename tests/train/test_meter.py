@@ -81,8 +81,10 @@ def test_tasks_that_speak_give_a_held_out_clip_always_the_same(
     build: Any, names: set, prepared: Path
 ) -> None:
     task = build(prepared)
+    torch.manual_seed(0)  # Griffin-Lim begins with random phases
     sounds = task.samples()
     assert set(sounds) == names
     assert len({wav.shape for wav in sounds.values()}) == 1
     assert all(wav.dim() == 1 and wav.isfinite().all() for wav in sounds.values())
-    assert torch.equal(task.samples()["heard"], sounds["heard"]) or build is lip_task
+    torch.manual_seed(0)
+    assert all(torch.equal(wav, sounds[name]) for name, wav in task.samples().items())
