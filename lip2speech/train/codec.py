@@ -40,6 +40,7 @@ from lip2speech.train.noise import Noise, NoiseConfig
 from lip2speech.train.parts import WHOLE, Part, seed_step
 from lip2speech.train.soundstream_discriminators import ComplexSTFTConfig, WaveConfig
 from lip2speech.train.stand_ins import StandIns
+from lip2speech.train.start import even_out
 
 SWITCH = {"off": False, "on": True}
 
@@ -186,6 +187,9 @@ class CodecTask(Task):
         self.speech = Speech(config.data, "train", sample_rate)
         self.held_out = Speech(config.data, "valid|test", sample_rate)
         self.noise = None if config.noise is None else Noise(config.noise, sample_rate)
+        even_out(
+            self.codec, self.speech.draw(config.loop.batch_size, np.random.default_rng(config.loop.seed))
+        )
         self.opt = Optimizer(self.codec.parameters(), config.optimizer, config.loop.steps)
         self.balancer = Balancer(config.weights, decay=config.balance_decay) if config.balance else None
         self.average = Average(self.codec, config.ema)

@@ -1,11 +1,11 @@
-"""Train every codec recipe of configs/codec alike: the same speech, steps and batches, so a table can compare them.
+"""Train every codec recipe of configs/codec alike, so that a table can compare them.
 
-    OMP_NUM_THREADS=1 python -m tests.bench.train_codecs data/prepared/grid data/prepared/talkers \
-        --out runs/codecs --units runs/units/final [--only encodec sacodec] [--steps 2500]
+    OMP_NUM_THREADS=1 python -m tests.bench.train_codecs data/prepared/grid --out runs/codecs \
+        --units runs/units/final [--only encodec sacodec] [--steps 2000]
 
-What is not the codec's own is the same for all: clips, segments, batch, steps, k-means start on the first
-batch, and a GAN for the last fifth, with discriminators small enough for a CPU. Losses and their weights are
-the recipe's. A run that is there goes on. Then print the table:
+What is not the codec's own is the same for all: speech, segments, batch, steps, a quantiser that joins after
+some steps, and a GAN for the last fifth, with discriminators small enough for a CPU. Losses and their weights
+are the recipe's. A run that is there goes on. Then print the table:
 
     python -m tests.bench.bench_codecs runs/codecs/*/final --speech data/prepared/grid --noise-db 5
 """
@@ -23,23 +23,26 @@ from lip2speech.train.loop import run
 RECIPES = Path(__file__).parents[2] / "configs" / "codec"
 NAMES = ("default", "encodec", "soundstream", "sacodec", "single", "factorised", "simvq")
 GAN_SHARE = 0.2
+JOIN = 300  # an encoder that has learned nothing collapses onto its first codes
+SENTENCES = 1500  # of the talker's voices: half of all that is heard
 RATE = 8e-4
-"""The learning rate of all: the recipes' own are for runs ten times as long."""
+"""The learning rate of all, and its betas: the recipes' own are for runs up to ten times as long."""
 
 
 def recipe(name: str, folders: list[Path], *, units: str, steps: int) -> CodecTrainConfig:
     """The recipe `name`, brought to what all have in common."""
     changes = [
         f"data.folders={json.dumps(list(map(str, folders)))}",
-        "data.talker_sentences=0",
-        f"data.weights={json.dumps([1 / len(folders)] * len(folders))}",
+        f"data.talker_sentences={SENTENCES}",
+        f"data.weights={json.dumps([0.5 / len(folders)] * len(folders) + [0.5])}",
         "data.seconds=0.8",
         f"loop.steps={steps}",
         "loop.batch_size=8",
         "loop.valid_every=500",
         "loop.save_every=250",
         f"optimizer.lr={RATE}",
-        "quantize_from=0",
+        "optimizer.betas=[0.8, 0.99]",
+        f"quantize_from={JOIN}",
         f"gan_from={round(steps * (1 - GAN_SHARE))}",
         f"freeze_codes_from={steps + 1}",
     ]
@@ -57,7 +60,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="prepared clips")
     parser.add_argument("--out", type=Path, required=True, help="a run's folder for each recipe goes there")
     parser.add_argument("--units", required=True, help="a folder of units, which sacodec is anchored to")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
     given = parser.parse_args()
     torch.set_num_threads(1)
