@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = [
-    ("config", "rates", "version", "shipped"),
+    ("config", "rates", "version", "shipped", "distributed"),
     ("prediction", "video", "resample"),
     ("modules", "mel", "pitch", "audio", "checkpoint", "fades"),
     ("speaker", "confidence", "hub", "likelihood"),

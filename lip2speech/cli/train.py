@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lip2speech.cli.errors import one_line_errors
+from lip2speech.cli.progress import progress_bar
 
 train = typer.Typer(
     help="Train from a recipe in configs/; the same command again goes on.", no_args_is_help=True
@@ -18,7 +19,9 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Changes to the recipe: loop.steps=100")
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", help="The run's folder: snapshots, log, and final/.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print it whole, and leave.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the recipe whole, try it on made-up data, and leave.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Write the log file only.")]
 
 
@@ -128,7 +131,14 @@ def _shown(config: Any, dry_run: bool) -> bool:
 
 
 def _run(task: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
+    from lip2speech import distributed
     from lip2speech.train.loop import run
+    from lip2speech.train.rehearsal import rehearse
 
-    if not _shown(config, dry_run):
-        run(task(config), config.loop, out, quiet=quiet)
+    if _shown(config, dry_run):
+        for line in rehearse(task, config):
+            typer.echo(f"# {line}")  # so that the whole is still a recipe
+        return
+    with distributed.processes(), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
+        bar.start(str(out))
+        run(task(config), config.loop, out, quiet=quiet, say=bar.print, progress=bar)

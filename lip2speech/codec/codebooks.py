@@ -5,7 +5,7 @@ centres of k-means, and go to a latent of the batch when nobody uses them (Zeghi
 III-C). EnCodec's code moves such an entry without its moving average, which puts it back at once; here not.
 
 It does not know: where latents come from, or that codebooks are stacked (`quantize.py`). Statistics are of
-this process's batch; under data-parallel training each process would keep its own.
+the rows of all processes that train together, so that every one of them keeps the same codebook.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lip2speech.distributed import from_first, gathered
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class MovingCodebook(CountedCodebook):
     @torch.no_grad()
     def follow(self, x: Tensor, codes: Tensor) -> None:
         """Move the entries toward the (N, D) vectors that chose them, and dead ones to some of the batch."""
+        x, codes = gathered(x), gathered(codes)
         if not len(x):
             return
         counts = torch.bincount(codes, minlength=self.size).to(x)
@@ -227,10 +230,10 @@ def nearest(x: Tensor, entries: Tensor) -> Tensor:
 
 
 def sample_rows(x: Tensor, n: int) -> Tensor:
-    """n random rows of (N, D), without repeats while there are enough: (n, D)."""
+    """n random rows of (N, D), without repeats while there are enough: (n, D), alike in every process."""
     if n <= len(x):
-        return x[torch.randperm(len(x), device=x.device)[:n]]
-    return x[torch.randint(len(x), (n,), device=x.device)]
+        return x[from_first(torch.randperm(len(x), device=x.device)[:n])]
+    return x[from_first(torch.randint(len(x), (n,), device=x.device))]
 
 
 def kmeans(x: Tensor, n_clusters: int, iterations: int) -> tuple[Tensor, Tensor]:

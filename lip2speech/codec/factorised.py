@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lip2speech.codec.codebooks import CountedCodebook, QuantizerConfig, nearest, sample_rows
+from lip2speech.distributed import gathered
 
 
 class FactorisedCodebook(CountedCodebook):
@@ -62,6 +63,7 @@ class FactorisedCodebook(CountedCodebook):
     @torch.no_grad()
     def follow(self, x: Tensor, codes: Tensor) -> None:
         """Count what the (N, D) vectors chose, and move dead entries to some of the batch."""
+        x, codes = gathered(x), gathered(codes)
         if not len(x):
             return
         counts = torch.bincount(codes, minlength=self.size).to(x)

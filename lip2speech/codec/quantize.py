@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lip2speech.codec.codebooks import Codebook, MovingCodebook, PlainCodebook, QuantizerConfig
 from lip2speech.codec.factorised import FactorisedCodebook
 from lip2speech.codec.simvq import AnchorConfig, AnchoredCodebook, SimVQCodebook, SimVQConfig
+from lip2speech.distributed import gathered
 
 __all__ = ["DualQuantizer", "QuantizerConfig", "ResidualVQ"]
 
@@ -95,7 +96,7 @@ class ResidualStack(nn.Module):
         """Place codebooks that have seen nothing yet by k-means, stage by stage, on (B, C, T)."""
         if all(codebook.placed for codebook in self._stages()):
             return
-        x = latent.detach().float().transpose(1, 2).reshape(-1, latent.shape[1])
+        x = gathered(latent.detach().float().transpose(1, 2).reshape(-1, latent.shape[1]))
         for codebook in self._stages():
             if not codebook.placed:
                 codebook.init_entries(x)

@@ -81,9 +81,12 @@ class Batches:
 
         No clip comes twice while there are enough of them.
         """
+        return self.collate(self.choose(count, rng), rng)
+
+    def choose(self, count: int, rng: np.random.Generator) -> list[int]:
+        """Positions of random clips."""
         few = np.count_nonzero(self.chance) < count
-        chosen = rng.choice(len(self.clips), count, replace=few, p=self.chance)
-        return self.collate([int(i) for i in chosen], rng)
+        return [int(i) for i in rng.choice(len(self.clips), count, replace=few, p=self.chance)]
 
     def collate(self, chosen: Sequence[int], rng: np.random.Generator) -> Batch:
         """The clips at positions `chosen`; plain when there is no augmentation config."""

@@ -31,7 +31,8 @@ from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel
 from lip2speech.system import speaker_model_of
 from lip2speech.train.adapter import attach, merge
-from lip2speech.train.loop import Optimizer, OptimizerConfig, seed_step
+from lip2speech.train.loop import Optimizer, OptimizerConfig
+from lip2speech.train.parts import seed_step
 from lip2speech.train.softdtw import alignment, soft_dtw
 from lip2speech.train.takes import Take
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lip2speech.train import losses
 from lip2speech.train.discriminators import Discriminators, MSSTFTConfig, MSSTFTDiscriminator
 from lip2speech.train.loop import Optimizer, OptimizerConfig, autocast
+from lip2speech.train.parts import WHOLE, Part
 from lip2speech.train.period_discriminator import PeriodConfig, period_discriminators
 from lip2speech.train.soundstream_discriminators import (
     ComplexSTFTConfig,
@@ -63,15 +64,21 @@ class Adversary:
         self.discriminator, self.optimizer = discriminator, optimizer
         self.precision, self.chance = precision, chance
 
-    def update(self, real: Tensor, fake: Tensor, step: int, rng: np.random.Generator) -> dict[str, float]:
-        """Learn from a batch (B, 1, T_a) each, or rest; what there is to log."""
+    def update(
+        self, real: Tensor, fake: Tensor, step: int, rng: np.random.Generator, part: Part = WHOLE
+    ) -> dict[str, float]:
+        """Learn from a batch (B, 1, T_a) each, or rest; what there is to log.
+
+        rng is alike in all parts of the step, which rest together. They learn with the last part: of several
+        in one process, the codec hears in the others what they thought before.
+        """
         if self.chance < 1 and rng.random() >= self.chance:
             return {}
         with autocast(self.precision, real.device):
             real_logits, _ = self.discriminator(real)
             fake_logits, _ = self.discriminator(fake.detach())
         loss = losses.discriminator_loss(real_logits, fake_logits)
-        self.optimizer.apply(loss, step)
+        self.optimizer.apply(loss, step, part)
         return {"d": loss.item()}
 
     def terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lip2speech import distributed
+
 EPSILON = 1e-12
 
 
@@ -18,7 +20,8 @@ class Balancer:
     """Rescales the gradients of several losses with respect to one output.
 
     With g_i the gradient of loss i at the output and <|g_i|> the moving average of its norm (mean over the
-    batch of each item's norm), the balanced gradient is sum_i total_norm * w_i / sum(w) * g_i / <|g_i|>.
+    batch of each item's norm, in all processes), the balanced gradient is
+    sum_i total_norm * w_i / sum(w) * g_i / <|g_i|>.
 
     Args:
         weights: share of each loss, by name; only their ratios matter.
@@ -42,7 +45,9 @@ class Balancer:
         grads = {
             name: torch.autograd.grad(loss, output, retain_graph=True)[0] for name, loss in losses.items()
         }
-        norms = {name: float(g.flatten(1).norm(dim=1).mean()) for name, g in grads.items()}
+        norms = {
+            name: distributed.mean_of(float(g.flatten(1).norm(dim=1).mean())) for name, g in grads.items()
+        }
         self.follow(norms)
         share = self.total_norm / sum(self.weights[name] for name in losses)
         balanced = torch.zeros_like(output)

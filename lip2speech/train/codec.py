@@ -8,19 +8,21 @@ the synthetic talker's voices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lip2speech import checkpoint
 from lip2speech.codec import Codec
 from lip2speech.codec.load import codec_config, codec_from_dict
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
+from lip2speech.rates import VIDEO_FPS
 from lip2speech.train import losses
 from lip2speech.train.adversary import Adversary, build_adversary, build_discriminators
 from lip2speech.train.balancer import Balancer
@@ -33,10 +35,12 @@ from lip2speech.train.books import (
     weigh_commitment,
 )
 from lip2speech.train.discriminators import MSSTFTConfig
-from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
 from lip2speech.train.noise import Noise, NoiseConfig
+from lip2speech.train.parts import WHOLE, Part, seed_step
 from lip2speech.train.period_discriminator import PeriodConfig
 from lip2speech.train.soundstream_discriminators import ComplexSTFTConfig, WaveConfig
+from lip2speech.train.stand_ins import StandIns
 from lip2speech.train.start import even_out
 
 SWITCH = {"off": False, "on": True}
@@ -179,7 +183,7 @@ class CodecTask(Task):
         self.use = CodebookUse(self.codec.codebook_sizes)
         if config.noise is not None and not self.codec.denoises:
             raise ValueError(f"noise is for codecs with a denoising switch, {config.name} has none; drop it.")
-        sample_rate = self.codec.sample_rate
+        sample_rate = self.sample_rate = self.codec.sample_rate
         self.adversary = self.new_adversary()
         self.spectral, self.mel = losses.MultiScaleSpectral(sample_rate), losses.MultiScaleMel(sample_rate)
         self.speech = Speech(config.data, "train", sample_rate)
@@ -212,10 +216,10 @@ class CodecTask(Task):
             chance=c.discriminator_chance,
         )
 
-    def update(self, step: int) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step)
-        wav = self.speech.draw(self.config.loop.batch_size, rng)
-        given, wanted, denoise = self.pairs(wav, rng)
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step, part)
+        wav = part.of(self.speech.draw(part.count * self.config.loop.batch_size, rng))
+        given, wanted, denoise = self.pairs(wav, part.own(rng))
         self.set_mode(step)
         with autocast(self.config.loop.precision, wav.device):
             fake, commit = self.reconstruct(given, denoise, step)
@@ -223,14 +227,14 @@ class CodecTask(Task):
         logs: dict[str, float] = {}
         terms: dict[str, Tensor] = {}
         if self.adversary is not None and step >= self.config.gan_from:
-            logs |= self.adversary.update(wanted, fake, step - self.config.gan_from, rng)
+            logs |= self.adversary.update(wanted, fake, step - self.config.gan_from, rng, part)
             terms |= self.adversary.terms(wanted, fake)
         terms |= self.reconstruction_terms(fake, wanted)
         logs |= {name: term.item() for name, term in terms.items()} | commitment_logs(commit)
         loss = self.weigh(terms, fake) + weigh_commitment(self.config.commit_weight, commit)
-        logs["grad"] = self.opt.apply(loss, step)
+        logs["grad"] = self.opt.apply(loss, step, part)
         logs["skipped"] = self.opt.skipped + (self.adversary.optimizer.skipped if self.adversary else 0)
-        self.average.update(self.codec)
+        self.average.update(self.codec, part)
         return logs
 
     def pairs(self, wav: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -323,6 +327,24 @@ class CodecTask(Task):
             self.adversary.load_state(state)
         if self.balancer:
             self.balancer.load_state(state["balancer"])
+
+    @torch.no_grad()
+    def samples(self) -> dict[str, Tensor]:
+        """A held-out segment and what codes make of it."""
+        codec, wav = self.averaged(), self.held_out.draw(1, np.random.default_rng(1))
+        return {"heard": wav[0, 0], "decoded": decoded(codec, codec.encode(wav), wav)[0, 0]}
+
+    @classmethod
+    def stand_ins(cls, config: CodecTrainConfig, made: StandIns) -> CodecTrainConfig:
+        clips = made.clips(frames=math.ceil(config.data.seconds * VIDEO_FPS) + 1)
+        data = replace(config.data, folders=(clips,), talker_sentences=0, weights=())
+        anchor = config.codec.get("anchor", {})
+        anchors = made.units(config.anchors, anchor.get("codebook_size", 0), anchor.get("centroid_dim", 0))
+        return replace(config, data=data, anchors=anchors)
+
+    def networks(self) -> dict[str, nn.Module]:
+        judges = {"discriminators": self.adversary.discriminator} if self.adversary else {}
+        return dict(self.codec.named_children()) | judges
 
     def export(self, folder: Path) -> None:
         config = {"kind": "codec", "name": self.config.name, "codec": self.config.codec}

@@ -8,7 +8,7 @@ clip best, since sound and picture of real corpora are offset clip by clip; and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,12 @@ from lip2speech.prediction import Prediction
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import load_speaker_model
 from lip2speech.train import losses
-from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
+from lip2speech.train.epochs import Epochs
+from lip2speech.train.initial import load_initial
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
+from lip2speech.train.parts import WHOLE, Part, seed_step
+from lip2speech.train.stand_ins import StandIns
+from lip2speech.vocoder.griffin_lim import GriffinLim
 
 VOICING = 0.25  # of the cross entropy of voicing beside octaves
 MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by nothing
@@ -70,7 +75,8 @@ class FinetuneConfig:
     multiplied by for the front end; chunks: how many frames attention sees at once, one drawn for each step
     (0: the whole clip), so that one causal model serves every delay; empty: always the whole clip. learn: how
     the names of parameters begin that learn, which `init` may lack or have in another size; empty: all learn,
-    and it may lack none.
+    and it may lack none. batch_frames: 0 draws loop.batch_size random clips; else every clip comes once in an
+    epoch, in batches of similar length that have at most so many video frames with their padding.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -90,7 +96,12 @@ class FinetuneConfig:
     freeze_steps: int = 0
     frontend_lr: float = 1.0
     ema: float = 0.998
+    batch_frames: int = 0
     valid_clips: int = 64
+
+    def __post_init__(self) -> None:
+        if self.batch_frames and self.folder_weights:
+            raise ValueError("with batch_frames every clip comes once in an epoch; leave folder_weights out.")
 
 
 class FinetuneTask(Task):
@@ -107,6 +118,8 @@ class FinetuneTask(Task):
         self.bands = losses.BandCorrelation(maker.mel.config)
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
+        lengths = [clip.n_frames for clip in self.train_set.clips]
+        self.epochs = Epochs(lengths, config.batch_frames, config.loop.seed) if config.batch_frames else None
         if not whole:
             self.set_mel_statistics()
         self.opt = Optimizer(
@@ -154,9 +167,9 @@ class FinetuneTask(Task):
         self.model.heads.mel_mean.copy_(mels.mean(1))
         self.model.heads.mel_std.copy_(mels.std(1).clamp_min(MIN_STD))
 
-    def update(self, step: int) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step)
-        batch = self.train_set.draw(self.config.loop.batch_size, rng)
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step, part)
+        batch = self.draw(rng, part)
         self.set_mode(step)
         with autocast(self.config.loop.precision, batch.video.device):
             codes = None if batch.codes is None else partial(self.given_codes, batch)
@@ -167,10 +180,18 @@ class FinetuneTask(Task):
         if self.config.weights.text and batch.text is not None:
             spelled = losses.text_loss(self.speller(features.float()), batch.lengths(), batch.text)
             loss, logs["text"] = loss + self.config.weights.text * spelled, spelled.item()
-        logs["grad"] = self.opt.apply(loss, step)
+        logs["grad"] = self.opt.apply(loss, step, part)
         logs["skipped"] = self.opt.skipped
-        self.average.update(self.model)
+        self.average.update(self.model, part)
         return logs
+
+    def draw(self, rng: np.random.Generator, part: Part) -> Batch:
+        """A part of the step's batch: random clips, or the next of the epoch."""
+        if self.epochs is not None:
+            chosen = self.epochs.draw(part)
+        else:
+            chosen = part.of(self.train_set.choose(part.count * self.config.loop.batch_size, rng))
+        return self.train_set.collate(chosen, part.own(rng))
 
     def learning(self) -> list[nn.Parameter]:
         """The parameters that learn; the others are frozen for good. ValueError: a prefix names none."""
@@ -271,13 +292,42 @@ class FinetuneTask(Task):
     def state(self) -> dict[str, Any]:
         average = {"values": self.average.values, "count": self.average.count}
         modules = {"model": self.model.state_dict(), "speller": self.speller.state_dict()}
-        return modules | {"average": average, "opt": self.opt.state()}
+        epochs = {"epochs": self.epochs.state()} if self.epochs else {}
+        return modules | {"average": average, "opt": self.opt.state()} | epochs
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.speller.load_state_dict(state["speller"])
         self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
         self.opt.load_state(state["opt"])
+        if self.epochs and "epochs" in state:  # a run that began with random batches has none
+            self.epochs.load_state(state["epochs"])
+
+    @torch.no_grad()
+    def samples(self) -> dict[str, Tensor]:
+        """The first held-out clip, from the predicted mel and from its own."""
+        batch = next(iter(self.valid_sets.values()))[0]
+        frames = int(batch.lengths()[0])
+        said = self.averaged()(batch.video[:1, :, :frames], batch.speaker[:1]).require("mel")
+        heard = batch.mel[:1, :, : said.shape[-1]]
+        speak = GriffinLim()
+        return {k: speak(Prediction(mel=x))[0, 0] for k, x in (("said", said), ("heard", heard))}
+
+    @classmethod
+    def stand_ins(cls, config: FinetuneConfig, made: StandIns) -> FinetuneConfig:
+        heads, init = config.model.heads, config.init if Path(config.init).is_dir() else ""
+        return replace(
+            config,
+            folders=(made.clips(),),
+            folder_weights=(),
+            units=made.units(config.units, heads.n_units),
+            codec=made.codec(config.codec, heads.n_q, heads.codebook_size, heads.code_rate),
+            speaker=made.speaker(config.speaker, heads.speaker_dim),
+            init=init,
+        )
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"frontend": self.model.frontend, "heads": self.model.heads, "speller": self.speller}
 
     def export(self, folder: Path) -> None:
         config = {
@@ -319,37 +369,3 @@ def make_teachers(config: FinetuneConfig) -> TargetMaker:
             f"have {speakers.dim}."
         )
     return TargetMaker(units, codec, pitch=bool(heads.pitch), speakers=speakers)
-
-
-def load_initial(model: LipModel, folder: str | Path, new: tuple[str, ...] = ()) -> bool:
-    """Start from a whole lip model (True), or put a pretrained AV-HuBERT into the front end alone (False).
-
-    new: how the names of tensors begin that the folder may lack or have in another size; those stay at their
-    random start.
-    """
-    loaded = checkpoint.load(folder)
-    kind = loaded.config.get("kind")
-    if kind in ("lip-model", "lip2speech"):
-        given = loaded.config.get("model", {}).get("frontend", {})
-    else:
-        given = loaded.config.get("frontend", {})
-    for name in ("heads", "activation", "stem_stride"):  # no tensor's shape tells these
-        own = getattr(model.config.frontend, name)
-        if given.get(name, own) != own:
-            raise ValueError(f"{folder} has frontend.{name} {given[name]}, model.frontend.{name} is {own}.")
-    if kind == "lip-model":
-        checkpoint.load_into(model, with_new(model, loaded.tensors, new))
-    elif kind == "lip2speech":
-        checkpoint.load_into(model, with_new(model, loaded.part("model."), new))
-    elif frontend := loaded.part("frontend."):
-        checkpoint.load_into(model.frontend, frontend)
-    else:
-        raise ValueError(f"{folder} holds {kind!r}; start from a lip model or an imported front end.")
-    return kind in ("lip-model", "lip2speech")
-
-
-def with_new(model: LipModel, tensors: dict[str, Tensor], new: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors; the model's own where a name begins with one of `new` and there is none of that shape."""
-    own = {name: value for name, value in model.state_dict().items() if new and name.startswith(new)}
-    unfit = {name for name in own if name in tensors and tensors[name].shape != own[name].shape}
-    return own | {name: value for name, value in tensors.items() if name not in unfit}

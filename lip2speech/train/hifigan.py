@@ -9,21 +9,23 @@ compared over the segment alone, with silence beyond the ends of both.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lip2speech.data.units import load_unit_teacher
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.train.adversary import Adversary, build_adversary, build_discriminators
 from lip2speech.train.discriminators import MSSTFTConfig
-from lip2speech.train.loop import OptimizerConfig, autocast, seed_step
+from lip2speech.train.loop import OptimizerConfig, autocast
+from lip2speech.train.parts import WHOLE, Part, seed_step
 from lip2speech.train.period_discriminator import PeriodConfig
 from lip2speech.train.soundstream_discriminators import WaveConfig
+from lip2speech.train.stand_ins import StandIns
 from lip2speech.train.vocoder_data import UNIT_RATIO, Segments, smear, swap
 from lip2speech.train.vocoder_task import HELD_OUT, VocoderRecipe, VocoderTask
 from lip2speech.vocoder.hifigan import HiFiGAN, HiFiGANConfig
@@ -100,10 +102,10 @@ class HiFiGANTask(VocoderTask):
             precision=c.loop.precision,
         )
 
-    def update(self, step: int) -> dict[str, float]:
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         c = self.config
-        rng = seed_step(c.loop.seed, step)
-        drawn = self.worsened(self.train_set.draw(c.loop.batch_size, rng))
+        rng = seed_step(c.loop.seed, step, part)
+        drawn = self.worsened(self.train_set.draw(part.count * c.loop.batch_size, rng).of(part))
         real = drawn.wav.unsqueeze(1)
         self.vocoder.train()
         with autocast(c.loop.precision, real.device):
@@ -113,12 +115,12 @@ class HiFiGANTask(VocoderTask):
         mel = self.mel_distance(fake, real)
         loss = c.mel_weight * mel
         if self.adversary is not None and step >= c.gan_from:
-            logs |= self.adversary.update(real, fake, step - c.gan_from, rng)
+            logs |= self.adversary.update(real, fake, step - c.gan_from, rng, part)
             terms = self.adversary.terms(real, fake)
             loss = loss + c.adversarial_weight * terms["g"] + c.feature_weight * terms["feat"]
             logs |= {name: term.item() for name, term in terms.items()}
-        logs |= {"mel": mel.item(), "grad": self.opt.apply(loss, step)}
-        self.average.update(self.vocoder)
+        logs |= {"mel": mel.item(), "grad": self.opt.apply(loss, step, part)}
+        self.average.update(self.vocoder, part)
         skipped = self.opt.skipped + (self.adversary.optimizer.skipped if self.adversary else 0)
         return logs | {"skipped": skipped}
 
@@ -147,6 +149,15 @@ class HiFiGANTask(VocoderTask):
 
     def quality(self) -> str:
         return f"its mel is {self.validate()['mel']:.3f} nats from that"
+
+    @classmethod
+    def stand_ins(cls, config: HiFiGANTrainConfig, made: StandIns) -> HiFiGANTrainConfig:
+        config = super().stand_ins(config, made)
+        return replace(config, units=made.units(config.units, config.hifigan.n_units))
+
+    def networks(self) -> dict[str, nn.Module]:
+        judges = {"discriminators": self.adversary.discriminator} if self.adversary else {}
+        return {self.name: self.vocoder} | judges
 
     def state(self) -> dict[str, Any]:
         return super().state() | (self.adversary.state() if self.adversary else {})

@@ -7,13 +7,13 @@ speaker, as it is when somebody speaks.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lip2speech import checkpoint
 from lip2speech.codec.base import Codec
@@ -21,10 +21,13 @@ from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
 from lip2speech.data.targets import TargetMaker
+from lip2speech.heads import UNIT_RATE
 from lip2speech.likelihood import KIND, Likelihood, LikelihoodConfig, bits_per_token, build_likelihood
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel, load_speaker_model
-from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
+from lip2speech.train.parts import WHOLE, Part, seed_step
+from lip2speech.train.stand_ins import StandIns
 
 HELD_OUT = 16  # segments that validation looks at
 
@@ -91,15 +94,16 @@ class LikelihoodTask(Task):
         self.opt = Optimizer(self.network.parameters(), config.optimizer, config.loop.steps)
         self.average = Average(self.network, config.ema)
 
-    def update(self, step: int) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step)
-        codes, voices = self.train_set.draw(self.config.loop.batch_size, rng)
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step, part)
+        drawn = self.train_set.draw(part.count * self.config.loop.batch_size, rng)
+        codes, voices = map(part.of, drawn)
         self.network.train()
         with autocast(self.config.loop.precision, codes.device):
             logits = self.network(codes, self.heard(voices))
         bits = bits_per_token(logits.float(), codes).mean()
-        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step)}
-        self.average.update(self.network)
+        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
+        self.average.update(self.network, part)
         return logs | {"skipped": self.opt.skipped}
 
     def heard(self, voices: Tensor) -> Tensor | None:
@@ -135,6 +139,17 @@ class LikelihoodTask(Task):
         self.network.load_state_dict(state["network"])
         self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
         self.opt.load_state(state["opt"])
+
+    @classmethod
+    def stand_ins(cls, config: LikelihoodTrainConfig, made: StandIns) -> LikelihoodTrainConfig:
+        sizes = config.likelihood
+        codec = made.codec(config.codec, sizes.n_q, sizes.codebook_size, UNIT_RATE)
+        speaker = made.speaker(config.speaker, sizes.vector_dim)
+        clips = made.clips(frames=config.steps // per_video_frame(load_codec(codec).frame_rate) + 1)
+        return replace(config, folders=(clips,), codec=codec, speaker=speaker)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"likelihood": self.network}
 
     def export(self, folder: Path) -> None:
         config = {

@@ -1,46 +1,59 @@
-"""The training loop every task shares: schedule, resume, log, progress, snapshots.
+"""The training loop every task shares: schedule, resume, log, progress, snapshots; one process or many.
 
-A task owns its modules and data and does one update; the loop counts. Every step seeds its random numbers
-from (seed, step), so a resumed run draws the very batches and dropouts of an uninterrupted one.
+A task owns its modules and data and does one update, part by part; the loop counts. Every step seeds its
+random numbers from (seed, step, part), so a resumed run draws the very batches and dropouts of an
+uninterrupted one, and many processes draw those of one that accumulates as many parts.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import random
 import signal
 import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lip2speech import distributed
+from lip2speech.rates import SAMPLE_RATE
+from lip2speech.train.meter import Meter, over_parts
+from lip2speech.train.parts import WHOLE, Part, parts
+from lip2speech.train.snapshots import resume, save_snapshot
+from lip2speech.train.stand_ins import StandIns
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long, how often, how exactly. `precision` bf16 means autocast; weights stay float32."""
+    """How long, how often, how exactly. `precision` bf16 means autocast; weights stay float32.
+
+    An update sees batch_size items at a time, `accumulate` times in each process. sample_every: how often
+    held-out samples are written, 0 for never; tensorboard: curves and samples beside log.jsonl.
+    """
 
     steps: int = 50_000
     batch_size: int = 16
+    accumulate: int = 1
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     log_every: int = 20
     valid_every: int = 500
     save_every: int = 500
     keep: int = 2
+    sample_every: int = 0
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "log_every", "valid_every", "save_every", "keep"):
+        for name in ("batch_size", "accumulate", "log_every", "valid_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}.")
+        if self.sample_every < 0:
+            raise ValueError(f"sample_every must be 0 (never) or more, got {self.sample_every}.")
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,12 @@ class OptimizerConfig:
 class Task(ABC):
     """What is trained: state, one update, a validation."""
 
+    sample_rate = SAMPLE_RATE
+    """Of what `samples` gives."""
+
     @abstractmethod
-    def update(self, step: int) -> dict[str, float]:
-        """One training step; the numbers it returns are logged."""
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+        """One part of one training step; the numbers it returns are logged."""
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
@@ -77,9 +93,24 @@ class Task(ABC):
     def export(self, folder: Path) -> None:
         """Write the finished checkpoint folder."""
 
+    def samples(self) -> dict[str, Tensor]:
+        """Sounds (T_a,) of one held-out clip, always the same, as the model now makes them; by name."""
+        return {}
+
+    @classmethod
+    def stand_ins(cls, config: Any, made: StandIns) -> Any:
+        """The recipe on made-up clips, and with made-up teachers where there are none yet."""
+        return replace(config, folders=(made.clips(),))
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What learns, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
+
 
 class Optimizer:
     """AdamW, its schedule and clipping; a step whose gradient is not finite is skipped and counted.
+
+    Gradients are averaged over the parts of the update in all processes, which so clip, skip and step alike.
 
     Args:
         slow: those of `parameters` that learn at `slow_rate` times the rate.
@@ -115,10 +146,14 @@ class Optimizer:
         done = min(1.0, (step - c.warmup) / max(1, self.steps - c.warmup))
         return c.lr * (c.final + (1 - c.final) * 0.5 * (1 + math.cos(math.pi * done)))
 
-    def apply(self, loss: Tensor, step: int) -> float:
-        """Backward, clip, step. Returns the gradient's norm before clipping."""
-        self.adam.zero_grad(set_to_none=True)
+    def apply(self, loss: Tensor, step: int, part: Part = WHOLE) -> float:
+        """Backward; with the last part clip and step. The gradient's norm before clipping, NaN until then."""
+        if part.first:
+            self.adam.zero_grad(set_to_none=True)
         loss.backward()
+        if not part.last:
+            return math.nan
+        average_gradients(self.parameters, part.count)
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip))
         if not math.isfinite(norm):
             self.skipped += 1
@@ -137,13 +172,20 @@ class Optimizer:
 
 
 class Average:
-    """Exponential moving average of a module's parameters and float buffers, faster in the first steps."""
+    """Exponential moving average of a module's parameters and float buffers, faster in the first steps.
+
+    What batch norms have counted, each process for itself, is averaged over processes first.
+    """
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay, self.count = decay, 0
         self.values = {k: v.detach().clone() for k, v in module.state_dict().items()}
 
-    def update(self, module: nn.Module) -> None:
+    def update(self, module: nn.Module, part: Part = WHOLE) -> None:
+        """Follow the module, after the last part of an update."""
+        if not part.last:
+            return
+        average_statistics(module)
         self.count += 1
         decay = min(self.decay, self.count / (self.count + 10))
         for name, value in module.state_dict().items():
@@ -153,12 +195,35 @@ class Average:
                 self.values[name].copy_(value)
 
 
-def seed_step(seed: int, step: int) -> np.random.Generator:
-    """Seed torch and random for one step; the generator returned is for the batch."""
-    generator = np.random.default_rng((seed, step))
-    torch.manual_seed(int(generator.integers(2**62)))
-    random.seed(int(generator.integers(2**62)))
-    return generator
+def average_gradients(parameters: Iterable[nn.Parameter], count: int) -> None:
+    """What backward summed over this process' parts becomes the mean over `count` parts of all processes.
+
+    A parameter that no process used keeps no gradient; one that some did not use counts as 0 there.
+    """
+    if count == 1:
+        return
+    learning = [p for p in parameters if p.requires_grad]
+    used = torch.tensor([float(p.grad is not None) for p in learning])
+    distributed.sum_tensors([used])
+    learning = [p for p, some in zip(learning, used.tolist(), strict=True) if some]
+    for p in learning:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    gradients = [p.grad for p in learning if p.grad is not None]
+    distributed.sum_tensors(gradients)
+    for gradient in gradients:
+        gradient.div_(count)
+
+
+def average_statistics(module: nn.Module) -> None:
+    """Running mean and variance of batch norms become their means over processes."""
+    if distributed.world() == 1:
+        return
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    running = [x for m in norms for x in (m.running_mean, m.running_var) if x is not None]
+    distributed.sum_tensors(running)
+    for x in running:
+        x.div_(distributed.world())
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -166,25 +231,64 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def run(task: Task, config: LoopConfig, folder: Path, *, quiet: bool = False) -> None:
-    """Train `task` to config.steps in `folder`, from its newest snapshot on, then export to folder/final."""
+def run(
+    task: Task,
+    config: LoopConfig,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    say: Callable[[str], None] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Train `task` to config.steps in `folder`, from its newest snapshot on, then export to folder/final.
+
+    say takes the printed lines, progress the share that is done. Of many processes, which all see `folder`,
+    the first one validates and writes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     start = resume(task, folder)
-    meter = Meter(config, folder, start, quiet)
+    check_start(start, folder)
+    meter = Meter(config, folder, start, quiet=quiet, say=say, progress=progress)
+    stopping = False
     with StopRequest() as stop:
         for done in range(start + 1, config.steps + 1):
-            meter.add(task.update(done - 1))
-            stopping = stop.asked  # asked for once a step: a signal during what follows ends the next step
-            if done % config.log_every == 0:
-                meter.write(done)
-            if done % config.save_every == 0 or done == config.steps or stopping:
-                save_snapshot(task, done, folder, config.keep)
+            meter.add(done, over_parts([task.update(done - 1, part) for part in parts(config.accumulate)]))
+            # asked for once a step: a signal during what follows ends the next step
+            stopping = distributed.any_of(stop.asked)
+            if distributed.rank() == 0:
+                report(task, meter, done, stopping)
             if stopping:
-                meter.say(f"stopped at step {done}; the same command goes on from here.")
-                return
-            if done % config.valid_every == 0 or done == config.steps:
-                meter.valid(done, task.validate())
-    task.export(folder / "final")
+                break
+    if distributed.rank() == 0 and not stopping:
+        task.export(folder / "final")
+    meter.close()
+    distributed.wait()
+
+
+def report(task: Task, meter: Meter, done: int, stopping: bool) -> None:
+    """What is due after step `done`: a line, a snapshot, held-out figures, samples."""
+    config = meter.config
+    if done % config.log_every == 0:
+        meter.write(done)
+    last = done == config.steps
+    if done % config.save_every == 0 or last or stopping:
+        save_snapshot(task, done, meter.folder, config.keep)
+    if stopping:
+        meter.say(f"stopped at step {done}; the same command goes on from here.")
+        return
+    if done % config.valid_every == 0 or last:
+        meter.valid(done, task.validate())
+    if config.sample_every and (done % config.sample_every == 0 or last):
+        meter.samples(done, task.samples(), task.sample_rate)
+
+
+def check_start(start: int, folder: Path) -> None:
+    """ValueError: the processes found other snapshots, so they do not see one folder."""
+    if distributed.any_of(distributed.sum_of(start) != start * distributed.world()):
+        raise ValueError(
+            f"{folder}: this process goes on from step {start}, others from another; give a folder that all "
+            "processes see."
+        )
 
 
 class StopRequest:
@@ -206,73 +310,3 @@ class StopRequest:
     def ask(self, *_: object) -> None:
         self.asked = True
         self.__exit__()
-
-
-class Meter:
-    """Averages, JSON lines, one printed line per log interval."""
-
-    def __init__(self, config: LoopConfig, folder: Path, start: int, quiet: bool):
-        self.config, self.start, self.quiet = config, start, quiet
-        self.log = folder / "log.jsonl"
-        self.began = time.monotonic()
-        self.sums: dict[str, list[float]] = {}
-
-    def add(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self.sums.setdefault(name, []).append(value)
-
-    def write(self, step: int) -> None:
-        means = {k: float(np.mean(v)) for k, v in self.sums.items()}
-        self.sums.clear()
-        pace = (time.monotonic() - self.began) / max(1, step - self.start)
-        self.record({"step": step, "s_per_step": round(pace, 3), **means})
-        left = pace * (self.config.steps - step) / 60
-        text = " ".join(f"{k} {v:.4f}" for k, v in means.items())
-        self.say(f"step {step}/{self.config.steps}  {text}  {pace:.2f} s/step, {left:.0f} min left")
-
-    def valid(self, step: int, values: dict[str, float]) -> None:
-        self.record({"step": step, "valid": values})
-        self.say(f"valid {step}  " + " ".join(f"{k} {v:.4f}" for k, v in values.items()))
-
-    def record(self, row: dict[str, Any]) -> None:
-        with self.log.open("a") as file:
-            file.write(json.dumps(finite(row)) + "\n")
-
-    def say(self, text: str) -> None:
-        if not self.quiet:
-            print(text, flush=True)
-
-
-def finite(value: Any) -> Any:
-    """Plain values with null for NaN and infinity, which JSON does not know."""
-    if isinstance(value, dict):
-        return {name: finite(inner) for name, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def snapshots(folder: Path) -> list[Path]:
-    """Snapshots of a run, oldest first."""
-    return sorted(folder.glob("step-*.pt"))
-
-
-def save_snapshot(task: Task, step: int, folder: Path, keep: int) -> None:
-    """Write step-N.pt under a temporary name, rename, drop all but the newest `keep`."""
-    path = folder / f"step-{step:08d}.pt"
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save({"step": step, "task": task.state()}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    for old in [*snapshots(folder)[:-keep], *folder.glob("step-*.tmp")]:  # a .tmp was cut off half-way
-        old.unlink()
-
-
-def resume(task: Task, folder: Path) -> int:
-    """Load the newest snapshot into `task` and return its step; 0 when there is none."""
-    found = snapshots(folder)
-    if not found:
-        return 0
-    state = torch.load(found[-1], map_location="cpu", weights_only=True)
-    task.load_state(state["task"])
-    return int(state["step"])

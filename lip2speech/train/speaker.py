@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.mel import LogMel
 from lip2speech.speaker.encoder import KIND, LEAST_FRAMES, SpeakerEncoder, SpeakerEncoderConfig
-from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
+from lip2speech.train.parts import WHOLE, Part, seed_step
+from lip2speech.train.stand_ins import StandIns
 
 LEAST_VOICES = 2
 
@@ -106,17 +108,18 @@ class SpeakerTask(Task):
         self.opt = Optimizer([*self.encoder.parameters(), self.centres], config.optimizer, config.loop.steps)
         self.average = Average(self.encoder, config.ema)
 
-    def update(self, step: int) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step)
-        mel, voices = self.train_set.draw(self.config.loop.batch_size, self.config.frames, rng)
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step, part)
+        size = part.count * self.config.loop.batch_size
+        mel, voices = map(part.of, self.train_set.draw(size, self.config.frames, rng))
         self.encoder.train()
         with autocast(self.config.loop.precision, mel.device):
             vectors = self.encoder(disturb(mel, self.config.tilt, self.config.floor))
         cosines = vectors.float() @ F.normalize(self.centres, dim=-1).T
         loss = margin_loss(cosines, voices, self.config.margin, self.config.scale)
         logs = {"loss": loss.item(), "right": (cosines.argmax(1) == voices).float().mean().item()}
-        logs["grad"] = self.opt.apply(loss, step)
-        self.average.update(self.encoder)
+        logs["grad"] = self.opt.apply(loss, step, part)
+        self.average.update(self.encoder, part)
         return logs
 
     @torch.no_grad()
@@ -142,6 +145,18 @@ class SpeakerTask(Task):
         self.centres.data.copy_(state["centres"])
         self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
         self.opt.load_state(state["opt"])
+
+    @classmethod
+    def stand_ins(cls, config: SpeakerTrainConfig, made: StandIns) -> SpeakerTrainConfig:
+        names = [f"voice{i}" for i in range(20 * config.held_out)]
+        held: list[str] = []
+        known: list[str] = []
+        for name in names:
+            (held if is_held_out(f"{made.folder.name}/{name}", config.held_out) else known).append(name)
+        return replace(config, folders=(made.clips(voices=(*held[:LEAST_VOICES], *known[:LEAST_VOICES])),))
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self.encoder, "centres": nn.ParameterList([self.centres])}
 
     def export(self, folder: Path) -> None:
         config = {"kind": KIND, "encoder": to_dict(self.config.encoder)}

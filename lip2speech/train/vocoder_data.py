@@ -23,6 +23,7 @@ from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.mel import MelConfig
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel
+from lip2speech.train.parts import Part
 
 UNIT_RATIO = MEL_RATE // UNIT_RATE  # mel frames for each unit
 MIN_STD = 1e-2  # nats; a mel band that never changes must not be divided by nothing
@@ -41,6 +42,11 @@ class Segments:
     mel: Tensor
     speaker: Tensor
     units: Tensor | None = None
+
+    def of(self, part: Part) -> Segments:
+        """A part's share of segments drawn for a whole batch."""
+        units = None if self.units is None else part.of(self.units)
+        return Segments(part.of(self.wav), part.of(self.mel), part.of(self.speaker), units)
 
     def single(self) -> Iterator[Segments]:
         """One after the other, B = 1."""

@@ -6,7 +6,7 @@ What is lost, and how it is told in the log, is each vocoder's own: `wavenet.py`
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ import torch
 from lip2speech import checkpoint
 from lip2speech.config import to_dict
 from lip2speech.data.units import UnitTeacher
+from lip2speech.heads import MEL_RATE
 from lip2speech.mel import MelConfig
+from lip2speech.rates import per_video_frame
 from lip2speech.speaker import load_speaker_model
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task
+from lip2speech.train.stand_ins import StandIns
 from lip2speech.train.vocoder_data import Sounds
 from lip2speech.vocoder import VOCODERS
 from lip2speech.vocoder.load import KIND
@@ -113,6 +116,13 @@ class VocoderTask(Task):
         self.vocoder.load_state_dict(state[self.name])
         self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
         self.opt.load_state(state["opt"])
+
+    @classmethod
+    def stand_ins(cls, config: Any, made: StandIns) -> Any:
+        clips = made.clips(frames=config.frames // per_video_frame(MEL_RATE) + 1)
+        return replace(
+            config, folders=(clips,), speaker=made.speaker(config.speaker, config.sizes.speaker_dim)
+        )
 
     def export(self, folder: Path) -> None:
         config = {

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lip2speech.train.loop import autocast, seed_step
+from lip2speech.train.loop import autocast
+from lip2speech.train.parts import WHOLE, Part, seed_step
 from lip2speech.train.vocoder_data import smear
 from lip2speech.train.vocoder_task import HELD_OUT, VocoderRecipe, VocoderTask
 from lip2speech.vocoder.wavenet import WaveNet, WaveNetConfig, mu_law_encode
@@ -38,14 +39,14 @@ class WaveNetTask(VocoderTask):
         wavenet.mel_std.copy_(std)
         return wavenet
 
-    def update(self, step: int) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step)
-        drawn = self.train_set.draw(self.config.loop.batch_size, rng)
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step, part)
+        drawn = self.train_set.draw(part.count * self.config.loop.batch_size, rng).of(part)
         mel = smear(drawn.mel, self.config.blur, self.config.noise)
         self.vocoder.train()
         bits = bits_per_sample(self.vocoder, drawn.wav, mel, drawn.speaker, self.config.loop.precision)
-        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step)}
-        self.average.update(self.vocoder)
+        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
+        self.average.update(self.vocoder, part)
         return logs | {"skipped": self.opt.skipped}
 
     @torch.no_grad()

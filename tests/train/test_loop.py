@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lip2speech import checkpoint
 from lip2speech.config import ConfigError, from_dict
-from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, run, seed_step
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, run
+from lip2speech.train.parts import WHOLE, Part, seed_step
 
 CONFIG = LoopConfig(steps=10, save_every=3, log_every=2, valid_every=5)
 
@@ -33,7 +34,7 @@ class Small(Task):
         self.dies_at, self.signal_at = dies_at, signal_at
         self.seen: list[int] = []
 
-    def update(self, step: int) -> dict[str, float]:
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         if step == self.dies_at:
             raise Killed
         if step == self.signal_at:
@@ -264,7 +265,19 @@ def test_every_step_has_its_own_random_numbers() -> None:
     assert drawn[0] == drawn[2] != drawn[1]
 
 
-@pytest.mark.parametrize("name", ["batch_size", "log_every", "valid_every", "save_every", "keep"])
+def test_the_parts_of_a_step_share_a_draw_and_nothing_else() -> None:
+    halves = [Part(i, 2) for i in range(2)]
+    drawn, whole = [], seed_step(3, 1).permutation(6)
+    for part in halves:
+        rng = seed_step(3, 1, part)
+        drawn.append((part.of(rng.permutation(6)), torch.rand(()).item(), part.own(rng).random()))
+    assert [*drawn[0][0], *drawn[1][0]] == whole.tolist()
+    assert drawn[0][1] != drawn[1][1] and drawn[0][2] != drawn[1][2]
+
+
+@pytest.mark.parametrize(
+    "name", ["batch_size", "accumulate", "log_every", "valid_every", "save_every", "keep"]
+)
 def test_an_interval_of_0_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be 1 or more, got 0"):
         from_dict(LoopConfig, {name: 0})

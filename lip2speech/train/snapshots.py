@@ -1,0 +1,40 @@
+"""Snapshots of a run: written whole or not at all, the newest few kept, the newest one loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from lip2speech.train.loop import Task
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """Snapshots of a run, oldest first."""
+    return sorted(folder.glob("step-*.pt"))
+
+
+def save_snapshot(task: Task, step: int, folder: Path, keep: int) -> None:
+    """Write step-N.pt under a temporary name, rename, drop all but the newest `keep`."""
+    path = folder / f"step-{step:08d}.pt"
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        torch.save({"step": step, "task": task.state()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    for old in [*snapshots(folder)[:-keep], *folder.glob("step-*.tmp")]:  # a .tmp was cut off half-way
+        old.unlink()
+
+
+def resume(task: Task, folder: Path) -> int:
+    """Load the newest snapshot into `task` and return its step; 0 when there is none."""
+    found = snapshots(folder)
+    if not found:
+        return 0
+    state = torch.load(found[-1], map_location="cpu", weights_only=True)
+    task.load_state(state["task"])
+    return int(state["step"])

@@ -1,0 +1,179 @@
+"""Child processes for the training tests, and what they run: two that train together, one that is killed.
+
+They come from a fork server that has torch already, so that each costs a tenth of a second.
+"""
+
+import math
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lip2speech import checkpoint, distributed
+from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ
+from lip2speech.config import from_dict
+from lip2speech.train.codec import CodecTask, CodecTrainConfig
+from lip2speech.train.finetune import FinetuneConfig, FinetuneTask
+from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, run
+from lip2speech.train.parts import WHOLE, Part, parts, seed_step
+from tests.tiny import CODEC, MODEL
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["torch._dynamo", "tests.train.processes"])  # the first step of AdamW takes it
+
+
+def start(target: Callable[..., None], *arguments: Any) -> Any:
+    """A child that runs `target` with one thread."""
+    child = SERVER.Process(target=alone, args=(target, arguments))
+    child.start()
+    return child
+
+
+def alone(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """What a child does."""
+    torch.set_num_threads(1)
+    target(*arguments)
+
+
+def together(target: Callable[..., None], *arguments: Any, world: int = 2) -> None:
+    """Run `target` in `world` processes that know each other, as under torchrun; all must end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [start(one_of, rank, world, port, target, arguments) for rank in range(world)]
+    for child in children:
+        child.join(100)
+    assert [child.exitcode for child in children] == [0] * world
+
+
+def one_of(rank: int, world: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """One process of `together`."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": world, "RANK": rank}
+    os.environ.update({name: str(value) for name, value in meeting.items()})
+    with distributed.processes():
+        target(*arguments)
+
+
+class Line(Task):
+    """A line through noisy points, without dropout. At step `bad` the last part has no finite loss; at step
+    `stopped` the process that sees the last part is asked to stop."""
+
+    def __init__(self, batch_size: int, *, bad: int = -1, stopped: int = -1):
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.unused = nn.Linear(2, 2)  # by the first part of each update
+        both = [*self.net.parameters(), *self.unused.parameters()]
+        self.opt = Optimizer(both, OptimizerConfig(lr=0.05, warmup=2), 10)
+        self.average = Average(self.net, 0.9)
+        self.batch_size, self.bad, self.stopped, self.seen = batch_size, bad, stopped, 0
+
+    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+        x = seed_step(0, step, part).standard_normal((part.count * self.batch_size, 3))
+        x = torch.from_numpy(part.of(x)).float()
+        loss = (self.net(x) - x.sum(1, keepdim=True)).pow(2).mean()
+        self.seen = step + 1
+        if part.index == part.count - 1:
+            if step == self.stopped:
+                os.kill(os.getpid(), signal.SIGTERM)
+            loss = loss + self.unused(x[:, :2]).pow(2).mean() * (math.nan if step == self.bad else 0)
+        grad = self.opt.apply(loss, step, part)
+        self.average.update(self.net, part)
+        return {"loss": loss.item(), "grad": grad, "skipped": self.opt.skipped}
+
+    def validate(self) -> dict[str, float]:
+        return {"loss": float(distributed.rank())}
+
+    def state(self) -> dict[str, Any]:
+        return {"net": self.net.state_dict(), "average": self.average.values, "opt": self.opt.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.opt.load_state(state["opt"])
+
+    def export(self, folder: Path) -> None:
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
+        checkpoint.save(folder, {"kind": "line"}, tensors, "", overwrite=True)
+
+
+def lip_task(folder: Path, **changes: Any) -> FinetuneTask:
+    """A lip model with batch norms, dropout and augmentation, without teachers."""
+    heads = MODEL["heads"] | {"n_units": 0, "n_q": 0, "dropout": 0.2}
+    numbers: dict[str, Any] = {
+        "model": MODEL | {"heads": heads},
+        "folders": [str(folder)],
+        "loop": {"steps": 3, "batch_size": 2},
+    }
+    return FinetuneTask(from_dict(FinetuneConfig, numbers | changes))
+
+
+def codec_task(folder: Path, **loop: Any) -> CodecTask:
+    """A codec with everything that has a state: codebooks, judges, balancer, two optimisers, an average."""
+    numbers = {
+        "codec": CODEC,
+        "loop": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | loop,
+        "data": {"folders": [str(folder)], "seconds": 0.1},
+        "discriminator": {"filters": 2, "n_ffts": [128]},
+        "discriminator_chance": 0.7,
+        "quantize_from": 1,
+        "gan_from": 3,
+        "freeze_codes_from": 1000,
+        "balance": True,
+    }
+    return CodecTask(from_dict(CodecTrainConfig, numbers))
+
+
+def quantise(rows: Tensor) -> dict[str, Tensor]:
+    """What two training steps make of a quantiser, on this process' share of rows (8, C, T)."""
+    torch.manual_seed(1)
+    quantizer = ResidualVQ(QuantizerConfig(n_q=2, codebook_size=4, codebook_dim=3, dead_share=0.0)).train()
+    depths = torch.tensor([2] * 4 + [1] * 4)  # no row of the second process reaches the second book
+    own, own_depths = (x.chunk(distributed.world())[distributed.rank()] for x in (rows, depths))
+    quantizer(own)
+    quantizer(own, own_depths)
+    return quantizer.state_dict()
+
+
+def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
+    """All that two processes are asked to do, in one go; each writes what it has in the end."""
+    run(Line(2), LINE, out / "line", quiet=True)
+    run(bad := Line(2, bad=2), LINE, out / "bad", quiet=True)
+    run(stopped := Line(2, stopped=1), LINE, out / "stopped", quiet=True)
+    own: dict[str, Any] = {"seen": stopped.seen, "line": bad.net.state_dict(), "skipped": bad.opt.skipped}
+    lips = lip_task(prepared)
+    for step in range(3):
+        for part in parts(1):
+            lips.update(step, part)
+    own |= {"lips": lips.model.state_dict(), "books": quantise(rows)}
+    codec = codec_task(prepared)
+    for step in range(6):
+        for part in parts(1):
+            codec.update(step, part)
+    own |= {"codec": codec.state()}
+    rank = distributed.rank()
+    own |= {"gathered": distributed.gathered(torch.full((2 * rank, 1), rank))}
+    epochs = lip_task(prepared, batch_frames=40).epochs
+    own |= {"epoch": [epochs.draw(part) for _ in range(epochs.per_epoch) for part in parts(1)]}
+    torch.save(own, out / f"rank{rank}.pt")
+
+
+LINE = LoopConfig(steps=6, save_every=3, log_every=2, valid_every=3)
+
+
+def train_and_tell(prepared: Path, folder: Path, told: Any, dies: str) -> None:
+    """Say so and train in `folder`; die while a snapshot is written, or right after its renaming."""
+    task = codec_task(prepared)
+    if dies == "writing":
+        write = torch.save
+        torch.save = lambda state, file: (write(state, file), file.truncate(1000), os.kill(os.getpid(), 9))
+    if dies == "renamed":
+        rename = Path.replace
+        Path.replace = lambda a, b: (rename(a, b), os.kill(os.getpid(), 9))  # type: ignore[method-assign]
+    told.send("ready")
+    run(task, task.config.loop, folder, quiet=True)
