@@ -93,7 +93,7 @@ def test_heads_that_choose_other_codes_do_not_agree() -> None:
 
 def test_what_a_model_does_not_predict_is_0() -> None:
     observed = observe(prediction(3, 0.0, codes=False), blank(3))
-    assert observed.tolist() == [[pytest.approx(1.0), 0.0, 0.0, 0.0, 1.0]] * 3
+    assert observed.tolist() == [[pytest.approx(1.0), 0.0, 0.0, 0.0, 0.0, 1.0]] * 3
     assert not observe(Prediction(mel=torch.zeros(1, 80, 12)), blank(3))[:, :-1].any()
 
 

@@ -48,10 +48,11 @@ class Echo(Lip2Speech):
 
     def speak(
         self, roi: Any, speaker: Tensor | None = None, route: str | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, None]:
         first = int(roi[0, 0, 0]) * 256 + int(roi[0, 0, 1])
         assert len(roi) <= self.config.window
-        return self.signal[640 * first : 640 * (first + len(roi))], torch.zeros(len(roi), len(FEATURES) + 1)
+        wav = self.signal[640 * first : 640 * (first + len(roi))]
+        return wav, torch.zeros(len(roi), len(FEATURES) + 1), None
 
     def say(self, frames: int) -> Tensor:
         sounds = self.windows(numbered(frames), torch.zeros(163), "mel")

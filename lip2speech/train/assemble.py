@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
+from lip2speech.codec.base import Codec
 from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
+from lip2speech.likelihood import KIND, likelihood_from_dict, read_likelihood
 from lip2speech.mel import MelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.speaker import Encoded, SpeakerModel, load_speaker_model
+from lip2speech.system import check_learned
 
 CLIPS_PER_VOICE = 60
 
@@ -32,14 +37,16 @@ class VoiceSource:
 class AssembleConfig:
     """What goes into the folder.
 
-    lip, codec, speaker: folders written by training, the last of the encoder that hears voices (empty: their
-    long-term spectrum); card: the text of its README.md.
+    lip, codec, speaker, likelihood: folders written by training; speaker is that of the encoder that hears
+    voices (empty: their long-term spectrum), likelihood of what says how likely codes are (empty: nothing
+    does); card: the text of its README.md.
     """
 
     lip: str
     codec: str
     card: str
     speaker: str = ""
+    likelihood: str = ""
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     voices: tuple[VoiceSource, ...] = ()
 
@@ -53,7 +60,8 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
     lip, codec = checkpoint.load(config.lip), checkpoint.load(config.codec)
     if lip.config.get("kind") != "lip-model":
         raise ValueError(f"{lip.folder} holds {lip.config.get('kind')!r}, expected a lip-model.")
-    taught, given = lip.config.get("codec"), code_fingerprint(load_codec(config.codec))
+    codes = load_codec(config.codec)
+    taught, given = lip.config.get("codec"), code_fingerprint(codes)
     if taught not in (None, given):
         raise ValueError(
             f"{lip.folder} has learned codes of codec {taught}, {codec.folder} is {given}; only a codec with "
@@ -82,9 +90,34 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
     if isinstance(speakers, Encoded):
         tensors |= {f"speaker.{k}": v for k, v in speakers.encoder.state_dict().items()}
         values["speaker"] = to_dict(speakers.encoder.config)
+    if config.likelihood:
+        values[KIND], weights = likelihood_part(config.likelihood, codes, speakers)
+        tensors |= {f"{KIND}.{k}": v for k, v in weights.items()}
+    tensors = {k: as_stored(k, v) for k, v in tensors.items()}
     Lip2Speech.build(checkpoint.Checkpoint(values, tensors, config.card, folder), "cpu")
     checkpoint.save(folder, values, tensors, config.card, overwrite=overwrite, half=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
+
+
+def likelihood_part(
+    folder: str, codec: Codec, speakers: SpeakerModel
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights of a likelihood, as a system's part. CheckpointError: not of these codes or voices."""
+    loaded = read_likelihood(folder)
+    network = likelihood_from_dict(loaded.config[KIND], loaded.tensors)
+    check_learned(network.config, loaded.config, codec, speakers)
+    part = {
+        "config": to_dict(network.config),
+        "codec": code_fingerprint(deepcopy(codec).half().float()),  # what `as_stored` makes of it
+        "speaker": speakers.fingerprint,
+    }
+    return part, loaded.tensors
+
+
+def as_stored(name: str, tensor: Tensor) -> Tensor:
+    """What a folder of float16 gives back of a tensor. CheckpointError: it cannot be kept so."""
+    stored = checkpoint.storable(name, tensor, half=True)
+    return stored.float() if stored.is_floating_point() else stored
 
 
 def mean_voice(source: VoiceSource, speakers: SpeakerModel) -> Tensor:

@@ -31,6 +31,7 @@ class FakeSpeech:
     name: str = "fake"
     config: PipelineConfig = field(default_factory=PipelineConfig)
     confidence: tuple[float, ...] | None = None
+    bits_per_token: float | None = None
     unsure: str = ""
 
     def speaker(self, voice: str | None) -> str:
@@ -63,6 +64,7 @@ class FakeSpeech:
         return SimpleNamespace(
             report=report, route="mel", seconds=0.25, duration=1.0, sample_rate=SAMPLES,
             confidence=self.confidence, sure=self.confidence and sum(self.confidence) / len(self.confidence),
+            bits_per_token=self.bits_per_token,
         )  # fmt: skip
 
 

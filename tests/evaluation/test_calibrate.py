@@ -223,6 +223,6 @@ def test_crops_said_live_are_what_is_said_of_them_in_such_chunks(tiny_system: Pa
     roi = np.random.default_rng(0).integers(0, 256, (20, 96, 96), dtype=np.uint8)
     config = live_configs([400])["live, 400 ms ahead"]
     wav, observed = say_live(model, roi, None, model.config.route, config)
-    whole, seen = model.speak(roi)
+    whole, seen, _ = model.speak(roi)
     torch.testing.assert_close(wav, whole, rtol=0, atol=1e-4)  # shorter than a window: one piece at the end
     torch.testing.assert_close(observed, seen)
