@@ -129,7 +129,11 @@ class GatedBlock(nn.Module):
         above, beside = self.bias(vector).chunk(2, 1)
         seen, state = self.vertical.step(v, state)
         out = self.out(gated(self.horizontal(h) + self.across(seen) + beside))
-        return gated(seen + above), (out if self.first else h + out), state  # h of the first holds its own place
+        return (
+            gated(seen + above),
+            (out if self.first else h + out),
+            state,
+        )  # h of the first holds its own place
 
 
 class PlainBlock(nn.Module):
@@ -144,9 +148,7 @@ class PlainBlock(nn.Module):
         self.conv = MaskedConv2d(c.channels, c.channels, c.rows, c.columns, "before" if first else "upto")
         self.bias = Bias(c, c.channels)
 
-    def forward(
-        self, x: Tensor, vector: Tensor | None, state: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, vector: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor]:
         y, state = self.conv.step(x if self.first else F.relu(x), state)
         y = y + self.bias(vector)
         return (y if self.first else x + y), state

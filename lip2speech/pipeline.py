@@ -279,9 +279,7 @@ class Lip2Speech:
         return self.model(x, self.speaker(speaker)[None])
 
     @torch.no_grad()
-    def bits(
-        self, prediction: Prediction, state: State | None = None
-    ) -> tuple[Tensor | None, State | None]:
+    def bits(self, prediction: Prediction, state: State | None = None) -> tuple[Tensor | None, State | None]:
         """What it takes to tell a predicted code: the mean of each frame (T,), and a state.
 
         With the state of the frames before (B = 1) as if all were told at once. None, None without a

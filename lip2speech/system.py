@@ -133,7 +133,7 @@ def listed(pairs: Iterable[tuple[str, Any]]) -> str:
 def likelihood_of(
     loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig, speakers: SpeakerModel
 ) -> Likelihood | None:
-    """The folder's likelihood, of the heads' codes and voices; None where it has none. Errors as in `model_of`.
+    """The folder's likelihood, which fits the heads; None where it has none. Errors as in `model_of`.
 
     Its part names the codec as the folder keeps it, in float16: not as it was when the codes were learned.
     """

@@ -114,6 +114,27 @@ def test_a_calibration_from_before_crops_were_looked_at_gives_the_numbers_it_gav
     assert [frame.logit for frame in old.frames(observed)] == (observed[:, :3] @ weights + 35.5863).tolist()
 
 
+def test_the_likelihood_is_a_share_of_what_a_code_at_random_costs() -> None:
+    column = FEATURES.index("likelihood")
+    observed = observe(prediction(4, 1.0), blank(4), torch.tensor([0.0, 2.0, 4.0, 40.0]))  # 16 codes: 4 bits
+    assert observed[:, column].tolist() == [0.0, 0.5, 1.0, 1.0]
+    assert not observe(prediction(4, 1.0), blank(4))[:, column].any()
+    doubt = Calibration(bias=1.0, likelihood=-2.0)
+    assert [frame.logit for frame in doubt.frames(observed)] == [1.0, 0.0, -1.0, -1.0]
+
+
+def test_a_calibration_from_before_codes_were_weighed_gives_the_numbers_it_gave() -> None:
+    numbers = {"bias": 26.8613, "units": -5.2226, "codes": -25.4191, "agreement": 0.3, "detail": 1.7005}
+    observed = torch.rand(50, WIDTH, generator=torch.Generator().manual_seed(0))
+    before = observed.clone()
+    before[:, FEATURES.index("likelihood")] = 0
+    old = from_dict(Calibration, numbers)
+    assert old.likelihood == 0 and old.frames(observed) == old.frames(before)
+    weights = torch.tensor([-5.2226, -25.4191, 0.3, 1.7005])
+    expected = (before[:, :4] @ weights + 26.8613).tolist()
+    assert [frame.logit for frame in old.frames(before)] == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_pause_counts_for_next_to_nothing() -> None:
     mel = torch.full((1, 80, 8), LOUD - 3)
     mel[..., 4:] = LOUD + 3

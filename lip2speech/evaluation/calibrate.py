@@ -40,8 +40,8 @@ Set = tuple[Path, str]
 
 PICTURES = ("plain", "worse")
 SIGNS = {"units": -1, "codes": -1, "agreement": 1, "detail": 1, "likelihood": -1}
-"""Undecided heads, and codes unlike speech, never make a word surer; agreeing ones, and seeing more, never less
-sure: such a weight is chance."""
+"""Undecided heads, and codes unlike speech, never make a word surer; agreeing ones, and seeing more, never
+less sure: such a weight is chance."""
 RIDGE = 1.0
 """Pull of the weights, of features of variance 1, towards 0: some hundred words hardly feel it."""
 

@@ -102,7 +102,7 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
 def likelihood_part(
     folder: str, codec: Codec, speakers: SpeakerModel
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and weights of a likelihood, as a system's part. CheckpointError: not of these codes or voices."""
+    """Config and weights of a likelihood as a system's part. CheckpointError: of other codes or voices."""
     loaded = read_likelihood(folder)
     network = likelihood_from_dict(loaded.config[KIND], loaded.tensors)
     check_learned(network.config, loaded.config, codec, speakers)
