@@ -87,7 +87,8 @@ def observe(prediction: Prediction, roi: np.ndarray | Tensor, bits: Tensor | Non
         predicted on its own: given the books before it, a wrong one looks as sure as a right one.
     agreement: the share of codes that both code heads choose.
     detail: how much can be seen in the crop (`video.quality`).
-    likelihood: the bits as a share of those of a code drawn at random: 1, and more counts as 1, is no speech.
+    likelihood: b of b + b0, of the bits b and those b0 that a code drawn at random has: half is no speech. A
+        predicted code may cost more than one at random, so that a plain share of b0 would have no bound.
     speech: by the loudness of the mel; 1 for a model without one.
     """
     p, frames = prediction, len(roi)
@@ -98,7 +99,7 @@ def observe(prediction: Prediction, roi: np.ndarray | Tensor, bits: Tensor | Non
     if p.unit_logits is not None:
         rows["units"] = entropy(p.unit_logits[0], 0)
     if bits is not None:
-        rows["likelihood"] = (bits / math.log2(p.require("code_logits").shape[2])).clamp_max(1)
+        rows["likelihood"] = bits / (bits + math.log2(p.require("code_logits").shape[2]))
     if p.independent_code_logits is not None:
         rows["codes"] = entropy(p.independent_code_logits[0], 1).mean(0)
         if p.codes is not None:

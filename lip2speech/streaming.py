@@ -29,7 +29,6 @@ from torch import Tensor
 from lip2speech.audio import wav_writer
 from lip2speech.confidence import FEATURES, NO_FACE, Frame, Meter, observe
 from lip2speech.fades import FADE_SAMPLES, PER_FRAME, Fader, Unsure, fade_out
-from lip2speech.likelihood import State
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.video import CausalCropper, CropState, FaceTracker, NoFaceError, load_faces, read_frames
@@ -334,9 +333,7 @@ class Chunks:
         self.speech, self.voice, self.chunk = speech, voice, chunk
         self.vocoder = cast(Vocoder, speech.vocoders[route])
         self.held: list[np.ndarray] = []
-        self.state: Any = None
-        self.tail: Any = None
-        self.told: State | None = None
+        self.state = self.tail = self.told = cast(Any, None)
         self.late = chunk * PER_FRAME + self.vocoder.late
 
     def push(self, crop: np.ndarray) -> Said:
@@ -356,9 +353,8 @@ class Chunks:
         prediction, self.state = self.speech.model.step(video, self.voice[None], self.state)
         wav, self.tail = self.vocoder.step(prediction, self.tail)
         bits, self.told = self.speech.bits(prediction, self.told)
-        observed = observe(prediction, roi, bits)
         self.held.clear()
-        return Said(wav[0, 0].float().cpu(), observed)
+        return Said(wav[0, 0].float().cpu(), observe(prediction, roi, bits))
 
 
 class Windows:
@@ -375,7 +371,7 @@ class Windows:
         self.held: deque[np.ndarray] = deque(maxlen=config.window)
         self.seen = self.said = 0  # frames
         self.tail = torch.zeros(0)  # what the last window would have said next
-        self.told: State | None = None  # of the codes that were said, whichever window they came from
+        self.told: Any = None  # of the codes that were said, whichever window they came from
         self.late = (config.hop + config.ahead) * PER_FRAME
 
     def push(self, crop: np.ndarray) -> Said:

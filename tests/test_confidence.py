@@ -114,13 +114,13 @@ def test_a_calibration_from_before_crops_were_looked_at_gives_the_numbers_it_gav
     assert [frame.logit for frame in old.frames(observed)] == (observed[:, :3] @ weights + 35.5863).tolist()
 
 
-def test_the_likelihood_is_a_share_of_what_a_code_at_random_costs() -> None:
+def test_the_likelihood_is_half_where_codes_cost_what_they_cost_at_random() -> None:
     column = FEATURES.index("likelihood")
-    observed = observe(prediction(4, 1.0), blank(4), torch.tensor([0.0, 2.0, 4.0, 40.0]))  # 16 codes: 4 bits
-    assert observed[:, column].tolist() == [0.0, 0.5, 1.0, 1.0]
+    observed = observe(prediction(4, 1.0), blank(4), torch.tensor([0.0, 4.0, 12.0, 1e9]))  # 16 codes: 4 bits
+    assert observed[:, column].tolist() == [0.0, 0.5, 0.75, 1.0]
     assert not observe(prediction(4, 1.0), blank(4))[:, column].any()
     doubt = Calibration(bias=1.0, likelihood=-2.0)
-    assert [frame.logit for frame in doubt.frames(observed)] == [1.0, 0.0, -1.0, -1.0]
+    assert [frame.logit for frame in doubt.frames(observed)] == [1.0, 0.0, -0.5, -1.0]
 
 
 def test_a_calibration_from_before_codes_were_weighed_gives_the_numbers_it_gave() -> None:
