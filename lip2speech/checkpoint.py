@@ -67,7 +67,7 @@ def save(
     """
     folder = Path(folder)
     check_replaceable(folder, overwrite)
-    stored = {name: _storable(name, tensor, half) for name, tensor in tensors.items()}
+    stored = {name: storable(name, tensor, half) for name, tensor in tensors.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -166,7 +166,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     module.load_state_dict(dict(tensors), strict=True)
 
 
-def _storable(name: str, tensor: Tensor, half: bool) -> Tensor:
+def storable(name: str, tensor: Tensor, half: bool) -> Tensor:
     """A contiguous CPU copy (safetensors refuses shared memory), in float16 when `half`."""
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         raise CheckpointError(f"{name}: holds NaN or infinite values; such weights are not saved.")

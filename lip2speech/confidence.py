@@ -1,8 +1,9 @@
 """How sure a model is of what it says: from its heads' entropies and the picture to the probability that a
 word is right.
 
-    observe      Prediction and crops -> numbers of each video frame: how undecided the heads are, how far
-                 they agree, how much of the mouth can be seen, and how much is said
+    observe      Prediction, crops and what the codes cost -> numbers of each video frame: how undecided the
+                 heads are, how far they agree, how much of the mouth can be seen, how unlike speech what
+                 they predict is, and how much is said
     Calibration  weights, fitted on clips with known words (`lip2speech calibrate`) -> a frame's logit
     score        a stretch of frames -> the share of them that showed a face x sigmoid(mean logit)
 
@@ -31,7 +32,7 @@ from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.video.quality import detail
 
-FEATURES = ("units", "codes", "agreement", "detail")
+FEATURES = ("units", "codes", "agreement", "detail", "likelihood")
 LOUD = -8.5
 """Mean natural-log mel between pauses (the recipe's floor is -11.5) and words (-7.5 and more)."""
 QUIET = 0.01
@@ -61,6 +62,7 @@ class Calibration:
     codes: float = 0.0
     agreement: float = 0.0
     detail: float = 0.0
+    likelihood: float = 0.0
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, astuple(self))):
@@ -74,8 +76,10 @@ class Calibration:
 
 
 @torch.no_grad()
-def observe(prediction: Prediction, roi: np.ndarray | Tensor) -> Tensor:
+def observe(prediction: Prediction, roi: np.ndarray | Tensor, bits: Tensor | None = None) -> Tensor:
     """What the heads, and the crops roi (T, 96, 96), tell of each video frame of one clip (B = 1).
+
+    bits (T,) is what it takes to tell a code of each frame, by a likelihood of codes; None without one.
 
     Gives (T, F + 1) on the CPU, all 0 to 1: the `FEATURES`, then how much of the frame is speech.
 
@@ -83,6 +87,8 @@ def observe(prediction: Prediction, roi: np.ndarray | Tensor) -> Tensor:
         predicted on its own: given the books before it, a wrong one looks as sure as a right one.
     agreement: the share of codes that both code heads choose.
     detail: how much can be seen in the crop (`video.quality`).
+    likelihood: b of b + b0, of the bits b and those b0 that a code drawn at random has: half is no speech. A
+        predicted code may cost more than one at random, so that a plain share of b0 would have no bound.
     speech: by the loudness of the mel; 1 for a model without one.
     """
     p, frames = prediction, len(roi)
@@ -92,6 +98,8 @@ def observe(prediction: Prediction, roi: np.ndarray | Tensor) -> Tensor:
         rows["speech"] = torch.sigmoid(2 * (p.mel[0].mean(0) - LOUD))
     if p.unit_logits is not None:
         rows["units"] = entropy(p.unit_logits[0], 0)
+    if bits is not None:
+        rows["likelihood"] = bits / (bits + math.log2(p.require("code_logits").shape[2]))
     if p.independent_code_logits is not None:
         rows["codes"] = entropy(p.independent_code_logits[0], 1).mean(0)
         if p.codes is not None:

@@ -10,14 +10,18 @@ predecessor (van den Oord et al. 2016, "Pixel recurrent neural networks", sectio
 
 Each logit is given everything earlier in that order, so the logarithms add up to that of the whole grid. A
 code is no brightness: it is embedded, and each book has logits of its own. The voice is the vector that all
-gates are raised by. It knows neither the codec nor who predicted the codes: only codes like those of the
-codec that it learned from mean anything to it.
+gates are raised by. Only the vertical stack looks back in time, by `rows` - 1 for each layer: so few rows of
+each layer's input are all that must be kept to tell the next codes as if all were told at once (`step`).
+
+It knows neither the codec nor who predicted the codes: only codes like those of the codec that it learned
+from mean anything to it.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +37,9 @@ KIND = "likelihood"
 
 Own = Literal["none", "before", "upto", "all"]
 """Which columns of its own row a masked convolution sees; of rows before it sees all in its kernel."""
+
+State = list[Tensor]
+"""Of each layer, the last rows that it saw: (B, C, rows - 1, n_q)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,9 @@ class LikelihoodConfig:
 class MaskedConv2d(nn.Conv2d):
     """Convolution over (T, n_q) that sees rows before its own and, of its own, the columns that `own` says.
 
-    Shape: (B, C_in, T, n_q) -> (B, C_out, T, n_q)
+    Shape:
+        forward: (B, C_in, T, n_q) -> (B, C_out, T, n_q)
+        step: the next rows, state (B, C_in, rows - 1, n_q) or None at the start -> (B, C_out, T, n_q), state
     """
 
     mask: Tensor
@@ -74,9 +83,15 @@ class MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.step(x)[0]
+
+    def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, columns = self.mask.shape
-        x = F.pad(x, (columns // 2, columns // 2, rows - 1, 0))
-        return F.conv2d(x, self.weight * self.mask, self.bias)
+        if state is None:
+            state = x.new_zeros(x.shape[0], x.shape[1], rows - 1, x.shape[3])
+        x = torch.cat([state, x], 2)
+        y = F.conv2d(F.pad(x, (columns // 2, columns // 2)), self.weight * self.mask, self.bias)
+        return y, x[:, :, x.shape[2] - (rows - 1) :]
 
 
 class Bias(nn.Module):
@@ -96,7 +111,7 @@ class Bias(nn.Module):
 class GatedBlock(nn.Module):
     """One layer of both stacks (figure 2 of the paper); `first` sees nothing of its own place.
 
-    Shape: v, h (B, C, T, n_q), vector (B, S) or None -> v, h
+    Shape: v, h (B, C, T, n_q), vector (B, S) or None, state of `vertical` -> v, h, state
     """
 
     def __init__(self, c: LikelihoodConfig, *, first: bool):
@@ -108,15 +123,24 @@ class GatedBlock(nn.Module):
         self.out = nn.Conv2d(size, size, 1)
         self.bias = Bias(c, 4 * size)
 
-    def forward(self, v: Tensor, h: Tensor, vector: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, v: Tensor, h: Tensor, vector: Tensor | None, state: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         above, beside = self.bias(vector).chunk(2, 1)
-        seen = self.vertical(v)
+        seen, state = self.vertical.step(v, state)
         out = self.out(gated(self.horizontal(h) + self.across(seen) + beside))
-        return gated(seen + above), (out if self.first else h + out)  # h of the first holds its own place
+        return (
+            gated(seen + above),
+            (out if self.first else h + out),
+            state,
+        )  # h of the first holds its own place
 
 
 class PlainBlock(nn.Module):
-    """One layer of the plain network: (B, C, T, n_q), vector (B, S) or None -> (B, C, T, n_q)."""
+    """One layer of the plain network.
+
+    Shape: x (B, C, T, n_q), vector (B, S) or None, state of `conv` -> x, state
+    """
 
     def __init__(self, c: LikelihoodConfig, *, first: bool):
         super().__init__()
@@ -124,9 +148,10 @@ class PlainBlock(nn.Module):
         self.conv = MaskedConv2d(c.channels, c.channels, c.rows, c.columns, "before" if first else "upto")
         self.bias = Bias(c, c.channels)
 
-    def forward(self, x: Tensor, vector: Tensor | None) -> Tensor:
-        y = self.conv(x if self.first else F.relu(x)) + self.bias(vector)
-        return y if self.first else x + y
+    def forward(self, x: Tensor, vector: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        y, state = self.conv.step(x if self.first else F.relu(x), state)
+        y = y + self.bias(vector)
+        return (y if self.first else x + y), state
 
 
 class Likelihood(nn.Module, ABC):
@@ -134,8 +159,11 @@ class Likelihood(nn.Module, ABC):
 
     Shape:
         forward: codes (B, n_q, T), vector (B, S) -> logits (B, n_q, K, T) of each code, given those before
-        bits: the same -> (B, n_q, T): what it takes to tell each code
+        step: the next codes, vector, state (None at the start) -> logits, state
+        bits: as forward -> (B, n_q, T): what it takes to tell each code
     """
+
+    blocks: nn.ModuleList
 
     def __init__(self, config: LikelihoodConfig):
         super().__init__()
@@ -145,17 +173,26 @@ class Likelihood(nn.Module, ABC):
         self.out = nn.Conv1d(c.n_q * c.channels, c.n_q * c.codebook_size, 1, groups=c.n_q)
 
     def forward(self, codes: Tensor, vector: Tensor | None = None) -> Tensor:
+        return self.step(codes, vector)[0]
+
+    def step(
+        self, codes: Tensor, vector: Tensor | None = None, state: State | None = None
+    ) -> tuple[Tensor, State]:
         self.check(codes, vector)
         c = self.config
         first = torch.arange(c.n_q, device=codes.device)[:, None] * c.codebook_size
         x = self.embed(codes + first).permute(0, 3, 2, 1)  # (B, n_q, T, C) -> (B, C, T, n_q)
-        x = F.relu(self.mix(F.relu(self.features(x, vector))))
-        x = x.permute(0, 3, 1, 2).flatten(1, 2)  # (B, C, T, n_q) -> (B, n_q C, T)
-        return self.out(x).unflatten(1, (c.n_q, c.codebook_size))
+        x, state = self.features(x, vector, [None] * len(self.blocks) if state is None else state)
+        x = F.relu(self.mix(F.relu(x))).permute(0, 3, 1, 2).flatten(1, 2)  # (B, C, T, n_q) -> (B, n_q C, T)
+        return self.out(x).unflatten(1, (c.n_q, c.codebook_size)), state
 
     @abstractmethod
-    def features(self, x: Tensor, vector: Tensor | None) -> Tensor:
-        """Embedded codes (B, C, T, n_q) -> what is known of each place before it is seen, the same shape."""
+    def features(
+        self, x: Tensor, vector: Tensor | None, state: Sequence[Tensor | None]
+    ) -> tuple[Tensor, State]:
+        """Embedded codes (B, C, T, n_q), a state of each block -> what is known of each place before it is
+        seen, the same shape, and states.
+        """
 
     @torch.no_grad()
     def bits(self, codes: Tensor, vector: Tensor | None = None) -> Tensor:
@@ -182,11 +219,14 @@ class GatedPixelCNN(Likelihood):
         super().__init__(config)
         self.blocks = nn.ModuleList(GatedBlock(config, first=i == 0) for i in range(config.layers))
 
-    def features(self, x: Tensor, vector: Tensor | None) -> Tensor:
-        v = h = x
-        for block in self.blocks:
-            v, h = block(v, h, vector)
-        return h
+    def features(
+        self, x: Tensor, vector: Tensor | None, state: Sequence[Tensor | None]
+    ) -> tuple[Tensor, State]:
+        v, h, new = x, x, []
+        for block, before in zip(self.blocks, state, strict=True):
+            v, h, after = block(v, h, vector, before)
+            new.append(after)
+        return h, new
 
 
 class PixelCNN(Likelihood):
@@ -196,10 +236,14 @@ class PixelCNN(Likelihood):
         super().__init__(config)
         self.blocks = nn.ModuleList(PlainBlock(config, first=i == 0) for i in range(config.layers))
 
-    def features(self, x: Tensor, vector: Tensor | None) -> Tensor:
-        for block in self.blocks:
-            x = block(x, vector)
-        return x
+    def features(
+        self, x: Tensor, vector: Tensor | None, state: Sequence[Tensor | None]
+    ) -> tuple[Tensor, State]:
+        new = []
+        for block, before in zip(self.blocks, state, strict=True):
+            x, after = block(x, vector, before)
+            new.append(after)
+        return x, new
 
 
 LIKELIHOODS = {"gated": GatedPixelCNN, "plain": PixelCNN}
@@ -221,19 +265,46 @@ def bits_per_token(logits: Tensor, codes: Tensor) -> Tensor:
     return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none") / math.log(2)
 
 
+class BitCount:
+    """The mean bits of the codes of a video that comes in overlapping windows: a frame counts once, as the
+    first window tells it.
+    """
+
+    def __init__(self) -> None:
+        self._frames, self._sum = 0, 0.0
+
+    def add(self, start: int, bits: Tensor) -> None:
+        """The next window: the mean of each frame from `start` on, (T,)."""
+        new = bits[self._frames - start :]
+        self._frames, self._sum = self._frames + len(new), self._sum + float(new.sum())
+
+    @property
+    def mean(self) -> float | None:
+        """None before there is a frame."""
+        return self._sum / self._frames if self._frames else None
+
+
 def load_likelihood(folder: str | Path) -> Likelihood:
     """The network in a folder written by `lip2speech train likelihood`, in eval mode.
 
     Raises:
         CheckpointError: missing or damaged folder, or something else in it.
     """
+    loaded = read_likelihood(folder)
+    return likelihood_from_dict(loaded.config[KIND], loaded.tensors)
+
+
+def read_likelihood(folder: str | Path) -> checkpoint.Checkpoint:
+    """A likelihood's folder: under `likelihood` its sizes, and whose codes and voices it learned: `codec`,
+    `speaker`. CheckpointError as in `load_likelihood`.
+    """
     loaded = checkpoint.load(folder)
-    if loaded.config.get("kind") != KIND:
+    if loaded.config.get("kind") != KIND or not {KIND, "codec", "speaker"} <= set(loaded.config):
         raise checkpoint.CheckpointError(
-            f"{folder} holds {loaded.config.get('kind')!r}, expected a {KIND}; make one with "
-            "`lip2speech train likelihood configs/likelihood/default.yaml`."
+            f"{folder} holds {loaded.config.get('kind')!r}, expected a {KIND} of a codec's codes; make one "
+            "with `lip2speech train likelihood configs/likelihood/default.yaml`."
         )
-    return likelihood_from_dict(loaded.config.get(KIND, {}), loaded.tensors)
+    return loaded
 
 
 def likelihood_from_dict(config: dict[str, Any], tensors: dict[str, Tensor]) -> Likelihood:

@@ -23,13 +23,14 @@ from lip2speech.confidence import Account, Calibration, observe, replace_unsure
 from lip2speech.config import from_dict
 from lip2speech.fades import PER_FRAME, Unsure, join_windows, mute
 from lip2speech.frontend.transforms import Transform
+from lip2speech.likelihood import BitCount, Likelihood, State, bits_per_token
 from lip2speech.mel import MelConfig
 from lip2speech.model import LipModel
 from lip2speech.prediction import Prediction
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
 from lip2speech.shipped import folder_of
 from lip2speech.speaker import SpeakerModel, Spectrum, read_vector
-from lip2speech.system import model_of, speaker_model_of, vocoders_of
+from lip2speech.system import likelihood_of, model_of, speaker_model_of, vocoders_of
 from lip2speech.video import FaceReport, crop_roi, detect_landmarks, read_frames
 from lip2speech.voices import list_voices, load_voice
 
@@ -77,6 +78,7 @@ class Speech:
     confidence: the probability that a word is right, for each second of sound and a shorter last one; a frame
         without a face counts as 0. sure: their mean, by how much is said in each. Both are None for a model
         that was never calibrated.
+    bits_per_token: what it takes to tell a predicted code, on average; None for a model without a likelihood.
     """
 
     wav: Tensor | None
@@ -86,6 +88,7 @@ class Speech:
     seconds: float
     confidence: tuple[float, ...] | None = None
     sure: float | None = None
+    bits_per_token: float | None = None
 
     @property
     def duration(self) -> float:
@@ -105,6 +108,7 @@ class Lip2Speech:
     config: PipelineConfig = field(default_factory=PipelineConfig)
     speaker_model: SpeakerModel = field(default_factory=Spectrum)
     mel: MelConfig = field(default_factory=MelConfig)  # of its predictions
+    likelihood: Likelihood | None = None
 
     @classmethod
     def load(cls, folder: str | os.PathLike = "default", device: str = "auto") -> Lip2Speech:
@@ -131,6 +135,7 @@ class Lip2Speech:
             transform = from_dict(Transform, values["transform"], "transform")
             config = from_dict(PipelineConfig, values["pipeline"], "pipeline")
             speakers = speaker_model_of(loaded)
+            likelihood = likelihood_of(loaded, model.config.heads, mel, speakers)
         except checkpoint.CheckpointError:
             raise
         except (KeyError, TypeError, ValueError) as error:
@@ -144,12 +149,17 @@ class Lip2Speech:
             config=config,
             speaker_model=speakers,
             mel=mel,
+            likelihood=None if likelihood is None else likelihood.to(where),
         )
         voiceless = not config.voice and not speech.voices
         if config.route not in speech.vocoders or not (voiceless or config.voice in speech.voices):
             raise checkpoint.CheckpointError(
                 f"{loaded.folder}: its own route {config.route!r} or voice {config.voice!r} is not in it "
                 f"(routes {', '.join(speech.routes)}; voices {', '.join(speech.voices)})."
+            )
+        if config.confidence is not None and config.confidence.likelihood and likelihood is None:
+            raise checkpoint.CheckpointError(
+                f"{loaded.folder}: was calibrated with a likelihood that is not in it; calibrate it again."
             )
         return speech
 
@@ -226,8 +236,8 @@ class Lip2Speech:
             landmarks = detect_landmarks(frames)
             roi = crop_roi(landmarks)
             counted = roi if progress is None else report_progress(roi, frames, progress)
-            account = self.account(roi.report)
-            windows = self.windows(counted, speaker, route, roi.report.gaps, account)
+            account, count = self.account(roi.report), BitCount()
+            windows = self.windows(counted, speaker, route, roi.report.gaps, account, count)
             joined = join_windows(windows, self.config.overlap * PER_FRAME)
             for wav in (
                 joined if account is None else replace_unsure(joined, account, self.config.unsure, unsure)
@@ -237,7 +247,7 @@ class Lip2Speech:
             progress(1.0)
         seconds = time.perf_counter() - began
         confidence, sure = (None, None) if account is None else (account.confidence, account.sure)
-        return Speech(None, self.sample_rate, roi.report, route, seconds, confidence, sure)
+        return Speech(None, self.sample_rate, roi.report, route, seconds, confidence, sure, count.mean)
 
     def account(self, report: FaceReport) -> Account | None:
         """What keeps count of how sure a video's speech is; None for a model that was never calibrated."""
@@ -254,10 +264,11 @@ class Lip2Speech:
     @torch.no_grad()
     def speak(
         self, roi: np.ndarray | Tensor, speaker: Tensor | None = None, route: str | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Mouth crops (T, 96, 96) uint8 -> wav (640 T,), and what `confidence.observe` sees of them."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mouth crops (T, 96, 96) uint8 -> wav (640 T,), what `confidence.observe` sees of them, `bits`."""
         prediction = self.predict(roi, speaker)
-        return self.render(prediction, route), observe(prediction, roi)
+        bits, _ = self.bits(prediction)
+        return self.render(prediction, route), observe(prediction, roi, bits), bits
 
     @torch.no_grad()
     def predict(self, roi: np.ndarray | Tensor, speaker: Tensor | None = None) -> Prediction:
@@ -266,6 +277,22 @@ class Lip2Speech:
             raise ValueError(f"roi must be one clip (T, 96, 96), got {tuple(roi.shape)}.")
         x = self.transform(roi).to(self.device)  # (1, 1, T, 88, 88)
         return self.model(x, self.speaker(speaker)[None])
+
+    @torch.no_grad()
+    def bits(self, prediction: Prediction, state: State | None = None) -> tuple[Tensor | None, State | None]:
+        """What it takes to tell a predicted code: the mean of each frame (T,), and a state.
+
+        With the state of the frames before (B = 1) as if all were told at once. None, None without a
+        likelihood.
+        """
+        if self.likelihood is None:
+            return None, None
+        codes = prediction.require("codes")
+        voice = prediction.require("speaker") if self.likelihood.config.vector_dim else None
+        logits, state = self.likelihood.step(codes, voice, state)
+        per_frame = per_video_frame(self.model.config.heads.code_rate)
+        bits = bits_per_token(logits, codes)[0].mean(0)  # (rT,)
+        return bits.unflatten(0, (-1, per_frame)).mean(1).cpu(), state
 
     @torch.no_grad()
     def render(self, prediction: Prediction, route: str | None = None) -> Tensor:
@@ -279,17 +306,20 @@ class Lip2Speech:
         route: str,
         gaps: Sequence[tuple[float, float]] = (),
         account: Account | None = None,
+        count: BitCount | None = None,
     ) -> Iterator[Tensor]:
         """Sound of overlapping windows of a stream of crops, each (640 * frames,).
 
         `gaps` (seconds without a face) may grow while the crops are read; they are spoken as silence.
-        `account` is told how sure each window is.
+        `account` is told how sure each window is, `count` what its codes cost.
         """
 
         def window() -> Tensor:
-            wav, observed = self.speak(np.stack(held), speaker, route)
+            wav, observed, bits = self.speak(np.stack(held), speaker, route)
             if account is not None:
                 account.add(start, observed)
+            if count is not None and bits is not None:
+                count.add(start, bits)
             return mute(wav, start, gaps)
 
         held: list[np.ndarray] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ class Prediction:
     codes: Tensor | None = None
     pitch: Tensor | None = None
     speaker: Tensor | None = None
+
+    def cut(self, first: int, count: int, frames: int) -> Prediction:
+        """What is said of `count` of its `frames` video frames, from number `first` on."""
+        over_time = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "speaker"}
+        rates = {name: x.shape[-1] // frames for name, x in over_time.items() if x is not None}
+        return replace(
+            self, **{n: over_time[n][..., first * r : (first + count) * r] for n, r in rates.items()}
+        )
 
     def require(self, name: str) -> Tensor:
         """The field `name`; ValueError when this prediction does not hold it."""

@@ -333,8 +333,7 @@ class Chunks:
         self.speech, self.voice, self.chunk = speech, voice, chunk
         self.vocoder = cast(Vocoder, speech.vocoders[route])
         self.held: list[np.ndarray] = []
-        self.state: Any = None
-        self.tail: Any = None
+        self.state = self.tail = self.told = cast(Any, None)
         self.late = chunk * PER_FRAME + self.vocoder.late
 
     def push(self, crop: np.ndarray) -> Said:
@@ -353,9 +352,9 @@ class Chunks:
         video = self.speech.transform(roi).to(self.speech.device)
         prediction, self.state = self.speech.model.step(video, self.voice[None], self.state)
         wav, self.tail = self.vocoder.step(prediction, self.tail)
-        observed = observe(prediction, roi)
+        bits, self.told = self.speech.bits(prediction, self.told)
         self.held.clear()
-        return Said(wav[0, 0].float().cpu(), observed)
+        return Said(wav[0, 0].float().cpu(), observe(prediction, roi, bits))
 
 
 class Windows:
@@ -372,6 +371,7 @@ class Windows:
         self.held: deque[np.ndarray] = deque(maxlen=config.window)
         self.seen = self.said = 0  # frames
         self.tail = torch.zeros(0)  # what the last window would have said next
+        self.told: Any = None  # of the codes that were said, whichever window they came from
         self.late = (config.hop + config.ahead) * PER_FRAME
 
     def push(self, crop: np.ndarray) -> Said:
@@ -386,8 +386,10 @@ class Windows:
     @torch.inference_mode()
     def run(self, count: int) -> Said:
         """Say the next `count` frames."""
-        wav, observed = self.speech.speak(np.stack(self.held), self.voice, self.route)
-        first = self.said - (self.seen - len(self.held))
+        roi, first = np.stack(self.held), self.said - (self.seen - len(self.held))
+        prediction = self.speech.predict(roi, self.voice)
+        wav, said = self.speech.render(prediction, self.route), prediction.cut(first, count, len(roi))
+        bits, self.told = self.speech.bits(said, self.told)
         end = (first + count) * PER_FRAME
         now = wav[first * PER_FRAME : end].clone()
         if len(self.tail):
@@ -395,4 +397,4 @@ class Windows:
             now[:size] = torch.lerp(self.tail[:size], now[:size], torch.linspace(0, 1, size))
         self.tail = wav[end : end + FADE_SAMPLES]
         self.said += count
-        return Said(now, observed[first : first + count])
+        return Said(now, observe(said, roi[first : first + count], bits))

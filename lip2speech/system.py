@@ -4,6 +4,7 @@
     codec.*, `codec`                what the heads' codes mean, where there are any
     vocoder.*, `vocoder`            a vocoder with weights of its own, where the folder brings one
     speaker.*, `speaker`            what hears voices, where it is a trained encoder
+    likelihood.*, `likelihood`      how likely codes are as speech, where the folder says so
     `mel`                           the one recipe that model, codec and vocoder must share
 
 Knows nothing of videos.
@@ -12,14 +13,15 @@ Knows nothing of videos.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from lip2speech import checkpoint
 from lip2speech.codec.base import Codec
-from lip2speech.codec.load import codec_from_dict
+from lip2speech.codec.load import code_fingerprint, codec_from_dict
 from lip2speech.config import from_dict
+from lip2speech.likelihood import Likelihood, LikelihoodConfig, likelihood_from_dict
 from lip2speech.mel import MelConfig
 from lip2speech.model import AnyHeadsConfig, LipModel, ModelConfig
 from lip2speech.modules.conv import fold_weight_norm
@@ -127,6 +129,51 @@ def check_vocoder(heads: AnyHeadsConfig, vocoder: Any) -> None:
 def listed(pairs: Iterable[tuple[str, Any]]) -> str:
     """Names and values for an error."""
     return ", ".join(f"{name} {value}" for name, value in pairs)
+
+
+def likelihood_of(
+    loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig, speakers: SpeakerModel
+) -> Likelihood | None:
+    """The folder's likelihood, which fits the heads; None where it has none. Errors as in `model_of`.
+
+    Its part names the codec as the folder keeps it, in float16: not as it was when the codes were learned.
+    """
+    if not has_part(loaded, "likelihood"):
+        return None
+    part = loaded.config["likelihood"]
+    network = likelihood_from_dict(part["config"], loaded.part("likelihood."))
+    check_likelihood(heads, network.config)
+    check_learned(network.config, part, codec_of(loaded, heads, mel), speakers)
+    return network
+
+
+def check_learned(
+    config: LikelihoodConfig, learned: Mapping[str, Any], codec: Codec | None, speakers: SpeakerModel
+) -> None:
+    """Refuse a likelihood that has `learned` the codes of another codec, or voices heard in another way."""
+    pairs = {"codec": "none" if codec is None else code_fingerprint(codec)}
+    if config.vector_dim:
+        pairs["speaker"] = speakers.fingerprint
+    for name, own in pairs.items():
+        if learned[name] != own:
+            raise checkpoint.CheckpointError(
+                f"the likelihood has learned with {name} {learned[name]}, the model's {name} is {own}; train "
+                "one with the model's."
+            )
+
+
+def check_likelihood(heads: AnyHeadsConfig, config: LikelihoodConfig) -> None:
+    """Refuse a likelihood of other books or voices than the heads'."""
+    if (heads.n_q, heads.codebook_size) != (config.n_q, config.codebook_size):
+        raise checkpoint.CheckpointError(
+            f"the heads predict {heads.n_q} books of {heads.codebook_size}, the likelihood is of "
+            f"{config.n_q} of {config.codebook_size}; they do not fit."
+        )
+    if config.vector_dim not in (0, heads.speaker_dim):
+        raise checkpoint.CheckpointError(
+            f"the heads take voices of {heads.speaker_dim} numbers, the likelihood of {config.vector_dim}; "
+            "they do not fit."
+        )
 
 
 def speaker_model_of(loaded: checkpoint.Checkpoint) -> SpeakerModel:

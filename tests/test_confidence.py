@@ -93,7 +93,7 @@ def test_heads_that_choose_other_codes_do_not_agree() -> None:
 
 def test_what_a_model_does_not_predict_is_0() -> None:
     observed = observe(prediction(3, 0.0, codes=False), blank(3))
-    assert observed.tolist() == [[pytest.approx(1.0), 0.0, 0.0, 0.0, 1.0]] * 3
+    assert observed.tolist() == [[pytest.approx(1.0), 0.0, 0.0, 0.0, 0.0, 1.0]] * 3
     assert not observe(Prediction(mel=torch.zeros(1, 80, 12)), blank(3))[:, :-1].any()
 
 
@@ -112,6 +112,27 @@ def test_a_calibration_from_before_crops_were_looked_at_gives_the_numbers_it_gav
     observed = torch.rand(50, WIDTH, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([-4.732, -34.0256, 1.3996])
     assert [frame.logit for frame in old.frames(observed)] == (observed[:, :3] @ weights + 35.5863).tolist()
+
+
+def test_the_likelihood_is_half_where_codes_cost_what_they_cost_at_random() -> None:
+    column = FEATURES.index("likelihood")
+    observed = observe(prediction(4, 1.0), blank(4), torch.tensor([0.0, 4.0, 12.0, 1e9]))  # 16 codes: 4 bits
+    assert observed[:, column].tolist() == [0.0, 0.5, 0.75, 1.0]
+    assert not observe(prediction(4, 1.0), blank(4))[:, column].any()
+    doubt = Calibration(bias=1.0, likelihood=-2.0)
+    assert [frame.logit for frame in doubt.frames(observed)] == [1.0, 0.0, -0.5, -1.0]
+
+
+def test_a_calibration_from_before_codes_were_weighed_gives_the_numbers_it_gave() -> None:
+    numbers = {"bias": 26.8613, "units": -5.2226, "codes": -25.4191, "agreement": 0.3, "detail": 1.7005}
+    observed = torch.rand(50, WIDTH, generator=torch.Generator().manual_seed(0))
+    before = observed.clone()
+    before[:, FEATURES.index("likelihood")] = 0
+    old = from_dict(Calibration, numbers)
+    assert old.likelihood == 0 and old.frames(observed) == old.frames(before)
+    weights = torch.tensor([-5.2226, -25.4191, 0.3, 1.7005])
+    expected = (before[:, :4] @ weights + 26.8613).tolist()
+    assert [frame.logit for frame in old.frames(before)] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_pause_counts_for_next_to_nothing() -> None:

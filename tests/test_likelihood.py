@@ -11,6 +11,7 @@ from torch import Tensor
 from lip2speech import checkpoint
 from lip2speech.config import to_dict
 from lip2speech.likelihood import (
+    BitCount,
     GatedPixelCNN,
     Likelihood,
     LikelihoodConfig,
@@ -174,12 +175,51 @@ def trained(network: Likelihood, updates: int) -> float:
     return float(network.bits(*structured(64, 16, seed=1)).mean())
 
 
-def test_gates_save_bits_on_the_same_tokens() -> None:
-    gated, plain = build(channels=24, layers=2), build(kind="plain", channels=48, layers=2)
+@pytest.fixture(scope="module")
+def learned() -> tuple[Likelihood, float]:
+    """A gated network that has learned the structured grids, and its bits for a code of others."""
+    network = build(channels=24, layers=2)
+    return network, trained(network, 120)
+
+
+def test_gates_save_bits_on_the_same_tokens(learned: tuple[Likelihood, float]) -> None:
+    gated, plain = learned[0], build(kind="plain", channels=48, layers=2)
     sizes = [sum(w.numel() for w in x.parameters()) for x in (gated, plain)]
     assert isinstance(gated, GatedPixelCNN) and isinstance(plain, PixelCNN) and sizes[0] < sizes[1], sizes
-    bits = [trained(network, 120) for network in (gated, plain)]
+    bits = [learned[1], trained(plain, 120)]
     assert bits[0] < bits[1] - 0.15 and bits[1] < 3.0, bits
+
+
+def test_the_same_codes_in_another_order_cost_more(learned: tuple[Likelihood, float]) -> None:
+    grids, voices = structured(32, 16, seed=1)
+    right = learned[0].bits(grids, voices).mean((1, 2))
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
+    for turned in (grids[..., order], grids.flip(1)):  # of time, of books
+        more = learned[0].bits(turned, voices).mean((1, 2)) - right
+        assert more.mean() > 0.5 and (more > 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["gated", "plain"])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 8])
+@pytest.mark.parametrize("rows", [2, 3])
+def test_codes_that_come_in_chunks_cost_what_they_cost_at_once(kind: str, chunk: int, rows: int) -> None:
+    network, grid = build(kind=kind, rows=rows), codes(2, 19)
+    pieces, state = [], None
+    with torch.no_grad():
+        for piece in grid.split(chunk, 2):
+            logits, state = network.step(piece, voice(2), state)
+            pieces.append(bits_per_token(logits, piece))
+            assert [tuple(kept.shape) for kept in state] == [(2, 12, rows - 1, 4)] * 3
+    torch.testing.assert_close(torch.cat(pieces, 2), network.bits(grid, voice(2)), rtol=0, atol=1e-5)
+
+
+def test_a_frame_of_two_windows_counts_once() -> None:
+    count = BitCount()
+    assert count.mean is None
+    count.add(0, torch.tensor([1.0, 2.0, 3.0]))
+    count.add(1, torch.tensor([9.0, 9.0, 4.0]))
+    count.add(3, torch.tensor([9.0]))
+    assert count.mean == 2.5
 
 
 @pytest.mark.parametrize(
@@ -213,7 +253,7 @@ def test_a_kernel_that_sees_no_row_before_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["gated", "plain"])
 def test_a_folder_gives_the_bits_of_the_network_that_was_saved(kind: str, tmp_path: Path) -> None:
     network = build(kind=kind)
-    values = {"kind": "likelihood", "likelihood": to_dict(network.config)}
+    values = {"kind": "likelihood", "likelihood": to_dict(network.config), "codec": "c", "speaker": "s"}
     checkpoint.save(tmp_path / "net", values, network.state_dict(), "# Card\n")
     loaded = load_likelihood(tmp_path / "net")
     assert torch.equal(loaded.bits(codes(1, 5), voice(1)), network.bits(codes(1, 5), voice(1)))
@@ -224,7 +264,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "codec", {"kind": "codec"}, {"a": torch.zeros(1)}, "card")
     with pytest.raises(checkpoint.CheckpointError, match="holds 'codec', expected a likelihood"):
         load_likelihood(tmp_path / "codec")
-    values = {"kind": "likelihood", "likelihood": {"layer": 3}}
+    values = {"kind": "likelihood", "likelihood": {"layer": 3}, "codec": "c", "speaker": "s"}
     checkpoint.save(tmp_path / "wrong", values, {"a": torch.zeros(1)}, "card")
     with pytest.raises(
         checkpoint.CheckpointError, match="the likelihood's config is wrong .*did you mean layers"

@@ -27,7 +27,17 @@ from lip2speech.pipeline import (
 )
 from lip2speech.prediction import Prediction
 from lip2speech.speaker import GivenVectors, Spectrum
-from tests.tiny import CODEC, MODEL, buzz, make_codec, make_model, save_codec, save_system, system
+from tests.tiny import (
+    CODEC,
+    MODEL,
+    buzz,
+    make_codec,
+    make_likelihood,
+    make_model,
+    save_codec,
+    save_system,
+    system,
+)
 
 ROUTES = {"codes", "codes-independent", "griffin-lim", "mel"}
 
@@ -48,10 +58,11 @@ class Echo(Lip2Speech):
 
     def speak(
         self, roi: Any, speaker: Tensor | None = None, route: str | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, None]:
         first = int(roi[0, 0, 0]) * 256 + int(roi[0, 0, 1])
         assert len(roi) <= self.config.window
-        return self.signal[640 * first : 640 * (first + len(roi))], torch.zeros(len(roi), len(FEATURES) + 1)
+        wav = self.signal[640 * first : 640 * (first + len(roi))]
+        return wav, torch.zeros(len(roi), len(FEATURES) + 1), None
 
     def say(self, frames: int) -> Tensor:
         sounds = self.windows(numbered(frames), torch.zeros(163), "mel")
@@ -200,7 +211,7 @@ def calibrated(tiny: Lip2Speech) -> Lip2Speech:
 
 def test_a_model_that_was_never_calibrated_has_no_confidence(tiny: Lip2Speech, clip: Path) -> None:
     spoken = tiny.convert(clip)
-    assert (spoken.confidence, spoken.sure) == (None, None)
+    assert (spoken.confidence, spoken.sure, spoken.bits_per_token) == (None, None, None)
     with pytest.raises(ValueError, match="was never calibrated; run `lip2speech calibrate` on it"):
         tiny.convert(clip, unsure="silence")
 
@@ -221,6 +232,16 @@ def test_short_windows_say_how_sure_they_are_of_every_second(calibrated: Lip2Spe
     short = replace(calibrated, config=config).convert(clip)
     whole = calibrated.convert(clip)
     assert short.confidence == pytest.approx(whole.confidence, abs=0.1)
+
+
+def test_a_likelihood_that_was_not_calibrated_with_changes_no_confidence(
+    calibrated: Lip2Speech, clip: Path
+) -> None:
+    judged, before = replace(calibrated, likelihood=make_likelihood()), calibrated.convert(clip).confidence
+    assert before is not None and judged.convert(clip).confidence == before
+    counted = replace(calibrated.config, confidence=Calibration(bias=8.0, units=-9.0, likelihood=-2.0))
+    doubt = replace(judged, config=counted).convert(clip).confidence
+    assert doubt is not None and max(doubt) < min(before)
 
 
 def test_below_the_threshold_the_model_is_silent(calibrated: Lip2Speech, clip: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Speech while the lips move (lip2speech/streaming.py)."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.confidence import FEATURES, Calibration
+from lip2speech.confidence import FEATURES, Calibration, observe
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech
+from lip2speech.prediction import Prediction
 from lip2speech.streaming import Chunks, Stream, StreamConfig, Windows
-from tests.tiny import MODEL, make_model, save_system
+from tests.tiny import MODEL, make_model, save_system, taught_likelihood
 from tests.video.faces import FakeFaces, frames
 
 CAUSAL: dict[str, Any] = {
@@ -251,6 +253,61 @@ def test_as_much_is_seen_of_a_mouth_live_as_of_the_whole(live: Lip2Speech, kind:
     seen = torch.cat([part.observed for part in said])[:, column]
     assert torch.equal(seen, live.speak(roi, VOICE, "mel")[1][:, column])
     assert len(set(seen.tolist())) > 20
+
+
+LIKELIHOOD = FEATURES.index("likelihood")
+
+
+def weighed(speaker: Any, roi: np.ndarray) -> Tensor:
+    """The likelihood of every frame as it is said live."""
+    said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
+    return torch.cat([part.observed for part in said])[:, LIKELIHOOD]
+
+
+@torch.no_grad()
+def varied(speech: Lip2Speech, roi: np.ndarray) -> Lip2Speech:
+    """The same system, whose codes differ from frame to frame: no code has a logit that is always high."""
+    model = deepcopy(speech.model)
+    logits = model(speech.transform(roi), VOICE[None]).require("code_logits")[0]
+    for head, mean in zip(model.heads.codes.logits, logits.mean(-1), strict=True):
+        head.bias -= mean
+    return replace(speech, model=model)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4])
+def test_codes_cost_live_what_they_cost_in_the_whole(live: Lip2Speech, chunk: int) -> None:
+    roi = crops(22)
+    plain = varied(live, roi)
+    with torch.no_grad():
+        whole = plain.model(plain.transform(roi), VOICE[None], chunk=chunk)
+    judged = replace(plain, likelihood=taught_likelihood(whole.codes, VOICE[None]))
+    expected = observe(whole, roi, judged.bits(whole)[0])[:, LIKELIHOOD]
+    found = weighed(Chunks(judged, VOICE, "mel", chunk), roi)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert len(set(expected.tolist())) > 2 and not weighed(Chunks(plain, VOICE, "mel", chunk), roi).any()
+
+
+class Known(Lip2Speech):
+    """Predicts, of crops that hold their own numbers, codes that are known beforehand."""
+
+    codes = torch.randint(16, (1, 2, 60), generator=torch.Generator().manual_seed(0))
+
+    def predict(self, roi: Any, speaker: Tensor | None = None) -> Prediction:
+        first = 2 * int(roi[0, 0, 0])
+        codes = self.codes[..., first : first + 2 * len(roi)]
+        return Prediction(codes=codes, code_logits=torch.zeros(1, 2, 16, 2 * len(roi)), speaker=VOICE[None])
+
+    def render(self, prediction: Prediction, route: str | None = None) -> Tensor:
+        return torch.zeros(prediction.require("codes").shape[-1] * 320)
+
+
+def test_codes_that_are_said_of_windows_cost_what_they_cost_in_the_whole(plain: Lip2Speech) -> None:
+    judged = Known(**vars(replace(plain, likelihood=taught_likelihood(Known.codes, VOICE[None]))))
+    roi = np.arange(30, dtype=np.uint8)[:, None, None].repeat(96, 1).repeat(96, 2)
+    expected = observe(judged.predict(roi), roi, judged.bits(judged.predict(roi))[0])[:, LIKELIHOOD]
+    found = weighed(Windows(judged, VOICE, "mel", StreamConfig(window=9, hop=4, ahead=3)), roi)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert len(set(expected.tolist())) > 5
 
 
 def test_a_second_without_a_face_has_no_confidence_at_all(live: Lip2Speech) -> None:

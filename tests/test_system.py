@@ -10,11 +10,12 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.checkpoint import CheckpointError
+from lip2speech.confidence import Calibration
 from lip2speech.config import to_dict
 from lip2speech.mel import MelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.vocoder import HiFiGAN, HiFiGANConfig
-from tests.tiny import save_codec, system
+from tests.tiny import save_codec, save_judged, system
 
 SIZES: dict[str, Any] = {
     "n_units": 8, "unit_dim": 4, "speaker_dim": 163, "channels": 32, "mel": MelConfig()
@@ -87,7 +88,7 @@ def test_a_vocoder_that_does_not_fit_is_refused_by_both_sides(
         Lip2Speech.load(save(tmp_path / "s", vocoder=numbers), device="cpu")
 
 
-@pytest.mark.parametrize("part", ["codec", "vocoder"])
+@pytest.mark.parametrize("part", ["codec", "vocoder", "likelihood"])
 def test_weights_without_their_config_are_a_damaged_folder(tmp_path: Path, part: str) -> None:
     values, tensors = system()
     values.pop("codec")
@@ -95,6 +96,56 @@ def test_weights_without_their_config_are_a_damaged_folder(tmp_path: Path, part:
     checkpoint.save(tmp_path / "s", values, tensors, "")
     with pytest.raises(CheckpointError, match=f"1 weights of a {part} and no config of it"):
         Lip2Speech.load(tmp_path / "s", device="cpu")
+
+
+def test_a_folder_may_bring_a_likelihood(tmp_path: Path) -> None:
+    speech = Lip2Speech.load(save_judged(tmp_path / "s"), device="cpu")
+    assert speech.likelihood is not None and not speech.likelihood.training
+    bits = speech.speak(np.zeros((3, 96, 96), np.uint8))[2]
+    assert bits is not None and bits.shape == (3,) and (bits > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"n_q": 3}, "the heads predict 2 books of 16, the likelihood is of 3 of 16; they do not fit"),
+        ({"codebook_size": 32}, "the heads predict 2 books of 16, the likelihood is of 2 of 32"),
+        ({"vector_dim": 9}, "the heads take voices of 163 numbers, the likelihood of 9; they do not fit"),
+    ],
+)
+def test_a_likelihood_of_other_sizes_is_refused(tmp_path: Path, sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        Lip2Speech.load(save_judged(tmp_path / "s", likelihood=sizes), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["codec", "speaker"])
+def test_a_likelihood_that_learned_other_codes_or_voices_is_refused(tmp_path: Path, name: str) -> None:
+    folder = save_judged(tmp_path / "s")
+    loaded = checkpoint.load(folder)
+    loaded.config["likelihood"][name] = "0123"
+    with pytest.raises(
+        CheckpointError, match=f"has learned with {name} 0123, the model's {name} is .*; train one with the"
+    ):
+        Lip2Speech.build(loaded, "cpu")
+    del loaded.config["likelihood"][name]
+    with pytest.raises(CheckpointError, match=f"config is wrong .*{name}"):
+        Lip2Speech.build(loaded, "cpu")
+
+
+def test_a_likelihood_that_hears_no_voice_may_have_learned_with_any(tmp_path: Path) -> None:
+    folder = save_judged(tmp_path / "s", likelihood={"vector_dim": 0})
+    loaded = checkpoint.load(folder)
+    loaded.config["likelihood"]["speaker"] = "0123"
+    bits = Lip2Speech.build(loaded, "cpu").speak(np.zeros((2, 96, 96), np.uint8))[2]
+    assert bits is not None and bits.shape == (2,)
+
+
+def test_a_calibration_that_counts_a_likelihood_needs_one(tmp_path: Path) -> None:
+    counted = PipelineConfig(voice="ann", confidence=Calibration(bias=1.0, likelihood=-2.0))
+    Lip2Speech.load(save_judged(tmp_path / "with", pipeline=to_dict(counted)), device="cpu")
+    folder = save(tmp_path / "without", pipeline=to_dict(counted))
+    with pytest.raises(CheckpointError, match="with a likelihood that is not in it; calibrate it again"):
+        Lip2Speech.load(folder, device="cpu")
 
 
 def test_an_unknown_vocoder_is_a_damaged_folder(tmp_path: Path) -> None:

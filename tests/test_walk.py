@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from lip2speech.cli import app
 from lip2speech.evaluation.recogniser import Recogniser
 from lip2speech.pipeline import PipelineConfig
 from lip2speech.video import NoFaceError, load_roi, read_frames
-from tests.tiny import save_system
+from tests.tiny import make_likelihood, save_system
 
 CLIPS = 8
 WORDS_OF_6 = 4.5  # the recogniser itself misses some of a true voice's
@@ -92,6 +93,17 @@ def test_a_long_video_is_spoken_in_windows(tiny: Lip2Speech, clip: Path, frames:
     speech = short.convert_to(clip, tmp_path / "out.wav")
     assert speech.wav is None
     assert read_wav(tmp_path / "out.wav").shape == (640 * frames,)
+
+
+def test_the_codes_of_a_whole_clip_have_their_mean_bits(
+    tiny: Lip2Speech, clip: Path, roi: np.ndarray
+) -> None:
+    network, prediction = make_likelihood(), tiny.predict(roi)
+    expected = float(network.bits(prediction.require("codes"), prediction.speaker).mean())
+    judged = replace(tiny, likelihood=network)
+    assert judged.convert(clip).bits_per_token == pytest.approx(expected, abs=1e-5)
+    short = replace(judged, config=PipelineConfig("mel", "ann", 20, 6)).convert(clip)
+    assert short.bits_per_token == pytest.approx(expected, abs=0.3)
 
 
 def test_a_video_without_a_face_is_an_error_and_leaves_nothing(tiny: Lip2Speech, blank: Path) -> None:

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.codec import MelCodec, MelCodecConfig
+from lip2speech.codec.load import code_fingerprint
 from lip2speech.config import from_dict, to_dict
 from lip2speech.frontend.transforms import Transform
+from lip2speech.likelihood import Likelihood, LikelihoodConfig, bits_per_token, build_likelihood
 from lip2speech.mel import MelConfig
 from lip2speech.model import LipModel, ModelConfig
 from lip2speech.pipeline import PipelineConfig
@@ -35,6 +37,10 @@ MODEL: dict[str, Any] = {
         "activation": "relu", "layerdrop": 0.0,
     },
     "heads": {"hidden": 16, "blocks": 1, "n_units": 8, "n_q": 2, "codebook_size": 16},
+}  # fmt: skip
+
+LIKELIHOOD: dict[str, Any] = {
+    "n_q": 2, "codebook_size": 16, "vector_dim": 163, "channels": 8, "layers": 2
 }  # fmt: skip
 
 
@@ -84,6 +90,23 @@ def make_model(numbers: dict[str, Any] = MODEL) -> LipModel:
     return LipModel(from_dict(ModelConfig, numbers)).eval()
 
 
+def make_likelihood(**sizes: Any) -> Likelihood:
+    """A likelihood of the tiny codec's codes with random weights, in eval mode."""
+    torch.manual_seed(0)
+    return build_likelihood(from_dict(LikelihoodConfig, LIKELIHOOD | sizes)).eval()
+
+
+def taught_likelihood(codes: Tensor, vector: Tensor) -> Likelihood:
+    """A likelihood that has seen these codes (B, n_q, T) of a voice (B, S), and so knows more than none."""
+    network = make_likelihood()
+    adam = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(20):
+        adam.zero_grad()
+        bits_per_token(network(codes, vector), codes).mean().backward()
+        adam.step()
+    return network
+
+
 def tiny_encoded(seed: int) -> Encoded:
     """A speaker model of a few random weights, (9,)."""
     torch.manual_seed(seed)
@@ -103,6 +126,15 @@ def save_codec(folder: Path, codec: MelCodec | None = None) -> Path:
     codec = codec or make_codec()
     values = {"kind": "codec", "name": "melcodec", "codec": to_dict(codec.config)}
     checkpoint.save(folder, values, codec.state_dict(), "# Codec\n")
+    return folder
+
+
+def save_likelihood(folder: Path, codec: MelCodec | None = None, speaker: str = "spectrum") -> Path:
+    """The folder that training of a likelihood would have written."""
+    network = make_likelihood()
+    learned = {"codec": code_fingerprint(codec or make_codec()), "speaker": speaker}
+    values = {"kind": "likelihood", "likelihood": to_dict(network.config)} | learned
+    checkpoint.save(folder, values, network.state_dict(), "# Likelihood\n")
     return folder
 
 
@@ -126,5 +158,16 @@ def system(**changes: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def save_system(folder: Path, **changes: Any) -> Path:
     """The folder of a whole system that `Lip2Speech.load` takes."""
     values, tensors = system(**changes)
+    checkpoint.save(folder, values, tensors, "# Tiny\n")
+    return folder
+
+
+def save_judged(folder: Path, *, likelihood: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """The folder of a whole system that holds a likelihood; `likelihood` replaces parts of its sizes."""
+    values, tensors = system(**changes)
+    network = make_likelihood(**(likelihood or {}))
+    part = {"config": to_dict(network.config), "codec": code_fingerprint(make_codec()), "speaker": "spectrum"}
+    values["likelihood"] = part | values.get("likelihood", {})
+    tensors |= {f"likelihood.{name}": tensor for name, tensor in network.state_dict().items()}
     checkpoint.save(folder, values, tensors, "# Tiny\n")
     return folder

@@ -56,6 +56,7 @@ class Row:
     rtf: float | None = None
     confidence: list[float] | None = None
     sure: float | None = None
+    bits_per_token: float | None = None
     error: str | None = None
     code: int = errors.OK
 
@@ -183,8 +184,17 @@ def _speak(speech: Lip2Speech, job: Job, temporary: Path, options: Options, prog
         model=speech.name,
         route=spoken.route,
         rtf=round(spoken.seconds / max(spoken.duration, 1e-9), 3),
+        bits_per_token=None if spoken.bits_per_token is None else round(spoken.bits_per_token, 3),
         **how_sure(spoken.confidence, spoken.sure),
     )
+
+
+def json_line(row: Row) -> str:
+    """One line; `bits_per_token` is there for a model with a likelihood alone."""
+    values = asdict(row)
+    if row.bits_per_token is None:
+        del values["bits_per_token"]
+    return json.dumps(values)
 
 
 def _report(row: Row, options: Options, progress: Progress) -> None:
@@ -194,7 +204,7 @@ def _report(row: Row, options: Options, progress: Progress) -> None:
             f"lip2speech: {row.error if _names(row.error, row.input) else f'{row.input}: {row.error}'}"
         )
     if options.json:
-        progress.print(json.dumps(asdict(row)))
+        progress.print(json_line(row))
     elif row.error is None and not options.quiet:
         gaps = f", {len(row.gaps)} gaps without a face" if row.gaps else ""
         progress.print(

@@ -39,9 +39,9 @@ Set = tuple[Path, str]
 """A folder of prepared clips and a split of it."""
 
 PICTURES = ("plain", "worse")
-SIGNS = {"units": -1, "codes": -1, "agreement": 1, "detail": 1}
-"""Undecided heads never make a word surer; agreeing ones, and seeing more, never less sure: such a weight is
-chance."""
+SIGNS = {"units": -1, "codes": -1, "agreement": 1, "detail": 1, "likelihood": -1}
+"""Undecided heads, and codes unlike speech, never make a word surer; agreeing ones, and seeing more, never
+less sure: such a weight is chance."""
 RIDGE = 1.0
 """Pull of the weights, of features of variance 1, towards 0: some hundred words hardly feel it."""
 
@@ -82,7 +82,7 @@ def listen(
     roi = item.roi()
     seen = worsen_clip(roi, item.id) if picture == "worse" else roi
     if live is None:
-        wav, observed = model.speak(seen)
+        wav, observed, _ = model.speak(seen)
     else:
         wav, observed = say_live(model, seen, None, model.config.route, live)
     text, heard = item.text.lower().split(), recogniser.hear(wav)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
+from lip2speech.codec.base import Codec
 from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
+from lip2speech.likelihood import KIND, likelihood_from_dict, read_likelihood
 from lip2speech.mel import MelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.speaker import Encoded, SpeakerModel, load_speaker_model
+from lip2speech.system import check_learned
 from lip2speech.vocoder.load import read_vocoder
 
 CLIPS_PER_VOICE = 60
@@ -33,9 +38,10 @@ class VoiceSource:
 class AssembleConfig:
     """What goes into the folder.
 
-    lip, codec, speaker: folders written by training, the last of the encoder that hears voices (empty: their
-    long-term spectrum); vocoder: folder of one with weights, whose name is then a route (empty: none; for
-    all that convert does by itself, name it as pipeline.route too); card: the text of its README.md.
+    lip, codec, speaker, likelihood: folders written by training; speaker is that of the encoder that hears
+    voices (empty: their long-term spectrum), likelihood of what says how likely codes are (empty: nothing
+    does); vocoder: folder of one with weights, whose name is then a route (empty: none; for all that convert
+    does by itself, name it as pipeline.route too); card: the text of its README.md.
     """
 
     lip: str
@@ -43,6 +49,7 @@ class AssembleConfig:
     card: str
     speaker: str = ""
     vocoder: str = ""
+    likelihood: str = ""
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     voices: tuple[VoiceSource, ...] = ()
 
@@ -54,20 +61,7 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
         ValueError: the default voice is not among the voices, or a part is not what it should be.
     """
     lip, codec = checkpoint.load(config.lip), checkpoint.load(config.codec)
-    if lip.config.get("kind") != "lip-model":
-        raise ValueError(f"{lip.folder} holds {lip.config.get('kind')!r}, expected a lip-model.")
-    taught, given = lip.config.get("codec"), code_fingerprint(load_codec(config.codec))
-    if taught not in (None, given):
-        raise ValueError(
-            f"{lip.folder} has learned codes of codec {taught}, {codec.folder} is {given}; only a codec with "
-            "the same encoder and codebooks speaks them."
-        )
-    speakers = load_speaker_model(config.speaker)
-    if (heard := lip.config.get("speaker", "spectrum")) != speakers.fingerprint:
-        raise ValueError(
-            f"{lip.folder} was told of voices by speaker model {heard}, {config.speaker or 'none'!r} gives "
-            f"{speakers.fingerprint}; give the one it learned with."
-        )
+    codes, speakers = heard_and_told(config, lip)
     voices = {voice.name: mean_voice(voice, speakers) for voice in config.voices}
     if config.pipeline.voice not in voices:
         raise ValueError(f"pipeline.voice is {config.pipeline.voice!r}, expected one of {', '.join(voices)}.")
@@ -89,9 +83,33 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
         vocoder = trained_vocoder(config.vocoder, speakers)
         tensors |= {f"vocoder.{k}": v for k, v in vocoder.tensors.items()}
         values["vocoder"] = {"name": vocoder.config["name"], "config": vocoder.config["vocoder"]}
+    if config.likelihood:
+        values[KIND], weights = likelihood_part(config.likelihood, codes, speakers)
+        tensors |= {f"{KIND}.{k}": v for k, v in weights.items()}
+    tensors = {k: as_stored(k, v) for k, v in tensors.items()}
     Lip2Speech.build(checkpoint.Checkpoint(values, tensors, config.card, folder), "cpu")
     checkpoint.save(folder, values, tensors, config.card, overwrite=overwrite, half=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
+
+
+def heard_and_told(config: AssembleConfig, lip: checkpoint.Checkpoint) -> tuple[Codec, SpeakerModel]:
+    """The codec and the speaker model that the lip model learned with. ValueError: others are given."""
+    if lip.config.get("kind") != "lip-model":
+        raise ValueError(f"{lip.folder} holds {lip.config.get('kind')!r}, expected a lip-model.")
+    codes = load_codec(config.codec)
+    taught, given = lip.config.get("codec"), code_fingerprint(codes)
+    if taught not in (None, given):
+        raise ValueError(
+            f"{lip.folder} has learned codes of codec {taught}, {config.codec} is {given}; only a codec with "
+            "the same encoder and codebooks speaks them."
+        )
+    speakers = load_speaker_model(config.speaker)
+    if (heard := lip.config.get("speaker", "spectrum")) != speakers.fingerprint:
+        raise ValueError(
+            f"{lip.folder} was told of voices by speaker model {heard}, {config.speaker or 'none'!r} gives "
+            f"{speakers.fingerprint}; give the one it learned with."
+        )
+    return codes, speakers
 
 
 def trained_vocoder(folder: str, speakers: SpeakerModel) -> checkpoint.Checkpoint:
@@ -104,6 +122,27 @@ def trained_vocoder(folder: str, speakers: SpeakerModel) -> checkpoint.Checkpoin
             f"{speakers.fingerprint}; train it with the same speaker folder."
         )
     return vocoder
+
+
+def likelihood_part(
+    folder: str, codec: Codec, speakers: SpeakerModel
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights of a likelihood as a system's part. CheckpointError: of other codes or voices."""
+    loaded = read_likelihood(folder)
+    network = likelihood_from_dict(loaded.config[KIND], loaded.tensors)
+    check_learned(network.config, loaded.config, codec, speakers)
+    part = {
+        "config": to_dict(network.config),
+        "codec": code_fingerprint(deepcopy(codec).half().float()),  # what `as_stored` makes of it
+        "speaker": speakers.fingerprint,
+    }
+    return part, loaded.tensors
+
+
+def as_stored(name: str, tensor: Tensor) -> Tensor:
+    """What a folder of float16 gives back of a tensor. CheckpointError: it cannot be kept so."""
+    stored = checkpoint.storable(name, tensor, half=True)
+    return stored.float() if stored.is_floating_point() else stored
 
 
 def mean_voice(source: VoiceSource, speakers: SpeakerModel) -> Tensor:

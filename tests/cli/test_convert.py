@@ -31,6 +31,7 @@ class FakeSpeech:
     name: str = "fake"
     config: PipelineConfig = field(default_factory=PipelineConfig)
     confidence: tuple[float, ...] | None = None
+    bits_per_token: float | None = None
     unsure: str = ""
 
     def speaker(self, voice: str | None) -> str:
@@ -63,6 +64,7 @@ class FakeSpeech:
         return SimpleNamespace(
             report=report, route="mel", seconds=0.25, duration=1.0, sample_rate=SAMPLES,
             confidence=self.confidence, sure=self.confidence and sum(self.confidence) / len(self.confidence),
+            bits_per_token=self.bits_per_token,
         )  # fmt: skip
 
 
@@ -140,6 +142,9 @@ def test_how_sure_the_model_is_is_told(speak: Callable[..., Result], sure: FakeS
     assert "sure 67 %, not sure of 2 of 3 s" in speak("good.mp4", "-o", "a.wav").stdout
     row = json.loads(speak("good.mp4", "-o", "b.wav", "--json").stdout)
     assert (row["confidence"], row["sure"]) == ([0.912, 0.5, 0.59], 0.667)
+    assert "bits_per_token" not in row
+    sure.bits_per_token = 3.14159
+    assert json.loads(speak("good.mp4", "-o", "d.wav", "--json").stdout)["bits_per_token"] == 3.142
     sure.confidence = (0.9, 0.8)
     assert speak("good.mp4", "-o", "c.wav").stdout.rstrip().endswith("sure 85 %")
 

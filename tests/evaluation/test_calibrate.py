@@ -17,7 +17,7 @@ from lip2speech.evaluation.clips import prepared_items
 from lip2speech.evaluation.live import live_configs, say_live
 from lip2speech.evaluation.recogniser import Heard
 from lip2speech.pipeline import Lip2Speech
-from tests.tiny import prepare, save_system
+from tests.tiny import prepare, save_judged, save_system
 
 WIDTH = len(FEATURES) + 1
 TEXT = "bin blue at f two now"
@@ -94,6 +94,31 @@ def test_what_can_be_seen_has_the_weight_it_was_drawn_with() -> None:
     assert calibration.detail == pytest.approx(5, abs=0.6) and calibration.bias == pytest.approx(-2, abs=0.5)
     report = Report(calibration, 1, tuple(made))
     assert max(module.reliability.ece(report.filled(None, picture)) for picture in module.PICTURES) < 0.05
+
+
+def test_what_is_unlike_speech_has_the_weight_it_was_drawn_with() -> None:
+    rng, column = np.random.default_rng(3), FEATURES.index("likelihood")
+    made = []
+    for clip in clips(4000, 3):
+        unlike = float(clip.observed[0, column])
+        right = rng.random() < 1 / (1 + np.exp(-(3 - 6 * unlike)))
+        made.append(replace(clip, words=((0.6, bool(right)),)))
+    found = fit(made)
+    assert found.likelihood == pytest.approx(-6, abs=0.7) and found.bias == pytest.approx(3, abs=0.5)
+    turned = [replace(c, words=((0.6, not c.words[0][1]),)) for c in made]
+    assert fit(turned).likelihood == 0
+
+
+@pytest.mark.parametrize("live", [None, 120])
+def test_a_model_with_a_likelihood_is_calibrated_by_it(
+    fake: None, prepared: Path, tmp_path: Path, live: int | None
+) -> None:
+    folder, sets = save_judged(tmp_path / "model"), [(prepared, "test")]
+    report = calibrate(folder, sets, sets, live=live, device="cpu")
+    column = torch.cat([clip.observed for clip in report.clips])[:, FEATURES.index("likelihood")]
+    assert (column > 0).all()
+    assert "likelihood " in report.text()
+    assert Lip2Speech.load(folder, "cpu").config.confidence == report.calibration
 
 
 def test_a_weight_that_would_reward_doubt_is_left_out() -> None:
@@ -223,6 +248,6 @@ def test_crops_said_live_are_what_is_said_of_them_in_such_chunks(tiny_system: Pa
     roi = np.random.default_rng(0).integers(0, 256, (20, 96, 96), dtype=np.uint8)
     config = live_configs([400])["live, 400 ms ahead"]
     wav, observed = say_live(model, roi, None, model.config.route, config)
-    whole, seen = model.speak(roi)
+    whole, seen, _ = model.speak(roi)
     torch.testing.assert_close(wav, whole, rtol=0, atol=1e-4)  # shorter than a window: one piece at the end
     torch.testing.assert_close(observed, seen)

@@ -20,7 +20,18 @@ from lip2speech.speaker import Spectrum
 from lip2speech.system import speaker_model_at
 from lip2speech.train.assemble import AssembleConfig, assemble
 from lip2speech.vocoder import HiFiGAN, HiFiGANConfig, WaveNet, WaveNetConfig
-from tests.tiny import CODEC, MODEL, buzz, make_codec, make_model, save_codec, save_encoder, tiny_encoded
+from tests.tiny import (
+    CODEC,
+    MODEL,
+    buzz,
+    make_codec,
+    make_likelihood,
+    make_model,
+    save_codec,
+    save_encoder,
+    save_likelihood,
+    tiny_encoded,
+)
 
 
 @pytest.fixture
@@ -224,3 +235,32 @@ def test_voices_do_not_matter_to_a_vocoder_that_is_told_none(
     parts["vocoder"] = save_vocoder(tmp_path / "v", "wavenet", heard="other", speaker_dim=0)
     assemble(config(prepared, parts), tmp_path / "model")
     assert "wavenet" in Lip2Speech.load(tmp_path / "model", device="cpu").routes
+
+
+def test_a_likelihood_becomes_a_part(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+    plain = assemble(config(prepared, parts), tmp_path / "plain")
+    parts["likelihood"] = str(save_likelihood(tmp_path / "likelihood"))
+    weights = sum(w.numel() for w in make_likelihood().state_dict().values())
+    assert 2 * weights < assemble(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
+    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    prediction = speech.predict(np.zeros((4, 96, 96), np.uint8))
+    kept = speech.bits(prediction)[0]
+    speech.likelihood = make_likelihood()
+    torch.testing.assert_close(kept, speech.bits(prediction)[0], rtol=0, atol=0.02)  # stored as float16
+
+
+def test_a_likelihood_of_other_codes_or_voices_is_refused(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    other = make_codec(CODEC)
+    with torch.no_grad():
+        other.quantizer.codebooks[0].entries.add_(1)
+    for name, folder in {
+        "codec": save_likelihood(tmp_path / "codes", codec=other),
+        "speaker": save_likelihood(tmp_path / "voices", speaker="0123"),
+    }.items():
+        with pytest.raises(CheckpointError, match=f"the likelihood has learned with {name} "):
+            assemble(config(prepared, parts, likelihood=str(folder)), tmp_path / "model")
+    with pytest.raises(CheckpointError, match="holds 'codec', expected a likelihood of a codec's codes"):
+        assemble(config(prepared, parts, likelihood=parts["codec"]), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
