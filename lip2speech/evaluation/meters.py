@@ -123,7 +123,7 @@ METERS: dict[str, Meter] = {
     ),
     "mcd": Meter(
         "1: c1..c13 of those mels, K = 10 sqrt 2 / ln 10, all frames; DTW: mean over the cheapest path",
-        {"mcd": Column("MCD dB", "mcd", digits=2), "mcd_warped": Column("with DTW", "mcd_warped", digits=2)},
+        {"mcd": Column("MCD dB", "mcd", digits=2), "mcd_warped": Column("MCD-DTW", "mcd_warped", digits=2)},
         _mcd,
     ),
     "f0": Meter(

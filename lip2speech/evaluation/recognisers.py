@@ -1,7 +1,7 @@
 """Who listens: recognisers as plugs.
 
     grammar         pocketsphinx, bound to the GRID grammar; offline, ships with the extra `eval`
-    whisper=FOLDER  any speech recogniser of `transformers` (Whisper, wav2vec2) whose files the user has
+    whisper=FOLDER  Whisper, or another encoder and decoder of `transformers`, whose files the user has
 
 Local files only: nothing is fetched, and no code of a model folder is run. Transcripts are greedy. Word error
 rates of two recognisers are never comparable; the recipe that is saved with them holds a sum of the weights.
@@ -74,21 +74,24 @@ class Whisper:
 
     @cached_property
     def _pipeline(self) -> Any:
-        from transformers import pipeline
+        import transformers
 
-        device = 0 if torch.cuda.is_available() else -1
+        # Not by the folder's name alone: an adapter in it may name a base model, which would be fetched.
+        local = {"local_files_only": True, "trust_remote_code": False}
         try:
-            return pipeline(
-                "automatic-speech-recognition",
-                model=str(self.folder),
-                device=device,
-                trust_remote_code=False,
-                model_kwargs={"local_files_only": True},
-            )
+            processor = transformers.AutoProcessor.from_pretrained(self.folder, **local)
+            model = transformers.AutoModelForSpeechSeq2Seq.from_pretrained(self.folder, **local)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"{self.folder}: is no recogniser that transformers can load ({error})."
             ) from error
+        return transformers.pipeline(
+            "automatic-speech-recognition",
+            model=model.eval(),
+            tokenizer=processor.tokenizer,
+            feature_extractor=processor.feature_extractor,
+            device=0 if torch.cuda.is_available() else -1,
+        )
 
 
 RECOGNISERS: dict[str, Any] = {"grammar": Recogniser, "whisper": Whisper}

@@ -115,9 +115,12 @@ def check_meters_equal(a: Report, b: Report) -> None:
     """ValueError: names the first meter or package that differs, and how many more do."""
     keys = [key for key in {**a.meters, **b.meters} if a.meters.get(key) != b.meters.get(key)]
     if keys:
-        one, other = (repr(run.meters[keys[0]]) if keys[0] in run.meters else "nothing" for run in (a, b))
-        more = f" ({len(keys) - 1} more differ)" if len(keys) > 1 else ""
-        raise ValueError(f"the runs were measured differently: {keys[0]} is {one} and {other}{more}.")
+        one, other = (run.meters.get(keys[0], "not there") for run in (a, b))
+        more = f"; {len(keys) - 1} more differ" if len(keys) > 1 else ""
+        raise ValueError(
+            f"the runs were measured differently: {keys[0]} is [{one}] in the first and [{other}] in the "
+            f"second{more}."
+        )
 
 
 def check_clips_equal(a: Row, b: Row) -> None:
