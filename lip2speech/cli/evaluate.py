@@ -98,26 +98,17 @@ def evaluate(
             return typer.echo(_compare(compare, plots, overwrite))
         if save is not None and save.exists() and not overwrite:
             raise UsageError(f"{save}: already exists; pass --overwrite to replace it.")
-        options: dict[str, Any] = {
-            "limit": limit,
-            "recogniser": recogniser,
-            "encoder": encoder,
-            "workers": workers,
-        }
+        options: dict[str, Any] = {"limit": limit, "recogniser": recogniser, "encoder": encoder}
+        options["workers"] = workers
         options |= {"measure": tuple(measure.split(","))} if measure else {}
-        if plots is not None:
-            options["show"] = _gallery(plots, overwrite, pictures)
+        options |= {"show": _gallery(plots, overwrite, pictures)} if plots else {}
         with progress_bar(quiet=quiet) as progress:
             if len(given) == 2:
                 report = _of_files(*given, options, progress)
             else:
                 options |= {"split": split, "routes": route, "live": live or ()}
                 report = _of_model(given[0], corpus, model, device, options, progress)
-        typer.echo(report.table())
-        if save is not None:
-            report.save(save)
-        if plots is not None:
-            _gallery(plots, overwrite).points(report)
+        _finish(report, save, plots, overwrite)
 
 
 def check_use(ctx: typer.Context, given: Sequence[Path], compare: tuple[Path, Path] | None) -> None:
@@ -130,6 +121,14 @@ def check_use(ctx: typer.Context, given: Sequence[Path], compare: tuple[Path, Pa
         if source is not None and source.name == "COMMANDLINE":
             use = "--compare" if compare else "REF HYP"
             raise UsageError(f"--{name} has no meaning with {use}; leave it out.")
+
+
+def _finish(report: Report, save: Path | None, plots: Path | None, overwrite: bool) -> None:
+    typer.echo(report.table())
+    if save is not None:
+        report.save(save)
+    if plots is not None:
+        _gallery(plots, overwrite).points(report)
 
 
 def _of_model(
