@@ -141,6 +141,13 @@ def verify(folder: str | Path) -> None:
             )
 
 
+def fingerprint(folder: str | Path) -> str:
+    """Sixteen digits that tell a checkpoint from any other: of its config and weights, not of its card."""
+    verify(folder)
+    sums = _read_sums(Path(folder) / SUMS)
+    return hashlib.sha256((sums[CONFIG] + sums[WEIGHTS]).encode()).hexdigest()[:16]
+
+
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give every parameter and buffer of `module` its tensor; nothing may be left over on either side."""
     own = module.state_dict()

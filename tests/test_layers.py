@@ -44,6 +44,7 @@ DOORS = {
 INSIDE_FUNCTIONS = {
     "mediapipe", "sklearn", "matplotlib", "skimage", "pocketsphinx", "espeakng_loader", "pesq", "pystoi",
     "jiwer", "tensorboard", "gradio", "transformers", "scipy", "cv2", "huggingface_hub",
+    "onnxruntime", "speechmos",
 }  # fmt: skip
 """Heavy, or in an extra: imported by the function that needs it, never with the file."""
 

@@ -31,6 +31,10 @@ EXTRAS = {
     "pystoi": "eval",
     "pesq": "eval",
     "jiwer": "eval",
+    "speechmos": "eval",
+    "onnxruntime": "eval",
+    "matplotlib": "eval",
+    "transformers": "asr",
     "gradio": "demo",
     "huggingface_hub": "hub",
 }

@@ -7,10 +7,12 @@ training split where there are any, never from the clip itself; which ones depen
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +24,16 @@ from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.rates import SAMPLE_RATE, per_video_frame
 from lip2speech.speaker import SpeakerModel
 from lip2speech.voices import ENOUGH_S
+
+T = TypeVar("T")
+
+
+class Said(NamedTuple):
+    """A clip's sound (640 T,), the seconds of computing it took, how far it then is behind its picture."""
+
+    wav: Tensor
+    seconds: float = math.nan
+    late_ms: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -82,11 +94,16 @@ def choose(items: Sequence[Item], split: str, limit: int | None = None) -> list[
     if not chosen:
         known = ", ".join(sorted({item.split for item in items})) or "no clips at all"
         raise ValueError(f"no clip of split {split!r}; there are: {known}.")
+    return spread(chosen, limit)
+
+
+def spread(items: Sequence[T], limit: int | None) -> list[T]:
+    """At most `limit` of the items, evenly spread; all without one. ValueError: a limit below 1."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more, got {limit}.")
-    if limit is None or limit >= len(chosen):
-        return chosen
-    return [chosen[i * len(chosen) // limit] for i in range(limit)]
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def enrolment(item: Item, items: Sequence[Item]) -> list[Item]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lip2speech.mel import LogMel
@@ -27,6 +27,8 @@ SILENCE = 1e-4
 """A sound whose root mean square is lower (-80 dB) is silent."""
 WORST_PESQ = 0.999 + 4 / (1 + math.exp(1.3669 * 0.5 + 3.8224))
 """P.862.2 maps the raw scores -0.5 .. 4.5 to 1.04 .. 4.64; silence for speech gets the lowest."""
+DRAWS = 1000
+"""Of utterances, for an interval."""
 _STOI_SAMPLES = SAMPLE_RATE * 384 // 1000
 """STOI compares stretches of 384 ms of speech; shorter sounds have none."""
 _STOI_TOO_SHORT = 1e-5
@@ -125,9 +127,9 @@ def slot_errors(text: str, transcript: str) -> list[bool]:
 
 
 def bootstrap(
-    values: Sequence[float], weights: Sequence[float] | None = None, *, n: int = 2000, seed: int = 0
+    values: ArrayLike, weights: ArrayLike | None = None, *, median: bool = False, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of sum(values) / sum(weights), or of the mean, when the utterances are drawn anew.
+    """95 % interval of sum(values) / sum(weights), of the mean or the median, when utterances are drawn anew.
 
     Args:
         values: one per utterance: its errors, or its score; NaN and its weight are left out.
@@ -137,11 +139,24 @@ def bootstrap(
     w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
     kept = np.isfinite(x) & (w > 0)
     x, w = x[kept], w[kept]
-    if not len(x):
-        return math.nan, math.nan
-    drawn = np.random.default_rng(seed).integers(0, len(x), size=(n, len(x)))
-    ratios = x[drawn].sum(1) / w[drawn].sum(1)
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    return interval(statistic(x, w, draw(len(x), seed), median=median))
+
+
+def draw(n: int, seed: int = 0) -> np.ndarray:
+    """Places of `n` utterances drawn anew, with repeats: (DRAWS, n)."""
+    return np.random.default_rng(seed).integers(0, max(1, n), size=(DRAWS, n))
+
+
+def statistic(x: np.ndarray, w: np.ndarray, drawn: np.ndarray, *, median: bool = False) -> np.ndarray:
+    """sum(x) / sum(w), or the median of x, of each row of places (draws, n): (draws,); NaN for no places."""
+    if not drawn.shape[1]:
+        return np.full(len(drawn), np.nan)
+    return np.median(x[drawn], axis=1) if median else x[drawn].sum(1) / w[drawn].sum(1)
+
+
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of (draws,)."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -13,61 +13,29 @@ Rows:
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from time import perf_counter
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from lip2speech.audio import replacing
-from lip2speech.evaluation.clips import Item, choose, fit, voice_of
+from lip2speech.evaluation.clips import Item, Said, choose, fit, voice_of
 from lip2speech.evaluation.live import live_configs, speak_live
-from lip2speech.evaluation.score import METERS, Pair, Row, Scorer, summarise
+from lip2speech.evaluation.meters import DEFAULT_METERS, describe_meters
+from lip2speech.evaluation.runs import Report
+from lip2speech.evaluation.score import Pair, Scorer, summarise
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.pitch import pitch_contour
 from lip2speech.prediction import Prediction
 from lip2speech.rates import SAMPLE_RATE, per_video_frame
+from lip2speech.streaming import StreamConfig
 from lip2speech.vocoder import CodesVocoder, Vocoder
 
 SURE = 9.0  # a logit
-_PACKAGES = ("pocketsphinx", "jiwer", "pystoi", "pesq", "torch")
 _MEL_PER_FRAME = per_video_frame(MelConfig().frame_rate)
-
-
-@dataclass(frozen=True)
-class Report:
-    """A finished evaluation. `failed`: id -> reason of clips that gave no speech; rows leave them out."""
-
-    model: str
-    split: str
-    rows: tuple[Row, ...]
-    failed: dict[str, str]
-    default_voice: int
-
-    def table(self) -> str:
-        """The rows as a Markdown table, with a line on what is missing."""
-        notes = (
-            [f"{len(self.failed)} clips gave no speech and are left out of the rows."] if self.failed else []
-        )
-        if self.default_voice:
-            notes.append(f"{self.default_voice} clips have no second utterance: the model's own voice spoke.")
-        return "\n".join([table(self.rows), *notes])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, with the meters and their versions; measures without an answer are None."""
-        return _without_nan({**asdict(self), "meters": meters()})
-
-    def save(self, path: Path) -> None:
-        """Write `to_dict` as JSON; the file appears whole or not at all."""
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        with replacing(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
 
 
 def evaluate(
@@ -77,9 +45,12 @@ def evaluate(
     *,
     routes: Sequence[str] | None = None,
     limit: int | None = None,
-    measure: Collection[str] = METERS,
+    measure: Collection[str] = DEFAULT_METERS,
+    recogniser: str = "grammar",
+    encoder: Path | None = None,
     workers: int = 0,
     live: Sequence[int] = (),
+    show: Callable[[str, Tensor, dict[str, Said]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Speaks every clip of `split` by every route and measures it.
@@ -88,8 +59,10 @@ def evaluate(
         items: from `prepared_items` or `video_items`; other splits lend voices.
         routes: some of `model.routes`; all when None.
         limit: at most so many clips, evenly spread.
-        workers: processes that measure beside this one, which speaks.
+        measure, recogniser, encoder: as in `score`.
+        workers: processes that measure beside this one, which speaks; they slow it, so not with "speed".
         live: look-aheads in ms, each a row of its own; only for video files.
+        show: called with a clip's id, its true sound and all rows' sounds.
         progress: called with (clips done, clips in all).
     Raises:
         ValueError: unknown route, split or look-ahead, or no clip gave speech.
@@ -97,29 +70,21 @@ def evaluate(
     """
     chosen = choose(items, split, limit)
     names = [model.check_route(route) for route in routes or model.routes]
-    streams, own = live_configs(live), own_route(model, names)
-    spoken, failed, default_voice = _Spoken(), {}, 0
-    with Scorer(measure, workers) as scorer:
+    told = describe_meters(measure, recogniser=recogniser, encoder=encoder)
+    streams, spoken = live_configs(live), _Spoken(own_route(model, names))
+    with Scorer(measure, workers, recogniser=recogniser, encoder=encoder) as scorer:
         for item in _counted(chosen, progress):
-            try:
-                voice = voice_of(item, items, model.speaker_model)
-                reference, sounds = speak(model, item, voice, names)
-                sounds |= {name: speak_live(model, item, voice, own, c) for name, c in streams.items()}
-            except ValueError as error:  # a clip without a face never stops the others
-                failed[item.id] = str(error)
+            voice = voice_of(item, items, model.speaker_model)
+            if (sounds := spoken.say(model, item, voice, names, streams)) is None:
                 continue
-            default_voice += voice is None
-            for name, wav in sounds.items():
-                scorer.add(name, Pair(item.id, reference, wav, item.text))
-            spoken.add(item, reference, sounds[own])
-        if not spoken.items:
-            raise ValueError(
-                f"none of the {len(chosen)} clips gave speech; the first: {next(iter(failed.values()))}"
-            )
-        for name, pair in spoken.floors(model, own):
+            for name, said in sounds.items():
+                scorer.add(name, Pair(item.id, spoken.references[-1], text=item.text, **said._asdict()))
+            if show is not None:
+                show(item.id, spoken.references[-1], sounds)
+        for name, pair in spoken.floors(model):
             scorer.add(name, pair)
         rows = tuple(summarise(name, scores) for name, scores in scorer.scores().items())
-    return Report(model.name, split, rows, failed, default_voice)
+    return Report(model.name, split, rows, spoken.failed, spoken.default_voice, meters=told)
 
 
 def _counted(items: Sequence[Item], progress: Callable[[int, int], None] | None) -> Iterator[Item]:
@@ -137,19 +102,29 @@ def own_route(model: Lip2Speech, routes: Sequence[str]) -> str:
 
 def speak(
     model: Lip2Speech, item: Item, voice: Tensor | None, routes: Sequence[str]
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, dict[str, Said]]:
     """The true sound (640 T,) and every row's sound of the same length, by row name."""
     roi = item.roi()
     reference = fit(item.wav(), len(roi))
+    sounds = {"true sound": Said(reference)}
+    sounds |= {name: Said(wav) for name, wav in ceilings(model, reference, routes).items()}
+    began = perf_counter()
     prediction = model.predict(roi, voice)
-    sounds = {"true sound": reference, **ceilings(model, reference, routes)}
-    sounds |= {route: model.render(prediction, route) for route in routes}
+    predicted = perf_counter() - began
+    for route in routes:
+        began = perf_counter()
+        sounds[route] = said_whole(model.render(prediction, route), predicted + perf_counter() - began)
     if item.video is not None:
-        route = own_route(model, routes)
+        route, began = own_route(model, routes), perf_counter()
         whole = model.convert(item.video, voice=voice, route=route).wav
         assert whole is not None, "convert without a file gives the sound"
-        sounds[f"whole path, {route}"] = whole
+        sounds[f"whole path, {route}"] = said_whole(whole, perf_counter() - began)
     return reference, sounds
+
+
+def said_whole(wav: Tensor, seconds: float) -> Said:
+    """A sound that began when the last frame was there: it is late by all of its computing."""
+    return Said(wav, seconds, 1000 * seconds)
 
 
 @torch.inference_mode()
@@ -181,32 +156,54 @@ def true_pitch(reference: Tensor) -> Tensor:
 
 
 class _Spoken:
-    """Keeps what the floors are made of."""
+    """Lets clips speak, and keeps what the floors are made of: the sounds of one route."""
 
-    def __init__(self) -> None:
+    def __init__(self, route: str) -> None:
+        self.route = route
         self.items: list[Item] = []
         self.references: list[Tensor] = []
         self.wavs: list[Tensor] = []
+        self.failed: dict[str, str] = {}
+        self.default_voice = 0
 
-    def add(self, item: Item, reference: Tensor, wav: Tensor) -> None:
+    def say(
+        self,
+        model: Lip2Speech,
+        item: Item,
+        voice: Tensor | None,
+        routes: Sequence[str],
+        streams: dict[str, StreamConfig],
+    ) -> dict[str, Said] | None:
+        """Every row's sound; None where the clip gives none, which never stops the others."""
+        try:
+            reference, sounds = speak(model, item, voice, routes)
+            sounds |= {name: speak_live(model, item, voice, self.route, c) for name, c in streams.items()}
+        except ValueError as error:
+            self.failed[item.id] = str(error)
+            return None
+        self.default_voice += voice is None
         self.items.append(item)
         self.references.append(reference)
-        self.wavs.append(wav)
+        self.wavs.append(sounds[self.route].wav)
+        return sounds
 
-    def floors(self, model: Lip2Speech, route: str) -> Iterator[tuple[str, Pair]]:
-        """Row name and pair of each floor for each clip."""
+    def floors(self, model: Lip2Speech) -> Iterator[tuple[str, Pair]]:
+        """Row name and pair of each floor for each clip. ValueError: no clip gave speech."""
         n = len(self.items)
+        if not n:
+            first = next(iter(self.failed.values()))
+            raise ValueError(f"none of the {len(self.failed)} clips gave speech; the first: {first}")
         for i, (item, reference) in enumerate(zip(self.items, self.references, strict=True)):
             if n > 1:  # half the set away: neighbours in the order of ids share most of their words
                 other = fit(self.wavs[(i + n // 2) % n], _frames(reference))
                 yield "floor: another clip", Pair(item.id, reference, other, item.text)
-        if (average := self._average(model, route)) is None:
+        if (average := self._average(model)) is None:
             return
         for item, reference in zip(self.items, self.references, strict=True):
             same = fit(average, _frames(reference))
             yield "floor: average mel", Pair(item.id, reference, same, item.text)
 
-    def _average(self, model: Lip2Speech, route: str) -> Tensor | None:
+    def _average(self, model: Lip2Speech) -> Tensor | None:
         """Sound (640 T,) of the mean log-mel, as long as the longest clip; None without a mel route."""
         takes_mel = [name for name, vocoder in model.vocoders.items() if vocoder.needs == ("mel",)]
         if not takes_mel:
@@ -217,71 +214,9 @@ class _Spoken:
             mel = true_mel(model, reference[None, None])[0]
             total[:, : mel.shape[1]] += mel
             count[: mel.shape[1]] += 1
-        chosen = route if route in takes_mel else takes_mel[0]
+        chosen = self.route if self.route in takes_mel else takes_mel[0]
         return model.render(Prediction(mel=(total / count)[None].to(model.device)), chosen)
 
 
 def _frames(wav: Tensor) -> int:
     return len(wav) // per_video_frame(SAMPLE_RATE)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table; intervals are 95 %, over clips."""
-    head = ["row", "n", "WER, edit [95 %]", "WER, slots", "STOI", "ESTOI [95 %]", "PESQ-WB", "mel L1"]
-    head.append("lag ms, median / mean size")
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
-    for row in rows:
-        lines.append(
-            [
-                row.name,
-                str(row.n),
-                f"{_number(row.wer)}{_interval(row.wer_interval)}",
-                _number(row.wer_slots),
-                _number(row.stoi),
-                f"{_number(row.estoi)}{_interval(row.estoi_interval)}",
-                _number(row.pesq, 2),
-                _number(row.mel_l1),
-                f"{_number(row.lag_ms, 0)} / {_number(row.lag_spread, 0)}",
-            ]
-        )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _number(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    if not all(map(math.isfinite, interval)):
-        return ""
-    return f" [{_number(interval[0])}, {_number(interval[1])}]"
-
-
-def meters() -> dict[str, str]:
-    """What the figures were measured with: package versions, and how each column is made."""
-    used = {name: _version(name) for name in _PACKAGES}
-    return {
-        **{f"version of {name}": number for name, number in used.items()},
-        "recogniser": "pocketsphinx, its own English model, bound to the GRID sentence grammar",
-        "wer": "edit errors over words (jiwer); wer_slots: words that differ at their place",
-        "mel_l1": "mean distance of natural-log mels (80 bands, 100 Hz) above -60 dB",
-        "lag_ms": "median shift of least mel distance, late is positive; lag_spread: mean absolute",
-        "interval": "95 %, bootstrap over clips, 2000 draws, seed 0",
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return value

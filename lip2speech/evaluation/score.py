@@ -1,14 +1,15 @@
 """Scores of single sounds in memory, and one table row over many of them.
 
     scores = score_pairs([Pair("clip", reference, wav, "bin blue at f two now")])
-    row = summarise("mel", scores)          # row.wer, row.wer_interval, row.estoi, ...
+    row = summarise("mel", scores)          # row["wer"].mean, .low, .high; row["estoi"] ...
 
-A row's word error rate is the sum of errors over the sum of words; all else are means (the lag: a median)
-over the clips that have the measure. Intervals are drawn over clips (`metrics.bootstrap`).
+A row's error rates are sums of errors over sums of words, all else means or medians over the clips that have
+the measure (`meters.Column`). Intervals are drawn over clips (`metrics.bootstrap`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 from collections import deque
@@ -16,105 +17,193 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from lip2speech.evaluation import metrics
+from lip2speech.evaluation import metrics, words
+from lip2speech.evaluation.meters import COLUMNS, DEFAULT_METERS, METERS, WORD_METERS, Column, check_meters
 from lip2speech.evaluation.metrics import Wav
-from lip2speech.evaluation.recogniser import Recogniser, fits_grammar
-
-METERS = ("wer", "stoi", "estoi", "pesq", "mel")
-"""What can be measured; "mel" gives the distance and the lag. PESQ takes most of the time."""
-
-NAN_INTERVAL = (math.nan, math.nan)
+from lip2speech.evaluation.recognisers import recogniser_of
+from lip2speech.rates import SAMPLE_RATE
+from lip2speech.speaker.encoder import SpeakerEncoder, load_speaker_encoder
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A sound (T_a,) at 16 kHz beside its equally long reference; `text` is what the reference says."""
+    """A sound (T_a,) at 16 kHz beside its equally long reference; `text` is what the reference says.
+
+    Args:
+        seconds, late_ms: as in `clips.Said`.
+    """
 
     id: str
     reference: Wav
     wav: Wav
     text: str = ""
+    seconds: float = math.nan
+    late_ms: float = math.nan
 
 
 @dataclass(frozen=True)
 class Score:
-    """The measures of one pair; NaN where there is none. `words` is 0 where the recogniser does not apply."""
+    """The measures of one pair; NaN where there is none. `words` is 0 where the recogniser does not apply.
+
+    `reference` is a sum of the reference's samples, so that only like is compared with like.
+    """
 
     id: str
     text: str = ""
     transcript: str = ""
+    reference: str = ""
     words: int = 0
     edits: int = 0
     slots: tuple[bool, ...] = ()
+    letters: int = 0
+    letter_edits: int = 0
+    phones: int = 0
+    phone_edits: int = 0
+    looped: bool = False
     stoi: float = math.nan
     estoi: float = math.nan
     pesq: float = math.nan
     mel_l1: float = math.nan
     lag_ms: float = math.nan
+    mcd: float = math.nan
+    mcd_warped: float = math.nan
+    f0_cents: float = math.nan
+    voicing_f1: float = math.nan
+    f0_reference_hz: float = math.nan
+    f0_hz: float = math.nan
+    si_sdr: float = math.nan
+    mos_speech: float = math.nan
+    mos_background: float = math.nan
+    mos: float = math.nan
+    similarity: float = math.nan
+    offset_ms: float = math.nan
+    rtf: float = math.nan
+    latency_ms: float = math.nan
+
+    @property
+    def slot_edits(self) -> int:
+        """How many words are wrong at their place."""
+        return sum(self.slots)
+
+    @property
+    def places(self) -> int:
+        """Of how many."""
+        return len(self.slots)
+
+    def figure(self, column: Column) -> tuple[float, float]:
+        """What the clip adds to a column, and with which weight; (NaN, 0) for nothing."""
+        value = float(getattr(self, column.value))
+        weight = float(getattr(self, column.share_of)) if column.share_of else 1.0
+        if not (weight and math.isfinite(value)):
+            return math.nan, 0.0
+        value = abs(value) if column.size else value
+        return (min(value, weight) if column.share_of else value), weight
+
+
+class Figure(NamedTuple):
+    """A mean over clips and its 95 % interval."""
+
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: `name`, how many clips, and what they come to.
+    """One line of a table: `name`, how many clips, and what they come to, by the name of a `Column`.
 
-    `slot_wers` holds the error rate of each place of the grammar; `lag_spread` the mean absolute lag, in ms.
+    `slot_wers` holds the error rate of each place of the grammar.
     """
 
     name: str
     n: int
-    wer: float = math.nan
-    wer_interval: tuple[float, float] = NAN_INTERVAL
-    wer_slots: float = math.nan
+    figures: dict[str, Figure] = field(default_factory=dict)
     slot_wers: tuple[float, ...] = ()
-    stoi: float = math.nan
-    estoi: float = math.nan
-    estoi_interval: tuple[float, float] = NAN_INTERVAL
-    pesq: float = math.nan
-    mel_l1: float = math.nan
-    lag_ms: float = math.nan
-    lag_spread: float = math.nan
     scores: tuple[Score, ...] = field(default=(), repr=False)
 
+    def __getitem__(self, column: str) -> Figure:
+        return self.figures.get(column, Figure())
 
-def score(pair: Pair, meters: Collection[str] = METERS) -> Score:
+
+def score(
+    pair: Pair,
+    meters: Collection[str] = DEFAULT_METERS,
+    *,
+    recogniser: str = "grammar",
+    encoder: Path | None = None,
+) -> Score:
     """All wanted measures of one pair.
 
+    Args:
+        recogniser: who listens, see `recognisers`. encoder: the folder of who judges speakers.
     Raises:
         ValueError: sounds of different length or with samples that are not numbers; an unknown meter.
         ImportError: a package of the extra `eval` is missing.
     """
-    if unknown := set(meters) - set(METERS):
-        raise ValueError(f"no meter is called {sorted(unknown)[0]!r}; there are {', '.join(METERS)}.")
+    check_meters(meters, encoder=encoder)
     reference, wav = metrics.check_pair(pair.reference, pair.wav)
-    values: dict[str, Any] = {}
-    if "stoi" in meters:
-        values["stoi"] = metrics.stoi(reference, wav)
-    if "estoi" in meters:
-        values["estoi"] = metrics.estoi(reference, wav)
-    if "pesq" in meters:
-        values["pesq"] = metrics.pesq_wb(reference, wav)
-    if "mel" in meters:
-        mels = metrics.log_mel(reference), metrics.log_mel(wav)
-        values |= {"mel_l1": metrics.mel_l1(*mels), "lag_ms": metrics.best_lag_ms(*mels)}
-    if "wer" not in meters or not fits_grammar(pair.text):
-        return Score(pair.id, pair.text, **values)
-    transcript = _recogniser().transcribe(wav)
-    return Score(
-        pair.id,
-        pair.text,
-        transcript,
-        words=len(pair.text.split()),
-        edits=metrics.edit_errors(pair.text, transcript),
-        slots=tuple(metrics.slot_errors(pair.text, transcript)),
-        **values,
-    )
+    values: dict[str, Any] = {"reference": sum_of(reference)}
+    for measure in (METERS[name].measure for name in meters):
+        if measure is not None:
+            values |= measure(reference, wav)
+    if "similarity" in meters:
+        values["similarity"] = similarity(_encoder(encoder), reference, wav)
+    if "speed" in meters and len(wav):
+        values |= {"rtf": pair.seconds * SAMPLE_RATE / len(wav), "latency_ms": pair.late_ms}
+    if set(meters) & set(WORD_METERS):
+        values |= listen(pair.text, wav, meters, recogniser)
+    return Score(pair.id, pair.text, **values)
 
 
-def score_pairs(pairs: Iterable[Pair], meters: Collection[str] = METERS, *, workers: int = 0) -> list[Score]:
+def listen(text: str, wav: Wav, meters: Collection[str], recogniser: str) -> dict[str, Any]:
+    """The transcript of (T_a,) and its errors as fields of a `Score`; nothing for a text it could not say."""
+    listener, said = recogniser_of(recogniser), words.normalise(text)
+    if not said or not listener.covers(said):
+        return {}
+    transcript = listener.transcribe(wav)
+    heard = words.normalise(transcript)
+    values: dict[str, Any] = {"transcript": transcript, "looped": words.loops(said, heard)}
+    if "wer" in meters:
+        values["edits"], values["words"] = words.word_errors(said, heard)
+        if recogniser == "grammar":
+            values["slots"] = tuple(metrics.slot_errors(said, heard))
+    if "cer" in meters:
+        values["letter_edits"], values["letters"] = words.letter_errors(said, heard)
+    if "per" in meters:
+        values["phone_edits"], values["phones"] = words.phone_errors(said, heard)
+    return values
+
+
+def similarity(encoder: SpeakerEncoder, reference: np.ndarray, wav: np.ndarray) -> float:
+    """Cosine of what the judge hears in two of (T_a,): 1 the same voice; 0 for silence, NaN below 0.5 s."""
+    if metrics.is_silent(reference):
+        return math.nan
+    try:
+        a, b = (encoder.embed(torch.from_numpy(x.copy())) for x in (reference, wav))
+    except ValueError:  # too short to tell who speaks
+        return math.nan
+    return 0.0 if metrics.is_silent(wav) else float(a @ b)
+
+
+def sum_of(wav: np.ndarray) -> str:
+    """Sixteen digits that tell (T_a,) from other sounds, at the precision of 16 bits."""
+    return hashlib.sha256(np.round(wav * 32767).astype("<i2").tobytes()).hexdigest()[:16]
+
+
+@cache
+def _encoder(folder: Path) -> SpeakerEncoder:
+    return load_speaker_encoder(folder).eval()
+
+
+def score_pairs(
+    pairs: Iterable[Pair], meters: Collection[str] = DEFAULT_METERS, *, workers: int = 0
+) -> list[Score]:
     """Scores in the order of the pairs; `workers` as for `Scorer`."""
     with Scorer(meters, workers) as scorer:
         for pair in pairs:
@@ -127,10 +216,18 @@ class Scorer:
 
     Args:
         workers: processes; 0 scores in this one, at once. Each takes some seconds to start.
+        recogniser, encoder: as in `score`.
     """
 
-    def __init__(self, meters: Collection[str] = METERS, workers: int = 0) -> None:
-        self._measure = partial(score, meters=tuple(meters))
+    def __init__(
+        self,
+        meters: Collection[str] = DEFAULT_METERS,
+        workers: int = 0,
+        *,
+        recogniser: str = "grammar",
+        encoder: Path | None = None,
+    ) -> None:
+        self._measure = partial(score, meters=tuple(meters), recogniser=recogniser, encoder=encoder)
         self._rows: dict[str, list[Future[Score]]] = {}
         self._under_way: deque[Future[Score]] = deque()
         self._most = 16 * workers
@@ -162,42 +259,33 @@ class Scorer:
             self._pool.shutdown(cancel_futures=True)
 
 
-@cache
-def _recogniser() -> Recogniser:
-    return Recogniser()
-
-
 def summarise(name: str, scores: Sequence[Score]) -> Row:
     """The table row of all `scores`."""
-    heard = [s for s in scores if s.words]
-    slots = np.array([s.slots for s in heard], dtype=np.float64)  # (n, places)
+    slots = np.array([s.slots for s in scores if s.slots], dtype=np.float64)  # (n, places)
     return Row(
         name=name,
         n=len(scores),
-        wer=_ratio(sum(s.edits for s in heard), sum(s.words for s in heard)),
-        wer_interval=metrics.bootstrap([s.edits for s in heard], [s.words for s in heard]),
-        wer_slots=float(slots.mean()) if slots.size else math.nan,
+        figures={
+            key: found
+            for key, column in COLUMNS.items()
+            if math.isfinite((found := figure(scores, column)).mean)
+        },
         slot_wers=tuple(slots.mean(0).tolist()) if slots.size else (),
-        stoi=_mean([s.stoi for s in scores]),
-        estoi=_mean([s.estoi for s in scores]),
-        estoi_interval=metrics.bootstrap([s.estoi for s in scores]),
-        pesq=_mean([s.pesq for s in scores]),
-        mel_l1=_mean([s.mel_l1 for s in scores]),
-        lag_ms=_median([s.lag_ms for s in scores]),
-        lag_spread=_mean([abs(s.lag_ms) for s in scores]),
         scores=tuple(scores),
     )
 
 
-def _ratio(errors: int, words: int) -> float:
-    return errors / words if words else math.nan
+def figure(scores: Sequence[Score], column: Column) -> Figure:
+    """What `scores` come to in a column, and its interval."""
+    values, weights = parts(scores, column)
+    if not len(values):
+        return Figure()
+    mean = metrics.statistic(values, weights, np.arange(len(values))[None], median=column.median)
+    return Figure(float(mean[0]), *metrics.bootstrap(values, weights, median=column.median))
 
 
-def _mean(values: Sequence[float]) -> float:
-    known = [v for v in values if math.isfinite(v)]
-    return float(np.mean(known)) if known else math.nan
-
-
-def _median(values: Sequence[float]) -> float:
-    known = [v for v in values if math.isfinite(v)]
-    return float(np.median(known)) if known else math.nan
+def parts(scores: Sequence[Score], column: Column) -> tuple[np.ndarray, np.ndarray]:
+    """Values and weights (n,) of the clips that have any."""
+    found = [one for one in (s.figure(column) for s in scores) if one[1]]
+    values, weights = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    return values, weights
