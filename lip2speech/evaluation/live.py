@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.evaluation.clips import Item, fit
+from lip2speech.data.targets import fit_wav
+from lip2speech.evaluation.clips import Item
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.rates import VIDEO_FPS
 from lip2speech.streaming import Stream, StreamConfig, make_speaker
@@ -59,4 +60,4 @@ def speak_live(
             pieces.append(stream.pull())
     stream.finish()
     pieces.append(stream.pull())
-    return fit(torch.from_numpy(np.concatenate(pieces)), count)
+    return fit_wav(torch.from_numpy(np.concatenate(pieces)), count)

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from lip2speech.audio import replacing
-from lip2speech.evaluation.clips import Item, choose, fit, voice_of
+from lip2speech.data.targets import fit_wav
+from lip2speech.evaluation.clips import Item, choose, voice_of
 from lip2speech.evaluation.live import live_configs, speak_live
 from lip2speech.evaluation.score import METERS, Pair, Row, Scorer, summarise
 from lip2speech.mel import LogMel, MelConfig
@@ -140,7 +141,7 @@ def speak(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The true sound (640 T,) and every row's sound of the same length, by row name."""
     roi = item.roi()
-    reference = fit(item.wav(), len(roi))
+    reference = fit_wav(item.wav(), len(roi))
     prediction = model.predict(roi, voice)
     sounds = {"true sound": reference, **ceilings(model, reference, routes)}
     sounds |= {route: model.render(prediction, route) for route in routes}
@@ -198,12 +199,12 @@ class _Spoken:
         n = len(self.items)
         for i, (item, reference) in enumerate(zip(self.items, self.references, strict=True)):
             if n > 1:  # half the set away: neighbours in the order of ids share most of their words
-                other = fit(self.wavs[(i + n // 2) % n], _frames(reference))
+                other = fit_wav(self.wavs[(i + n // 2) % n], _frames(reference))
                 yield "floor: another clip", Pair(item.id, reference, other, item.text)
         if (average := self._average(model, route)) is None:
             return
         for item, reference in zip(self.items, self.references, strict=True):
-            same = fit(average, _frames(reference))
+            same = fit_wav(average, _frames(reference))
             yield "floor: average mel", Pair(item.id, reference, same, item.text)
 
     def _average(self, model: Lip2Speech, route: str) -> Tensor | None:
