@@ -1,77 +1,136 @@
-"""One clip: video and sound -> mouth crops and samples of exactly equal length, written as one safetensors
+"""One clip: video and sound -> mouth crops, samples of exactly equal length and targets, in one safetensors
 file.
 
-This is the one place where sound is cut or padded to the picture. It knows no corpus and no index.
+It knows no corpus and no index. A clip that is there already, of the same bytes by the same recipe, is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
+import torch
+from torch import Tensor
 
+from lip2speech.audio import read_wav
 from lip2speech.data.corpus import Utterance
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
-from preprocess.index import Row, check_id
+from lip2speech.data.dataset import MIN_FRAMES
+from lip2speech.data.targets import SAMPLES_PER_FRAME, check_sound, fit_wav
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.video import NoFaceError
+from lip2speech.video.sniff import open_ordinary
+from preprocess.index import Row, failed, row_of
+from preprocess.recipe import Recipe, fingerprint, load_maker, stamps
 
-# A sound much shorter or longer than its picture belongs to another cut. AV-HuBERT's own crops carry up to
-# 60 ms too much (a codec frame); GRID's sound ends 20 ms early.
-_MOST_EXCESS_S = 0.25
-_MOST_EXCESS_SHARE = 0.1
+_BLOCK = 1 << 20  # bytes read at once
 
 
-def fit_wav(wav: np.ndarray, n_frames: int) -> np.ndarray:
-    """Sound as long as its picture.
+class UnusableClip(ValueError):
+    """The clip could be read and can teach nothing; trying again would not help."""
 
-    Shape:
-        wav (T_a,) float in [-1, 1] -> (n_frames * 640,) int16, cut or padded with zeros at the end.
+
+@dataclass(frozen=True)
+class Work:
+    """One clip to prepare.
+
+    Args:
+        path: where its file goes.
+        known: its row of an earlier run whose file is still there, None where there is none.
     """
-    n_samples = n_frames * per_video_frame(SAMPLE_RATE)
-    fitted = np.zeros(n_samples, dtype=np.int16)
-    part = np.clip(np.round(wav[:n_samples] * 32768.0), -32768, 32767)
-    fitted[: len(part)] = part.astype(np.int16)
-    return fitted
+
+    utterance: Utterance
+    path: Path
+    known: Row | None = None
 
 
-def check_sound(wav: np.ndarray, n_frames: int) -> None:
-    """Raises ValueError where the sound cannot be the target of this picture."""
-    if not np.isfinite(wav).all():
-        raise ValueError(
-            "the sound holds samples that are not numbers; expected finite samples: record it anew"
-        )
-    if not wav.any():
-        raise ValueError(
-            "the sound is silent from end to end; expected speech: leave the clip out or add its sound"
-        )
-    sound_s, picture_s = len(wav) / SAMPLE_RATE, n_frames / VIDEO_FPS
-    if abs(sound_s - picture_s) > max(_MOST_EXCESS_S, _MOST_EXCESS_SHARE * picture_s):
-        raise ValueError(
-            f"the sound lasts {sound_s:.2f} s and the picture {picture_s:.2f} s; expected equal lengths"
-        )
+@dataclass(frozen=True)
+class Preparer:
+    """What a worker does with a clip; whatever happens, its row says so."""
+
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __call__(self, work: Work) -> Row:
+        utterance, known = work.utterance, work.known
+        try:
+            source, recipe = content_hash(utterance), fingerprint(self.recipe)
+            if known is not None and (known.source, known.recipe) == (source, recipe):
+                return known
+            try:
+                row = prepare_clip(utterance, work.path, self.recipe)
+            except (NoFaceError, UnusableClip) as error:
+                row = replace(failed(utterance, error), status="skipped")
+            return replace(row, source=source, recipe=recipe)
+        except Exception as error:  # one bad clip never stops the corpus
+            return failed(utterance, error)
 
 
-def prepare_clip(utterance: Utterance, path: Path) -> Row:
-    """Crops and sound of one utterance, written to `path` under a temporary name and renamed when whole."""
-    from safetensors.numpy import save
+def prepare_clip(utterance: Utterance, path: Path, recipe: Recipe | None = None) -> Row:
+    """Crops, sound and targets of one utterance, written to `path`, whole or not at all.
 
-    from lip2speech.audio import read_wav
+    Raises:
+        UnusableClip: too short, or a sound that cannot belong to the picture.
+        MediaError, NoFaceError: the files cannot be read, the face cannot be seen.
+    """
     from lip2speech.video import load_roi
 
-    check_id(utterance.id)
-    roi, report = load_roi(utterance.video)
-    wav = read_wav(utterance.wav or utterance.video, SAMPLE_RATE).numpy()
-    check_sound(wav, len(roi))
-    write_atomic(path, save({"roi": np.ascontiguousarray(roi), "wav": fit_wav(wav, len(roi))}))
-    return Row(
-        id=utterance.id,
-        split=utterance.split,
-        speaker=utterance.speaker,
-        text=utterance.text,
-        status="done",
-        n_frames=len(roi),
-        face_share=round(float(report.face_share), 4),
-    )
+    first, last = frames_of(utterance)
+    roi, report = load_roi(utterance.video, first=first, last=last)
+    if len(roi) < MIN_FRAMES:
+        raise UnusableClip(f"{len(roi)} frames, expected {MIN_FRAMES} at least: too short for a voice")
+    wav = read_wav(utterance.wav or utterance.video, SAMPLE_RATE)
+    wav = wav[first * SAMPLES_PER_FRAME : None if last is None else last * SAMPLES_PER_FRAME]
+    try:
+        check_sound(wav, len(roi))
+        pcm = to_int16(fit_wav(wav, len(roi)))
+        targets = make_targets(pcm, recipe or Recipe())
+    except ValueError as error:
+        raise UnusableClip(str(error)) from error
+    save_clip(path, {"roi": torch.from_numpy(roi), "wav": pcm, **targets}, stamps(recipe or Recipe()))
+    row = row_of(utterance, "done")
+    return replace(row, n_frames=len(roi), face_share=round(float(report.face_share), 4))
+
+
+def frames_of(utterance: Utterance) -> tuple[int, int | None]:
+    """The first frame of a clip within its video, and the one after its last; None: to the end."""
+    last = None if utterance.end_s is None else math.ceil(utterance.end_s * VIDEO_FPS)
+    return math.floor(utterance.start_s * VIDEO_FPS), last
+
+
+def to_int16(wav: Tensor) -> Tensor:
+    """(T_a,) float in [-1, 1] -> (T_a,) int16, clipped; what `dataset.Clip.wav` takes back."""
+    return (wav * 32768.0).round().clamp(-32768, 32767).to(torch.int16)
+
+
+def make_targets(pcm: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+    """The targets of a recipe, of the samples (640 T,) int16 as they are stored."""
+    if not recipe.names():
+        return {}
+    maker, wav = load_maker(recipe), pcm.float() / 32768.0
+    made = {name: maker.make(name, wav).contiguous() for name in recipe.names()}
+    maker.check_clocks(made, len(pcm) // SAMPLES_PER_FRAME)
+    return made
+
+
+def save_clip(path: Path, tensors: dict[str, Tensor], told: dict[str, str]) -> None:
+    """A safetensors file with the stamps of its targets as metadata."""
+    from safetensors.torch import save
+
+    write_atomic(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, told))
+
+
+def content_hash(utterance: Utterance) -> str:
+    """A digest of the bytes of video and sound, and of which part of them is the clip."""
+    digest = hashlib.sha256(repr(frames_of(utterance)).encode())
+    for path in (utterance.video, utterance.wav):
+        if path is not None:
+            with open_ordinary(path) as file:
+                while block := file.read(_BLOCK):
+                    digest.update(block)
+                digest.update(b"end")
+    return digest.hexdigest()[:32]
 
 
 def write_atomic(path: Path, payload: bytes) -> None:

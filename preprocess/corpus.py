@@ -1,151 +1,122 @@
-"""A corpus -> a prepared clip folder: many processes, one row per clip, resumed where it stopped.
+"""A corpus -> a prepared folder: one row per clip, by many processes, resumed where it stopped.
 
-One clip is one independent job on one core. The pool is renewed after some hundred clips (native decoders and
-trackers leak). A worker that dies takes the pool along: the clips then under way are tried again one by
-one, and the one that kills its worker a second time gets a failed row. Failed clips are tried again by the
-next run.
+One clip is one independent job on one core. What is done stays as it is while its files and the recipe are
+the same; what failed is tried again by the next run.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
-from lip2speech.data.corpus import Utterance
-from preprocess.clip import prepare_clip
-from preprocess.index import Index, Row, check_id, clip_path
+from lip2speech.data.corpus import Refused, Utterance
+from preprocess.clip import Preparer, Work
+from preprocess.forms import ClipFiles, Form
+from preprocess.index import Index, Row, failed
+from preprocess.pool import Lost, run_pool
+from preprocess.safety import check_id, check_inside
 
-Prepare = Callable[[Utterance, Path], Row]
-_CLIPS_PER_WORKER = 500
-_IN_FLIGHT_PER_WORKER = 3
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+KEPT = "kept"
 
 
 def prepare_corpus(
-    utterances: Iterable[Utterance],
+    clips: Iterable[Utterance | Refused],
     out: Path,
     *,
+    root: Path,
+    part: str = "",
+    form: Callable[[Path, str], Form] = ClipFiles,
     workers: int = 2,
+    timeout_s: float = 600.0,
     overwrite: bool = False,
-    prepare: Prepare = prepare_clip,
+    prepare: Callable[[Work], Row] | None = None,
 ) -> Iterator[Row]:
-    """Prepares every utterance into `out` and yields one row per clip as it ends ("skipped": done by an
-    earlier run).
+    """Prepares every clip into `out` and yields one row for each as it ends ("kept": done by an earlier run).
 
     Args:
-        workers: processes; 0 works in this process.
+        root: of the corpus; nothing outside it is read.
+        part: name of this part of the corpus, where several are written at once.
+        form: what is written.
+        workers: processes; 0 works in this process, where nothing can be stopped.
+        timeout_s: what one clip may take.
         overwrite: prepare also what is done already.
     """
-    with Index(out) as index:
-        todo: list[Utterance] = []
-        for utterance, row in _sort_out(utterances, index, overwrite):
-            if row is None:
-                todo.append(utterance)
-                continue
-            if utterance.id not in index.rows:
-                index.add(row)
-            yield row
-        for row in _run(todo, out, workers, prepare):
-            index.add(row)
-            yield row
-
-
-def _sort_out(
-    utterances: Iterable[Utterance], index: Index, overwrite: bool
-) -> Iterator[tuple[Utterance, Row | None]]:
-    """Each utterance with the row it gets without work, or None where there is work to do."""
-    seen: set[str] = set()
-    for utterance in utterances:
+    with Index(out, part) as index:
+        written = form(out, part)
+        plan = _Plan(clips, index, written, root=root, overwrite=overwrite)
         try:
-            check_id(utterance.id)
-        except ValueError as error:
-            yield utterance, _failed(utterance, str(error))
-            continue
-        if utterance.id in seen:
-            yield utterance, _failed(utterance, "a second clip has this id; the first one counts: rename one")
-            continue
-        seen.add(utterance.id)
-        if overwrite or not index.is_done(utterance.id):
-            yield utterance, None
-            continue
+            for work, row in _run(plan, prepare or Preparer(), workers, timeout_s):
+                yield from plan.refused()
+                yield _settle(work, row, index, written)
+            yield from plan.refused()
+        finally:
+            for safe in written.close():
+                index.add(safe)
+
+
+def _settle(work: Work, row: Row, index: Index, written: Form) -> Row:
+    """Put a worker's row into the index; the row as the run tells it."""
+    if row == work.known:
         # A corpus may correct a text or a split without its pictures changing.
-        known = replace(
-            index.rows[utterance.id], split=utterance.split, speaker=utterance.speaker, text=utterance.text
-        )
-        index.add(known)
-        yield utterance, replace(known, status="skipped", reason="done before")
+        clip = work.utterance
+        row = replace(row, split=clip.split, speaker=clip.speaker, text=clip.text)
+        index.add(row)
+        return replace(row, status=KEPT, reason=row.reason or "done before")
+    for safe in written.take(row) if row.status == "done" else [row]:
+        index.add(safe)
+    return row
 
 
-def _run(todo: list[Utterance], out: Path, workers: int, prepare: Prepare) -> Iterator[Row]:
+class _Plan:
+    """The work to do, drawn clip by clip; what cannot be worked on gets its row at once."""
+
+    def __init__(
+        self, clips: Iterable[Utterance | Refused], index: Index, form: Form, *, root: Path, overwrite: bool
+    ) -> None:
+        self._clips, self._index, self._form = clips, index, form
+        self._root, self._overwrite = root, overwrite
+        self._seen: set[str] = set()
+        self._refused: list[Row] = []
+
+    def __iter__(self) -> Iterator[Work]:
+        for clip in self._clips:
+            try:
+                yield self._work(clip)
+            except ValueError as error:
+                row = failed(clip, str(error))
+                self._refused.append(row)
+                # Of two clips of one id the first has the row.
+                if clip.id not in self._seen:
+                    self._index.add(row)
+
+    def refused(self) -> Iterator[Row]:
+        """Rows of the clips that were refused since this was last asked."""
+        while self._refused:
+            yield self._refused.pop(0)
+
+    def _work(self, clip: Utterance | Refused) -> Work:
+        if isinstance(clip, Refused):
+            raise ValueError(clip.reason)
+        check_id(clip.id)
+        if clip.id in self._seen:
+            raise ValueError("a second clip has this id; the first one counts: rename one")
+        check_inside(self._root, clip)
+        self._seen.add(clip.id)
+        known = None if self._overwrite else self._index.rows.get(clip.id)
+        if known is None or known.status == "failed":
+            return Work(clip, self._form.path(clip.id))
+        there = known.status == "skipped" or self._form.holds(known, clip)
+        return Work(clip, self._form.path(clip.id), known if there else None)
+
+
+def _run(
+    plan: Iterable[Work], prepare: Callable[[Work], Row], workers: int, timeout_s: float
+) -> Iterator[tuple[Work, Row]]:
+    """Each work with its row, in the order in which they end."""
     if workers == 0:
-        for utterance in todo:
-            yield _attempt(utterance, out, prepare)
+        for work in plan:
+            yield work, prepare(work)
         return
-    for name in _ONE_THREAD:
-        os.environ[name] = "1"
-    waiting = deque(todo)
-    while waiting:
-        batch = deque(waiting.popleft() for _ in range(min(len(waiting), workers * _CLIPS_PER_WORKER)))
-        suspects: list[Utterance] = []
-        yield from _run_batch(batch, out, workers, prepare, suspects)
-        waiting.extendleft(reversed(batch))
-        for utterance in suspects:
-            guilty: list[Utterance] = []
-            yield from _run_batch(deque([utterance]), out, 1, prepare, guilty)
-            if guilty:
-                yield _failed(utterance, "its worker process died twice (memory, or a crash in a decoder)")
-
-
-def _run_batch(
-    batch: deque[Utterance], out: Path, workers: int, prepare: Prepare, suspects: list[Utterance]
-) -> Iterator[Row]:
-    """Rows of one pool's life, in the order in which clips end.
-
-    Where a worker dies, the clips then under way are put into `suspects` and those not begun stay in `batch`.
-    """
-    under_way: dict[Future[Row], Utterance] = {}
-    # spawn, not fork: torch and mediapipe hold threads that do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        while (batch or under_way) and not suspects:
-            while batch and len(under_way) < workers * _IN_FLIGHT_PER_WORKER:
-                try:
-                    under_way[pool.submit(_attempt, batch[0], out, prepare)] = batch[0]
-                except BrokenProcessPool:
-                    suspects.append(batch.popleft())
-                    break
-                batch.popleft()
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-                utterance = under_way.pop(future)
-                try:
-                    row = future.result()
-                except BrokenProcessPool:
-                    suspects.append(utterance)
-                else:
-                    yield row
-    # A broken pool fails everything that was submitted, also what had just ended well: trying again is cheap.
-    suspects.extend(under_way.values())
-
-
-def _attempt(utterance: Utterance, out: Path, prepare: Prepare) -> Row:
-    try:
-        return prepare(utterance, clip_path(out, utterance.id))
-    except Exception as error:  # one bad clip never stops the corpus; its row says what happened
-        return _failed(utterance, f"{type(error).__name__}: {error}")
-
-
-def _failed(utterance: Utterance, reason: str) -> Row:
-    return Row(
-        id=utterance.id,
-        split=utterance.split,
-        speaker=utterance.speaker,
-        text=utterance.text,
-        status="failed",
-        reason=" ".join(reason.split())[:500],
-    )
+    for work, row in run_pool(plan, prepare, workers=workers, timeout_s=timeout_s):
+        yield work, failed(work.utterance, row.reason) if isinstance(row, Lost) else row

@@ -1,5 +1,4 @@
 """Any folder of talking-face videos as a corpus: ROOT[/SPEAKER]/NAME.mp4, NAME.txt and NAME.wav beside it.
-NAME.wav beside it.
 
 The folder that holds a video names its speaker; videos directly in the root belong to the speaker
 "unknown". The split is "train" for all, unless a folder above the video is named train, valid, test or
@@ -11,20 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lip2speech.data.corpus import Utterance
+from lip2speech.data.corpus import Refused, Utterance
+from preprocess.safety import name_of
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".ts")
+MAX_TEXT = 1 << 20  # bytes
 _SPLITS = ("train", "valid", "test", "unseen")
 
 
-def utterances(root: Path) -> Iterator[Utterance]:
+def utterances(root: Path) -> Iterator[Utterance | Refused]:
     """Every video below `root`, in the order of its path; its id is the path without the suffix."""
     root = Path(root)
     if not root.is_dir():
         raise ValueError(f"{root}: not a folder; expected a folder of videos: check --root")
     for video in sorted(root.rglob("*")):
         if video.suffix.lower() in VIDEO_SUFFIXES and video.is_file():
-            yield _utterance(root, video)
+            try:
+                yield _utterance(root, video)
+            except (ValueError, OSError) as error:
+                yield Refused(name_of(root, video), str(error))
 
 
 def _utterance(root: Path, video: Path) -> Utterance:
@@ -32,10 +36,17 @@ def _utterance(root: Path, video: Path) -> Utterance:
     words, wav = video.with_suffix(".txt"), video.with_suffix(".wav")
     speakers = [name for name in folders if name not in _SPLITS]
     return Utterance(
-        id=video.relative_to(root).with_suffix("").as_posix(),
+        id=name_of(root, video),
         video=video,
         wav=wav if wav.is_file() else None,
-        text=" ".join(words.read_text(encoding="utf-8").split()).lower() if words.is_file() else "",
+        text=_text(words) if words.is_file() else "",
         speaker="/".join(speakers) or "unknown",
         split=next((name for name in folders if name in _SPLITS), "train"),
     )
+
+
+def _text(path: Path) -> str:
+    """What is said, lower case. ValueError: a link, far too large, or no text."""
+    if path.is_symlink() or path.stat().st_size > MAX_TEXT:
+        raise ValueError(f"{path.name} is a link or larger than {MAX_TEXT} bytes; expected what is said")
+    return " ".join(path.read_text(encoding="utf-8").split()).lower()

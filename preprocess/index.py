@@ -1,28 +1,36 @@
 """The index of a prepared clip folder: one status row per clip, safe to cut off at any moment.
 
-While a run lasts, rows are appended to `index.jsonl` one by one, so that a reader may start before the run
-ends; the last row of an id counts. `Index` writes the file anew when it opens and closes, one row per id,
-through a rename.
+While a run lasts, rows are appended one by one, so that a reader may start before the run ends; the latest
+row of an id counts (`data.dataset.latest_rows`). `Index` writes its file anew when it opens and closes, one
+row per id, through a rename. Machines that share a folder have a file each, `index.<part>.jsonl`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-from dataclasses import asdict, dataclass, fields
+import time
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-# Ids become file names. Parts may begin with "-" (YouTube ids do) but never with a dot.
-_PART = r"[A-Za-z0-9_-][A-Za-z0-9_.+-]*"
-_ID = re.compile(rf"{_PART}(/{_PART})*")
-_LONGEST_ID = 200
+from lip2speech.data.corpus import Refused, Utterance
+from lip2speech.data.dataset import index_files, latest_rows
+
+_LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one clip. `status`: "done" or "failed"; a run also gives "skipped" for what was done."""
+    """What became of one clip.
+
+    Args:
+        status: "done", "skipped" (can teach nothing: `reason`) or "failed" (`reason`; tried again by the next
+            run). A run also gives "kept" for what an earlier one had done or skipped.
+        source: hash of the clip's files; recipe: of what was made of them.
+        tar, offset, size: where the clip lies in a shard; empty: in a file of its own.
+        time: when the row was written, seconds since 1970.
+    """
 
     id: str
     split: str
@@ -32,42 +40,42 @@ class Row:
     reason: str = ""
     n_frames: int = 0
     face_share: float = 0.0
+    source: str = ""
+    recipe: str = ""
+    tar: str = ""
+    offset: int = 0
+    size: int = 0
+    time: float = field(default=0.0, compare=False)
 
 
-def check_id(clip_id: str) -> str:
-    """The id itself, or ValueError where it cannot safely be a file name below the prepared folder."""
-    if len(clip_id) > _LONGEST_ID or not _ID.fullmatch(clip_id):
-        raise ValueError(
-            f"clip id {clip_id[:80]!r} cannot be a file name; expected letters, digits and _ - + . in parts "
-            f"joined by '/', none beginning with '.', at most {_LONGEST_ID} characters: rename the clip"
-        )
-    return clip_id
+def row_of(utterance: Utterance, status: str) -> Row:
+    """A row with an utterance's own facts."""
+    return Row(utterance.id, utterance.split, utterance.speaker, utterance.text, status)
 
 
-def clip_path(folder: Path, clip_id: str) -> Path:
-    """Where the tensors of a clip lie: FOLDER/clips/ID.safetensors."""
-    return folder / "clips" / f"{check_id(clip_id)}.safetensors"
+def failed(clip: Utterance | Refused, reason: object) -> Row:
+    """The row of a clip that came to nothing."""
+    row = Row(clip.id, "", "", "", "failed") if isinstance(clip, Refused) else row_of(clip, "failed")
+    if isinstance(reason, Exception):
+        reason = f"{type(reason).__name__}: {reason}"
+    return replace(row, reason=" ".join(str(reason).split())[:_LONGEST_REASON])
 
 
 def read_index(folder: Path) -> dict[str, Row]:
-    """id -> last row, in the order of the file (by id after a run); a line torn by a crash is left out."""
-    path = folder / "index.jsonl"
-    rows: dict[str, Row] = {}
-    if not path.exists():
-        return rows
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        row = _parse(line)
-        if row is not None:
-            rows[row.id] = row
-    return rows
+    """id -> latest row of a prepared folder, of all its parts, by id."""
+    return _rows(index_files(folder))
 
 
-def _parse(line: str) -> Row | None:
-    try:
-        value: Any = json.loads(line)
-        return Row(**{field.name: value[field.name] for field in fields(Row)})
-    except (ValueError, KeyError, TypeError):
-        return None
+def _rows(files: list[Path]) -> dict[str, Row]:
+    rows = map(_parse, latest_rows(files))
+    return {row.id: row for row in rows if row is not None}
+
+
+def _parse(value: dict[str, Any]) -> Row | None:
+    """A row of this or an earlier form; None where it lacks what every form had."""
+    needed = {f.name for f in fields(Row) if f.default is MISSING}
+    known = {f.name: value[f.name] for f in fields(Row) if f.name in value}
+    return Row(**known) if needed <= set(known) else None
 
 
 class Index:
@@ -75,27 +83,30 @@ class Index:
 
     Args:
         folder: the prepared clip folder; made if missing.
+        part: which part of the corpus the run writes; empty: all of it.
+
+    Attributes:
+        rows: id -> latest row, of all parts.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, part: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.rows = read_index(folder)
+        self.path = folder / (f"index.{part}.jsonl" if part else "index.jsonl")
+        self.rows, self._own = read_index(folder), _rows([self.path] if self.path.exists() else [])
         self._rewrite()
-        self._file = (folder / "index.jsonl").open("a", encoding="utf-8")
-
-    def is_done(self, clip_id: str) -> bool:
-        row = self.rows.get(clip_id)
-        return row is not None and row.status == "done" and clip_path(self.folder, clip_id).is_file()
+        self._file = self.path.open("a", encoding="utf-8")
 
     def add(self, row: Row) -> None:
+        """Write a row, unless it is there already."""
         if self.rows.get(row.id) == row:
             return
-        self.rows[row.id] = row
+        row = replace(row, time=round(time.time(), 3))
+        self.rows[row.id] = self._own[row.id] = row
         self._file.write(_line(row))
         self._file.flush()
 
     def close(self) -> None:
+        """End the file: one row per id."""
         self._file.close()
         self._rewrite()
 
@@ -106,11 +117,11 @@ class Index:
         self.close()
 
     def _rewrite(self) -> None:
-        temporary = self.folder / f".index.{os.getpid()}.tmp"
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         # By id: which worker ended first must not change the order in which a training sees the clips.
-        self.rows = dict(sorted(self.rows.items()))
-        temporary.write_text("".join(map(_line, self.rows.values())), encoding="utf-8")
-        os.replace(temporary, self.folder / "index.jsonl")
+        self._own = dict(sorted(self._own.items()))
+        temporary.write_text("".join(map(_line, self._own.values())), encoding="utf-8")
+        os.replace(temporary, self.path)
 
 
 def _line(row: Row) -> str:

@@ -38,12 +38,14 @@ DOORS = {
     "joblib": (),
     "espeakng_loader": ("lip2speech/data/talker/",),
     "huggingface_hub": ("lip2speech/hub.py",),
+    "ray": ("preprocess/executors.py",),
+    "submitit": ("preprocess/executors.py",),
 }
 """Outside package -> the only places that may import it, as the beginning of a path."""
 
 INSIDE_FUNCTIONS = {
     "mediapipe", "sklearn", "matplotlib", "skimage", "pocketsphinx", "espeakng_loader", "pesq", "pystoi",
-    "jiwer", "tensorboard", "gradio", "transformers", "scipy", "cv2", "huggingface_hub",
+    "jiwer", "tensorboard", "gradio", "transformers", "scipy", "cv2", "huggingface_hub", "ray", "submitit",
     "onnxruntime", "speechmos",
 }  # fmt: skip
 """Heavy, or in an extra: imported by the function that needs it, never with the file."""

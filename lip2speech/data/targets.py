@@ -1,26 +1,36 @@
 """What the lips are asked to predict: mel, pitch, units, codes and a voice for each prepared clip.
 
-This is the one place where lengths are made equal: a clip of T video frames has a sound of exactly 640 T
-samples, so its mel and its pitch have 4T, its units 2T and its codes rT steps, or the clip is refused here.
+This is the one place where lengths are made equal: `check_sound` and `fit_wav` give a picture of T frames a
+sound of exactly 640 T samples, so its mel and its pitch have 4T, its units 2T and its codes rT steps, or the
+clip is refused here. What was stored with a clip is taken where its stamp is that of our own teacher.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lip2speech.codec.base import Codec
+from lip2speech.codec.load import code_fingerprint
+from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip
 from lip2speech.data.units import UnitTeacher
+from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pitch import pitch_contour
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
 from lip2speech.speaker import SpeakerModel, Spectrum
 
-SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
+SAMPLES_PER_FRAME = per_video_frame(SAMPLE_RATE)
+# A sound much shorter or longer than its picture belongs to another cut. AV-HuBERT's own crops carry up to
+# 60 ms too much (a codec frame); GRID's sound ends 20 ms early.
+MOST_EXCESS_S = 0.25
+MOST_EXCESS_SHARE = 0.1
 ALPHABET = "abcdefghijklmnopqrstuvwxyz' "  # what `spell` writes; 0 is the blank of CTC
 
 
@@ -41,11 +51,39 @@ def spell(text: str) -> Tensor:
     return torch.tensor([ALPHABET.index(c) + 1 for c in text.lower() if c in ALPHABET], dtype=torch.long)
 
 
+def check_sound(wav: Tensor, n_frames: int) -> None:
+    """ValueError where a sound (T_a,) at 16 kHz cannot be the target of a picture of `n_frames`."""
+    if not torch.isfinite(wav).all():
+        raise ValueError(
+            "the sound holds samples that are not numbers; expected finite samples: record it anew"
+        )
+    if not wav.any():
+        raise ValueError(
+            "the sound is silent from end to end; expected speech: leave the clip out or add its sound"
+        )
+    sound_s, picture_s = len(wav) / SAMPLE_RATE, n_frames / VIDEO_FPS
+    if abs(sound_s - picture_s) > max(MOST_EXCESS_S, MOST_EXCESS_SHARE * picture_s):
+        raise ValueError(
+            f"the sound lasts {sound_s:.2f} s and the picture {picture_s:.2f} s; expected equal lengths"
+        )
+
+
+def fit_wav(wav: Tensor, n_frames: int) -> Tensor:
+    """(T_a,) -> (640 n_frames,): cut, or followed by silence; a true sound may end beside its last frame."""
+    n_samples = n_frames * SAMPLES_PER_FRAME
+    return torch.nn.functional.pad(wav[:n_samples], (0, max(0, n_samples - len(wav))))
+
+
 class TargetMaker:
     """Makes `Targets` with the shared mel recipe, a unit teacher and a codec (or None); pitch when asked.
 
     Args:
         speakers: what hears whose voice it is; the long-term spectrum when None.
+
+    Attributes:
+        makers: name of a target -> what makes it of a sound (640 T,).
+        stamps: name of a target that can be stored -> the fingerprint of what makes it.
+        clocks: name of a target that goes on in time -> its steps in a video frame.
     """
 
     def __init__(
@@ -56,27 +94,62 @@ class TargetMaker:
         pitch: bool = False,
         speakers: SpeakerModel | None = None,
     ):
-        self.mel, self.units, self.codec, self.pitch = LogMel(MelConfig()), units, codec, pitch
+        self.mel, self.units, self.codec = LogMel(MelConfig()), units, codec
         self.speakers = speakers or Spectrum()
-        if codec is not None and codec.sample_rate != SAMPLE_RATE:
-            raise ValueError(f"clips are at {SAMPLE_RATE} Hz, the codec wants {codec.sample_rate} Hz.")
+        self.makers: dict[str, Callable[[Tensor], Tensor]] = {
+            "mel": lambda wav: self.mel(wav[None, None])[0].half(),
+            "speaker": self.speakers.embed,
+        }
+        self.stamps = {"mel": mel_fingerprint(self.mel.config), "speaker": self.speakers.fingerprint}
+        self.clocks = {"mel": per_video_frame(MEL_RATE)}
+        if pitch:
+            self.makers["pitch"], self.clocks["pitch"] = pitch_contour, per_video_frame(MEL_RATE)
+        if units is not None:
+            self.makers["units"], self.stamps["units"] = units, units.fingerprint
+            self.clocks["units"] = per_video_frame(UNIT_RATE)
+        if codec is not None:
+            if codec.sample_rate != SAMPLE_RATE:
+                raise ValueError(f"clips are at {SAMPLE_RATE} Hz, the codec wants {codec.sample_rate} Hz.")
+            self.makers["codes"] = lambda wav: codec.encode(wav[None, None])[0]
+            self.stamps["codes"] = code_fingerprint(codec)
+            self.clocks["codes"] = per_video_frame(codec.frame_rate)
 
-    @torch.no_grad()
     def __call__(self, clip: Clip) -> Targets:
-        wav = self.read(clip)
-        mel = self.mel(wav[None, None])[0]
-        units = self.units(wav) if self.units else None
-        codes = self.codec.encode(wav[None, None])[0] if self.codec else None
-        pitch = pitch_contour(wav) if self.pitch else None
+        """The targets of a clip; what it brings along is not made again where its stamp fits."""
+        tensors, stamps = clip.tensors(), clip.stamps()
+        wav = self.sound(clip, tensors)
+        fits = {name for name, stamp in self.stamps.items() if stamps.get(name) == stamp}
+        held = {name: tensors[name] for name in fits if name in tensors}
         try:
-            speaker = self.speakers.embed(wav)
+            made = {name: held[name] if name in held else self.make(name, wav) for name in self.makers}
+            self.check_clocks(made, clip.n_frames)
         except ValueError as error:
             raise ValueError(f"{clip.id}: {error}") from None
-        return Targets(mel.half(), units, codes, speaker, spell(clip.text), pitch)
+        return Targets(
+            mel=made["mel"],
+            units=made.get("units"),
+            codes=made.get("codes"),
+            speaker=made["speaker"],
+            text=spell(clip.text),
+            pitch=made.get("pitch"),
+        )
 
-    def read(self, clip: Clip) -> Tensor:
+    @torch.no_grad()
+    def make(self, name: str, wav: Tensor) -> Tensor:
+        """One target of a sound (640 T,)."""
+        return self.makers[name](wav)
+
+    def check_clocks(self, targets: Mapping[str, Tensor], n_frames: int) -> None:
+        """ValueError where a target (..., steps) has not the steps of `n_frames`."""
+        for name, per_frame in self.clocks.items():
+            if name in targets and targets[name].shape[-1] != per_frame * n_frames:
+                raise ValueError(
+                    f"its {name} have {targets[name].shape[-1]} steps, expected {per_frame * n_frames}; "
+                    "prepare the clip again."
+                )
+
+    def sound(self, clip: Clip, tensors: Mapping[str, Tensor]) -> Tensor:
         """The clip's sound (640 T,), after a look at its lengths."""
-        tensors = clip.tensors()
         samples, frames = tensors["wav"].numel(), len(tensors["roi"])
         if (samples, frames) != (clip.n_frames * SAMPLES_PER_FRAME, clip.n_frames):
             raise ValueError(
@@ -84,6 +157,11 @@ class TargetMaker:
                 f"{clip.n_frames * SAMPLES_PER_FRAME}; prepare the clip again."
             )
         return tensors["wav"].float() / 32768.0
+
+
+def mel_fingerprint(config: MelConfig) -> str:
+    """The same for two recipes that give the same mel."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def make_targets(clips: Iterable[Clip], maker: TargetMaker) -> list[Targets]:

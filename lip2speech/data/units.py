@@ -6,6 +6,8 @@ contract: wav (T_a,) at 16 kHz -> units (T_a // 320,). Knows nothing of clips, n
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +39,11 @@ class UnitTeacher(Protocol):
         """How many units there are."""
         ...
 
+    @property
+    def fingerprint(self) -> str:
+        """The same for two that give the same units."""
+        ...
+
     def __call__(self, wav: Tensor) -> Tensor:
         """(T_a,) -> (T_a // 320,) int64."""
         ...
@@ -62,6 +69,11 @@ class MfccTeacher:
     def n_units(self) -> int:
         """How many units there are."""
         return len(self.centroids)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the centroids and their scale."""
+        return digest("kmeans-mfcc", {"centroids": self.centroids, "mean": self.mean, "std": self.std})
 
     @torch.no_grad()
     def __call__(self, wav: Tensor) -> Tensor:
@@ -121,6 +133,12 @@ class HubertTeacher:
         """How many units there are."""
         return len(self.centroids)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the encoder, the layer and the centroids."""
+        what = f"hubert {self.layer} {self.model.config}"
+        return digest(what, {"centroids": self.centroids, **self.model.state_dict()})
+
     @torch.no_grad()
     def __call__(self, wav: Tensor) -> Tensor:
         """(T_a,) -> (T_a // 320,) int64."""
@@ -156,6 +174,14 @@ def load_unit_teacher(folder: str | Path) -> UnitTeacher:
         known = " or ".join(UNIT_TEACHERS)
         raise ValueError(f"{folder} holds {kind!r}, expected {known} units.")
     return UNIT_TEACHERS[kind].of(loaded)
+
+
+def digest(what: str, tensors: Mapping[str, Tensor]) -> str:
+    """A fingerprint of a name and of weights."""
+    told = hashlib.sha256(what.encode())
+    for name, tensor in sorted(tensors.items()):
+        told.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return told.hexdigest()[:16]
 
 
 def nearest(features: Tensor, centroids: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from lip2speech.audio import read_wav
 from lip2speech.data.corpus import Utterance
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.rates import SAMPLE_RATE, per_video_frame
+from lip2speech.rates import SAMPLE_RATE
 from lip2speech.speaker import SpeakerModel
 from lip2speech.voices import ENOUGH_S
 
@@ -123,9 +123,3 @@ def voice_of(item: Item, items: Sequence[Item], speakers: SpeakerModel) -> Tenso
         if sum(map(len, wavs)) >= ENOUGH_S * SAMPLE_RATE:
             break
     return speakers.embed(torch.cat(wavs)) if wavs else None
-
-
-def fit(wav: Tensor, n_frames: int) -> Tensor:
-    """(T_a,) -> (640 n_frames,): cut, or followed by silence; a true sound may end beside its last frame."""
-    n_samples = n_frames * per_video_frame(SAMPLE_RATE)
-    return torch.nn.functional.pad(wav[:n_samples], (0, max(0, n_samples - len(wav))))

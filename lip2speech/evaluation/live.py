@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.evaluation.clips import Item, Said, fit
+from lip2speech.data.targets import fit_wav
+from lip2speech.evaluation.clips import Item, Said
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.rates import VIDEO_FPS
 from lip2speech.streaming import Stream, StreamConfig, make_speaker
@@ -64,4 +65,4 @@ def speak_live(model: Lip2Speech, item: Item, voice: Tensor | None, route: str, 
     stream.finish()
     pieces.append(stream.pull())
     late = stream.latency_s + (float(np.quantile(times, 0.95)) if times else 0.0)
-    return Said(fit(torch.from_numpy(np.concatenate(pieces)), len(times)), sum(times), 1000 * late)
+    return Said(fit_wav(torch.from_numpy(np.concatenate(pieces)), len(times)), sum(times), 1000 * late)

@@ -21,7 +21,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from lip2speech.evaluation.clips import Item, Said, choose, fit, voice_of
+from lip2speech.data.targets import fit_wav
+from lip2speech.evaluation.clips import Item, Said, choose, voice_of
 from lip2speech.evaluation.live import live_configs, speak_live
 from lip2speech.evaluation.meters import DEFAULT_METERS, describe_meters
 from lip2speech.evaluation.runs import Report
@@ -105,7 +106,7 @@ def speak(
 ) -> tuple[Tensor, dict[str, Said]]:
     """The true sound (640 T,) and every row's sound of the same length, by row name."""
     roi = item.roi()
-    reference = fit(item.wav(), len(roi))
+    reference = fit_wav(item.wav(), len(roi))
     sounds = {"true sound": Said(reference)}
     sounds |= {name: Said(wav) for name, wav in ceilings(model, reference, routes).items()}
     began = perf_counter()
@@ -195,12 +196,12 @@ class _Spoken:
             raise ValueError(f"none of the {len(self.failed)} clips gave speech; the first: {first}")
         for i, (item, reference) in enumerate(zip(self.items, self.references, strict=True)):
             if n > 1:  # half the set away: neighbours in the order of ids share most of their words
-                other = fit(self.wavs[(i + n // 2) % n], _frames(reference))
+                other = fit_wav(self.wavs[(i + n // 2) % n], _frames(reference))
                 yield "floor: another clip", Pair(item.id, reference, other, item.text)
         if (average := self._average(model)) is None:
             return
         for item, reference in zip(self.items, self.references, strict=True):
-            same = fit(average, _frames(reference))
+            same = fit_wav(average, _frames(reference))
             yield "floor: average mel", Pair(item.id, reference, same, item.text)
 
     def _average(self, model: Lip2Speech) -> Tensor | None:

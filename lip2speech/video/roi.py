@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -27,14 +28,20 @@ CENTRE = 48  # AV-HuBERT cuts rows centre-48 .. centre+47
 BLANK = 107
 
 
-def load_roi(path: str | os.PathLike, faces: Faces | None = None) -> tuple[np.ndarray, FaceReport]:
+def load_roi(
+    path: str | os.PathLike, faces: Faces | None = None, *, first: int = 0, last: int | None = None
+) -> tuple[np.ndarray, FaceReport]:
     """Mouth crops of a video, (T, 96, 96) uint8 at 25 per second, and the report. MediaError, NoFaceError.
 
     Who has many short clips passes the same `faces` (`load_faces()`) to each: building the networks
     takes 40 ms.
+
+    Args:
+        first, last: only frames first .. last - 1, as if they were the whole video.
     """
     with read_frames(path) as frames:
-        crops = crop_roi(detect_landmarks(frames, faces))
+        crops = crop_roi(detect_landmarks(islice(frames, first, last), faces))
+        crops.report.name, crops.report.read = frames.report.name, frames.report
         return np.stack(list(crops)), crops.report
 
 

@@ -8,8 +8,8 @@ import torch
 
 from lip2speech.codec import MelCodec
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.targets import TargetMaker, make_targets, spell
-from lip2speech.mel import LogMel
+from lip2speech.data.targets import TargetMaker, check_sound, fit_wav, make_targets, mel_fingerprint, spell
+from lip2speech.mel import LogMel, MelConfig
 from lip2speech.speaker import Spectrum
 from tests.data.test_units import mfcc_teacher
 from tests.frontend.hubert_golden import teacher as hubert_teacher
@@ -74,3 +74,64 @@ def test_a_codec_at_another_rate_is_refused() -> None:
 def test_letters_are_numbers_from_1_on_and_other_signs_are_left_out() -> None:
     assert spell("Ab z, it's 4!").tolist() == [1, 2, 28, 26, 28, 9, 20, 27, 19, 28]
     assert spell("").tolist() == []
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 1279, 1280, 1281, 2000])
+def test_a_sound_is_cut_or_padded_to_640_samples_a_frame(n_samples: int) -> None:
+    fitted = fit_wav(torch.ones(n_samples), 2)
+    assert fitted.shape == (1280,) and fitted.sum() == min(n_samples, 1280)
+    assert fitted[: min(n_samples, 1280)].all()
+
+
+@pytest.mark.parametrize(
+    ("wav", "message"),
+    [
+        (torch.zeros(16000), "silent"),
+        (torch.full((16000,), torch.nan), "not numbers"),
+        (torch.ones(8000), "lasts 0.50 s and the picture 1.00 s"),
+        (torch.ones(24000), "lasts 1.50 s and the picture 1.00 s"),
+    ],
+)
+def test_a_sound_that_cannot_be_the_target_is_refused(wav: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_sound(wav, 25)
+
+
+def store(clip: Clip, stamps: dict[str, str], **targets: torch.Tensor) -> None:
+    from safetensors.torch import save_file
+
+    save_file(clip.tensors() | targets, clip.path(), stamps)
+
+
+def test_stored_targets_are_taken_where_their_stamp_fits_and_made_where_not(tmp_path: Path) -> None:
+    clip = read_clips([prepare(tmp_path / "clips", splits="train")], "train")[0]
+    maker = TargetMaker(mfcc_teacher(), make_codec())
+    made = maker(clip)
+    marked = {
+        "mel": torch.full((80, 4 * clip.n_frames), 0.5).half(),
+        "units": torch.full((2 * clip.n_frames,), 3),
+        "codes": torch.full((2, 2 * clip.n_frames), 7),
+        "speaker": torch.full((163,), 0.25),
+    }
+    store(clip, maker.stamps, **marked)
+    held = maker(clip)
+    assert all(torch.equal(getattr(held, name), marked[name]) for name in marked)
+    store(clip, dict.fromkeys(marked, "another teacher's"), **marked)
+    again = maker(clip)
+    for name in marked:
+        assert torch.equal(getattr(again, name), getattr(made, name)), name
+
+
+def test_stored_targets_of_another_length_are_refused(tmp_path: Path) -> None:
+    clip = read_clips([prepare(tmp_path / "clips", splits="train")], "train")[0]
+    maker = TargetMaker(mfcc_teacher(), None)
+    store(clip, maker.stamps, units=torch.zeros(27, dtype=torch.int64))
+    with pytest.raises(ValueError, match="clip0: its units have 27 steps, expected 28; prepare the clip"):
+        maker(clip)
+
+
+def test_every_teacher_has_its_own_stamp() -> None:
+    makers = [TargetMaker(t, None) for t in (mfcc_teacher(), mfcc_teacher(6), hubert_teacher())]
+    assert len({maker.stamps["units"] for maker in makers}) == 3
+    assert TargetMaker(mfcc_teacher(), None).stamps == makers[0].stamps
+    assert mel_fingerprint(MelConfig()) != mel_fingerprint(MelConfig(n_mels=81))

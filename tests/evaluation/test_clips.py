@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lip2speech.evaluation.clips import Item, choose, enrolment, fit, voice_of
+from lip2speech.evaluation.clips import Item, choose, enrolment, voice_of
 from lip2speech.speaker import Spectrum
 
 
@@ -65,9 +65,3 @@ def test_the_voice_comes_from_training_where_that_is_possible_and_stays_the_same
     assert all(set(map(id, others)) == set(map(id, training)) for others in lent)
     assert len({others[0].id for others in lent}) > 1
     assert [enrolment(i, items[::-1]) for i in items[5:]] == lent
-
-
-@pytest.mark.parametrize("n_samples", [0, 1279, 1280, 2000])
-def test_a_sound_is_fitted_to_its_frames(n_samples: int) -> None:
-    fitted = fit(torch.ones(n_samples), 2)
-    assert fitted.shape == (1280,) and fitted.sum() == min(n_samples, 1280)

@@ -1,79 +1,129 @@
-"""One real clip through the door, and the sound's length."""
+"""One real clip through the door: its crops, its sound and its targets, or the reason why not."""
 
-import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+import torch
+from safetensors.torch import load_file
 
+from lip2speech.audio import read_wav, write_wav
 from lip2speech.data.corpus import Utterance
-from preprocess.clip import check_sound, fit_wav, prepare_clip
+from lip2speech.data.dataset import Clip, read_stamps
+from lip2speech.data.targets import TargetMaker
+from lip2speech.video import MediaError
+from preprocess.clip import Preparer, UnusableClip, Work, content_hash, frames_of, prepare_clip, to_int16
+from preprocess.recipe import SPECTRUM, Recipe, fingerprint, load_maker
+from tests.preprocess.trees import FRAMES, voice
+from tests.tiny import save_codec, save_encoder
 
 
-def write_wav(path: Path, seconds: float, level: float = 0.25) -> np.ndarray:
-    """(T_a,) int16 noise, also written to `path`."""
-    wav = (np.random.default_rng(0).uniform(-level, level, int(16000 * seconds)) * 32768).astype(np.int16)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(wav.tobytes())
-    return wav
-
-
-@pytest.mark.parametrize("n_samples", [0, 1, 639, 640, 641, 2000])
-def test_the_sound_is_cut_or_padded_to_640_samples_a_frame(n_samples: int) -> None:
-    fitted = fit_wav(np.full(n_samples, 0.5, np.float32), 2)
-    assert fitted.shape == (1280,) and fitted.dtype == np.int16
-    assert (fitted[: min(n_samples, 1280)] == 16384).all() and not fitted[n_samples:].any()
+def utterance(video: Path, wav: Path | None = None, **changes: float) -> Utterance:
+    return Utterance("a", video, wav, "bin blue", "drawn", "test", **changes)
 
 
 def test_loud_samples_are_clipped_not_wrapped() -> None:
-    assert fit_wav(np.array([1.5, -1.5, 1.0, -1.0], np.float32), 1)[:4].tolist() == [
-        32767,
-        -32768,
-        32767,
-        -32768,
-    ]
+    samples = to_int16(torch.tensor([1.5, -1.5, 1.0, -1.0, 0.5]))
+    assert samples.tolist() == [32767, -32768, 32767, -32768, 16384]
 
 
-@pytest.mark.parametrize(
-    ("wav", "message"),
-    [
-        (np.zeros(16000), "silent"),
-        (np.full(16000, np.nan), "not numbers"),
-        (np.ones(8000), "lasts 0.50 s and the picture 1.00 s"),
-        (np.ones(24000), "lasts 1.50 s and the picture 1.00 s"),
-    ],
-)
-def test_a_sound_that_cannot_be_the_target_is_refused(wav: np.ndarray, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_sound(wav, 25)
-
-
-def test_a_clip_becomes_crops_and_equally_long_sound(clip: Path, tmp_path: Path) -> None:
-    import av
-
-    with av.open(str(clip)) as container:
-        seconds = container.streams.video[0].frames / 25
-    wav = write_wav(tmp_path / "a.wav", seconds - 0.03)
-    out = tmp_path / "a.safetensors"
-    row = prepare_clip(Utterance("a", clip, tmp_path / "a.wav", "bin blue", "drawn", "test"), out)
-    tensors = load_file(out)
-    assert (row.status, row.split, row.text, row.n_frames) == (
-        "done",
-        "test",
-        "bin blue",
-        round(25 * seconds),
-    )
-    assert tensors["roi"].shape == (row.n_frames, 96, 96) and tensors["roi"].dtype == np.uint8
-    assert tensors["wav"].shape == (640 * row.n_frames,)
-    assert (tensors["wav"][: len(wav)] == wav).all() and not tensors["wav"][len(wav) :].any()
+def test_a_clip_becomes_crops_and_equally_long_sound(talk: Path, tmp_path: Path) -> None:
+    spoken = voice(FRAMES - 1)
+    write_wav(tmp_path / "a.wav", spoken)
+    row = prepare_clip(utterance(talk, tmp_path / "a.wav"), tmp_path / "a.safetensors")
+    tensors = load_file(tmp_path / "a.safetensors")
+    assert (row.status, row.split, row.text, row.n_frames) == ("done", "test", "bin blue", FRAMES)
+    assert tensors["roi"].shape == (FRAMES, 96, 96) and tensors["roi"].dtype == torch.uint8
+    assert tensors["wav"].shape == (640 * FRAMES,) and tensors["wav"].dtype == torch.int16
+    np.testing.assert_allclose(tensors["wav"][: len(spoken)] / 32768, spoken, atol=1e-4)
+    assert not tensors["wav"][len(spoken) :].any()
     assert row.face_share > 0.9
 
 
-def test_a_clip_without_sound_leaves_no_file(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="sound"):
-        prepare_clip(Utterance("a", clip, None, "", "drawn", "test"), tmp_path / "a.safetensors")
-    assert list(tmp_path.iterdir()) == []
+def test_a_part_of_a_video_has_its_own_frames_and_samples(talk: Path, tmp_path: Path) -> None:
+    part = utterance(talk, start_s=0.21, end_s=0.79)
+    assert frames_of(part) == (5, 20)
+    row = prepare_clip(part, tmp_path / "part.safetensors")
+    prepare_clip(utterance(talk), tmp_path / "whole.safetensors")
+    tensors, whole = (load_file(tmp_path / f"{name}.safetensors") for name in ("part", "whole"))
+    assert row.n_frames == 15
+    assert torch.equal(tensors["wav"], whole["wav"][5 * 640 : 20 * 640])
+    # The neighbours that smooth a crop's scale are other ones; the mouth stays where it is.
+    apart = [
+        float((tensors["roi"].float() - whole["roi"][at : at + 15].float()).abs().mean()) for at in (5, 0)
+    ]
+    assert apart[0] < 6 and apart[0] < apart[1]
+
+
+@pytest.mark.parametrize("what", ["short", "silent", "long"])
+def test_a_clip_that_can_teach_nothing_is_skipped_with_its_reason(
+    talk: Path, tmp_path: Path, what: str
+) -> None:
+    sound = voice(FRAMES) * (what != "silent")
+    write_wav(tmp_path / "a.wav", np.tile(sound, 2) if what == "long" else sound)
+    end = {"end_s": 0.3} if what == "short" else {}
+    work = Work(utterance(talk, tmp_path / "a.wav", **end), tmp_path / "out" / "a.safetensors")
+    row = Preparer()(work)
+    reasons = {"short": "8 frames, expected 13", "silent": "silent from end", "long": "lasts 2.40 s"}
+    assert row.status == "skipped" and reasons[what] in row.reason and row.reason.startswith("UnusableClip")
+    assert not work.path.parent.exists()
+    assert Preparer()(replace(work, known=row)) is row
+
+
+def test_a_clip_that_cannot_be_read_has_failed(talk: Path, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"not a video")
+    for video in (tmp_path / "bad.mp4", tmp_path / "none.mp4", clip):  # the last has no sound
+        row = Preparer()(Work(utterance(video), tmp_path / "out" / "a.safetensors"))
+        assert row.status == "failed" and row.reason.startswith("MediaError"), row.reason
+    with pytest.raises(MediaError):
+        prepare_clip(utterance(tmp_path / "bad.mp4"), tmp_path / "out" / "a.safetensors")
+    with pytest.raises(UnusableClip):
+        prepare_clip(utterance(talk, end_s=0.2), tmp_path / "out" / "a.safetensors")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_is_kept_while_its_bytes_and_its_recipe_are_the_same(talk: Path, tmp_path: Path) -> None:
+    video, path = tmp_path / "a.mp4", tmp_path / "out" / "a.safetensors"
+    video.write_bytes(talk.read_bytes())
+    work = Work(utterance(video), path)
+    row = Preparer()(work)
+    assert (row.status, len(row.source), len(row.recipe)) == ("done", 32, 16)
+    known = replace(work, known=row)
+    assert Preparer()(known) is row
+    assert Preparer(Recipe(mel=True))(known).recipe != row.recipe
+    assert Preparer()(replace(known, utterance=utterance(video, end_s=0.8))).n_frames == 20
+    with video.open("ab") as file:
+        file.write(b"\0")
+    assert Preparer()(known).source != row.source
+
+
+def test_the_hash_is_of_the_content_alone(talk: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.mp4"
+    other.write_bytes(talk.read_bytes())
+    assert content_hash(utterance(talk)) == content_hash(replace(utterance(other), text="else", id="b"))
+    assert content_hash(utterance(talk)) != content_hash(utterance(talk, talk))
+
+
+def test_targets_are_stored_with_the_stamps_of_their_teachers(talk: Path, tmp_path: Path) -> None:
+    recipe = Recipe(mel=True, codec=str(save_codec(tmp_path / "codec")), speaker=SPECTRUM)
+    (tmp_path / "clips").mkdir()
+    row = prepare_clip(utterance(talk), tmp_path / "clips" / "a.safetensors", recipe)
+    clip = Clip(tmp_path, "a", "test", "drawn", "bin blue", row.n_frames)
+    maker = load_maker(recipe)
+    assert clip.stamps() == {name: maker.stamps[name] for name in ("mel", "codes", "speaker")}
+    made = maker.make("codes", clip.wav())
+    assert torch.equal(clip.tensors()["codes"], made) and made.shape == (2, 2 * FRAMES)
+    with (tmp_path / "clips" / "a.safetensors").open("rb") as file:
+        assert read_stamps(file) == clip.stamps()
+    assert read_wav(talk).shape[0] >= clip.wav().shape[0] - 640
+    targets = TargetMaker(None, maker.codec)(clip)
+    assert targets.codes is not None and torch.equal(targets.codes, made)
+
+
+def test_another_teacher_is_another_recipe(tmp_path: Path) -> None:
+    recipes = [Recipe(), Recipe(mel=True), Recipe(speaker=SPECTRUM)]
+    recipes += [Recipe(speaker=str(save_encoder(tmp_path / str(seed), seed))) for seed in (0, 1)]
+    assert len({fingerprint(recipe) for recipe in recipes}) == 5
+    same = Recipe(speaker=str(save_encoder(tmp_path / "same", 1)))
+    assert fingerprint(same) == fingerprint(recipes[-1])

@@ -1,80 +1,134 @@
-"""A corpus through the pool: one row per clip, resumed, with broken clips and broken workers among them."""
+"""A corpus through the run: one row per clip, resumed, with broken and hostile clips among them."""
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lip2speech.data.corpus import Utterance
-from preprocess.clip import write_atomic
+from lip2speech.data.corpus import Refused, Utterance
+from preprocess import corpus
+from preprocess.clip import Work, write_atomic
 from preprocess.corpus import prepare_corpus
-from preprocess.index import Row, clip_path, read_index
+from preprocess.forms import TarShards
+from preprocess.index import Row, failed, read_index, row_of
+from preprocess.pool import Lost
+
+CONTENT: dict[str, str] = {}
+"""What stands for the bytes of a clip's files; `pretend` hashes nothing."""
 
 
 def utterance(clip_id: str, text: str = "", split: str = "train") -> Utterance:
     return Utterance(clip_id, Path(f"{clip_id}.mp4"), None, text, "s1", split)
 
 
-def pretend(utterance: Utterance, path: Path) -> Row:
-    """Stands for `prepare_clip`: bad clips raise, deadly ones end their process."""
-    if "deadly" in utterance.id:
-        os._exit(9)
-    if "bad" in utterance.id:
-        raise ValueError("no face in 3 of\n3 frames")
-    write_atomic(path, utterance.id.encode())
-    return Row(utterance.id, utterance.split, utterance.speaker, utterance.text, "done", n_frames=1)
+def pretend(work: Work) -> Row:
+    """Stands for `Preparer`: bad clips fail, useless ones are skipped, the same ones are kept."""
+    clip, source = work.utterance, CONTENT.get(work.utterance.id, "bytes")
+    if work.known is not None and work.known.source == source:
+        return work.known
+    if "bad" in clip.id:
+        return failed(clip, ValueError("no face in 3 of\n3 frames"))
+    if "useless" in clip.id:
+        return replace(row_of(clip, "skipped"), reason="silent", source=source)
+    write_atomic(work.path, clip.id.encode())
+    return replace(row_of(clip, "done"), n_frames=1, source=source)
 
 
-def run(out: Path, *ids: str, workers: int = 0, overwrite: bool = False) -> dict[str, str]:
-    rows = prepare_corpus(map(utterance, ids), out, workers=workers, overwrite=overwrite, prepare=pretend)
+def run(out: Path, *ids: str, overwrite: bool = False) -> dict[str, str]:
+    rows = prepare_corpus(
+        map(utterance, ids), out, root=Path(), workers=0, overwrite=overwrite, prepare=pretend
+    )
     return {row.id: row.status for row in rows}
 
 
+def clip_path(out: Path, clip_id: str) -> Path:
+    return out / "clips" / f"{clip_id}.safetensors"
+
+
 def test_every_clip_gets_a_row_and_a_bad_one_stops_nothing(tmp_path: Path) -> None:
-    assert run(tmp_path, "a", "bad", "b") == {"a": "done", "bad": "failed", "b": "done"}
+    assert run(tmp_path, "a", "bad", "useless", "b") == {
+        "a": "done", "bad": "failed", "useless": "skipped", "b": "done",
+    }  # fmt: skip
     rows = read_index(tmp_path)
     assert rows["bad"].reason == "ValueError: no face in 3 of 3 frames"
-    assert Counter(row.status for row in rows.values()) == {"done": 2, "failed": 1}
+    assert rows["useless"].reason == "silent"
+    assert Counter(row.status for row in rows.values()) == {"done": 2, "failed": 1, "skipped": 1}
     assert sorted(p.name for p in (tmp_path / "clips").iterdir()) == ["a.safetensors", "b.safetensors"]
 
 
-def test_a_second_run_skips_what_is_done_and_tries_again_what_failed(tmp_path: Path) -> None:
-    run(tmp_path, "a", "bad")
-    assert run(tmp_path, "a", "bad", "b") == {"a": "skipped", "bad": "failed", "b": "done"}
-    assert {row.status for row in read_index(tmp_path).values()} == {"done", "failed"}
+def test_a_second_run_keeps_what_is_done_and_tries_again_what_failed(tmp_path: Path) -> None:
+    run(tmp_path, "a", "bad", "useless")
+    again = run(tmp_path, "a", "bad", "useless", "b")
+    assert again == {"a": "kept", "bad": "failed", "useless": "kept", "b": "done"}
+    assert {row.status for row in read_index(tmp_path).values()} == {"done", "failed", "skipped"}
+
+
+def test_a_clip_whose_content_changed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, "a", "b")
+    monkeypatch.setitem(CONTENT, "a", "other bytes")
+    assert run(tmp_path, "a", "b") == {"a": "done", "b": "kept"}
 
 
 def test_overwrite_prepares_everything_again(tmp_path: Path) -> None:
     run(tmp_path, "a")
-    assert run(tmp_path, "a", overwrite=True) == {"a": "done"}
+    clip_path(tmp_path, "a").write_bytes(b"old")
+    run(tmp_path, "a", overwrite=True)
+    assert clip_path(tmp_path, "a").read_bytes() == b"a"
 
 
 def test_a_lost_file_is_made_again(tmp_path: Path) -> None:
     run(tmp_path, "a")
     clip_path(tmp_path, "a").unlink()
     assert run(tmp_path, "a") == {"a": "done"}
+    assert clip_path(tmp_path, "a").is_file()
 
 
 def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
-    rows = prepare_corpus(map(utterance, "abc"), tmp_path, workers=0, prepare=pretend)
+    rows = prepare_corpus(map(utterance, "abc"), tmp_path, root=Path(), workers=0, prepare=pretend)
     assert next(rows).id == "a"
     rows.close()
-    assert run(tmp_path, "a", "b", "c") == {"a": "skipped", "b": "done", "c": "done"}
+    assert run(tmp_path, "a", "b", "c") == {"a": "kept", "b": "done", "c": "done"}
 
 
 def test_a_corrected_text_reaches_the_row_of_a_clip_that_is_done(tmp_path: Path) -> None:
     run(tmp_path, "a")
-    list(prepare_corpus([utterance("a", "new text", "test")], tmp_path, workers=0, prepare=pretend))
+    corrected = [utterance("a", "new text", "test")]
+    (row,) = prepare_corpus(corrected, tmp_path, root=Path(), workers=0, prepare=pretend)
+    assert (row.status, row.text) == ("kept", "new text")
     assert (read_index(tmp_path)["a"].text, read_index(tmp_path)["a"].split) == ("new text", "test")
 
 
-def test_hostile_and_double_ids_fail_without_a_file(tmp_path: Path) -> None:
+def test_in_a_tar_a_corrected_text_makes_the_clip_anew(tmp_path: Path) -> None:
+    for text, status in (("old", "done"), ("old", "kept"), ("new", "done")):
+        (row,) = prepare_corpus(
+            [utterance("a", text)], tmp_path, root=Path(), form=TarShards, workers=0, prepare=pretend
+        )
+        assert row.status == status
+    assert read_index(tmp_path)["a"].tar == "all-000001.tar"
+
+
+def test_hostile_and_double_ids_and_refused_lines_fail_without_a_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    rows = list(prepare_corpus(map(utterance, ["../evil", "a", "a"]), out, workers=0, prepare=pretend))
-    assert [(row.id, row.status) for row in rows] == [("../evil", "failed"), ("a", "failed"), ("a", "done")]
+    clips = [utterance("../evil"), utterance("a"), Refused("list:7", "no path"), utterance("a")]
+    rows = list(prepare_corpus(clips, out, root=Path(), workers=0, prepare=pretend))
+    assert sorted((row.id, row.status) for row in rows) == [
+        ("../evil", "failed"), ("a", "done"), ("a", "failed"), ("list:7", "failed"),
+    ]  # fmt: skip
     assert read_index(out)["a"].status == "done"
+    assert read_index(out)["list:7"].reason == "no path"
     assert [p.name for p in tmp_path.rglob("*evil*")] == []
+
+
+def test_a_link_out_of_the_root_is_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "secret.mp4").write_bytes(b"secret")
+    (tmp_path / "root" / "a.mp4").symlink_to(tmp_path / "secret.mp4")
+    clip = Utterance("a", tmp_path / "root" / "a.mp4", None, "", "s1", "train")
+    (row,) = prepare_corpus([clip], tmp_path / "out", root=tmp_path / "root", workers=0, prepare=pretend)
+    assert row.status == "failed" and "leads out of the corpus" in row.reason
 
 
 def test_rows_of_another_corpus_stay(tmp_path: Path) -> None:
@@ -83,12 +137,13 @@ def test_rows_of_another_corpus_stay(tmp_path: Path) -> None:
     assert set(read_index(tmp_path)) == {"a", "b"}
 
 
-def test_a_worker_that_dies_costs_only_its_own_clip(tmp_path: Path) -> None:
-    ids = [f"c{i}" for i in range(8)]
-    rows = run(tmp_path, *ids[:4], "deadly", *ids[4:], workers=2)
-    assert rows.pop("deadly") == "failed"
-    assert rows == dict.fromkeys(ids, "done")
-    assert "worker process died" in read_index(tmp_path)["deadly"].reason
+def test_a_clip_whose_worker_was_ended_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pool(items: Iterator[Work], *_: object, **__: object) -> Iterator[tuple[Work, Lost]]:
+        yield from ((work, Lost("took longer than 9 s")) for work in items)
+
+    monkeypatch.setattr(corpus, "run_pool", pool)
+    (row,) = prepare_corpus([utterance("a")], tmp_path, root=Path(), workers=1, prepare=pretend)
+    assert (row.status, row.reason) == ("failed", "took longer than 9 s")
 
 
 @pytest.mark.parametrize("where", ["write", "rename"])

@@ -1,45 +1,17 @@
-"""The index of a prepared folder: ids that may be file names, rows that survive a crash."""
+"""The index of a prepared folder: rows that survive a crash, of one part or of many."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from preprocess.index import Index, Row, check_id, clip_path, read_index
+from lip2speech.data.corpus import Refused
+from preprocess.index import Index, Row, failed, read_index
 
 
 def row(clip_id: str, status: str = "done", text: str = "") -> Row:
     return Row(clip_id, "train", "s1", text, status)
-
-
-@pytest.mark.parametrize("clip_id", ["a", "s1_bbaf2n", "s1/bbaf2n", "-Xy_9/00001", "a.b+c", "x" * 200])
-def test_ordinary_ids_are_file_names(clip_id: str, tmp_path: Path) -> None:
-    assert clip_path(tmp_path, clip_id) == tmp_path / "clips" / f"{clip_id}.safetensors"
-
-
-@pytest.mark.parametrize(
-    "clip_id",
-    [
-        "",
-        "..",
-        "../x",
-        "a/../b",
-        "/etc/x",
-        "a//b",
-        "a/",
-        ".hidden",
-        "a/.b",
-        "a\\b",
-        "a b",
-        "a\n",
-        "a\0b",
-        "é",
-        "x" * 201,
-    ],
-)
-def test_hostile_ids_are_refused(clip_id: str) -> None:
-    with pytest.raises(ValueError, match="cannot be a file name.*rename the clip"):
-        check_id(clip_id)
 
 
 def test_the_last_row_of_an_id_counts_and_closing_leaves_it_alone_in_the_order_of_ids(tmp_path: Path) -> None:
@@ -79,10 +51,25 @@ def test_newlines_in_a_text_stay_inside_its_row(tmp_path: Path) -> None:
     assert read_index(tmp_path)["a"].text == 'two\nlines "quoted" \u2028'
 
 
-def test_a_row_without_its_clip_is_not_done(tmp_path: Path) -> None:
-    with Index(tmp_path) as index:
-        index.add(row("a"))
-        assert not index.is_done("a")
-        clip_path(tmp_path, "a").parent.mkdir()
-        clip_path(tmp_path, "a").touch()
-        assert index.is_done("a")
+def test_rows_of_an_earlier_form_are_read(tmp_path: Path) -> None:
+    old = {"id": "a", "split": "train", "speaker": "s1", "text": "", "status": "done", "n_frames": 3}
+    (tmp_path / "index.jsonl").write_text(json.dumps(old) + "\n")
+    assert read_index(tmp_path) == {"a": replace(row("a"), n_frames=3)}
+
+
+def test_every_part_writes_its_own_file_and_the_latest_row_counts(tmp_path: Path) -> None:
+    with Index(tmp_path, "1-of-2") as second:
+        second.add(row("a", "failed"))
+        second.add(row("b"))
+    with Index(tmp_path, "0-of-1") as first:
+        assert set(first.rows) == {"a", "b"}
+        first.add(row("a"))
+        first.add(row("b"))  # it is there already
+    assert read_index(tmp_path)["a"].status == "done"
+    lines = {p.name: len(p.read_text().splitlines()) for p in tmp_path.iterdir()}
+    assert lines == {"index.1-of-2.jsonl": 2, "index.0-of-1.jsonl": 1}
+
+
+def test_a_failure_is_told_on_one_line_of_bounded_length() -> None:
+    assert failed(Refused("a", ""), ValueError("two\nlines")).reason == "ValueError: two lines"
+    assert len(failed(Refused("a", ""), "x" * 9999).reason) == 500

@@ -1,0 +1,60 @@
+"""Worker processes: one item each, killed when it takes too long, replaced when they die."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from preprocess.pool import Lost, PoolError, run_pool
+
+
+def work(item: str) -> str:
+    """Stands for the preparation of a clip: some hang as a decoder does, some end their process."""
+    if item.startswith("hang"):
+        while True:
+            time.sleep(60)
+    if item.startswith("die"):
+        os._exit(9)
+    if item.startswith("once:") and not (mark := Path(item.removeprefix("once:"))).exists():
+        mark.touch()
+        os._exit(9)
+    return item.upper()
+
+
+class Unwelcome:
+    """What cannot be made again in a worker."""
+
+    def __reduce__(self) -> tuple:
+        return os._exit, (7,)
+
+    def __call__(self, item: str) -> str:
+        return item
+
+
+def test_hanging_and_dying_items_cost_only_themselves(tmp_path: Path) -> None:
+    items = ["a", "hang", "b", "die", f"once:{tmp_path / 'mark'}", "c"]
+    started = time.monotonic()
+    results = dict(run_pool(iter(items), work, workers=2, timeout_s=1.0))
+    assert time.monotonic() - started < 60
+    assert set(results) == set(items)
+    assert results.pop("hang") == Lost("took longer than 1 s and was stopped")
+    assert results.pop("die") == Lost("its worker process died twice (memory, or a decoder's crash)")
+    assert results == {item: item.upper() for item in results}
+
+
+def test_no_item_is_no_work() -> None:
+    assert list(run_pool([], work, workers=1, timeout_s=1.0)) == []
+
+
+def test_workers_that_cannot_start_are_an_error() -> None:
+    with pytest.raises(PoolError, match=r"a worker process did not start \(exit code 7\)"):
+        list(run_pool(["a"], Unwelcome(), workers=1, timeout_s=1.0))
+
+
+def test_leaving_early_ends_the_workers() -> None:
+    rows = run_pool(["a", "hang"], work, workers=2, timeout_s=600.0)
+    assert next(rows) == ("a", "A")
+    started = time.monotonic()
+    rows.close()
+    assert time.monotonic() - started < 10
