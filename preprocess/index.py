@@ -100,7 +100,7 @@ class Index:
         """Write a row, unless it is there already."""
         if self.rows.get(row.id) == row:
             return
-        row = replace(row, time=round(time.time(), 3))
+        row = replace(row, time=time.time())
         self.rows[row.id] = self._own[row.id] = row
         self._file.write(_line(row))
         self._file.flush()

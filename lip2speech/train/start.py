@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,12 +43,17 @@ def even_layers(network: nn.Module, run: Callable[[], Tensor], goals: list[float
     with watching(network, lambda layer, _: order.append(layer)):
         out = run()
     for layer in order:
-        spread: list[float] = []
-        with watching(layer, lambda _, y, spread=spread: spread.append(deviation(y))):
-            run()
-        if spread[0] > SILENT:
-            weight_of(layer).mul_((goals[-1] if layer is order[-1] else goals[0]) / spread[0])
+        if (spread := spread_of(layer, run)) > SILENT:
+            weight_of(layer).mul_((goals[-1] if layer is order[-1] else goals[0]) / spread)
     return run() if order else out
+
+
+def spread_of(layer: Layer, run: Callable[[], Tensor]) -> float:
+    """The deviation of a layer's (B, C, T) around the mean of each channel, which a bias alone can make."""
+    seen: list[Tensor] = []
+    with watching(layer, lambda _, y: seen.append(y)):
+        run()
+    return float((seen[0] - seen[0].mean((0, 2), keepdim=True)).std())
 
 
 @contextmanager
@@ -62,14 +68,9 @@ def watching(network: nn.Module, see: Callable[[Layer, Tensor], None]) -> Iterat
             hook.remove()
 
 
-def deviation(y: Tensor) -> float:
-    """Of (B, C, T) around the mean of each channel, which a bias alone can make."""
-    return float((y - y.mean((0, 2), keepdim=True)).std())
-
-
 def weight_of(layer: Layer) -> Tensor:
     """What scales a layer's output: its weight, or the length of it where that is normed."""
-    conv = layer.conv
-    if hasattr(conv, "parametrizations"):
-        return conv.parametrizations.weight.original0
-    return conv.weight
+    conv: Any = layer.conv
+    normed = hasattr(conv, "parametrizations")
+    weight: Tensor = conv.parametrizations.weight.original0 if normed else conv.weight
+    return weight

@@ -7,7 +7,6 @@ from lip2speech.evaluation.mos import LOWEST, dnsmos
 
 
 def test_the_opinion_is_that_of_the_authors_own_code() -> None:
-    pytest.importorskip("onnxruntime")
     t = np.arange(16000) / 16000
     voice = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20)) * (np.sin(2 * np.pi * 3 * t) > 0)
     # speechmos 0.0.1.1, dnsmos.DNSMOS: sig_mos, bak_mos, ovrl_mos of the same second.

@@ -10,7 +10,6 @@ from lip2speech.evaluation.plots import Gallery, pitch_scatter, run_scatters, sp
 from lip2speech.evaluation.runs import Report
 from lip2speech.evaluation.score import Score, summarise
 
-pytest.importorskip("matplotlib")
 WAV = torch.linspace(-1, 1, 8000).sin()
 
 
