@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.codec import MelCodec, MelCodecConfig
+from lip2speech.codec.load import codec_from_dict
 from lip2speech.config import from_dict, to_dict
 from lip2speech.frontend.transforms import Transform
 from lip2speech.mel import MelConfig
@@ -103,6 +104,14 @@ def save_codec(folder: Path, codec: MelCodec | None = None) -> Path:
     codec = codec or make_codec()
     values = {"kind": "codec", "name": "melcodec", "codec": to_dict(codec.config)}
     checkpoint.save(folder, values, codec.state_dict(), "# Codec\n")
+    return folder
+
+
+def save_sacodec(folder: Path) -> Path:
+    """A folder of a codec with books of 6 and 16."""
+    torch.manual_seed(0)
+    codec = codec_from_dict("sacodec", SACODEC)
+    checkpoint.save(folder, {"kind": "codec", "name": "sacodec", "codec": SACODEC}, codec.state_dict(), "")
     return folder
 
 

@@ -22,6 +22,7 @@ from lip2speech.config import to_dict
 from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
 from lip2speech.data.targets import TargetMaker
 from lip2speech.likelihood import KIND, Likelihood, LikelihoodConfig, bits_per_token, build_likelihood
+from lip2speech.modules.books import books
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel, load_speaker_model
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast, seed_step
@@ -154,10 +155,10 @@ class LikelihoodTask(Task):
 
 def check_sizes(config: LikelihoodConfig, codec: Codec, speakers: SpeakerModel) -> None:
     """ValueError: the codec has other books, or the voices another size."""
-    if config.n_q > codec.n_q or config.codebook_size != codec.codebook_size:
+    if config.codebook_sizes != codec.codebook_sizes[: config.n_q]:
         raise ValueError(
-            f"the likelihood is of {config.n_q} books of {config.codebook_size}, the codec has {codec.n_q} "
-            f"of {codec.codebook_size}; give likelihood.n_q and likelihood.codebook_size that fit."
+            f"the likelihood is of {books(config.codebook_sizes)}, the codec has "
+            f"{books(codec.codebook_sizes)}; give likelihood.n_q and likelihood.codebook_size that fit."
         )
     if config.vector_dim not in (0, speakers.dim):
         raise ValueError(
