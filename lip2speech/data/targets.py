@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lip2speech.codec.base import Codec
 from lip2speech.data.dataset import Clip
-from lip2speech.data.units import UnitTeacher
+from lip2speech.data.units import UnitTeacher, check_rate
+from lip2speech.heads import UNIT_RATE
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pitch import pitch_contour
 from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
@@ -58,6 +59,7 @@ class TargetMaker:
     ):
         self.mel, self.units, self.codec, self.pitch = LogMel(MelConfig()), units, codec, pitch
         self.speakers = speakers or Spectrum()
+        check_rate(units, UNIT_RATE)
         if codec is not None and codec.sample_rate != SAMPLE_RATE:
             raise ValueError(f"clips are at {SAMPLE_RATE} Hz, the codec wants {codec.sample_rate} Hz.")
 
