@@ -150,6 +150,17 @@ def fingerprint(folder: str | Path) -> str:
 
 def load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give every parameter and buffer of `module` its tensor; nothing may be left over on either side."""
+    check_fit(module, tensors)
+    for name, given in tensors.items():
+        if given.is_floating_point() and not torch.isfinite(given).all():
+            raise CheckpointError(
+                f"{name}: holds NaN or infinite values; the checkpoint is damaged, fetch it again."
+            )
+    module.load_state_dict(dict(tensors), strict=True)
+
+
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """CheckpointError unless names and shapes are those of `module`, which may be on `meta`."""
     own = module.state_dict()
     kind = type(module).__name__
     missing = [name for name in own if name not in tensors]
@@ -166,11 +177,6 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise CheckpointError(
                 f"{name}: {kind} expects shape {tuple(expected.shape)}, got {tuple(given.shape)}."
             )
-        if given.is_floating_point() and not torch.isfinite(given).all():
-            raise CheckpointError(
-                f"{name}: holds NaN or infinite values; the checkpoint is damaged, fetch it again."
-            )
-    module.load_state_dict(dict(tensors), strict=True)
 
 
 def storable(name: str, tensor: Tensor, half: bool) -> Tensor:

@@ -108,9 +108,10 @@ def observe(prediction: Prediction, roi: np.ndarray | Tensor, bits: Tensor | Non
 
 
 def entropy(logits: Tensor, dim: int) -> Tensor:
-    """Of the distribution along `dim`, 0 (one answer) to 1 (all K alike)."""
-    log_p = logits.log_softmax(dim)
-    return -(log_p.exp() * log_p).sum(dim) / math.log(max(2, logits.shape[dim]))
+    """Of the distribution along `dim`, 0 (one answer) to 1 (all K alike); a logit of -inf is no answer."""
+    absent = logits == -math.inf
+    log_p = logits.log_softmax(dim).masked_fill(absent, 0.0)
+    return -(log_p.exp() * log_p).sum(dim) / (~absent).sum(dim).clamp_min(2).double().log().to(log_p)
 
 
 def score(frames: Sequence[Frame]) -> float:

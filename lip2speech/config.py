@@ -25,6 +25,10 @@ MAX_DEPTH = 50
 """Levels of a config; ours have five."""
 
 
+MAX_TOKENS = 30_000
+"""Of a YAML text, as its scanner counts; ours have 2000 at most, and every one takes 10 us to read."""
+
+
 class ConfigError(ValueError):
     """A recipe, an override or a stored config that does not fit its dataclass."""
 
@@ -90,9 +94,11 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def _check_tokens(tokens: Iterable[Any], where: str) -> None:
-    """Refuse aliases, and nests so deep that the time to read them grows with the square of the text."""
+    """Refuse aliases, more than a config has, and nests so deep that the time to read them is its square."""
     depth = 0
-    for token in tokens:
+    for count, token in enumerate(tokens):
+        if count > MAX_TOKENS:
+            raise ConfigError(f"{where}: has more than {MAX_TOKENS} words and signs; a config is shorter.")
         kind = type(token).__name__
         if kind == "AliasToken":
             raise ConfigError(f"{where}: YAML aliases are not accepted; write the value out.")

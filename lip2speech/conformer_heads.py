@@ -51,7 +51,7 @@ class ConformerHeadsConfig:
     sees_padding: bool = True
 
     n_q: ClassVar[int] = 0
-    codebook_size: ClassVar[int] = 0
+    codebook_sizes: ClassVar[tuple[int, ...]] = ()
     code_rate: ClassVar[int] = UNIT_RATE
     pitch: ClassVar[int] = 0
     causal: ClassVar[bool] = False

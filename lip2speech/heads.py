@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lip2speech.modules.books import book_sizes, stack_books
 from lip2speech.modules.conv import remember
 from lip2speech.modules.delay import deinterleave, interleave
 from lip2speech.prediction import Prediction
@@ -42,8 +43,9 @@ GivenCodes = Tensor | Callable[[Tensor], Tensor] | None
 class HeadsConfig:
     """Sizes of the heads. A head with size 0 (n_mels, n_units, n_q or pitch) is left out.
 
-    pitch: channels of the pitch head; causal: no convolution sees a later step; delayed: codes are told
-    column by column of the delay pattern, which looks n_q - 1 code steps ahead.
+    codebook_size: entries of every book, or of each in turn, as the codec has them; pitch: channels of the
+    pitch head; causal: no convolution sees a later step; delayed: codes are told column by column of the
+    delay pattern, which looks n_q - 1 code steps ahead.
     """
 
     hidden: int = 512
@@ -54,18 +56,24 @@ class HeadsConfig:
     n_mels: int = 80
     n_units: int = 200
     n_q: int = 4
-    codebook_size: int = 512
+    codebook_size: int | tuple[int, ...] = 512
     code_rate: int = 50
     pitch: int = 0
     causal: bool = False
     delayed: bool = False
 
     def __post_init__(self) -> None:
+        book_sizes(self.codebook_size, self.n_q)
         if self.causal and self.delayed:
             raise ValueError(
                 f"delayed codes look {self.n_q - 1} code steps ahead, so causal heads cannot have them; set "
                 "one of causal and delayed to false."
             )
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Entries of each codebook."""
+        return book_sizes(self.codebook_size, self.n_q)
 
     def predicts(self, names: Iterable[str]) -> bool:
         """Whether every one of these `Prediction` fields comes out of heads of these sizes."""
@@ -124,16 +132,19 @@ class Upsample(nn.Module):
 class CodeHead(nn.Module):
     """Logits of n_q codebooks, each conditioned on the books before it.
 
+    Args:
+        sizes: entries of each book; K is the largest, and what a smaller book lacks has a logit of -inf.
     Shape: x (B, T, C), codes (B, n_q, T) or None (then greedy) -> logits (B, T, n_q, K), codes (B, n_q, T);
         keep (B, T), False where x is padding, is for heads that look along time
     """
 
-    def __init__(self, channels: int, n_q: int, codebook_size: int):
+    def __init__(self, channels: int, sizes: tuple[int, ...]):
         super().__init__()
-        self.embed = nn.ModuleList(nn.Embedding(codebook_size, channels) for _ in range(n_q - 1))
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(n_q))
-        self.mix = nn.ModuleList(nn.Linear(channels, channels) for _ in range(n_q))
-        self.logits = nn.ModuleList(nn.Linear(channels, codebook_size) for _ in range(n_q))
+        self.size = max(sizes)
+        self.embed = nn.ModuleList(nn.Embedding(size, channels) for size in sizes[:-1])
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in sizes)
+        self.mix = nn.ModuleList(nn.Linear(channels, channels) for _ in sizes)
+        self.logits = nn.ModuleList(nn.Linear(channels, size) for size in sizes)
 
     def forward(
         self, x: Tensor, codes: Tensor | None = None, keep: Tensor | None = None
@@ -144,7 +155,7 @@ class CodeHead(nn.Module):
             chosen.append(logits[-1].argmax(-1) if codes is None else codes[:, i])
             if i < len(self.embed):
                 x = x + self.embed[i](chosen[-1])
-        return torch.stack(logits, 2), torch.stack(chosen, 1)
+        return stack_books(logits, self.size, 2), torch.stack(chosen, 1)
 
 
 class DelayedCodeHead(nn.Module):
@@ -156,14 +167,15 @@ class DelayedCodeHead(nn.Module):
     Shape: as `CodeHead`
     """
 
-    def __init__(self, channels: int, n_q: int, codebook_size: int):
+    def __init__(self, channels: int, sizes: tuple[int, ...]):
         super().__init__()
-        self.nothing = codebook_size  # what is told of a book before it begins and after it ends
-        self.embed = nn.ModuleList(nn.Embedding(codebook_size + 1, channels) for _ in range(n_q))
+        self.sizes = sizes
+        self.nothing = max(sizes)  # what is told of a book before it begins and after it ends
+        self.embed = nn.ModuleList(nn.Embedding(self.nothing + 1, channels) for _ in sizes)
         self.memory = nn.GRU(channels, channels, batch_first=True)
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(n_q))
-        self.mix = nn.ModuleList(nn.Linear(channels, channels) for _ in range(n_q))
-        self.logits = nn.ModuleList(nn.Linear(channels, codebook_size) for _ in range(n_q))
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in sizes)
+        self.mix = nn.ModuleList(nn.Linear(channels, channels) for _ in sizes)
+        self.logits = nn.ModuleList(nn.Linear(channels, size) for size in sizes)
 
     def forward(
         self, x: Tensor, codes: Tensor | None = None, keep: Tensor | None = None
@@ -174,7 +186,8 @@ class DelayedCodeHead(nn.Module):
         columns = interleave(x.unsqueeze(1).expand(-1, n_q, -1, -1), 0.0)  # (B, n_q, T + n_q - 1, C)
         if codes is None:
             logits, chosen = self.greedy(columns, told)
-            return deinterleave(logits).transpose(1, 2), deinterleave(chosen).clamp_max(self.nothing - 1)
+            last = chosen.new_tensor(self.sizes)[:, None] - 1  # what stands for nothing, in padding
+            return deinterleave(logits).transpose(1, 2), deinterleave(chosen).minimum(last)
         given = interleave(codes, self.nothing).masked_fill(~told, self.nothing)
         before = F.pad(given, (1, 0), value=self.nothing)[..., :-1]
         logits = self.column(columns, self.memory(self.read(before))[0])
@@ -199,7 +212,7 @@ class DelayedCodeHead(nn.Module):
     def column(self, x: Tensor, memory: Tensor) -> Tensor:
         """x (B, n_q, S, C), memory (B, S, C) -> logits (B, n_q, S, K)."""
         rows = zip((x + memory.unsqueeze(1)).unbind(1), self.norms, self.mix, self.logits, strict=True)
-        return torch.stack([out(F.gelu(mix(norm(row)))) for row, norm, mix, out in rows], 1)
+        return stack_books((out(F.gelu(mix(norm(row)))) for row, norm, mix, out in rows), self.nothing, 1)
 
 
 class PitchHead(nn.Module):
@@ -256,8 +269,8 @@ class Heads(nn.Module):
             same_clock = c.code_rate == UNIT_RATE
             self.to_codes = nn.Identity() if same_clock else Upsample(c.hidden, c.hidden, ratio)
             code_head = DelayedCodeHead if c.delayed else CodeHead
-            self.codes = code_head(c.hidden, c.n_q, c.codebook_size)
-            self.independent_codes = nn.Linear(c.hidden, c.n_q * c.codebook_size)
+            self.codes = code_head(c.hidden, c.codebook_sizes)
+            self.independent_codes = nn.Linear(c.hidden, sum(c.codebook_sizes))
         if c.n_mels:
             self.to_mel = Upsample(c.hidden, c.hidden, MEL_RATE // UNIT_RATE)
             self.mel_blocks = conv_blocks(c)
@@ -333,7 +346,8 @@ class Heads(nn.Module):
         if keep is not None:
             keep = keep[..., 0].bool().repeat_interleave(x.shape[1] // keep.shape[1], 1)
         logits, chosen = self.codes(x, codes, keep)
-        independent = self.independent_codes(x).unflatten(-1, (self.config.n_q, self.config.codebook_size))
+        sizes = self.config.codebook_sizes
+        independent = stack_books(self.independent_codes(x).split(sizes, -1), max(sizes), -2)
         return {
             "code_logits": logits.permute(0, 2, 3, 1),  # (B, T, n_q, K) -> (B, n_q, K, T)
             "independent_code_logits": independent.permute(0, 2, 3, 1),

@@ -32,6 +32,8 @@ from torch.nn import functional as F
 
 from lip2speech import checkpoint
 from lip2speech.config import from_dict
+from lip2speech.modules.books import ABSENT, book_sizes
+from lip2speech.restore import restore
 
 KIND = "likelihood"
 
@@ -44,13 +46,13 @@ State = list[Tensor]
 
 @dataclass(frozen=True)
 class LikelihoodConfig:
-    """Sizes. rows, columns: of the kernels, back in time and over books; vector_dim: numbers of a voice
-    vector, 0 for none.
+    """Sizes. codebook_size: of every book, or of each in turn; rows, columns: of the kernels, back in time
+    and over books; vector_dim: numbers of a voice vector, 0 for none.
     """
 
     kind: Literal["gated", "plain"] = "gated"
     n_q: int = 4
-    codebook_size: int = 512
+    codebook_size: int | tuple[int, ...] = 512
     vector_dim: int = 163
     channels: int = 96
     layers: int = 8
@@ -58,11 +60,17 @@ class LikelihoodConfig:
     columns: int = 3
 
     def __post_init__(self) -> None:
+        book_sizes(self.codebook_size, self.n_q)
         if self.rows < 2 or self.columns % 2 == 0 or self.layers < 1:
             raise ValueError(
                 "rows must be 2 or more, columns odd and layers 1 or more, got "
                 f"{self.rows}, {self.columns} and {self.layers}."
             )
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Entries of each codebook."""
+        return book_sizes(self.codebook_size, self.n_q)
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -158,19 +166,25 @@ class Likelihood(nn.Module, ABC):
     """A likelihood of codes.
 
     Shape:
-        forward: codes (B, n_q, T), vector (B, S) -> logits (B, n_q, K, T) of each code, given those before
+        forward: codes (B, n_q, T), vector (B, S) -> logits (B, n_q, K, T) of each code, given those before;
+            K is the largest book's, and what a smaller one lacks is -inf
         step: the next codes, vector, state (None at the start) -> logits, state
         bits: as forward -> (B, n_q, T): what it takes to tell each code
     """
 
     blocks: nn.ModuleList
+    first: Tensor  # rows of `embed` before a book's own, (n_q, 1)
+    absent: Tensor  # what each book lacks, (n_q, K, 1)
 
     def __init__(self, config: LikelihoodConfig):
         super().__init__()
         self.config = c = config
-        self.embed = nn.Embedding(c.n_q * c.codebook_size, c.channels)
+        sizes, self.size = torch.tensor(c.codebook_sizes)[:, None], max(c.codebook_sizes)
+        self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
+        self.register_buffer("absent", (torch.arange(self.size) >= sizes)[..., None], persistent=False)
+        self.embed = nn.Embedding(sum(c.codebook_sizes), c.channels)
         self.mix = nn.Conv2d(c.channels, c.channels, 1)
-        self.out = nn.Conv1d(c.n_q * c.channels, c.n_q * c.codebook_size, 1, groups=c.n_q)
+        self.out = nn.Conv1d(c.n_q * c.channels, c.n_q * self.size, 1, groups=c.n_q)
 
     def forward(self, codes: Tensor, vector: Tensor | None = None) -> Tensor:
         return self.step(codes, vector)[0]
@@ -180,11 +194,10 @@ class Likelihood(nn.Module, ABC):
     ) -> tuple[Tensor, State]:
         self.check(codes, vector)
         c = self.config
-        first = torch.arange(c.n_q, device=codes.device)[:, None] * c.codebook_size
-        x = self.embed(codes + first).permute(0, 3, 2, 1)  # (B, n_q, T, C) -> (B, C, T, n_q)
+        x = self.embed(codes + self.first).permute(0, 3, 2, 1)  # (B, n_q, T, C) -> (B, C, T, n_q)
         x, state = self.features(x, vector, [None] * len(self.blocks) if state is None else state)
         x = F.relu(self.mix(F.relu(x))).permute(0, 3, 1, 2).flatten(1, 2)  # (B, C, T, n_q) -> (B, n_q C, T)
-        return self.out(x).unflatten(1, (c.n_q, c.codebook_size)), state
+        return self.out(x).unflatten(1, (c.n_q, self.size)).masked_fill(self.absent, ABSENT), state
 
     @abstractmethod
     def features(
@@ -203,10 +216,11 @@ class Likelihood(nn.Module, ABC):
         c = self.config
         if codes.ndim != 3 or codes.shape[1] != c.n_q:
             raise ValueError(f"codes must be (B, {c.n_q}, T), got {tuple(codes.shape)}.")
-        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < c.codebook_size:
-            raise ValueError(
-                f"codes must be 0 .. {c.codebook_size - 1}, got {int(codes.min())} .. {int(codes.max())}."
-            )
+        for book, size in zip(codes.unbind(1), c.codebook_sizes, strict=True):
+            if book.numel() and not 0 <= int(book.min()) <= int(book.max()) < size:
+                raise ValueError(
+                    f"codes must be 0 .. {size - 1}, got {int(book.min())} .. {int(book.max())}."
+                )
         size = 0 if vector is None else vector.shape[-1]
         if size != c.vector_dim:
             raise ValueError(f"the vector must have {c.vector_dim} numbers, got {size}.")
@@ -310,8 +324,7 @@ def read_likelihood(folder: str | Path) -> checkpoint.Checkpoint:
 def likelihood_from_dict(config: dict[str, Any], tensors: dict[str, Tensor]) -> Likelihood:
     """The network of plain values and its weights, in eval mode. CheckpointError: they do not fit."""
     try:
-        network = build_likelihood(from_dict(LikelihoodConfig, config, KIND))
+        numbers = from_dict(LikelihoodConfig, config, KIND)
     except (TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"the likelihood's config is wrong ({error}).") from error
-    checkpoint.load_into(network, tensors)
-    return network.eval()
+    return restore(lambda: build_likelihood(numbers), numbers, tensors, KIND).eval()

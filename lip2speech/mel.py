@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MOST_FILTERS = 1 << 22
+"""Numbers of a mel's filters; ours has 40 960, the widest published 262 144."""
+
 
 @dataclass(frozen=True)
 class MelConfig:
@@ -34,6 +37,14 @@ class MelConfig:
     power: float = 1.0
     log_floor: float = 1e-5
     pad: Literal["same", "center", "reflect"] = "same"
+
+    def __post_init__(self) -> None:
+        sizes = 1 <= self.hop_length <= self.n_fft and 1 <= self.win_length <= self.n_fft and self.n_mels >= 1
+        if not sizes or self.n_fft * self.n_mels > MOST_FILTERS:
+            raise ValueError(
+                f"hop_length and win_length must be 1 .. n_fft, n_fft times n_mels at most {MOST_FILTERS}, "
+                f"got {self.hop_length}, {self.win_length}, {self.n_fft} and {self.n_mels}."
+            )
 
     @property
     def frame_rate(self) -> float:
@@ -57,10 +68,9 @@ class LogMel(nn.Module):
     def __init__(self, config: MelConfig | None = None):
         super().__init__()
         self.config = config = config or MelConfig()
-        if (config.n_fft - config.hop_length) % 2 or config.win_length > config.n_fft:
+        if (config.n_fft - config.hop_length) % 2:
             raise ValueError(
-                "n_fft - hop_length must be even and win_length at most n_fft, "
-                f"got n_fft {config.n_fft}, hop_length {config.hop_length}, win_length {config.win_length}."
+                f"n_fft - hop_length must be even, got n_fft {config.n_fft}, hop_length {config.hop_length}."
             )
         # Made anew from the numbers on load, so not part of a checkpoint.
         self.register_buffer("window", torch.hann_window(config.win_length), persistent=False)

@@ -15,22 +15,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from lip2speech import checkpoint
+from lip2speech.codec import build_codec
 from lip2speech.codec.base import Codec
-from lip2speech.codec.load import code_fingerprint, codec_from_dict
+from lip2speech.codec.load import code_fingerprint, codec_config
 from lip2speech.config import from_dict
 from lip2speech.likelihood import Likelihood, LikelihoodConfig, likelihood_from_dict
 from lip2speech.mel import MelConfig
 from lip2speech.model import AnyHeadsConfig, LipModel, ModelConfig
+from lip2speech.modules.books import books
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.modules.inference import fold
 from lip2speech.rates import SAMPLE_RATE
+from lip2speech.restore import restore
 from lip2speech.shipped import folder_of
 from lip2speech.speaker import SpeakerModel, speaker_model_from
 from lip2speech.vocoder import Vocoder, build_vocoders
-from lip2speech.vocoder.load import vocoder_from_dict
+from lip2speech.vocoder.load import build_vocoder, vocoder_config
 
 SHARED_SIZES = ("n_units", "speaker_dim")
 """Sizes that a vocoder with weights may have, and that are then the heads'."""
@@ -38,10 +42,15 @@ SHARED_SIZES = ("n_units", "speaker_dim")
 
 def model_of(loaded: checkpoint.Checkpoint) -> LipModel:
     """Front end and heads, ready to predict. CheckpointError, KeyError or ValueError: the folder is wrong."""
-    model = LipModel(from_dict(ModelConfig, loaded.config["model"], "model"))
-    checkpoint.load_into(model, loaded.part("model."))
+    model = trainable_model_of(loaded)
     fold(model.eval())
     return model
+
+
+def trainable_model_of(loaded: checkpoint.Checkpoint) -> LipModel:
+    """Front end and heads as they are stored. Errors as in `model_of`."""
+    config = from_dict(ModelConfig, loaded.config["model"], "model")
+    return restore(lambda: LipModel(config), config, loaded.part("model."), "model")
 
 
 def vocoders_of(loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig) -> dict[str, Vocoder]:
@@ -62,22 +71,21 @@ def codec_of(loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfi
     """The folder's codec, which fits the heads; None where it has none."""
     if not has_part(loaded, "codec"):
         return None
-    codec = codec_from_dict(loaded.config["codec"]["name"], loaded.config["codec"]["config"])
-    check_mel(mel, codec.config, "codec")
-    check_codec(heads, codec)
-    checkpoint.load_into(codec, loaded.part("codec."))
-    return codec
+    config = codec_config(loaded.config["codec"]["name"], loaded.config["codec"]["config"])
+    check_mel(mel, config, "codec")
+    check, tensors = partial(check_codec, heads), loaded.part("codec.")
+    return restore(lambda: build_codec(config), config, tensors, "codec", check=check)
 
 
 def own_vocoder_of(loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig) -> Vocoder | None:
     """The vocoder with weights that the folder brings, which fits the heads; None where it brings none."""
     if not has_part(loaded, "vocoder"):
         return None
-    vocoder = vocoder_from_dict(loaded.config["vocoder"]["name"], loaded.config["vocoder"]["config"])
-    check_mel(mel, vocoder.config, "vocoder")
-    check_vocoder(heads, vocoder)
-    checkpoint.load_into(vocoder, loaded.part("vocoder."))
-    return vocoder
+    name = loaded.config["vocoder"]["name"]
+    config = vocoder_config(name, loaded.config["vocoder"]["config"])
+    check_mel(mel, config, "vocoder")
+    check, tensors = partial(check_vocoder, heads), loaded.part("vocoder.")
+    return restore(lambda: build_vocoder(name, config), config, tensors, "vocoder", check=check)
 
 
 def has_part(loaded: checkpoint.Checkpoint, name: str) -> bool:
@@ -107,11 +115,11 @@ def check_codec(heads: AnyHeadsConfig, codec: Codec) -> None:
         raise checkpoint.CheckpointError(
             f"the model speaks at {SAMPLE_RATE} Hz, the codec is at {codec.sample_rate} Hz; they do not fit."
         )
-    sizes = (codec.codebook_size, codec.frame_rate)
-    if heads.n_q and (heads.n_q > codec.n_q or (heads.codebook_size, heads.code_rate) != sizes):
+    sizes = codec.codebook_sizes
+    if heads.n_q and (heads.codebook_sizes, heads.code_rate) != (sizes[: heads.n_q], codec.frame_rate):
         raise checkpoint.CheckpointError(
-            f"the heads predict {heads.n_q} books of {heads.codebook_size} at {heads.code_rate} Hz, the "
-            f"codec has {codec.n_q} of {codec.codebook_size} at {codec.frame_rate} Hz; they do not fit."
+            f"the heads predict {books(heads.codebook_sizes)} at {heads.code_rate} Hz, the codec has "
+            f"{books(sizes)} at {codec.frame_rate} Hz; they do not fit."
         )
 
 
@@ -164,10 +172,10 @@ def check_learned(
 
 def check_likelihood(heads: AnyHeadsConfig, config: LikelihoodConfig) -> None:
     """Refuse a likelihood of other books or voices than the heads'."""
-    if (heads.n_q, heads.codebook_size) != (config.n_q, config.codebook_size):
+    if heads.codebook_sizes != config.codebook_sizes:
         raise checkpoint.CheckpointError(
-            f"the heads predict {heads.n_q} books of {heads.codebook_size}, the likelihood is of "
-            f"{config.n_q} of {config.codebook_size}; they do not fit."
+            f"the heads predict {books(heads.codebook_sizes)}, the likelihood is of "
+            f"{books(config.codebook_sizes)}; they do not fit."
         )
     if config.vector_dim not in (0, heads.speaker_dim):
         raise checkpoint.CheckpointError(

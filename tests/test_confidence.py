@@ -82,6 +82,13 @@ def test_the_entropy_is_a_share_of_the_largest() -> None:
     assert entropy(two_of_four, 0).item() == pytest.approx(0.5)
 
 
+def test_the_entropy_of_a_smaller_book_is_a_share_of_its_own() -> None:
+    logits = torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf], [0.0, 1.0, 2.0, 3.0]])
+    small, whole = entropy(logits, 1).tolist()
+    assert small == pytest.approx(1.0)
+    assert whole == pytest.approx(entropy(logits[1], 0).item())
+
+
 def test_heads_that_choose_other_codes_do_not_agree() -> None:
     whole = prediction(4, 5.0)
     assert whole.codes is not None

@@ -84,6 +84,36 @@ def test_greedy_codes_are_the_best_of_each_book(delayed: bool) -> None:
     assert torch.equal(found.require("codes"), found.require("code_logits").argmax(2))
 
 
+@pytest.mark.parametrize("delayed", [False, True])
+def test_no_code_is_predicted_that_its_book_lacks(delayed: bool) -> None:
+    heads = build(replace(TINY, codebook_size=(2, 11, 3), delayed=delayed))
+    padding = torch.tensor([[False] * 6, [False] * 3 + [True] * 3])
+    found = heads(features(2, 6), voice(2), padding)
+    for name in ("code_logits", "independent_code_logits"):
+        logits = found.require(name)
+        assert logits.shape == (2, 3, 11, 12)
+        for book, size in enumerate((2, 11, 3)):
+            assert logits[:, book, :size].isfinite().all()
+            assert (logits[:, book, size:] == -torch.inf).all()
+    for book, size in zip(found.require("codes").unbind(1), (2, 11, 3), strict=True):
+        assert book.min() >= 0 and book.max() < size
+    taught = heads(features(2, 6), voice(2), padding, codes=found.codes)
+    torch.testing.assert_close(taught.code_logits, found.code_logits, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("delayed", [False, True])
+def test_books_of_one_size_may_be_told_one_by_one(delayed: bool) -> None:
+    one, each = (build(replace(TINY, codebook_size=size, delayed=delayed)) for size in (11, (11, 11, 11)))
+    each.load_state_dict(one.state_dict())
+    a, b = (held(heads(features(2, 3), voice(2))) for heads in (one, each))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_sizes_that_are_not_one_for_each_book_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one for each of n_q 3 books, got \(11, 5\)"):
+        replace(TINY, codebook_size=(11, 5))
+
+
 def test_a_book_is_given_the_books_before_it_only() -> None:
     heads, x, first = build(), features(1, 4), codes(1, 8)
     second = first.clone()

@@ -15,6 +15,7 @@ LAYERS = [
     ("config", "rates", "version", "shipped", "distributed"),
     ("prediction", "video", "resample"),
     ("modules", "mel", "pitch", "audio", "checkpoint", "fades"),
+    ("restore",),
     ("speaker", "confidence", "hub", "likelihood"),
     ("voices",),
     ("frontend", "heads", "conformer_heads", "codec"),

@@ -58,6 +58,18 @@ def earlier(t: int, q: int) -> set[tuple[int, int]]:
     return {(i, j) for i in range(STEPS) for j in range(4) if (i, j) < (t, q)}
 
 
+@pytest.mark.parametrize("kind", ["gated", "plain"])
+def test_books_of_different_sizes_are_told_within_their_own(kind: str) -> None:
+    network = build(kind=kind, n_q=2, codebook_size=(3, 8), vector_dim=0)
+    given = torch.stack([torch.arange(6) % 3, torch.arange(6) + 2])[None]
+    logits = network(given)
+    assert logits.shape == (1, 2, 8, 6)
+    assert (logits[:, 0, 3:] == -torch.inf).all() and logits[:, 0, :3].isfinite().all()
+    assert logits[:, 1].isfinite().all() and network.bits(given).isfinite().all()
+    with pytest.raises(ValueError, match=r"codes must be 0 .. 2, got 2 .. 7"):
+        network(given.flip(1))
+
+
 @pytest.mark.parametrize("q", range(4))
 @pytest.mark.parametrize("t", range(STEPS))
 def test_the_gated_one_is_given_all_that_is_earlier_and_nothing_else(t: int, q: int) -> None:

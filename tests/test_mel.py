@@ -110,10 +110,18 @@ def test_a_wav_without_channel_is_refused():
         LogMel()(torch.zeros(2, 160))
 
 
-@pytest.mark.parametrize("change", [{"hop_length": 161}, {"win_length": 600}])
+def test_a_hop_that_has_no_middle_is_refused():
+    with pytest.raises(ValueError, match="n_fft - hop_length must be even, got"):
+        LogMel(MelConfig(hop_length=161))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"win_length": 600}, {"hop_length": 0}, {"hop_length": 513}, {"n_mels": 0}, {"n_fft": 10**9}],
+)
 def test_windows_that_do_not_fit_are_refused(change):
-    with pytest.raises(ValueError, match="n_fft - hop_length must be even and win_length at most n_fft, got"):
-        LogMel(replace(MelConfig(), **change))
+    with pytest.raises(ValueError, match="hop_length and win_length must be 1 .. n_fft, n_fft times n_"):
+        replace(MelConfig(), **change)
 
 
 def test_centre_padding_refuses_to_step():

@@ -357,9 +357,8 @@ def test_a_mel_that_is_not_the_codecs_is_refused_by_both_sides(tmp_path: Path) -
 def test_codes_that_are_not_the_codecs_are_refused_by_both_sides(tmp_path: Path) -> None:
     other = make_codec(CODEC | {"quantizer": {"n_q": 2, "codebook_size": 32}})
     folder = save_system(tmp_path / "s", codec={"name": "melcodec", "config": to_dict(other.config)})
-    with pytest.raises(
-        CheckpointError, match="predict 2 books of 16 at 50 Hz, the codec has 2 of 32 at 50 Hz"
-    ):
+    expected = "predict 2 books of 16 at 50 Hz, the codec has 2 books of 32 at 50 Hz"
+    with pytest.raises(CheckpointError, match=expected):
         Lip2Speech.load(folder, device="cpu")
 
 

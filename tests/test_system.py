@@ -108,8 +108,8 @@ def test_a_folder_may_bring_a_likelihood(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"n_q": 3}, "the heads predict 2 books of 16, the likelihood is of 3 of 16; they do not fit"),
-        ({"codebook_size": 32}, "the heads predict 2 books of 16, the likelihood is of 2 of 32"),
+        ({"n_q": 3}, "the heads predict 2 books of 16, the likelihood is of 3 books of 16; they do not fit"),
+        ({"codebook_size": 32}, "the heads predict 2 books of 16, the likelihood is of 2 books of 32"),
         ({"vector_dim": 9}, "the heads take voices of 163 numbers, the likelihood of 9; they do not fit"),
     ],
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.codec import MelCodec, MelCodecConfig
-from lip2speech.codec.load import code_fingerprint
+from lip2speech.codec.load import code_fingerprint, codec_from_dict
 from lip2speech.config import from_dict, to_dict
 from lip2speech.frontend.transforms import Transform
 from lip2speech.likelihood import Likelihood, LikelihoodConfig, bits_per_token, build_likelihood
@@ -135,6 +135,14 @@ def save_likelihood(folder: Path, codec: MelCodec | None = None, speaker: str = 
     learned = {"codec": code_fingerprint(codec or make_codec()), "speaker": speaker}
     values = {"kind": "likelihood", "likelihood": to_dict(network.config)} | learned
     checkpoint.save(folder, values, network.state_dict(), "# Likelihood\n")
+    return folder
+
+
+def save_sacodec(folder: Path) -> Path:
+    """A folder of a codec with books of 6 and 16."""
+    torch.manual_seed(0)
+    codec = codec_from_dict("sacodec", SACODEC)
+    checkpoint.save(folder, {"kind": "codec", "name": "sacodec", "codec": SACODEC}, codec.state_dict(), "")
     return folder
 
 

@@ -125,12 +125,12 @@ def report(source: Path, output: Path, head: CodesHead, spent: float) -> str:
 
 def describe(head: CodesHead) -> str:
     """Length, books, and the bit rate: of the codes, and of the whole file."""
-    from lip2speech.codec.container import HEAD
+    from lip2speech.modules.books import books
 
-    size = HEAD.size + head.code_bytes
+    size = head.file_bytes
     whole = 8 * size / head.seconds / 1000
     frame_rate = head.sample_rate / head.hop_length
     return (
-        f"{head.seconds:.2f} s at {head.sample_rate} Hz, {head.n_q} books of {head.codebook_size} at "
+        f"{head.seconds:.2f} s at {head.sample_rate} Hz, {books(head.codebook_sizes)} at "
         f"{frame_rate:g} Hz, {head.kbps:.3g} kbit/s ({whole:.3g} with the head, {size} bytes)"
     )

@@ -3,16 +3,17 @@
 | bytes | what | as |
 |---|---|---|
 | 0-3 | magic | `L2C` and a zero byte |
-| 4 | version | 1 |
+| 4 | version | 1; 2: books of different sizes |
 | 5 | n_q, books per frame | 1 .. 255 |
-| 6-7 | codebook_size - 1 | 0 .. 65535 |
+| 6-7 | codebook_size - 1 | 0 .. 65535; of the largest book |
 | 8-11 | sample_rate | Hz |
 | 12-15 | hop_length | samples per frame |
 | 16-23 | number of samples | what decoding gives back, exactly |
 | 24-31 | fingerprint of the codec | `code_fingerprint`: encoder and codebooks, not the decoder |
 | 32-35 | CRC-32 of the codes | all bytes after the head |
 | 36-39 | CRC-32 of the head | its first 36 bytes |
-| 40- | codes | ceil(samples / hop_length) frames of n_q codes of ceil(log2 codebook_size) bits |
+| 40- | sizes | version 2 alone: each book's codebook_size - 1, 2 bytes |
+| | codes | ceil(samples / hop_length) frames of n_q codes of ceil(log2 codebook_size) bits, its own book's |
 
 Numbers are little-endian. Codes follow each other frame by frame, within a frame book by book, highest bit
 first, without gaps; zero bits fill the last byte. The length of the file follows from its head, so a head
@@ -36,12 +37,13 @@ from typing import BinaryIO
 import numpy as np
 
 from lip2speech.audio import replacing
+from lip2speech.modules.books import books
 from lip2speech.video.errors import MediaError
 from lip2speech.video.sniff import open_ordinary
 
 SUFFIX = ".l2c"
 MAGIC = b"L2C\0"
-VERSION = 1
+ONE_SIZE, OWN_SIZES = 1, 2  # versions
 HEAD = struct.Struct("<4sBBHIIQ8sII")
 READ_BYTES = 1 << 16
 GROUP = 8  # frames that fill whole bytes, whatever the width of a code
@@ -54,23 +56,26 @@ class CodesHead:
     fingerprint: str
     sample_rate: int
     hop_length: int
-    n_q: int
-    codebook_size: int
+    codebook_sizes: tuple[int, ...]
     samples: int = 0
 
     def __post_init__(self) -> None:
-        sizes = (1 <= self.n_q < 1 << 8, 1 <= self.codebook_size <= 1 << 16, 0 <= self.samples < 1 << 64)
+        sizes = (1 <= self.n_q < 1 << 8, all(1 <= size <= 1 << 16 for size in self.codebook_sizes))
         rates = (1 <= self.sample_rate < 1 << 32, 1 <= self.hop_length < 1 << 32)
-        if not all((*sizes, *rates)):
+        if not all((*sizes, *rates, 0 <= self.samples < 1 << 64)):
             raise ValueError(
                 "a container holds 1..255 books of 1..65536 entries, a sample_rate and a hop_length, got "
-                f"{self.n_q} of {self.codebook_size}, {self.sample_rate} and {self.hop_length}."
+                f"{books(self.codebook_sizes)}, {self.sample_rate} and {self.hop_length}."
             )
 
     @property
-    def bits(self) -> int:
-        """Of one code."""
-        return max(1, (self.codebook_size - 1).bit_length())
+    def n_q(self) -> int:
+        return len(self.codebook_sizes)
+
+    @property
+    def bits(self) -> tuple[int, ...]:
+        """Of one code of each book."""
+        return tuple(max(1, (size - 1).bit_length()) for size in self.codebook_sizes)
 
     @property
     def frames(self) -> int:
@@ -79,21 +84,33 @@ class CodesHead:
     @property
     def code_bytes(self) -> int:
         """How long the codes are."""
-        return -(-self.frames * self.n_q * self.bits // 8)
+        return -(-self.frames * sum(self.bits) // 8)
+
+    @property
+    def table(self) -> bytes:
+        """The sizes of books that are not all alike, which stand between head and codes."""
+        alike = len(set(self.codebook_sizes)) == 1
+        return b"" if alike else struct.pack(f"<{self.n_q}H", *(size - 1 for size in self.codebook_sizes))
+
+    @property
+    def file_bytes(self) -> int:
+        """How long the file is."""
+        return HEAD.size + len(self.table) + self.code_bytes
 
     @property
     def kbps(self) -> float:
         """Bit rate of the codes, in kbit/s."""
-        return self.sample_rate / self.hop_length * self.n_q * self.bits / 1000
+        return self.sample_rate / self.hop_length * sum(self.bits) / 1000
 
     @property
     def seconds(self) -> float:
         return self.samples / self.sample_rate
 
     def pack(self, crc: int) -> bytes:
-        """The 40 bytes, with the checksum of the codes."""
-        numbers = (self.n_q, self.codebook_size - 1, self.sample_rate, self.hop_length, self.samples)
-        packed = HEAD.pack(MAGIC, VERSION, *numbers, bytes.fromhex(self.fingerprint), crc, 0)
+        """The 40 bytes, with the checksum of what follows."""
+        version, largest = OWN_SIZES if self.table else ONE_SIZE, max(self.codebook_sizes)
+        numbers = (self.n_q, largest - 1, self.sample_rate, self.hop_length, self.samples)
+        packed = HEAD.pack(MAGIC, version, *numbers, bytes.fromhex(self.fingerprint), crc, 0)
         return packed[:-4] + struct.pack("<I", zlib.crc32(packed[:-4]))
 
 
@@ -102,22 +119,21 @@ class CodesWriter:
 
     def __init__(self, file: BinaryIO, head: CodesHead):
         self.file, self.head = file, head
-        self.frames, self.crc, self.closed = 0, 0, False
+        self.frames, self.crc, self.closed = 0, zlib.crc32(head.table), False
         self._bits = np.zeros(0, np.uint8)
-        file.write(bytes(HEAD.size))
+        file.write(bytes(HEAD.size) + head.table)
 
     def write(self, codes: np.ndarray) -> None:
-        """The next frames: (n_q, T) whole numbers below codebook_size."""
+        """The next frames: (n_q, T) whole numbers, each below its book's size."""
         if codes.ndim != 2 or codes.shape[0] != self.head.n_q or not np.issubdtype(codes.dtype, np.integer):
             raise ValueError(
                 f"codes must be (n_q={self.head.n_q}, T) of whole numbers, got {codes.shape} {codes.dtype}."
             )
-        if codes.size and not 0 <= codes.min() <= codes.max() < self.head.codebook_size:
-            raise ValueError(
-                f"codes must be in 0..{self.head.codebook_size - 1}, got {codes.min()}..{codes.max()}."
-            )
+        for book, size in zip(codes, self.head.codebook_sizes, strict=True):
+            if book.size and not 0 <= book.min() <= book.max() < size:
+                raise ValueError(f"codes must be in 0..{size - 1}, got {book.min()}..{book.max()}.")
         self.frames += codes.shape[1]
-        self._put(np.concatenate([self._bits, to_bits(codes.T.reshape(-1), self.head.bits)]))
+        self._put(np.concatenate([self._bits, to_bits(codes, self.head.bits)]))
 
     def close(self, samples: int) -> CodesHead:
         """Write what is left and the head: the codes stand for so many samples."""
@@ -154,19 +170,18 @@ class CodesReader:
         """
         head, left = self.head, self.head.frames
         frames = -(-frames // GROUP) * GROUP
-        self.file.seek(HEAD.size)
+        self.file.seek(HEAD.size + len(head.table))
         while left:
             count = min(frames, left)
-            n_bits = count * head.n_q * head.bits
+            n_bits = count * sum(head.bits)
             data = np.frombuffer(self.file.read(-(-n_bits // 8)), np.uint8)
             if len(data) * 8 < n_bits:
                 raise MediaError(f"{self.name}: became shorter while it was read.")
             codes = from_bits(np.unpackbits(data)[:n_bits], head.bits)
-            if codes.max() >= head.codebook_size:
-                raise MediaError(
-                    f"{self.name}: has code {codes.max()} of {head.codebook_size}; it is damaged."
-                )
-            yield codes.reshape(count, head.n_q).T
+            for book, size in zip(codes, head.codebook_sizes, strict=True):
+                if book.max() >= size:
+                    raise MediaError(f"{self.name}: has code {book.max()} of {size}; it is damaged.")
+            yield codes
             left -= count
 
 
@@ -186,16 +201,17 @@ def codes_reader(path: str | os.PathLike) -> Iterator[CodesReader]:
         yield CodesReader(file, Path(path).name)
 
 
-def to_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """(N,) whole numbers -> (N * bits,) uint8 of 0 and 1, highest first."""
-    shifts = np.arange(bits - 1, -1, -1, dtype=np.uint32)
-    return (values.astype(np.uint32)[:, None] >> shifts & 1).astype(np.uint8).reshape(-1)
+def to_bits(codes: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
+    """(n_q, T) whole numbers, bits of each book -> (T * all bits,) uint8 of 0 and 1, highest first."""
+    shifts = (np.arange(width - 1, -1, -1, dtype=np.uint32) for width in widths)
+    rows = (book.astype(np.uint32)[:, None] >> shift & 1 for book, shift in zip(codes, shifts, strict=True))
+    return np.concatenate(list(rows), 1).astype(np.uint8).reshape(-1)
 
 
-def from_bits(bits: np.ndarray, width: int) -> np.ndarray:
-    """(N * width,) uint8 of 0 and 1 -> (N,) int64."""
-    weights = 1 << np.arange(width - 1, -1, -1, dtype=np.int64)
-    return bits.reshape(-1, width) @ weights
+def from_bits(bits: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
+    """(T * all bits,) uint8 of 0 and 1, bits of each book -> (n_q, T) int64."""
+    rows = np.split(bits.reshape(-1, sum(widths)), np.cumsum(widths)[:-1], axis=1)
+    return np.stack([row @ (1 << np.arange(row.shape[1] - 1, -1, -1, dtype=np.int64)) for row in rows])
 
 
 def _read_head(file: BinaryIO, name: str) -> tuple[CodesHead, int]:
@@ -206,25 +222,39 @@ def _read_head(file: BinaryIO, name: str) -> tuple[CodesHead, int]:
     if len(data) < HEAD.size:
         raise MediaError(f"{name}: is cut off in its first {HEAD.size} bytes; fetch it again.")
     _, version, n_q, last_code, rate, hop, samples, mark, crc, head_crc = HEAD.unpack(data)
-    if version != VERSION:
-        raise MediaError(f"{name}: is of version {version}, expected {VERSION}; use the program it is from.")
+    if version not in (ONE_SIZE, OWN_SIZES):
+        raise MediaError(
+            f"{name}: is of version {version}, expected {ONE_SIZE} or {OWN_SIZES}; use its own program."
+        )
     if zlib.crc32(data[:-4]) != head_crc:
         raise MediaError(f"{name}: its first {HEAD.size} bytes are damaged; fetch it again.")
+    sizes = (last_code + 1,) * n_q if version == ONE_SIZE else _read_table(file, name, n_q)
     try:
-        return CodesHead(mark.hex(), rate, hop, n_q, last_code + 1, samples), crc
+        head = CodesHead(mark.hex(), rate, hop, sizes, samples)
     except ValueError as error:
         raise MediaError(f"{name}: {error}") from None
+    if (version == OWN_SIZES and not head.table) or max(sizes) != last_code + 1:
+        raise MediaError(f"{name}: its head and its table of books disagree; it is damaged, fetch it again.")
+    return head, crc
+
+
+def _read_table(file: BinaryIO, name: str, n_q: int) -> tuple[int, ...]:
+    """The size of each of n_q books."""
+    data = file.read(2 * n_q)
+    if len(data) < 2 * n_q:
+        raise MediaError(f"{name}: is cut off in the sizes of its {n_q} books; fetch it again.")
+    return tuple(last_code + 1 for (last_code,) in struct.iter_unpack("<H", data))
 
 
 def _check_codes(file: BinaryIO, name: str, head: CodesHead, expected: int) -> None:
     """The length and the checksum of what follows the head, read in small pieces."""
-    held = os.fstat(file.fileno()).st_size - HEAD.size
+    held = os.fstat(file.fileno()).st_size - HEAD.size - len(head.table)
     if held != head.code_bytes or not head.samples:
         raise MediaError(
             f"{name}: {head.samples} samples are {head.code_bytes} bytes of codes, the file has {held}; "
             "it is cut off or damaged, fetch it again."
         )
-    crc = 0
+    crc = zlib.crc32(head.table)
     while data := file.read(READ_BYTES):
         crc = zlib.crc32(data, crc)
     if crc != expected:

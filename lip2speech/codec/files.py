@@ -46,7 +46,8 @@ class CodecFiles:
         n_q = codec.n_q if n_q is None else n_q
         if not 1 <= n_q <= codec.n_q:
             raise ValueError(f"n_q must be in 1..{codec.n_q} for this codec, got {n_q}.")
-        return CodesHead(self.fingerprint, codec.sample_rate, codec.hop_length, n_q, codec.codebook_size)
+        sizes = codec.codebook_sizes[:n_q]
+        return CodesHead(self.fingerprint, codec.sample_rate, codec.hop_length, sizes)
 
     @torch.inference_mode()
     def encode(self, source: str | os.PathLike, out: str | os.PathLike, n_q: int | None = None) -> CodesHead:
@@ -97,8 +98,8 @@ class CodecFiles:
                 f"{reader.name}: was made by another codec ({head.fingerprint}, this one is "
                 f"{own.fingerprint}); give the one that made it with --codec."
             )
-        numbers = (head.sample_rate, head.hop_length, head.codebook_size)
-        if numbers != (own.sample_rate, own.hop_length, own.codebook_size) or head.n_q > own.n_q:
+        numbers = (head.sample_rate, head.hop_length, head.codebook_sizes)
+        if numbers != (own.sample_rate, own.hop_length, own.codebook_sizes[: head.n_q]):
             raise MediaError(f"{reader.name}: its numbers are not those of its codec; it is damaged.")
         if n_q is not None and not 1 <= n_q <= head.n_q:
             raise ValueError(f"n_q must be in 1..{head.n_q} for {reader.name}, got {n_q}.")

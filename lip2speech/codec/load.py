@@ -11,6 +11,7 @@ from lip2speech import checkpoint
 from lip2speech.codec import CODEC_CONFIGS, build_codec
 from lip2speech.codec.base import Codec
 from lip2speech.config import from_dict
+from lip2speech.restore import restore
 
 STATISTICS = ("inited", "cluster_size", "entries_sum")  # of a codebook's training; no code depends on them
 
@@ -64,9 +65,8 @@ def _codec_of(loaded: checkpoint.Checkpoint) -> Codec:
         raise ValueError(f"{folder} holds {loaded.config.get('kind')!r}, expected a codec.")
     if missing := {"name", "codec"} - set(loaded.config):
         raise checkpoint.CheckpointError(f"{folder}: its config has no {' and no '.join(sorted(missing))}.")
-    codec = codec_from_dict(loaded.config["name"], loaded.config["codec"])
-    checkpoint.load_into(codec, loaded.tensors)
-    return codec.eval()
+    config = codec_config(loaded.config["name"], loaded.config["codec"])
+    return restore(lambda: build_codec(config), config, loaded.tensors, "codec").eval()
 
 
 def code_fingerprint(codec: Codec) -> str:

@@ -19,7 +19,7 @@ from lip2speech.codec.base import Codec
 from lip2speech.codec.load import code_fingerprint
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip
-from lip2speech.data.units import UnitTeacher
+from lip2speech.data.units import UnitTeacher, check_rate
 from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pitch import pitch_contour
@@ -96,6 +96,7 @@ class TargetMaker:
     ):
         self.mel, self.units, self.codec = LogMel(MelConfig()), units, codec
         self.speakers = speakers or Spectrum()
+        check_rate(units, UNIT_RATE)
         self.makers: dict[str, Callable[[Tensor], Tensor]] = {
             "mel": lambda wav: self.mel(wav[None, None])[0].half(),
             "speaker": self.speakers.embed,

@@ -13,8 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lip2speech import checkpoint
+from lip2speech.config import from_dict
+from lip2speech.frontend.transforms import Transform
 from lip2speech.modules.resnet import LipResNet
 from lip2speech.modules.transformer import TransformerEncoder
+from lip2speech.restore import restore
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,16 @@ class AVHubert(nn.Module):
         """Each layer's output before the final norm, the first layer first: (B, T, C) each."""
         return self.encoder.layers_of(self.fuse(video, audio, padding_mask), padding_mask)
 
+    def features(self, layer: int, video: Tensor | None = None, audio: Tensor | None = None) -> Tensor:
+        """The output of one layer, counted from 1, before the final norm: (B, T, C)."""
+        self.check_layer(layer)
+        return self.encoder.layers_of(self.fuse(video, audio, None), until=layer)[-1]
+
+    def check_layer(self, layer: int) -> None:
+        """ValueError unless there is such a layer, counted from 1."""
+        if not 1 <= layer <= self.config.encoder_layers:
+            raise ValueError(f"layer must be 1 .. {self.config.encoder_layers}, got {layer}.")
+
     def fuse(self, video: Tensor | None, audio: Tensor | None, padding_mask: Tensor | None) -> Tensor:
         """Both streams joined, the sound first, and brought to the encoder's width: (B, T, C)."""
         self._check(video, audio, padding_mask)
@@ -182,3 +196,30 @@ class AVHubert(nn.Module):
             raise ValueError(
                 f"a clip must have at least one frame, got (B, T) = {next(iter(sizes.values()))}."
             )
+
+
+HOLDERS = {
+    "avhubert": ("", "frontend."),
+    "lip-model": ("model", "frontend."),
+    "lip2speech": ("model", "model.frontend."),
+}
+"""Kind of a folder that holds an AV-HuBERT -> the group of its config, how its tensors' names begin."""
+
+
+def avhubert_of(loaded: checkpoint.Checkpoint) -> tuple[AVHubert, Transform]:
+    """The front end of an import or of a lip model, in eval mode, and what its crops go through.
+
+    Raises:
+        ValueError: the folder holds something else, or a front end of another kind.
+        CheckpointError: its config and its weights do not fit.
+    """
+    kind = loaded.config.get("kind")
+    if kind not in HOLDERS:
+        raise ValueError(f"{loaded.folder} holds {kind!r}, expected one of {', '.join(HOLDERS)}.")
+    group, prefix = HOLDERS[kind]
+    values = loaded.config.get(group, {}) if group else loaded.config
+    if "frontend" not in values or "transform" not in loaded.config:
+        raise checkpoint.CheckpointError(f"{loaded.folder}: its config lacks a frontend or its transform.")
+    config = from_dict(AVHubertConfig, values["frontend"], f"{loaded.folder}: frontend")
+    transform = from_dict(Transform, loaded.config["transform"], f"{loaded.folder}: transform")
+    return restore(lambda: AVHubert(config), config, loaded.part(prefix), "frontend").eval(), transform

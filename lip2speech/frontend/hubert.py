@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from lip2speech import checkpoint
 from lip2speech.config import from_dict
 from lip2speech.modules.postnorm import PostNormEncoder
+from lip2speech.restore import restore
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,5 @@ def hubert_of(loaded: checkpoint.Checkpoint) -> Hubert:
         raise ValueError(f"{loaded.folder} holds {loaded.config.get('kind')!r}, expected hubert.")
     if "hubert" not in loaded.config:
         raise checkpoint.CheckpointError(f"{loaded.folder}: its config has no hubert.")
-    model = Hubert(from_dict(HubertConfig, loaded.config["hubert"], f"{loaded.folder}: hubert"))
-    checkpoint.load_into(model, loaded.part("hubert."))
-    return model.eval()
+    config = from_dict(HubertConfig, loaded.config["hubert"], f"{loaded.folder}: hubert")
+    return restore(lambda: Hubert(config), config, loaded.part("hubert."), "hubert").eval()

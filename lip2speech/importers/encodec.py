@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lip2speech import checkpoint, config
@@ -27,6 +26,7 @@ from lip2speech.importers.imported import Found, Imported, check_claims, fit
 from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.safefile import read_json, read_safetensors
 from lip2speech.importers.torchfile import TorchFile
+from lip2speech.restore import planned
 
 # First match wins; every public name must match one of them.
 RULES = {
@@ -108,8 +108,7 @@ def read_encodec(source: str | Path, *, settings: str | Path | None = None) -> I
             f"{path}: has transformers' names and no {CONFIG} beside it; put that file there."
         )
     numbers = infer_config(found, path, None if settings is None else Path(settings))
-    with torch.device("meta"):  # shapes without memory: the file's sizes are not to be trusted yet
-        expected = EnCodec(numbers).state_dict()
+    expected = planned(lambda: EnCodec(numbers), numbers, state.values(), "config").state_dict()
     values = {"kind": "codec", "name": "encodec", "codec": config.to_dict(numbers), "licence": LICENCE}
     return Imported(values, fit(found, expected, path, "EnCodec"), ())
 

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lip2speech import checkpoint, config
 from lip2speech.importers.imported import Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
-from lip2speech.importers.keymap import KeyMap, state_of
+from lip2speech.importers.keymap import KeyMap
 from lip2speech.importers.torchfile import TorchFile
+from lip2speech.restore import planned
 from lip2speech.vocoder.hifigan import UNIT_MEL, UNIT_RATIO, HiFiGAN, HiFiGANConfig
 from lip2speech.vocoder.load import KIND
 
@@ -93,10 +92,9 @@ def read_unit_vocoder(source: str | Path, *, settings: str | Path | None = None)
     check_claims(weights, path)
     sizes = read_settings(Path(settings) if settings else find_settings(path))
     keys = KeyMap(path, "this vocoder", key_map(sizes), leaves=LEAVES)
-    with torch.device("meta"):  # shapes without memory: the config's sizes are not to be trusted yet
-        expected = state_of(vocoder=HiFiGAN(sizes))
+    expected = planned(lambda: HiFiGAN(sizes), sizes, weights.values(), "config").state_dict()
     found, _ = keys.translate(weights)
-    tensors = keys.fit(found, {name.removeprefix("vocoder."): tensor for name, tensor in expected.items()})
+    tensors = keys.fit(found, expected)
     values = {"kind": KIND, "name": NAME, "vocoder": config.to_dict(sizes), "licence": LICENCE}
     return Imported(values, tensors, ())
 

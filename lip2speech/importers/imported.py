@@ -5,7 +5,8 @@ Knows no model: names and shapes are compared with those of the module that will
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor
 from lip2speech.importers.inert import ForeignFileError, shown
 
 MAX_NAMES = 5  # that an error lists
+MAX_NEAR = 3  # of which it says what they may have been meant to be
+MAX_LETTERS = 200  # of a name that is compared with others, which takes their product
 MOST_SHARED = 4  # times the file's size: float16 becomes float32, and some models use a weight twice
 
 Found = dict[str, tuple[str, Tensor]]
@@ -57,7 +60,8 @@ def fit(
         raise ForeignFileError(f"{path}: {listed(theirs)} missing; the file is incomplete.")
     if extra := [theirs for name, (theirs, _) in found.items() if name not in expected]:
         raise ForeignFileError(
-            f"{path}: {listed(extra)} not part of this {model}; is it another model's file?"
+            f"{path}: {listed(extra)} not part of this {model}; is it another model's file? "
+            f"({near(extra, [foreign(name) for name in expected])})"
         )
     return {name: _fitting(*found[name], expected[name], path) for name in found}
 
@@ -71,6 +75,16 @@ def _fitting(foreign: str, tensor: Tensor, expected: Tensor, path: Path) -> Tens
     if not torch.isfinite(tensor).all():
         raise ForeignFileError(f"{path}: {foreign}: holds NaN or infinite values; fetch the file again.")
     return tensor.to(expected.dtype).contiguous()
+
+
+def near(names: list[str], expected: Iterable[str]) -> str:
+    """The expected name that is most like each of the first names, for the error about them."""
+    known = list(expected)
+    pairs = []
+    for name in names[:MAX_NEAR]:
+        best = difflib.get_close_matches(name[:MAX_LETTERS], known, n=1, cutoff=0.0)
+        pairs += [f"{shown(best[0])} for {shown(name)}"] if best else []
+    return f"nearest expected: {', '.join(pairs) or 'nothing'}"
 
 
 def listed(names: list[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lip2speech.importers.imported import Found, fit, listed
+from lip2speech.importers.imported import MAX_NEAR, Found, fit, listed, near
 from lip2speech.importers.inert import ForeignFileError, shown
 
 SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
@@ -63,7 +63,8 @@ class KeyMap:
                 found[ours] = (foreign, tensor)
         if unknown:
             raise ForeignFileError(
-                f"{self.path}: {listed(unknown)} not part of {self.what}; is it another model's file?"
+                f"{self.path}: {listed(unknown)} not part of {self.what}; is it another model's file? "
+                f"({near(unknown, self.known(unknown))})"
             )
         return found, left
 
@@ -76,6 +77,11 @@ class KeyMap:
         module, _, leaf = name.rpartition(".")
         target = self.table.get(module)
         return f"{target}.{self.leaves.get(leaf, leaf)}" if target else None
+
+    def known(self, like: Iterable[str]) -> list[str]:
+        """Foreign names of the table: weights, modules, and what weights like these would be called there."""
+        leaves = {name.rpartition(".")[2] for name in list(like)[:MAX_NEAR]}
+        return [self.prefix + name for key in self.table for name in (key, *(f"{key}.{x}" for x in leaves))]
 
     def foreign(self, name: str) -> str:
         """The foreign name of one of our weights, the other way through the table."""

@@ -24,6 +24,7 @@ from lip2speech.config import from_dict
 from lip2speech.mel import LogMel, MelConfig, stretch_bands
 from lip2speech.pitch import QUANTILES, pitch_quantiles
 from lip2speech.rates import SAMPLE_RATE
+from lip2speech.restore import restore
 from lip2speech.speaker.base import check_recording, raise_pitch
 
 KIND = "speaker-encoder"
@@ -147,11 +148,12 @@ def load_speaker_encoder(folder: str | Path) -> SpeakerEncoder:
 def encoder_from_dict(config: dict[str, Any], tensors: dict[str, Tensor]) -> SpeakerEncoder:
     """The encoder of plain values and its weights, in eval mode. CheckpointError: they do not fit."""
     try:
-        encoder = SpeakerEncoder(from_dict(SpeakerEncoderConfig, config, "encoder"))
+        numbers = from_dict(SpeakerEncoderConfig, config, "encoder")
+        return restore(lambda: SpeakerEncoder(numbers), numbers, tensors, "speaker encoder").eval()
+    except checkpoint.CheckpointError:
+        raise
     except ValueError as error:
         raise checkpoint.CheckpointError(f"the speaker encoder's config is wrong ({error}).") from error
-    checkpoint.load_into(encoder, tensors)
-    return encoder.eval()
 
 
 def encoder_fingerprint(encoder: SpeakerEncoder) -> str:

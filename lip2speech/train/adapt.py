@@ -20,16 +20,16 @@ from torch import Tensor
 from lip2speech import checkpoint
 from lip2speech.checkpoint import Checkpoint
 from lip2speech.config import from_dict
-from lip2speech.data.units import SAMPLES_PER_UNIT, UnitTeacher, load_unit_teacher
+from lip2speech.data.units import SAMPLES_PER_UNIT, UnitTeacher, check_rate, load_unit_teacher
 from lip2speech.frontend.transforms import Transform
 from lip2speech.heads import UNIT_RATE
 from lip2speech.mel import LogMel
-from lip2speech.model import LipModel, ModelConfig
+from lip2speech.model import LipModel
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.prediction import Prediction
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel
-from lip2speech.system import speaker_model_of
+from lip2speech.system import speaker_model_of, trainable_model_of
 from lip2speech.train.adapter import attach, merge
 from lip2speech.train.loop import Optimizer, OptimizerConfig
 from lip2speech.train.parts import seed_step
@@ -198,8 +198,7 @@ def adapt(
     overwrite: bool = False,
 ) -> tuple[int, list[float]]:
     """Write the adapted model folder; how many numbers learned, and the loss of every step."""
-    model = LipModel(from_dict(ModelConfig, loaded.config["model"], "model"))
-    checkpoint.load_into(model, loaded.part("model."))
+    model = trainable_model_of(loaded)
     transform = from_dict(Transform, loaded.config["transform"], "transform")
     work = Adaptation(model, transform, takes, config, speaker_model_of(loaded))
     losses = []
@@ -265,5 +264,6 @@ def check_units(model: LipModel, teacher: UnitTeacher | None) -> None:
     heads = model.config.heads
     if not heads.n_mels:
         raise ValueError("this model predicts no mel, which adaptation compares; take another model.")
+    check_rate(teacher, UNIT_RATE)
     if teacher is not None and teacher.n_units != heads.n_units:
         raise ValueError(f"the model has {heads.n_units} units, the teacher {teacher.n_units}.")

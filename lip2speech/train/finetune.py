@@ -28,6 +28,7 @@ from lip2speech.data.units import load_unit_teacher
 from lip2speech.frontend.transforms import Transform
 from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.model import LipModel, ModelConfig
+from lip2speech.modules.books import books
 from lip2speech.prediction import Prediction
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import load_speaker_model
@@ -321,7 +322,7 @@ class FinetuneTask(Task):
             folders=(made.clips(),),
             folder_weights=(),
             units=made.units(config.units, heads.n_units),
-            codec=made.codec(config.codec, heads.n_q, heads.codebook_size, heads.code_rate),
+            codec=made.codec(config.codec, heads.codebook_sizes, heads.code_rate),
             speaker=made.speaker(config.speaker, heads.speaker_dim),
             init=init,
         )
@@ -356,11 +357,12 @@ def make_teachers(config: FinetuneConfig) -> TargetMaker:
         raise ValueError(
             f"model.heads.n_units is {heads.n_units}, the teacher {config.units!r} has {taught}."
         )
-    sizes = (codec.n_q, codec.codebook_size, codec.frame_rate) if codec else (0, 0, 0)
-    wanted = (heads.n_q, heads.codebook_size, heads.code_rate) if heads.n_q else (0, 0, 0)
+    sizes = (codec.codebook_sizes, codec.frame_rate) if codec else ((), 0)
+    wanted = (heads.codebook_sizes, heads.code_rate) if heads.n_q else ((), 0)
     if sizes != wanted:
         raise ValueError(
-            f"model.heads has (n_q, codebook_size, code_rate) {wanted}, the codec {config.codec!r} {sizes}."
+            f"model.heads has {books(wanted[0])} at {wanted[1]} Hz, the codec {config.codec!r} "
+            f"{books(sizes[0])} at {sizes[1]} Hz; set model.heads.n_q, codebook_size and code_rate to those."
         )
     speakers = load_speaker_model(config.speaker)
     if heads.speaker_dim != speakers.dim:

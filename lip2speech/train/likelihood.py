@@ -23,6 +23,7 @@ from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_c
 from lip2speech.data.targets import TargetMaker
 from lip2speech.heads import UNIT_RATE
 from lip2speech.likelihood import KIND, Likelihood, LikelihoodConfig, bits_per_token, build_likelihood
+from lip2speech.modules.books import books
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel, load_speaker_model
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
@@ -143,7 +144,7 @@ class LikelihoodTask(Task):
     @classmethod
     def stand_ins(cls, config: LikelihoodTrainConfig, made: StandIns) -> LikelihoodTrainConfig:
         sizes = config.likelihood
-        codec = made.codec(config.codec, sizes.n_q, sizes.codebook_size, UNIT_RATE)
+        codec = made.codec(config.codec, sizes.codebook_sizes, UNIT_RATE)
         speaker = made.speaker(config.speaker, sizes.vector_dim)
         clips = made.clips(frames=config.steps // per_video_frame(load_codec(codec).frame_rate) + 1)
         return replace(config, folders=(clips,), codec=codec, speaker=speaker)
@@ -169,10 +170,10 @@ class LikelihoodTask(Task):
 
 def check_sizes(config: LikelihoodConfig, codec: Codec, speakers: SpeakerModel) -> None:
     """ValueError: the codec has other books, or the voices another size."""
-    if config.n_q > codec.n_q or config.codebook_size != codec.codebook_size:
+    if config.codebook_sizes != codec.codebook_sizes[: config.n_q]:
         raise ValueError(
-            f"the likelihood is of {config.n_q} books of {config.codebook_size}, the codec has {codec.n_q} "
-            f"of {codec.codebook_size}; give likelihood.n_q and likelihood.codebook_size that fit."
+            f"the likelihood is of {books(config.codebook_sizes)}, the codec has "
+            f"{books(codec.codebook_sizes)}; give likelihood.n_q and likelihood.codebook_size that fit."
         )
     if config.vector_dim not in (0, speakers.dim):
         raise ValueError(

@@ -72,14 +72,27 @@ def mel_loss(predicted: Tensor, target: Tensor, keep: Tensor) -> tuple[Tensor, T
 
 
 def token_loss(logits: Tensor, tokens: Tensor, *, smoothing: float = 0.1) -> tuple[Tensor, Tensor]:
-    """Cross entropy and accuracy, 0 without a token. logits (B, K, ...), tokens (B, ...), -100: padding."""
+    """Cross entropy and accuracy, 0 without a token. logits (B, K, ...), tokens (B, ...), -100: padding.
+
+    Smoothing is shared among the K tokens there are; one whose logit is -inf is none.
+    """
     known = tokens != -100
     if not known.any():
         return logits.sum() * 0.0, logits.new_zeros(())
     rows = logits.movedim(1, -1).flatten(0, -2)  # (N, K): several times faster than K in the middle
-    loss = F.cross_entropy(rows.float(), tokens.flatten(), ignore_index=-100, label_smoothing=smoothing)
+    loss = smoothed_cross_entropy(rows.float(), tokens.flatten(), smoothing)
     hits = (logits.argmax(1) == tokens)[known].float().mean()
     return loss, hits
+
+
+def smoothed_cross_entropy(rows: Tensor, tokens: Tensor, smoothing: float) -> Tensor:
+    """Mean over tokens (N,) that are not -100 of rows (N, K), smoothed over the finite logits of a row."""
+    absent = rows == -torch.inf
+    if not absent.any():
+        return F.cross_entropy(rows, tokens, ignore_index=-100, label_smoothing=smoothing)
+    hit = F.cross_entropy(rows, tokens, ignore_index=-100)
+    told = rows.log_softmax(-1).masked_fill(absent, 0.0).sum(-1) / (~absent).sum(-1)
+    return (1 - smoothing) * hit - smoothing * told[tokens != -100].mean()
 
 
 def text_loss(logits: Tensor, lengths: Tensor, text: Tensor) -> Tensor:

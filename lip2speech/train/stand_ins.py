@@ -18,6 +18,7 @@ from lip2speech.config import to_dict
 from lip2speech.data.targets import SAMPLES_PER_FRAME
 from lip2speech.data.units import N_MFCC
 from lip2speech.heads import MEL_RATE
+from lip2speech.modules.books import books
 from lip2speech.pitch import QUANTILES
 from lip2speech.speaker.encoder import KIND, SpeakerEncoder, SpeakerEncoderConfig
 
@@ -59,17 +60,18 @@ class StandIns:
         tensors = {"centroids": centroids, "mean": torch.zeros(dim), "std": torch.ones(dim)}
         return self.write("units", {"kind": "kmeans-mfcc"}, tensors)
 
-    def codec(self, given: str, n_q: int, codebook_size: int, frame_rate: int) -> str:
-        """A small codec with that many books at that rate, unless `given` is one or empty."""
+    def codec(self, given: str, sizes: tuple[int, ...], frame_rate: int) -> str:
+        """A small codec with books of those sizes at that rate, unless `given` is one or empty."""
         if self.is_there(given):
             return given
-        if frame_rate * 2 != MEL_RATE:
+        if frame_rate * 2 != MEL_RATE or len(set(sizes)) != 1:
             raise ValueError(
-                f"no codec at {frame_rate} Hz can be made up; give a trained one, got {given!r}."
+                f"no codec of {books(sizes)} at {frame_rate} Hz can be made up; give a trained one, got "
+                f"{given!r}."
             )
         values = {
             "encoder": {"width": 16, "blocks": [1, 1]},
-            "quantizer": {"n_q": n_q, "codebook_size": codebook_size},
+            "quantizer": {"n_q": len(sizes), "codebook_size": sizes[0]},
             "decoder": {"n_filters": 2, "n_residual_layers": 1},
         }
         codec = codec_from_dict("melcodec", values)

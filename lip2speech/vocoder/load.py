@@ -7,6 +7,7 @@ from typing import Any
 
 from lip2speech import checkpoint
 from lip2speech.config import from_dict
+from lip2speech.restore import restore
 from lip2speech.vocoder import VOCODER_CONFIGS, VOCODERS
 from lip2speech.vocoder.base import Vocoder
 
@@ -14,12 +15,22 @@ KIND = "vocoder"
 """What the config of such a folder calls itself."""
 
 
-def vocoder_from_dict(name: str, config: dict[str, Any]) -> Vocoder:
-    """A vocoder with fresh weights from plain values."""
+def vocoder_config(name: str, config: dict[str, Any]) -> Any:
+    """The config of the vocoder called `name` from plain values."""
     if name not in VOCODERS:
         raise ValueError(f"no vocoder is called {name!r}; known: {', '.join(VOCODERS)}.")
-    vocoder: Vocoder = VOCODERS[name](from_dict(VOCODER_CONFIGS[name], config, where=f"vocoder {name}"))
+    return from_dict(VOCODER_CONFIGS[name], config, where=f"vocoder {name}")
+
+
+def build_vocoder(name: str, config: Any) -> Vocoder:
+    """The vocoder of a config, with fresh weights."""
+    vocoder: Vocoder = VOCODERS[name](config)
     return vocoder
+
+
+def vocoder_from_dict(name: str, config: dict[str, Any]) -> Vocoder:
+    """A vocoder with fresh weights from plain values."""
+    return build_vocoder(name, vocoder_config(name, config))
 
 
 def read_vocoder(folder: str | Path) -> checkpoint.Checkpoint:
@@ -39,6 +50,6 @@ def read_vocoder(folder: str | Path) -> checkpoint.Checkpoint:
 def load_vocoder(folder: str | Path) -> Vocoder:
     """The vocoder of a folder, in eval mode. Errors as in `read_vocoder`; ValueError: an unknown one."""
     loaded = read_vocoder(folder)
-    vocoder = vocoder_from_dict(loaded.config["name"], loaded.config["vocoder"])
-    checkpoint.load_into(vocoder, loaded.tensors)
-    return vocoder.eval()
+    name = loaded.config["name"]
+    config = vocoder_config(name, loaded.config["vocoder"])
+    return restore(lambda: build_vocoder(name, config), config, loaded.tensors, "vocoder").eval()

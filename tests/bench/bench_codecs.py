@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python -m tests.bench.bench_codecs runs/soundstream/final runs/encodec/final \
         --speech data/prepared/grid --split test --clips 20 --noise-db 5
 
-`--speech` is a prepared folder or one of sound files. Bit rate is n_q * log2(codebook_size) * frame_rate,
-without entropy coding. STOI, PESQ (wide band) and mel distance (nats) are means over the clips against the
-sound as it was, at 16 kHz. Codebook use is the share of entries, of the books used, that any clip chose.
+`--speech` is a prepared folder or one of sound files. Bit rate is frame_rate times log2 of every book's
+size, without entropy coding. STOI, PESQ (wide band) and mel distance (nats) are means over the clips against
+the sound as it was, at 16 kHz. Codebook use is the share of entries, of the books used, that any clip chose.
 Decode speed is seconds of sound per CPU second of this process, one thread, weight norm folded, best of
 three. With --noise-db a second table for codecs with a denoising switch: SI-SDR in dB against clean speech.
 """
@@ -68,7 +68,7 @@ def decode_speed(codec: Codec, codes: Tensor) -> float:
 def use(codec: Codec, codes: list[Tensor], n_q: int) -> float:
     """Share of the first n_q books' entries that some of codes (1, n_q, T) chose."""
     chosen = [torch.cat([c[0, i] for c in codes]).unique().numel() for i in range(n_q)]
-    return sum(chosen) / (n_q * codec.codebook_size)
+    return sum(chosen) / sum(codec.codebook_sizes[:n_q])
 
 
 def ladder(name: str, codec: Codec, speech: list[Tensor]) -> Iterator[str]:
@@ -82,7 +82,7 @@ def ladder(name: str, codec: Codec, speech: list[Tensor]) -> Iterator[str]:
             np.nanmean([pesq_wb(a, b) for a, b in pairs]),
             np.nanmean([mel_l1(log_mel(a), log_mel(b)) for a, b in pairs]),
         )
-        kbps = n_q * math.log2(codec.codebook_size) * codec.frame_rate / 1000
+        kbps = sum(map(math.log2, codec.codebook_sizes[:n_q])) * codec.frame_rate / 1000
         longest = max(codes, key=lambda c: c.shape[-1])[:, :n_q]
         figures = " | ".join(f"{x:.3f}" for x in scores)
         speed = decode_speed(codec, longest)

@@ -10,7 +10,7 @@ from lip2speech import checkpoint
 from lip2speech.audio import write_wav
 from lip2speech.codec.load import codec_from_dict
 from tests.bench import bench_codecs
-from tests.tiny import buzz, prepare, save_codec
+from tests.tiny import SACODEC, buzz, prepare, save_codec
 
 QUANTIZER = {"n_q": 3, "codebook_size": 16, "codebook_dim": 6}
 HALF = {"n_filters": 2, "dimension": 6}
@@ -70,3 +70,12 @@ def test_use_is_the_share_of_entries_chosen() -> None:
     assert bench_codecs.use(codec, codes, 1) == 4 / 8
     assert bench_codecs.use(codec, codes, 2) == 5 / 16
     assert (bench_codecs.depths(1), bench_codecs.depths(6)) == ([1], [1, 2, 4, 6])
+
+
+def test_use_and_bit_rate_count_every_book_by_its_own_size() -> None:
+    codec = codec_from_dict("sacodec", SACODEC)  # 6 and 16 entries
+    codes = [torch.tensor([[[0, 1, 2], [5, 6, 5]]])]
+    assert bench_codecs.use(codec, codes, 1) == 3 / 6
+    assert bench_codecs.use(codec, codes, 2) == 5 / 22
+    rows = list(bench_codecs.ladder("sa", codec.eval(), [buzz(30, 120.0)]))
+    assert [row.split(" | ")[2] for row in rows] == ["0.13", "0.33"]  # log2 6 and log2 96, at 50 Hz

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lip2speech.audio import write_wav
 from lip2speech.cli import app
-from tests.tiny import buzz, make_codec, save_codec, save_system
+from tests.tiny import buzz, make_codec, save_codec, save_sacodec, save_system
 
 
 @pytest.fixture
@@ -60,6 +60,16 @@ def test_a_file_says_what_it_holds(sound: Path, folder: Path) -> None:
     code, said, _ = run("show", sound.with_suffix(".l2c"))
     assert code == 0
     assert re.search(r"a.l2c: 3.19 s at 16000 Hz, 2 books of 16 at 50 Hz, .* codec [0-9a-f]{16}\n", said)
+
+
+def test_a_file_names_the_size_of_every_book(sound: Path, tmp_path: Path) -> None:
+    codec = save_sacodec(tmp_path / "sa")
+    code, said, _ = run("encode", sound, "--codec", codec)
+    assert code == 0 and "2 books of 6 and 16 at 50 Hz, 0.35 kbit/s" in said  # 3 and 4 bits
+    assert re.search(r"2 books of 6 and 16 at 50 Hz", run("show", sound.with_suffix(".l2c"))[1])
+    back = sound.with_name("b.wav")
+    assert run("decode", sound.with_suffix(".l2c"), "--codec", codec, "-o", back)[0] == 0
+    assert soundfile.info(back).frames == 51_001
 
 
 def test_quiet_says_nothing(sound: Path, folder: Path) -> None:

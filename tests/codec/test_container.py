@@ -28,7 +28,7 @@ def codes_of(n_q: int, size: int, frames: int) -> np.ndarray:
 
 
 def write(path: Path, codes: np.ndarray, size: int = 512, *, hop: int = 320, samples: int = 0) -> CodesHead:
-    head = CodesHead(PRINT, 16_000, hop, len(codes), size)
+    head = CodesHead(PRINT, 16_000, hop, (size,) * len(codes))
     with codes_writer(path, head) as writer:
         for piece in np.array_split(codes, 3, axis=1):
             writer.write(piece)
@@ -48,7 +48,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, size: int, n_q: int, f
     head = write(tmp_path / "a.l2c", codes, size)
     for piece in (1, 8, 1000):
         assert np.array_equal(read(tmp_path / "a.l2c", piece), codes)
-    assert (tmp_path / "a.l2c").stat().st_size == HEAD.size + -(-n_q * frames * head.bits // 8)
+    assert (tmp_path / "a.l2c").stat().st_size == HEAD.size + -(-n_q * frames * head.bits[0] // 8)
 
 
 def test_the_bytes_are_the_documented_ones(tmp_path: Path) -> None:
@@ -60,32 +60,59 @@ def test_the_bytes_are_the_documented_ones(tmp_path: Path) -> None:
     assert data == front + struct.pack("<I", zlib.crc32(front)) + codes
 
 
+def test_each_book_is_packed_as_wide_as_it_needs(tmp_path: Path) -> None:
+    codes = np.stack([np.arange(33) % 3, np.arange(33) * 31, np.zeros(33, int)])
+    with codes_writer(tmp_path / "a.l2c", CodesHead(PRINT, 16_000, 320, (3, 1024, 1))) as writer:
+        writer.write(codes[:, :7])
+        writer.write(codes[:, 7:])
+        head = writer.close(33 * 320)
+    assert head.bits == (2, 10, 1)
+    assert head.kbps == pytest.approx(0.65)
+    assert (tmp_path / "a.l2c").stat().st_size == head.file_bytes == HEAD.size + 3 * 2 + -(-33 * 13 // 8)
+    assert np.array_equal(read(tmp_path / "a.l2c"), codes)
+    with codes_reader(tmp_path / "a.l2c") as reader:
+        assert reader.head == head
+
+
+def test_a_code_beyond_its_own_book_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match=r"codes must be in 0..99, got 100..100"),
+        codes_writer(tmp_path / "a.l2c", CodesHead(PRINT, 16_000, 320, (100, 1024))) as writer,
+    ):
+        writer.write(np.array([[100], [100]]))
+    (tmp_path / "a.l2c").write_bytes(packed({"codebook_sizes": (100, 1024), "samples": 320}, b"\xff\xff\x80"))
+    with pytest.raises(MediaError, match="has code 127 of 100"):
+        read(tmp_path / "a.l2c")
+
+
 def test_the_head_knows_length_and_bit_rate(tmp_path: Path) -> None:
     head = write(tmp_path / "a.l2c", codes_of(4, 512, 50), samples=15_999)
     with codes_reader(tmp_path / "a.l2c") as reader:
         assert reader.head == head
-    assert (head.frames, head.bits, head.samples) == (50, 9, 15_999)
+    assert (head.frames, head.bits, head.samples) == (50, (9,) * 4, 15_999)
     assert head.kbps == pytest.approx(1.8)
     assert head.seconds == pytest.approx(1.0, abs=1e-3)
 
 
 def test_bits_are_highest_first() -> None:
-    assert to_bits(np.array([5, 1]), 3).tolist() == [1, 0, 1, 0, 0, 1]
-    assert from_bits(np.array([1, 0, 1, 0, 0, 1], np.uint8), 3).tolist() == [5, 1]
+    assert to_bits(np.array([[5, 1]]), (3,)).tolist() == [1, 0, 1, 0, 0, 1]
+    assert from_bits(np.array([1, 0, 1, 0, 0, 1], np.uint8), (3,)).tolist() == [[5, 1]]
 
 
 def packed(head: dict[str, Any], codes: bytes = bytes(9), crc: int | None = None) -> bytes:
     """A container with a right checksum over whatever its head claims."""
-    numbers = {"sample_rate": 16_000, "hop_length": 320, "n_q": 4, "codebook_size": 512, "samples": 640}
+    numbers = {"sample_rate": 16_000, "hop_length": 320, "codebook_sizes": (512,) * 4, "samples": 640}
     made = CodesHead(PRINT, **{**numbers, **head})
-    return made.pack(zlib.crc32(codes) if crc is None else crc) + codes
+    rest = made.table + codes
+    return made.pack(zlib.crc32(rest) if crc is None else crc) + rest
 
 
 GOOD = packed({})
+OWN = packed({"codebook_sizes": (100, 1024)}, bytes(5))
 WRONG: dict[str, tuple[bytes, str]] = {
     "another file": (b"RIFF" + bytes(60), "holds no codes of ours"),
     "cut in its head": (GOOD[:20], "cut off in its first 40 bytes"),
-    "a later version": (GOOD[:4] + b"\2" + GOOD[5:], "of version 2, expected 1"),
+    "a later version": (GOOD[:4] + b"\3" + GOOD[5:], "of version 3, expected 1 or 2"),
     "a changed head": (GOOD[:9] + b"\1" + GOOD[10:], "first 40 bytes are damaged"),
     "a changed code": (GOOD[:45] + b"\1" + GOOD[46:], "differ from their checksum"),
     "a byte missing": (GOOD[:-1], "9 bytes of codes, the file has 8"),
@@ -93,7 +120,11 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "no samples": (packed({"samples": 0}, b""), "0 samples"),
     "2^63 samples": (packed({"samples": 1 << 63}), "9223372036854775808 samples are"),
     "a terabyte of codes": (packed({"samples": 1 << 50}), "the file has 9"),
-    "255 books": (packed({"n_q": 255}), "the file has 9"),
+    "255 books": (packed({"codebook_sizes": (512,) * 255}), "the file has 9"),
+    "cut in its sizes": (OWN[:42], "cut off in the sizes of its 2 books"),
+    "a changed size": (OWN[:40] + bytes([2]) + OWN[41:], "3 bytes of codes, the file has 5"),
+    "a changed size as wide": (OWN[:40] + bytes([98]) + OWN[41:], "differ from their checksum"),
+    "a size above its head's": (OWN[:43] + bytes([7]) + OWN[44:], "head and its table of books disagree"),
 }
 
 
@@ -105,9 +136,9 @@ def test_a_container_that_is_not_right_is_one_line(tmp_path: Path, kind: str) ->
         read(tmp_path / "a.l2c")
 
 
-def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
-    write(tmp_path / "a.l2c", codes_of(2, 512, 5))
-    good = (tmp_path / "a.l2c").read_bytes()
+@pytest.mark.parametrize("sizes", [(512, 512), (100, 1024)])
+def test_every_flipped_bit_is_found(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    good = packed({"codebook_sizes": sizes}, bytes(5))
     for at in range(8 * len(good)):
         bad = bytearray(good)
         bad[at // 8] ^= 1 << at % 8
@@ -117,7 +148,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 
 
 def test_a_code_that_has_no_entry_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.l2c").write_bytes(packed({"n_q": 1, "codebook_size": 5, "samples": 320}, b"\xe0"))
+    (tmp_path / "a.l2c").write_bytes(packed({"codebook_sizes": (5,), "samples": 320}, b"\xe0"))
     with pytest.raises(MediaError, match="has code 7 of 5"):
         read(tmp_path / "a.l2c")
 
@@ -133,7 +164,7 @@ def test_a_code_that_has_no_entry_is_refused(tmp_path: Path) -> None:
 def test_nothing_is_written_for_wrong_codes(tmp_path: Path, codes: np.ndarray, message: str) -> None:
     with (
         pytest.raises(ValueError, match=message),
-        codes_writer(tmp_path / "a.l2c", CodesHead(PRINT, 16_000, 320, 2, 512)) as writer,
+        codes_writer(tmp_path / "a.l2c", CodesHead(PRINT, 16_000, 320, (512, 512))) as writer,
     ):
         writer.write(codes)
     assert not list(tmp_path.iterdir())
@@ -146,8 +177,15 @@ def test_nothing_is_written_for_a_wrong_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"n_q": 256}, {"codebook_size": 65537}, {"sample_rate": 0}, {"hop_length": 0}]
+    "change",
+    [
+        {"codebook_sizes": (2,) * 256},
+        {"codebook_sizes": ()},
+        {"codebook_sizes": (65537,)},
+        {"sample_rate": 0},
+        {"hop_length": 0},
+    ],
 )
-def test_numbers_that_do_not_fit_the_head_are_refused(change: dict[str, int]) -> None:
+def test_numbers_that_do_not_fit_the_head_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a container holds 1..255 books of 1..65536 entries"):
-        replace(CodesHead(PRINT, 16_000, 320, 2, 512), **change)
+        replace(CodesHead(PRINT, 16_000, 320, (512, 512)), **change)

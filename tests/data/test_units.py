@@ -8,11 +8,21 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.data.units import HubertTeacher, MfccTeacher, load_unit_teacher, unit_features
+from lip2speech.data.targets import TargetMaker
+from lip2speech.data.units import (
+    AVHubertTeacher,
+    HubertTeacher,
+    MfccTeacher,
+    check_rate,
+    load_unit_teacher,
+    unit_features,
+)
 from lip2speech.frontend.hubert import Hubert, HubertConfig
+from lip2speech.frontend.transforms import Transform
 from lip2speech.importers.hubert import import_hubert
 from lip2speech.mel import LogMel
 from tests.frontend.hubert_golden import CHECKPOINT, KMEANS, UNIT_LAYER, stored, teacher
+from tests.tiny import make_model
 
 
 def mfcc_teacher(units: int = 5) -> MfccTeacher:
@@ -67,7 +77,7 @@ def test_a_long_sound_is_seen_in_pieces_and_keeps_its_clock(
     expected = [teach.piece(wav[:3200]), teach.piece(last)]
     if rest >= 400:
         expected.append(teach.piece(wav[6400:]))
-    assert teach(wav).tolist() == torch.cat(expected).tolist()
+    assert torch.equal(teach.features(wav), torch.cat(expected))
     assert len(teach(wav)) == (6400 + rest) // 320
 
 
@@ -104,7 +114,7 @@ def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) ->
     assert torch.equal(found(noise(6400)), own(noise(6400)))
     assert isinstance(load_unit_teacher(imported), HubertTeacher)
     checkpoint.save(tmp_path / "other", {"kind": "codec"}, tensors, "")
-    with pytest.raises(ValueError, match="holds 'codec', expected kmeans-mfcc or hubert units"):
+    with pytest.raises(ValueError, match="holds 'codec', expected kmeans-mfcc or hubert or avhubert units"):
         load_unit_teacher(tmp_path / "other")
 
 
@@ -147,3 +157,26 @@ def test_a_rising_level_is_in_the_first_difference() -> None:
     features = unit_features(torch.arange(20.0).expand(80, 20))
     torch.testing.assert_close(features[:, 13], torch.ones(10))
     torch.testing.assert_close(features[:, 26], torch.zeros(10))
+
+
+def test_units_on_another_clock_are_refused_by_who_takes_them(tmp_path: Path) -> None:
+    front = make_model().frontend
+    teach = AVHubertTeacher(front, Transform(), torch.randn(3, front.dim), 1)
+    with pytest.raises(ValueError, match="units come 25 a second, 50 are needed"):
+        TargetMaker(teach, None)
+    with pytest.raises(ValueError, match="units come 50 a second, 25 are needed"):
+        check_rate(mfcc_teacher(), 25)
+    check_rate(None, 25)
+    values, tensors = teach.stored()
+    checkpoint.save(tmp_path / "units", values | {"rate": 50}, tensors, "")
+    with pytest.raises(ValueError, match="says 50 units a second, its features come 25 a second"):
+        load_unit_teacher(tmp_path / "units")
+
+
+def test_an_av_hubert_without_units_is_refused(tmp_path: Path) -> None:
+    front = make_model().frontend
+    values, tensors = AVHubertTeacher(front, Transform(), torch.randn(3, front.dim), 1).stored()
+    del values["units"]
+    checkpoint.save(tmp_path / "front", values, tensors, "")
+    with pytest.raises(ValueError, match="holds AV-HuBERT without units; make some with"):
+        load_unit_teacher(tmp_path / "front")

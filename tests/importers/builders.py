@@ -239,7 +239,7 @@ def codes(**claims: Any) -> Build:
         from lip2speech.codec.container import CodesHead
 
         content = claims.pop("content", b"\xff")
-        numbers = {"sample_rate": 16_000, "hop_length": 320, "n_q": 2, "codebook_size": 16, "samples": 320}
+        numbers = {"sample_rate": 16_000, "hop_length": 320, "codebook_sizes": (16, 16), "samples": 320}
         head = CodesHead("00" * 8, **{**numbers, **claims})
         (folder / "x.l2c").write_bytes(head.pack(zlib.crc32(content)) + content)
         return folder / "x.l2c"

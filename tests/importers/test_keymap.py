@@ -57,6 +57,19 @@ def test_nothing_may_be_left_over_on_either_side() -> None:
         KEYS.fit(found, expected)
 
 
+def test_a_name_left_over_is_told_what_it_may_have_been_meant_to_be() -> None:
+    left = {f"enc.net.{name}": torch.ones(1) for name in ("cnov.weight_g", "fd.weight", "x.y", "z.y")}
+    with pytest.raises(ForeignFileError) as raised:
+        KEYS.translate(left)
+    said = str(raised.value)
+    assert "(nearest expected: enc.net.conv.weight_g for enc.net.cnov.weight_g, enc.net.fc.weight for" in said
+    assert "for enc.net.x.y)" in said and "\n" not in said  # three of four
+    found, _ = KEYS.translate(weights())
+    expected = {ours: tensor for ours, (_, tensor) in found.items() if ours != "conv.scale"}
+    with pytest.raises(ForeignFileError, match="nearest expected: enc.net.* for enc.net.conv.weight_g"):
+        KEYS.fit(found, expected)
+
+
 def test_half_precision_becomes_what_is_expected() -> None:
     found, _ = KEYS.translate({name: tensor.half() for name, tensor in weights().items()})
     fitted = KEYS.fit(found, {ours: torch.empty(tensor.shape) for ours, (_, tensor) in found.items()})

@@ -21,7 +21,7 @@ from lip2speech.train.finetune import FinetuneConfig, FinetuneTask, load_initial
 from lip2speech.train.loop import run
 from tests.data.test_units import mfcc_teacher
 from tests.frontend.hubert_golden import CHECKPOINT, KMEANS
-from tests.tiny import MODEL, make_model, prepare, save_codec, save_encoder, tiny_encoded
+from tests.tiny import MODEL, make_model, prepare, save_codec, save_encoder, save_sacodec, tiny_encoded
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,32 @@ def test_the_loss_falls(prepared: Path, teachers: dict[str, str]) -> None:
     task = FinetuneTask(numbers)
     losses = [task.update(step)["loss"] for step in range(10)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+@pytest.mark.parametrize("delayed", [False, True])
+def test_heads_learn_the_codes_of_books_of_different_sizes(
+    prepared: Path, teachers: dict[str, str], tmp_path: Path, delayed: bool
+) -> None:
+    codec = {"codec": str(save_sacodec(tmp_path / "sa"))}
+    heads = MODEL["heads"] | {"codebook_size": [6, 16], "delayed": delayed}
+    numbers = config(prepared, teachers, model=MODEL | {"heads": heads}, augment={"time_mask": 0}, **codec)
+    task = FinetuneTask(numbers)
+    losses = [task.update(step)["loss"] for step in range(10)]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) and task.opt.skipped == 0
+    assert np.isfinite(list(task.validate().values())).all()
+    batch = next(iter(task.valid_sets.values()))[0]
+    found = task.averaged()(batch.video, batch.speaker, batch.padding_mask)
+    for codes in (found.require("codes"), found.require("independent_code_logits").argmax(2)):
+        assert load_codec(numbers.codec).decode(codes).isfinite().all()
+        assert codes[:, 0].max() < 6
+
+
+def test_books_of_other_sizes_are_refused(prepared: Path, teachers: dict[str, str], tmp_path: Path) -> None:
+    codec = {"codec": str(save_sacodec(tmp_path / "sa"))}
+    with pytest.raises(
+        ValueError, match="has 2 books of 16 at 50 Hz, the codec .* 2 books of 6 and 16 at 50"
+    ):
+        FinetuneTask(config(prepared, teachers | codec))
 
 
 def test_every_figure_is_logged(prepared: Path, teachers: dict[str, str]) -> None:
@@ -263,7 +289,7 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"units": ""}, "model.heads.n_units is 8, the teacher '' has 0"),
-        ({"codec": ""}, r"\(2, 16, 50\), the codec '' \(0, 0, 0\)"),
+        ({"codec": ""}, "has 2 books of 16 at 50 Hz, the codec '' no books"),
         ({"folder_weights": [1.0, 2.0]}, "2 folder weights for 1 folders"),
         ({"folders": []}, "no clip of split 'train' in no folder"),
     ],

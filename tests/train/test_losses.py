@@ -124,6 +124,18 @@ def test_token_loss_of_several_books_is_their_mean() -> None:
     assert float(loss) == pytest.approx(sum(books) / 3, rel=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_token_loss_of_a_smaller_book_is_what_it_is_alone(smoothing: float) -> None:
+    small, large = noise(2, 3, 4).requires_grad_(), noise(2, 5, 4, seed=1)
+    padded = torch.nn.functional.pad(small, (0, 0, 0, 2), value=-torch.inf)
+    tokens = torch.tensor([[[0, 2, 1, -100], [4, 3, 2, -100]]]).expand(2, -1, -1)
+    both, _ = token_loss(torch.stack([padded, large], 2), tokens, smoothing=smoothing)
+    alone = [token_loss(x, tokens[:, i], smoothing=smoothing)[0].item() for i, x in enumerate((small, large))]
+    assert both.item() == pytest.approx(sum(alone) / 2, rel=1e-5)
+    both.backward()
+    assert small.grad is not None and small.grad.isfinite().all() and small.grad.any()
+
+
 def test_token_loss_without_a_token_is_0_and_teaches_nothing() -> None:
     logits = noise(1, 5, 4).requires_grad_()
     loss, hits = token_loss(logits, torch.full((1, 4), -100))

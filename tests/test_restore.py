@@ -1,0 +1,229 @@
+"""Folders whose config asks for too much (lip2speech/restore.py): refused before anything large is built."""
+
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+from lip2speech import checkpoint
+from lip2speech.checkpoint import CheckpointError
+from lip2speech.codec.load import codec_from_dict, load_codec
+from lip2speech.config import from_dict
+from lip2speech.data.units import load_unit_teacher
+from lip2speech.frontend.hubert import Hubert, HubertConfig
+from lip2speech.likelihood import LikelihoodConfig, build_likelihood, load_likelihood
+from lip2speech.model import LipModel
+from lip2speech.pipeline import Lip2Speech
+from lip2speech.restore import FEW_PARTS, check_numbers, planned, restore, wall
+from lip2speech.speaker import load_speaker_model
+from lip2speech.vocoder.load import load_vocoder, vocoder_from_dict
+from tests.tiny import CODEC, SACODEC, make_model, save_codec, save_encoder, save_sacodec, save_system
+
+BILLION, MILLION = 10**9, 10**6
+HUBERT: dict[str, Any] = {
+    "conv_dim": 8, "encoder_layers": 1, "embed_dim": 8, "ffn_dim": 8, "heads": 2, "conv_pos": 4,
+    "conv_pos_groups": 2,
+}  # fmt: skip
+LIKELIHOOD: dict[str, Any] = {"n_q": 2, "codebook_size": 8, "channels": 4, "layers": 1}
+WAVENET: dict[str, Any] = {"speaker_dim": 3, "channels": 4, "skip": 4, "condition": 4}
+
+
+def save_hubert(folder: Path) -> Path:
+    tensors = {f"hubert.{k}": v for k, v in Hubert(from_dict(HubertConfig, HUBERT)).state_dict().items()}
+    values = {"kind": "hubert", "hubert": HUBERT, "units": {"layer": 1, "n_units": 2}}
+    checkpoint.save(folder, values, tensors | {"centroids": torch.zeros(2, 8)}, "")
+    return folder
+
+
+def save_likelihood(folder: Path) -> Path:
+    network = build_likelihood(from_dict(LikelihoodConfig, LIKELIHOOD))
+    values = {"kind": "likelihood", "likelihood": LIKELIHOOD}
+    checkpoint.save(folder, values, network.state_dict(), "")
+    return folder
+
+
+def save_wavenet(folder: Path) -> Path:
+    values = {"kind": "vocoder", "name": "wavenet", "vocoder": WAVENET}
+    checkpoint.save(folder, values, vocoder_from_dict("wavenet", WAVENET).state_dict(), "")
+    return folder
+
+
+def load_system(folder: Path) -> Any:
+    return Lip2Speech.load(folder, device="cpu")
+
+
+FOLDERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
+    "system": (save_system, load_system),
+    "codec": (save_codec, load_codec),
+    "sacodec": (save_sacodec, load_codec),
+    "vocoder": (save_wavenet, load_vocoder),
+    "speaker": (save_encoder, load_speaker_model),
+    "likelihood": (save_likelihood, load_likelihood),
+    "hubert": (save_hubert, load_unit_teacher),
+}
+
+
+class Hostile(NamedTuple):
+    """One number of a folder's config that asks for too much, and what the refusal must say."""
+
+    kind: str
+    path: str
+    value: Any
+    said: str = ""
+
+
+HOSTILE = [
+    Hostile("system", "model.frontend.encoder_layers", BILLION),
+    Hostile("system", "model.frontend.encoder_layers", MILLION),
+    Hostile("system", "model.frontend.embed_dim", BILLION),
+    Hostile("system", "model.frontend.ffn_dim", MILLION, r"fc1.weight: LipModel expects shape \(1000000, "),
+    Hostile("system", "model.frontend.trunk_width", 1 << 20, r"expects shape \(1048576"),
+    Hostile("system", "model.heads.blocks", MILLION),
+    Hostile("system", "model.heads.hidden", 1 << 62),
+    Hostile("system", "model.heads.n_q", BILLION, "heads: n_q must be 0 .. 255, got 1000000000"),
+    Hostile("system", "model.heads.codebook_size", BILLION),
+    Hostile("system", "model.heads.codebook_size", [MILLION, MILLION], r"expects shape \(1000000, 16\)"),
+    Hostile("system", "model.heads", {"kind": "conformer", "layers": MILLION}, "heads.layers 1000000"),
+    Hostile("system", "model.frontend", {"kind": "resnet", "trunk_width": BILLION}, "frontend.trunk_width"),
+    Hostile("system", "codec.config.encoder.width", BILLION, "codec.encoder.width"),
+    Hostile("system", "codec.config.quantizer.n_q", MILLION, "codec.quantizer.n_q 1000000"),
+    Hostile("system", "mel.n_fft", BILLION, "n_fft times n_mels at most"),
+    Hostile("system", "mel.n_mels", BILLION, "n_fft times n_mels at most"),
+    Hostile("codec", "codec.decoder.n_filters", BILLION),
+    Hostile("codec", "codec.decoder.ratios", [1] * 1000, "codec.decoder.ratios: has 1000 entries"),
+    Hostile("codec", "codec.decoder.ratios", [1] * 100_000, "more than 30000 words and signs"),
+    Hostile("codec", "codec.encoder.blocks", [MILLION, 1], r"codec.encoder.blocks\[0\] 1000000"),
+    Hostile("codec", "codec.quantizer.codebook_size", 1 << 20, r"expects shape \(1048576,"),
+    Hostile("codec", "codec.quantizer.codebook_dim", BILLION),
+    Hostile("codec", "codec.mel.n_fft", BILLION, "n_fft times n_mels at most"),
+    Hostile("sacodec", "codec.anchor.centroid_dim", BILLION),
+    Hostile("sacodec", "codec.decoder.blocks", MILLION),
+    Hostile("sacodec", "codec.decoder.n_fft", BILLION, "codec.decoder.n_fft|n_fft"),
+    Hostile("vocoder", "vocoder.channels", BILLION),
+    Hostile("vocoder", "vocoder.classes", 1 << 20, r"embed.weight: WaveNet expects shape \(1048576, 4\)"),
+    Hostile("speaker", "encoder.channels", BILLION, "speaker encoder.channels"),
+    Hostile("likelihood", "likelihood.layers", BILLION),
+    Hostile("likelihood", "likelihood.layers", MILLION),
+    Hostile("likelihood", "likelihood.rows", 1 << 20, r"expects shape|asks for"),
+    Hostile("likelihood", "likelihood.n_q", BILLION, "n_q must be 0 .. 255"),
+    Hostile("likelihood", "likelihood.channels", -1, "likelihood: its numbers describe no model"),
+    Hostile("hubert", "hubert.encoder_layers", BILLION),
+    Hostile("hubert", "hubert.encoder_layers", MILLION),
+    Hostile("hubert", "hubert.heads", 0, "hubert: its numbers describe no model|heads"),
+    Hostile("hubert", "hubert.conv_pos", 1 << 20, r"expects shape"),
+]
+"""Without words of its own a refusal must name the field and its value."""
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    *groups, last = path.split(".")
+    for name in groups:
+        values = values.setdefault(name, {})
+    values[last] = value
+
+
+def write(case: Hostile, folder: Path) -> Path:
+    """The folder whose config asks for it."""
+    save, _ = FOLDERS[case.kind]
+    loaded = checkpoint.load(save(folder))
+    put(loaded.config, case.path, case.value)
+    checkpoint.replace_config(folder, loaded.config)
+    return folder
+
+
+def refusal(case: Hostile, folder: Path) -> str:
+    """What loading such a folder says, which is not a model."""
+    _, load = FOLDERS[case.kind]
+    try:
+        load(folder)
+    except ValueError as error:
+        return str(error)
+    raise AssertionError(f"{case.path} {case.value} was loaded")
+
+
+def growth(folder: str) -> None:
+    """Print by how many MB the peak of memory grows, folder by folder, and what takes long to import."""
+    for name in sorted(FOLDERS, key="sacodec".__eq__):  # so that what they import is there
+        assert name == "sacodec" or "sympy" not in sys.modules, name
+        save, load = FOLDERS[name]
+        load(save(Path(folder) / name))
+    for number, case in enumerate(HOSTILE):
+        write(case, Path(folder) / str(number))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        refusal(case, Path(folder) / str(number))
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(case.path, case.value if isinstance(case.value, int) else "", grown // 1024)
+
+
+@pytest.mark.parametrize("case", HOSTILE, ids=lambda c: f"{c.kind} {c.path} {str(c.value)[:20]}")
+def test_a_config_that_asks_for_too_much_is_one_line_at_once(case: Hostile, tmp_path: Path) -> None:
+    folder = write(case, tmp_path / "folder")
+    if case.kind == "sacodec":  # dividing on `meta`, which it alone does, imports for a second, once
+        load_codec(save_sacodec(tmp_path / "whole"))
+    start = time.process_time()
+    said = refusal(case, folder)
+    assert time.process_time() - start < 1
+    named = case.said or rf"{re.escape(case.path)}.* {case.value}"
+    assert re.search(named, said), said
+    assert "\n" not in said and len(said) < 400
+
+
+def test_what_is_refused_takes_no_memory_and_what_fits_imports_nothing_slow(tmp_path: Path) -> None:
+    script = f"from tests.test_restore import growth; growth({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert len(rows) == len(HOSTILE)
+    assert all(int(row[-1]) < 200 for row in rows), done.stdout
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_what_fits_is_loaded(kind: str, tmp_path: Path) -> None:
+    save, load = FOLDERS[kind]
+    assert load(save(tmp_path / "folder")) is not None
+
+
+def test_a_restored_module_is_the_stored_one_and_lies_in_memory() -> None:
+    model = make_model()
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = restore(lambda: LipModel(model.config), model.config, tensors, "model")
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in found.state_dict().items())
+    assert {tensor.device.type for tensor in [*found.parameters(), *found.buffers()]} == {"cpu"}
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("melcodec", CODEC), ("sacodec", SACODEC), ("encodec", {})])
+def test_a_plan_has_the_shapes_of_the_module_and_draws_nothing(name: str, numbers: dict[str, Any]) -> None:
+    module = codec_from_dict(name, numbers)
+    state, drawn = module.state_dict(), torch.get_rng_state()
+    plan = planned(lambda: codec_from_dict(name, numbers), module.config, state.values(), "codec")
+    assert {k: v.shape for k, v in plan.state_dict().items()} == {k: v.shape for k, v in state.items()}
+    assert all(tensor.is_meta for tensor in plan.state_dict().values())
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_numbers_that_no_tensor_has_may_be_large_but_not_without_end() -> None:
+    check_numbers(LikelihoodConfig(vector_dim=192_000), [], "x")
+    check_numbers(LikelihoodConfig(vector_dim=1 << 21), [torch.empty(1 << 21, device="meta")], "x")
+    with pytest.raises(CheckpointError, match="x.vector_dim: is 2097152, expected 1048576 or less"):
+        check_numbers(LikelihoodConfig(vector_dim=1 << 21), [torch.empty(4)], "x")
+
+
+def test_the_wall_stands_in_its_own_thread_alone() -> None:
+    done: list[nn.Module] = []
+    with wall(FEW_PARTS, None, "x"):
+        other = Thread(target=lambda: done.append(nn.Sequential(*(nn.Linear(1, 1) for _ in range(200)))))
+        other.start()
+        other.join()
+        with pytest.raises(CheckpointError, match="x: asks for more parts than its weights can fill"):
+            nn.Sequential(*(nn.Linear(1, 1) for _ in range(200)))
+    assert len(done) == 1
+    nn.Sequential(*(nn.Linear(1, 1) for _ in range(200)))
