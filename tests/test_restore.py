@@ -46,7 +46,7 @@ def save_hubert(folder: Path) -> Path:
 
 def save_likelihood(folder: Path) -> Path:
     network = build_likelihood(from_dict(LikelihoodConfig, LIKELIHOOD))
-    values = {"kind": "likelihood", "likelihood": LIKELIHOOD}
+    values = {"kind": "likelihood", "likelihood": LIKELIHOOD, "codec": "c", "speaker": "spectrum"}
     checkpoint.save(folder, values, network.state_dict(), "")
     return folder
 

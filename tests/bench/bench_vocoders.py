@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lip2speech.data.targets import fit_wav
 from lip2speech.data.units import UnitTeacher, load_unit_teacher
-from lip2speech.evaluation.clips import Item, choose, fit, prepared_items, voice_of
+from lip2speech.evaluation.clips import Item, choose, prepared_items, voice_of
 from lip2speech.evaluation.metrics import log_mel, mel_l1, pesq_wb, stoi
 from lip2speech.evaluation.report import true_mel, true_pitch
 from lip2speech.modules.conv import fold_weight_norm
@@ -119,7 +120,7 @@ def speak_clip(
 ) -> None:
     """Every vocoder's sound of the first `seconds` of a clip, from each source."""
     roi = item.roi()[: int(seconds * VIDEO_FPS)]
-    reference = fit(item.wav(), len(roi))
+    reference = fit_wav(item.wav(), len(roi))
     heard_by = {entry.speakers.fingerprint: entry.speakers for entry in entries}
     voices = {name: voice_of(item, items, speakers) for name, speakers in heard_by.items()}
     if None in voices.values():

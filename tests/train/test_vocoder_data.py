@@ -15,7 +15,7 @@ from tests.tiny import prepare
 class Steps:
     """A unit teacher that numbers the units of a sound."""
 
-    n_units = 1000
+    n_units, rate, fingerprint = 1000, 50, "steps"
 
     def __call__(self, wav: Tensor) -> Tensor:
         return torch.arange(len(wav) // 320)
