@@ -69,6 +69,8 @@ def main() -> None:
         task = CodecTask(config)
         print(f"{name}: {sum(p.numel() for p in task.codec.parameters()):,} weights", flush=True)
         run(task, config.loop, given.out / name)
+        if not (given.out / name / "final").is_dir():
+            return  # it was asked to stop
 
 
 if __name__ == "__main__":
