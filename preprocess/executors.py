@@ -7,6 +7,7 @@ lost does not stop the others; `ShardsLost` comes at the end, and the same comma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,7 @@ class RayExecutor:
     options: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: Job, shards: Sequence[int]) -> Iterator[Row]:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: it would report to its makers
         import ray
 
         # A cluster that is started here inherits our import path.
