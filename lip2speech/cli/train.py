@@ -116,6 +116,20 @@ def assemble(
             typer.echo(f"{out}: {size / 2**20:.1f} MiB of weights")
 
 
+@train.command()
+def average(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Trainings of one model.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The checkpoint folder to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint folder.")] = False,
+) -> None:
+    """The mean of the weights of several trainings that began at one start."""
+    with one_line_errors():
+        from lip2speech.train.average import average as write
+
+        count = write(folders, out, overwrite=overwrite)
+        typer.echo(f"{out}: the mean of {len(folders)} folders, {count} tensors")
+
+
 def _read(kind: Any, recipe: Path, overrides: list[str] | None) -> Any:
     from lip2speech.config import load_config
 
