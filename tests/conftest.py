@@ -27,6 +27,7 @@ TONE_HZ = 440
 HOLD = 20  # camera frames with a still face between two sentences
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests are the CPU's; tests/bench/gpu_check.py is for a GPU
 os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe's chatter would hide a test's own words
 
 

@@ -146,6 +146,7 @@ def _shown(config: Any, dry_run: bool) -> bool:
 
 def _run(task: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
     from lip2speech import distributed
+    from lip2speech.train.device import choose_device
     from lip2speech.train.loop import run
     from lip2speech.train.rehearsal import rehearse
 
@@ -153,6 +154,7 @@ def _run(task: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
         for line in rehearse(task, config):
             typer.echo(f"# {line}")  # so that the whole is still a recipe
         return
-    with distributed.processes(), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
+    device = choose_device(config.loop.device)
+    with distributed.processes(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
         bar.start(str(out))
         run(task(config), config.loop, out, quiet=quiet, say=bar.print, progress=bar)

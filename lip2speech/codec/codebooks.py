@@ -230,10 +230,12 @@ def nearest(x: Tensor, entries: Tensor) -> Tensor:
 
 
 def sample_rows(x: Tensor, n: int) -> Tensor:
-    """n random rows of (N, D), without repeats while there are enough: (n, D), alike in every process."""
-    if n <= len(x):
-        return x[from_first(torch.randperm(len(x), device=x.device)[:n])]
-    return x[from_first(torch.randint(len(x), (n,), device=x.device))]
+    """n random rows of (N, D), without repeats while there are enough: (n, D), alike in every process.
+
+    They are drawn on the CPU, so that they are the same on every device.
+    """
+    chosen = torch.randperm(len(x))[:n] if n <= len(x) else torch.randint(len(x), (n,))
+    return x[from_first(chosen).to(x.device)]
 
 
 def kmeans(x: Tensor, n_clusters: int, iterations: int) -> tuple[Tensor, Tensor]:

@@ -136,8 +136,9 @@ class MelCodec(Codec):
         latent = self.latent(wav)
         if bypass >= 1:
             return self.decoder(latent)[..., : wav.shape[-1]], latent.new_zeros(()), None
-        skips = torch.rand(len(wav), device=wav.device) < bypass
-        n_q = torch.randint(1, self.n_q + 1, (len(wav),), device=wav.device)
+        # drawn on the CPU, so that the same items skip on every device
+        skips = (torch.rand(len(wav)) < bypass).to(wav.device)
+        n_q = torch.randint(1, self.n_q + 1, (len(wav),)).to(wav.device)
         # Items that skip still teach every codebook, and are drawn to them.
         n_q = torch.where(skips, self.n_q, n_q)
         quantized, codes, commit_loss = self.quantizer(latent, n_q)

@@ -150,12 +150,13 @@ class ResidualStack(nn.Module):
 
 def random_depths(batch: int, n_q: int, share: float, device: torch.device) -> Tensor | None:
     """Stages (batch,) that items use under quantiser dropout (section III-C): `share` of the items, drawn by
-    chance, use 1..n_q with equal odds, the others all. None, and nothing is drawn, at share 0.
+    chance, use 1..n_q with equal odds, the others all. None, and nothing is drawn, at share 0. They are drawn
+    on the CPU, so that they are the same on every device.
     """
     if share == 0:
         return None
-    depths = torch.randint(1, n_q + 1, (batch,), device=device)
-    return torch.where(torch.rand(batch, device=device) < share, depths, n_q)
+    depths = torch.randint(1, n_q + 1, (batch,))
+    return torch.where(torch.rand(batch) < share, depths, n_q).to(device)
 
 
 class ResidualVQ(ResidualStack):

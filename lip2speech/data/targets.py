@@ -19,7 +19,7 @@ from lip2speech.codec.base import Codec
 from lip2speech.codec.load import code_fingerprint
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip
-from lip2speech.data.units import UnitTeacher, check_rate
+from lip2speech.data.units import UnitTeacher, check_rate, device_of
 from lip2speech.heads import MEL_RATE, UNIT_RATE
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.pitch import pitch_contour
@@ -77,6 +77,8 @@ def fit_wav(wav: Tensor, n_frames: int) -> Tensor:
 class TargetMaker:
     """Makes `Targets` with the shared mel recipe, a unit teacher and a codec (or None); pitch when asked.
 
+    Targets are on the CPU, wherever codec and teacher compute.
+
     Args:
         speakers: what hears whose voice it is; the long-term spectrum when None.
 
@@ -111,7 +113,8 @@ class TargetMaker:
         if codec is not None:
             if codec.sample_rate != SAMPLE_RATE:
                 raise ValueError(f"clips are at {SAMPLE_RATE} Hz, the codec wants {codec.sample_rate} Hz.")
-            self.makers["codes"] = lambda wav: codec.encode(wav[None, None])[0]
+            device = device_of(codec)
+            self.makers["codes"] = lambda wav: codec.encode(wav[None, None].to(device))[0].cpu()
             self.stamps["codes"] = code_fingerprint(codec)
             self.clocks["codes"] = per_video_frame(codec.frame_rate)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lip2speech import checkpoint
 from lip2speech.config import from_dict, to_dict
@@ -183,7 +183,7 @@ class HubertTeacher:
 
     def piece(self, wav: Tensor) -> Tensor:
         """Features of a sound that is seen at once, (T_a,) -> (T_a // 320, C)."""
-        features = self.model.features(wav[None, None], self.layer)[0]
+        features = self.model.features(wav[None, None].to(device_of(self.model)), self.layer)[0].cpu()
         return torch.cat([features, features[-1:].expand(len(wav) // SAMPLES_PER_UNIT - len(features), -1)])
 
     def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -261,8 +261,9 @@ class AVHubertTeacher:
         """(640 T,), (T, 96, 96) -> (T, C)."""
         if roi is None:
             raise ValueError("AV-HuBERT's units are of lips and sound; give the clip's roi (T, 96, 96), too.")
-        heard = stacked_filterbanks(wav)[None] if self.sound else None
-        return self.model.features(self.layer, self.transform(roi), heard)[0]
+        device = device_of(self.model)
+        heard = stacked_filterbanks(wav)[None].to(device) if self.sound else None
+        return self.model.features(self.layer, self.transform(roi).to(device), heard)[0].cpu()
 
     def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Config and tensors."""
@@ -284,8 +285,10 @@ UNIT_TEACHERS: dict[str, type[MfccTeacher] | type[HubertTeacher] | type[AVHubert
 """The kind that a folder's config names -> its teacher."""
 
 
-def load_unit_teacher(folder: str | Path) -> UnitTeacher:
+def load_unit_teacher(folder: str | Path, device: torch.device | None = None) -> UnitTeacher:
     """The teacher of a folder written by `lip2speech train kmeans` or by the import of a HuBERT.
+
+    Its network, where it has one, computes on `device`; it takes and gives tensors of the CPU.
 
     Raises:
         CheckpointError: damaged or incomplete folder.
@@ -297,9 +300,16 @@ def load_unit_teacher(folder: str | Path) -> UnitTeacher:
         known = " or ".join(UNIT_TEACHERS)
         raise ValueError(f"{folder} holds {kind!r}, expected {known} units.")
     teacher = UNIT_TEACHERS[kind].of(loaded)
+    if not isinstance(teacher, MfccTeacher):
+        teacher.model.to(device)
     if (rate := loaded.config.get("rate", teacher.rate)) != teacher.rate:
         raise ValueError(f"{folder} says {rate} units a second, its features come {teacher.rate} a second.")
     return teacher
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where its weights are."""
+    return next(network.parameters()).device
 
 
 def check_rate(teacher: UnitTeacher | None, rate: int) -> None:

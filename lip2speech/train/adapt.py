@@ -31,6 +31,7 @@ from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel
 from lip2speech.system import speaker_model_of, trainable_model_of
 from lip2speech.train.adapter import attach, merge
+from lip2speech.train.device import Device, choose_device, moved
 from lip2speech.train.loop import Optimizer, OptimizerConfig
 from lip2speech.train.parts import seed_step
 from lip2speech.train.softdtw import alignment, soft_dtw
@@ -50,6 +51,7 @@ class AdaptConfig:
     of the linear layers that learn. voices: how many synthesised voices teach. views: crops of each video,
     the first one plain. gamma: softness of the warp, in the loss' own units; band: how far it may leave the
     diagonal, in seconds of the shorter side. unit_weight: of a unit's cross entropy beside the mel's L1.
+    device: auto is a GPU where there is one.
     """
 
     units: str = ""
@@ -58,6 +60,7 @@ class AdaptConfig:
     steps: int = 300
     batch_size: int = 4
     seed: int = 0
+    device: Device = "auto"
     voices: int = 2
     views: int = 2
     gamma: float = 0.05
@@ -142,9 +145,10 @@ class Adaptation:
         reader = Reader(config, speakers)
         check_units(model, reader.units)
         torch.manual_seed(config.seed)
-        self.model, self.config = model.eval(), config
+        self.device = choose_device(config.device)
+        self.model, self.config = model.to(self.device).eval(), config
         self.seen = [self.views(take.roi, transform) for take in takes]
-        self.targets = [reader(take) for take in takes]
+        self.targets = moved([reader(take) for take in takes], self.device)
         learning = attach(model, config.layers, config.rank)
         self.size = sum(p.numel() for p in learning)
         self.opt = Optimizer(learning, config.optimizer, config.steps)
@@ -153,7 +157,7 @@ class Adaptation:
     def views(self, roi: Tensor, transform: Transform) -> list[Tensor]:
         """What the trunk sees of one video, (T, C) for each view: the middle, then random crops and flips."""
         crops = [transform(roi)] + [transform.random(roi) for _ in range(self.config.views - 1)]
-        return [self.model.frontend.resnet(crop)[0] for crop in crops]
+        return [self.model.frontend.resnet(crop.to(self.device))[0] for crop in crops]
 
     def update(self, step: int) -> float:
         """One training step; its loss, per step of 20 ms."""
@@ -169,8 +173,8 @@ class Adaptation:
         """Soft-DTW of the takes at positions `chosen`, each in a random view and a random voice."""
         seen = [self.seen[i][rng.integers(len(self.seen[i]))] for i in chosen]
         targets = [self.targets[i][rng.integers(len(self.targets[i]))] for i in chosen]
-        lengths = torch.tensor([len(x) for x in seen])
-        padding = torch.arange(int(lengths.max()))[None] >= lengths[:, None]
+        lengths = torch.tensor([len(x) for x in seen], device=self.device)
+        padding = torch.arange(int(lengths.max()), device=self.device)[None] >= lengths[:, None]
         vectors = torch.nn.utils.rnn.pad_sequence(seen, batch_first=True)
         frontend = self.model.frontend
         features = frontend.encoder(frontend.join(frontend.video_proj(vectors), None), padding)
@@ -178,14 +182,14 @@ class Adaptation:
         prediction = self.model.heads(features, voices, padding)
         cost = pair_costs(self.model, prediction, targets, self.config.unit_weight)
         rows = lengths * per_video_frame(UNIT_RATE)
-        columns = torch.tensor([len(t.mel) for t in targets])
+        columns = torch.tensor([len(t.mel) for t in targets], device=self.device)
         band = self.config.band * UNIT_RATE
         return (soft_dtw(cost, rows, columns, gamma=self.config.gamma, band=band) / rows).mean()
 
     def finish(self) -> LipModel:
-        """The model with the adapters merged, in eval mode."""
+        """The model with the adapters merged, on the CPU, in eval mode."""
         merge(self.model)
-        return self.model.eval()
+        return self.model.cpu().eval()
 
 
 def adapt(

@@ -42,7 +42,8 @@ def attach(model: nn.Module, layers: Sequence[str], rank: int) -> list[nn.Parame
     model.requires_grad_(False)
     for name, linear in found.items():
         if name.endswith(tuple(layers)):
-            parametrize.register_parametrization(linear, "weight", LowRank(linear.weight, rank))
+            adapter = LowRank(linear.weight, rank).to(linear.weight.device)
+            parametrize.register_parametrization(linear, "weight", adapter)
             if linear.bias is not None:
                 linear.bias.requires_grad_(True)
     return [p for p in model.parameters() if p.requires_grad]

@@ -22,6 +22,7 @@ from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.data.units import N_MFCC, AVHubertTeacher, HubertTeacher, MfccTeacher, UnitTeacher
 from lip2speech.frontend.avhubert import avhubert_of
 from lip2speech.frontend.hubert import hubert_of
+from lip2speech.train.device import Device, choose_device
 
 BATCH = 10_000  # features of one step, as HuBERT's
 STARTS = 5  # of which the best is kept
@@ -35,6 +36,7 @@ class KMeansConfig:
     model: folder of an imported HuBERT; or of an imported AV-HuBERT or a lip model.
     layer: whose output is clustered, from 1. sound: whether an AV-HuBERT is given the sound beside the lips.
     frames: features that are looked at, at most; they take 4 bytes times their width each.
+    device: where that model computes; k-means itself is the CPU's.
     """
 
     folders: tuple[str, ...] = ()
@@ -45,6 +47,7 @@ class KMeansConfig:
     model: str = ""
     layer: int = 0
     sound: bool = True
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         if (self.features == "mfcc") != (not self.model and not self.layer):
@@ -88,13 +91,13 @@ def blank_teacher(config: KMeansConfig) -> UnitTeacher:
     if config.features == "mfcc":
         size = 3 * N_MFCC
         return MfccTeacher(torch.zeros(config.n_units, size), torch.zeros(size), torch.ones(size))
-    loaded = checkpoint.load(config.model)
+    device, loaded = choose_device(config.device), checkpoint.load(config.model)
     if config.features == "hubert":
-        hubert = hubert_of(loaded)
+        hubert = hubert_of(loaded).to(device)
         return HubertTeacher(hubert, torch.zeros(config.n_units, hubert.dim), config.layer)
     model, transform = avhubert_of(loaded)
     centroids = torch.zeros(config.n_units, model.dim)
-    return AVHubertTeacher(model, transform, centroids, config.layer, sound=config.sound)
+    return AVHubertTeacher(model.to(device), transform, centroids, config.layer, sound=config.sound)
 
 
 def sample(config: KMeansConfig, teacher: UnitTeacher, clips: Sequence[Clip]) -> Tensor:

@@ -219,9 +219,9 @@ class CodecTask(Task):
     def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step, part)
         wav = part.of(self.speech.draw(part.count * self.config.loop.batch_size, rng))
-        given, wanted, denoise = self.pairs(wav, part.own(rng))
+        given, wanted, denoise = self.here(self.pairs(wav, part.own(rng)))
         self.set_mode(step)
-        with autocast(self.config.loop.precision, wav.device):
+        with autocast(self.config.loop.precision, self.device):
             fake, commit = self.reconstruct(given, denoise, step)
         fake, commit = fake.float(), commit.float()
         logs: dict[str, float] = {}
@@ -283,7 +283,7 @@ class CodecTask(Task):
         """Spectral loss of the averaged codec on held-out speech: with one book, with all, not quantised."""
         codec = self.averaged()
         rng = np.random.default_rng(1)
-        wav = self.held_out.draw(24, rng)
+        wav = self.here(self.held_out.draw(24, rng))
         codes = codec.encode(wav)
         figures = {
             f"n_q{n}": float(self.spectral(decoded(codec, codes[:, :n], wav), wav)) for n in (1, codec.n_q)
@@ -298,15 +298,13 @@ class CodecTask(Task):
     def denoising(self, codec: Any, wav: Tensor, rng: np.random.Generator) -> dict[str, float]:
         """SI-SDR in dB of noisy speech (B, 1, T_a) with the switch off and on, to the clean speech."""
         assert self.noise is not None, "validate asks for it only with noise"
-        clean, noisy = self.noise.mix(wav, rng)
+        clean, noisy = self.here(self.noise.mix(wav.cpu(), rng))
         sounds = {name: decoded(codec, codec.encode(noisy, denoise=on), wav) for name, on in SWITCH.items()}
         return {f"si_sdr_{name}": float(losses.si_sdr(x, clean).mean()) for name, x in sounds.items()}
 
     def averaged(self) -> Codec:
         """The codec with averaged weights, in eval mode."""
-        codec = self.new_codec()
-        codec.load_state_dict(self.average.values)
-        return codec.eval()
+        return self.average.given_to(self.new_codec())
 
     def state(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -331,7 +329,7 @@ class CodecTask(Task):
     @torch.no_grad()
     def samples(self) -> dict[str, Tensor]:
         """A held-out segment and what codes make of it."""
-        codec, wav = self.averaged(), self.held_out.draw(1, np.random.default_rng(1))
+        codec, wav = self.averaged(), self.here(self.held_out.draw(1, np.random.default_rng(1)))
         return {"heard": wav[0, 0], "decoded": decoded(codec, codec.encode(wav), wav)[0, 0]}
 
     @classmethod

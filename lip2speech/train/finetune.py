@@ -33,6 +33,7 @@ from lip2speech.prediction import Prediction
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import load_speaker_model
 from lip2speech.train import losses
+from lip2speech.train.device import choose_device
 from lip2speech.train.epochs import Epochs
 from lip2speech.train.initial import load_initial
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
@@ -170,9 +171,9 @@ class FinetuneTask(Task):
 
     def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step, part)
-        batch = self.draw(rng, part)
+        batch = self.here(self.draw(rng, part))
         self.set_mode(step)
-        with autocast(self.config.loop.precision, batch.video.device):
+        with autocast(self.config.loop.precision, self.device):
             codes = None if batch.codes is None else partial(self.given_codes, batch)
             chunk = (int(rng.choice(self.config.chunks)) or None) if self.config.chunks else None
             features = self.model.frontend(batch.video, padding_mask=batch.padding_mask, chunk=chunk)
@@ -277,8 +278,8 @@ class FinetuneTask(Task):
         figures: dict[str, float] = {}
         for name, batches in self.valid_sets.items():
             rows = []
-            for batch in batches:
-                with autocast(self.config.loop.precision, batch.video.device):
+            for batch in map(self.here, batches):
+                with autocast(self.config.loop.precision, self.device):
                     prediction = model(batch.video, batch.speaker, batch.padding_mask)
                 rows.append(self.losses(prediction, batch)[1])
             figures |= {f"{name}.{k}": float(np.mean([r[k] for r in rows])) for k in rows[0]}
@@ -286,9 +287,7 @@ class FinetuneTask(Task):
 
     def averaged(self) -> LipModel:
         """The model with averaged weights, in eval mode."""
-        model = LipModel(self.config.model)
-        model.load_state_dict(self.average.values)
-        return model.eval()
+        return self.average.given_to(LipModel(self.config.model))
 
     def state(self) -> dict[str, Any]:
         average = {"values": self.average.values, "count": self.average.count}
@@ -307,12 +306,12 @@ class FinetuneTask(Task):
     @torch.no_grad()
     def samples(self) -> dict[str, Tensor]:
         """The first held-out clip, from the predicted mel and from its own."""
-        batch = next(iter(self.valid_sets.values()))[0]
+        batch = self.here(next(iter(self.valid_sets.values()))[0])
         frames = int(batch.lengths()[0])
         said = self.averaged()(batch.video[:1, :, :frames], batch.speaker[:1]).require("mel")
         heard = batch.mel[:1, :, : said.shape[-1]]
         speak = GriffinLim()
-        return {k: speak(Prediction(mel=x))[0, 0] for k, x in (("said", said), ("heard", heard))}
+        return {k: speak(Prediction(mel=x.cpu()))[0, 0] for k, x in (("said", said), ("heard", heard))}
 
     @classmethod
     def stand_ins(cls, config: FinetuneConfig, made: StandIns) -> FinetuneConfig:
@@ -350,8 +349,9 @@ def on_clock(lags: Tensor, rate: int) -> Tensor:
 def make_teachers(config: FinetuneConfig) -> TargetMaker:
     """Unit teacher, codec and speaker model; ValueError: the heads are of other sizes, or lack a teacher."""
     heads = config.model.heads
-    units = load_unit_teacher(config.units) if config.units else None
-    codec = load_codec(config.codec) if config.codec else None
+    device = choose_device(config.loop.device)
+    units = load_unit_teacher(config.units, device) if config.units else None
+    codec = load_codec(config.codec).to(device) if config.codec else None
     taught = units.n_units if units else 0
     if heads.n_units != taught:
         raise ValueError(

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from lip2speech.data.units import load_unit_teacher
 from lip2speech.mel import LogMel, MelConfig
 from lip2speech.train.adversary import Adversary, build_adversary, build_discriminators
+from lip2speech.train.device import choose_device
 from lip2speech.train.discriminators import MSSTFTConfig
 from lip2speech.train.loop import OptimizerConfig, autocast
 from lip2speech.train.parts import WHOLE, Part, seed_step
@@ -79,7 +80,7 @@ class HiFiGANTask(VocoderTask):
                 "HiFi-GAN is told units and none are taught; give units=FOLDER, written by `lip2speech train "
                 "kmeans`."
             )
-        teacher = load_unit_teacher(config.units)
+        teacher = load_unit_teacher(config.units, choose_device(config.loop.device))
         if teacher.n_units != config.hifigan.n_units:
             raise ValueError(
                 f"hifigan.n_units is {config.hifigan.n_units}, the teacher {config.units!r} has "
@@ -105,10 +106,11 @@ class HiFiGANTask(VocoderTask):
     def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         c = self.config
         rng = seed_step(c.loop.seed, step, part)
-        drawn = self.worsened(self.train_set.draw(part.count * c.loop.batch_size, rng).of(part))
+        drawn = self.train_set.draw(part.count * c.loop.batch_size, rng).of(part)
+        drawn = self.here(self.worsened(drawn))
         real = drawn.wav.unsqueeze(1)
         self.vocoder.train()
-        with autocast(c.loop.precision, real.device):
+        with autocast(c.loop.precision, self.device):
             fake = synthesise(self.vocoder, drawn)
         fake = fake.float()
         logs: dict[str, float] = {}
@@ -140,10 +142,10 @@ class HiFiGANTask(VocoderTask):
         worse ones; the same segments every time."""
         torch.manual_seed(1)
         vocoder, drawn = self.averaged(), self.held_out.draw(HELD_OUT, np.random.default_rng(1))
-        real = drawn.wav.unsqueeze(1)
+        real = self.here(drawn.wav.unsqueeze(1))
         mel, worse = (
             float(self.mel_distance(synthesise(vocoder, told), real))
-            for told in (drawn, self.worsened(drawn))
+            for told in map(self.here, (drawn, self.worsened(drawn)))
         )
         return {"mel": mel, "mel_worsened": worse, "loss": mel}
 

@@ -26,6 +26,7 @@ from lip2speech.likelihood import KIND, Likelihood, LikelihoodConfig, bits_per_t
 from lip2speech.modules.books import books
 from lip2speech.rates import per_video_frame
 from lip2speech.speaker import SpeakerModel, load_speaker_model
+from lip2speech.train.device import choose_device
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
 from lip2speech.train.parts import WHOLE, Part, seed_step
 from lip2speech.train.stand_ins import StandIns
@@ -87,7 +88,8 @@ class LikelihoodTask(Task):
     def __init__(self, config: LikelihoodTrainConfig):
         self.config = config
         torch.manual_seed(config.loop.seed)
-        self.codec, self.speakers = load_codec(config.codec), load_speaker_model(config.speaker)
+        self.codec = load_codec(config.codec).to(choose_device(config.loop.device))
+        self.speakers = load_speaker_model(config.speaker)
         check_sizes(config.likelihood, self.codec, self.speakers)
         self.train_set = Grids(config, "train", self.codec, self.speakers)
         self.held_out = Grids(config, "valid|test", self.codec, self.speakers)
@@ -98,9 +100,9 @@ class LikelihoodTask(Task):
     def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step, part)
         drawn = self.train_set.draw(part.count * self.config.loop.batch_size, rng)
-        codes, voices = map(part.of, drawn)
+        codes, voices = self.here([part.of(rows) for rows in drawn])
         self.network.train()
-        with autocast(self.config.loop.precision, codes.device):
+        with autocast(self.config.loop.precision, self.device):
             logits = self.network(codes, self.heard(voices))
         bits = bits_per_token(logits.float(), codes).mean()
         logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
@@ -118,7 +120,7 @@ class LikelihoodTask(Task):
         How much more the last are is how far it tells speech from what has its codes alone.
         """
         network, rng = self.averaged(), np.random.default_rng(1)
-        codes, voices = self.held_out.draw(HELD_OUT, rng)
+        codes, voices = self.here(self.held_out.draw(HELD_OUT, rng))
         bits = network.bits(codes, self.heard(voices))
         order = torch.from_numpy(rng.permutation(codes.shape[-1]))
         shuffled = network.bits(codes[..., order], self.heard(voices))
@@ -128,9 +130,7 @@ class LikelihoodTask(Task):
 
     def averaged(self) -> Likelihood:
         """The network with averaged weights, in eval mode."""
-        network = build_likelihood(self.config.likelihood)
-        network.load_state_dict(self.average.values)
-        return network.eval()
+        return self.average.given_to(build_likelihood(self.config.likelihood))
 
     def state(self) -> dict[str, Any]:
         average = {"values": self.average.values, "count": self.average.count}

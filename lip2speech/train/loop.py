@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +22,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lip2speech import distributed
 from lip2speech.rates import SAMPLE_RATE
+from lip2speech.train.device import CPU, Device, choose_device, moved
 from lip2speech.train.meter import Meter, over_parts
 from lip2speech.train.parts import WHOLE, Part, parts
 from lip2speech.train.snapshots import resume, save_snapshot
 from lip2speech.train.stand_ins import StandIns
 
+Net = TypeVar("Net", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How long, how often, how exactly. `precision` bf16 means autocast; weights stay float32.
+    """How long, how often, how exactly, where. `precision` bf16 means autocast; weights stay float32.
 
     An update sees batch_size items at a time, `accumulate` times in each process. sample_every: how often
-    held-out samples are written, 0 for never; tensorboard: curves and samples beside log.jsonl.
+    held-out samples are written, 0 for never; tensorboard: curves and samples beside log.jsonl. device: auto
+    is a GPU where there is one; under torchrun each process takes the one of its number.
     """
 
     steps: int = 50_000
@@ -41,6 +45,7 @@ class LoopConfig:
     accumulate: int = 1
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    device: Device = "auto"
     log_every: int = 20
     valid_every: int = 500
     save_every: int = 500
@@ -69,10 +74,16 @@ class OptimizerConfig:
 
 
 class Task(ABC):
-    """What is trained: state, one update, a validation."""
+    """What is trained: state, one update, a validation.
+
+    It is made on the CPU and placed by the loop; updates put their batches `here`, validation puts there what
+    it makes anew.
+    """
 
     sample_rate = SAMPLE_RATE
     """Of what `samples` gives."""
+    device = CPU
+    """Where its networks are."""
 
     @abstractmethod
     def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
@@ -105,6 +116,19 @@ class Task(ABC):
     def networks(self) -> dict[str, nn.Module]:
         """What learns, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
+
+    def place(self, device: torch.device) -> None:
+        """Networks, losses and averages go to `device`; an optimiser that has not begun follows them."""
+        self.device = device
+        for value in (*self.networks().values(), *vars(self).values()):
+            if isinstance(value, nn.Module):
+                value.to(device)
+            elif isinstance(value, Average):
+                value.values = moved(value.values, device)
+
+    def here(self, batch: Any) -> Any:
+        """A batch, or whatever holds tensors, where the networks are."""
+        return moved(batch, self.device)
 
 
 class Optimizer:
@@ -194,6 +218,11 @@ class Average:
             else:
                 self.values[name].copy_(value)
 
+    def given_to(self, module: Net) -> Net:
+        """A module of the same shape with the averaged values, where they are, in eval mode."""
+        module.to(next(iter(self.values.values())).device).load_state_dict(self.values)
+        return module.eval()
+
 
 def average_gradients(parameters: Iterable[nn.Parameter], count: int) -> None:
     """What backward summed over this process' parts becomes the mean over `count` parts of all processes.
@@ -246,6 +275,7 @@ def run(
     the first one validates and writes.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    task.place(choose_device(config.device))
     start = resume(task, folder)
     check_start(start, folder)
     meter = Meter(config, folder, start, quiet=quiet, say=say, progress=progress)
@@ -279,7 +309,7 @@ def report(task: Task, meter: Meter, done: int, stopping: bool) -> None:
     if done % config.valid_every == 0 or last:
         meter.valid(done, task.validate())
     if config.sample_every and (done % config.sample_every == 0 or last):
-        meter.samples(done, task.samples(), task.sample_rate)
+        meter.samples(done, moved(task.samples(), CPU), task.sample_rate)
 
 
 def check_start(start: int, folder: Path) -> None:

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import Module
 
 from lip2speech.data.dataset import read_clips
 from lip2speech.rates import VIDEO_FPS
+from lip2speech.train.device import choose_device
 from lip2speech.train.epochs import Epochs
 from lip2speech.train.loop import LoopConfig, Task
 from lip2speech.train.parts import parts
@@ -34,10 +36,15 @@ def rehearse(kind: type[Task], config: Any) -> list[str]:
     """Lines about the recipe `config` of a task: sizes, memory, the corpus, and how two updates went."""
     with tempfile.TemporaryDirectory() as folder:
         made = StandIns(Path(folder))
+        device = choose_device(config.loop.device)
         task = kind(kind.stand_ins(config, made))  # type: ignore[call-arg]
+        task.place(device)
         kept, losses, seconds = updates(task, config.loop)
         held = memory(task, kept)
-    lines = [f"{name}: {count(module):,} parameters" for name, module in task.networks().items()]
+    if device.type == "cuda":
+        held += f"; at most {torch.cuda.max_memory_allocated(device) / MIB:.0f} MiB were in use on the GPU"
+    lines = [f"device: {device}"]
+    lines += [f"{name}: {count(module):,} parameters" for name, module in task.networks().items()]
     lines += [f"made up, for it is not there: {name}" for name in made.made]
     return [
         *lines,

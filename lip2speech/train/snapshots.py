@@ -1,4 +1,7 @@
-"""Snapshots of a run: written whole or not at all, the newest few kept, the newest one loaded."""
+"""Snapshots of a run: written whole or not at all, the newest few kept, the newest one loaded.
+
+Their tensors are of the CPU, so a run that was on a GPU goes on without one, and the other way round.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+
+from lip2speech.train.device import CPU, moved
 
 if TYPE_CHECKING:
     from lip2speech.train.loop import Task
@@ -22,7 +27,7 @@ def save_snapshot(task: Task, step: int, folder: Path, keep: int) -> None:
     path = folder / f"step-{step:08d}.pt"
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        torch.save({"step": step, "task": task.state()}, file)
+        torch.save({"step": step, "task": moved(task.state(), CPU)}, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -37,4 +42,5 @@ def resume(task: Task, folder: Path) -> int:
         return 0
     state = torch.load(found[-1], map_location="cpu", weights_only=True)
     task.load_state(state["task"])
+    task.place(task.device)  # an average that was read is on the CPU
     return int(state["step"])

@@ -112,9 +112,10 @@ class SpeakerTask(Task):
         rng = seed_step(self.config.loop.seed, step, part)
         size = part.count * self.config.loop.batch_size
         mel, voices = map(part.of, self.train_set.draw(size, self.config.frames, rng))
+        mel, voices = self.here((disturb(mel, self.config.tilt, self.config.floor), voices))
         self.encoder.train()
-        with autocast(self.config.loop.precision, mel.device):
-            vectors = self.encoder(disturb(mel, self.config.tilt, self.config.floor))
+        with autocast(self.config.loop.precision, self.device):
+            vectors = self.encoder(mel)
         cosines = vectors.float() @ F.normalize(self.centres, dim=-1).T
         loss = margin_loss(cosines, voices, self.config.margin, self.config.scale)
         logs = {"loss": loss.item(), "right": (cosines.argmax(1) == voices).float().mean().item()}
@@ -125,15 +126,13 @@ class SpeakerTask(Task):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         encoder = self.averaged()
-        vectors = torch.cat([encoder(mel.float()[None]) for mel in self.held_out.mels])
+        vectors = torch.cat([encoder(self.here(mel.float()[None])).cpu() for mel in self.held_out.mels])
         rate = equal_error_rate(vectors, self.held_out.labels)
         return {"eer": rate, "voices": float(len(self.held_out.names)), "loss": rate}
 
     def averaged(self) -> SpeakerEncoder:
         """The encoder with averaged weights, in eval mode."""
-        encoder = SpeakerEncoder(self.config.encoder)
-        encoder.load_state_dict(self.average.values)
-        return encoder.eval()
+        return self.average.given_to(SpeakerEncoder(self.config.encoder))
 
     def state(self) -> dict[str, Any]:
         average = {"values": self.average.values, "count": self.average.count}

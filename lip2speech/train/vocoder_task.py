@@ -104,9 +104,7 @@ class VocoderTask(Task):
 
     def averaged(self) -> Any:
         """The vocoder with averaged weights, in eval mode."""
-        vocoder = VOCODERS[self.name](self.config.sizes)
-        vocoder.load_state_dict(self.average.values)
-        return vocoder.eval()
+        return self.average.given_to(VOCODERS[self.name](self.config.sizes))
 
     def state(self) -> dict[str, Any]:
         average = {"values": self.average.values, "count": self.average.count}

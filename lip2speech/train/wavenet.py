@@ -6,7 +6,7 @@ van den Oord et al. 2016 (see `vocoder/wavenet.py`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -42,9 +42,9 @@ class WaveNetTask(VocoderTask):
     def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step, part)
         drawn = self.train_set.draw(part.count * self.config.loop.batch_size, rng).of(part)
-        mel = smear(drawn.mel, self.config.blur, self.config.noise)
+        drawn = self.here(replace(drawn, mel=smear(drawn.mel, self.config.blur, self.config.noise)))
         self.vocoder.train()
-        bits = bits_per_sample(self.vocoder, drawn.wav, mel, drawn.speaker, self.config.loop.precision)
+        bits = bits_per_sample(self.vocoder, drawn.wav, drawn.mel, drawn.speaker, self.config.loop.precision)
         logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
         self.average.update(self.vocoder, part)
         return logs | {"skipped": self.opt.skipped}
@@ -53,7 +53,7 @@ class WaveNetTask(VocoderTask):
     def validate(self) -> dict[str, float]:
         """Bits for a sample of held-out speech, by the averaged network; the same segments every time."""
         wavenet = self.averaged()
-        drawn = self.held_out.draw(HELD_OUT, np.random.default_rng(1))
+        drawn = self.here(self.held_out.draw(HELD_OUT, np.random.default_rng(1)))
         # all at once take too much memory
         told = [bits_per_sample(wavenet, one.wav, one.mel, one.speaker).item() for one in drawn.single()]
         bits = float(np.mean(told))
