@@ -75,7 +75,7 @@ class Line(Task):
 
     def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
         x = seed_step(0, step, part).standard_normal((part.count * self.batch_size, 3))
-        x = torch.from_numpy(part.of(x)).float()
+        x = self.here(torch.from_numpy(part.of(x)).float())
         loss = (self.net(x) - x.sum(1, keepdim=True)).pow(2).mean()
         self.seen = step + 1
         if part.index == part.count - 1:
