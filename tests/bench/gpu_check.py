@@ -141,7 +141,7 @@ def apart(rows: list[dict[str, float]], others: list[dict[str, float]]) -> float
 
 
 def compare(name: str, gpu: torch.device, folder: Path) -> tuple[list[float], list[float]]:
-    """How far the GPU, GPU then CPU and CPU then GPU are from the CPU, and updates a second of CPU and GPU."""
+    """How far GPU, GPU then CPU, and CPU then GPU are from the CPU; updates a second of CPU and GPU."""
     make = made_up(name, folder)
     paths = {"cpu": (CPU, CPU), "gpu": (gpu, gpu), "gpu-cpu": (gpu, CPU), "cpu-gpu": (CPU, gpu)}
     runs = {path: train(make, devices, folder / path) for path, devices in paths.items()}

@@ -4,6 +4,7 @@
 is drawn on the GPU, and that every figure is the CPU's. tests/bench/gpu_check.py asks a real one.
 """
 
+import math
 import sys
 from collections import namedtuple
 from pathlib import Path
@@ -228,6 +229,22 @@ def test_the_comparison_says_that_there_is_no_gpu(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SystemExit) as ended:  # its text goes to stderr, and the command ends with 1
         gpu_check.main()
     assert ended.value.code == "no GPU here: torch.cuda.is_available() is False."
+
+
+def test_the_comparison_of_a_device_with_itself_finds_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gpu_check.table(["speaker"], CPU)
+    assert "| speaker | 0.0e+00 | 0.0e+00 | 0.0e+00 |" in capsys.readouterr().out
+    far = iter([[0.0, 0.1, 0.0], [0.0, math.inf, 0.0]])
+    monkeypatch.setattr(gpu_check, "compare", lambda *_: (next(far), [1.0, 2.0]))
+    assert not gpu_check.table(["speaker"], CPU) and not gpu_check.table(["speaker"], CPU)
+
+
+def test_figures_are_compared_as_shares_and_those_that_count_are_not() -> None:
+    assert apart([{"loss": 100.0, "acc": 0.0}], [{"loss": 101.0, "acc": 1.0}]) == 0.01
+    assert apart([{"loss": 0.01}, {"grad": math.nan}], [{"loss": 0.02}, {"grad": math.nan}]) == 0.01
+    assert apart([{"loss": 1.0}], [{"d": 1.0}]) == apart([{"loss": 1.0}], [{"loss": math.nan}]) == math.inf
 
 
 def test_recipes_know_three_devices() -> None:
