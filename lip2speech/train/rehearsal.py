@@ -40,9 +40,7 @@ def rehearse(kind: type[Task], config: Any) -> list[str]:
         task = kind(kind.stand_ins(config, made))  # type: ignore[call-arg]
         task.place(device)
         kept, losses, seconds = updates(task, config.loop)
-        held = memory(task, kept)
-    if device.type == "cuda":
-        held += f"; at most {torch.cuda.max_memory_allocated(device) / MIB:.0f} MiB were in use on the GPU"
+        held = memory(task, kept) + in_use(device)
     lines = [f"device: {device}"]
     lines += [f"{name}: {count(module):,} parameters" for name, module in task.networks().items()]
     lines += [f"made up, for it is not there: {name}" for name in made.made]
@@ -96,6 +94,13 @@ def memory(task: Task, kept: int) -> str:
         f"memory: {weights:.0f} MiB weights + {weights:.0f} gradients + {2 * weights:.0f} AdamW + "
         f"{weights:.0f} average + about {kept / MIB:.0f} activations = {total:.0f} MiB"
     )
+
+
+def in_use(device: torch.device) -> str:
+    """On a GPU the end of that line: the most that PyTorch had in use there so far."""
+    if device.type != "cuda":
+        return ""
+    return f"; at most {torch.cuda.max_memory_allocated(device) / MIB:.0f} MiB were in use on the GPU"
 
 
 def corpus(config: Any) -> list[str]:

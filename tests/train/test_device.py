@@ -30,6 +30,7 @@ from lip2speech.train.adapt import Adaptation
 from lip2speech.train.device import CPU, choose_device, moved
 from lip2speech.train.loop import run
 from lip2speech.train.noise import Pairs
+from lip2speech.train.rehearsal import in_use, rehearse
 from lip2speech.train.vocoder_data import Segments
 from tests.bench import gpu_check
 from tests.bench.gpu_check import CASES, apart, made_up, train
@@ -185,6 +186,14 @@ def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path:
     assert done.exit_code != 0 and "torch sees no GPU here" in done.output
     assert len(done.output.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_tells_the_device_and_what_a_gpu_had_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, config = CASES["speaker"]
+    lines = rehearse(task, config)
+    assert lines[0] == "device: cpu" and not any("GPU" in line for line in lines)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20 * (device.index + 1))
+    assert in_use(torch.device("cuda", 1)) == "; at most 6 MiB were in use on the GPU"
 
 
 def test_processes_with_gpus_sum_tensors_of_either_device(monkeypatch: pytest.MonkeyPatch) -> None:
