@@ -38,11 +38,9 @@ from lip2speech.train.initial import load_initial
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, autocast
 from lip2speech.train.parts import WHOLE, Part, seed_step
 from lip2speech.train.stand_ins import StandIns
-from lip2speech.vocoder.channel import ChannelVocoder
 from lip2speech.vocoder.griffin_lim import GriffinLim
 
 VOICING = 0.25  # of the cross entropy of voicing beside octaves
-DOUBT = (-6.0, 0.0)  # logits of voicing between which the channel vocoder hears a difference
 MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by nothing
 
 
@@ -50,9 +48,9 @@ MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by noth
 class LossWeights:
     """Weights of the tasks; `lag`: the widest lag in mel frames, `lag_price`: what a step costs in mel L1.
 
-    bands: of the correlation of the mel's bands over time; rendered: the same of what the channel vocoder
-    makes of mel and pitch; pitch: of its error in octaves and a quarter of the cross entropy of voicing;
-    text: of spelling what is said from the front end's features, a head that only training has.
+    bands: of the correlation of the mel's bands over time; pitch: of its error in octaves and a quarter of
+    the cross entropy of voicing; text: of spelling what is said from the front end's features, a head that
+    only training has.
     """
 
     mel: float = 2.0
@@ -64,7 +62,6 @@ class LossWeights:
     lag_price: float = 0.002
     smoothing: float = 0.1
     bands: float = 0.0
-    rendered: float = 0.0
     pitch: float = 0.0
     text: float = 0.0
 
@@ -106,8 +103,6 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if self.batch_frames and self.folder_weights:
             raise ValueError("with batch_frames every clip comes once in an epoch; leave folder_weights out.")
-        if self.weights.rendered and not self.model.heads.pitch:
-            raise ValueError("weights.rendered: the channel vocoder needs a pitch; set model.heads.pitch.")
 
 
 class FinetuneTask(Task):
@@ -122,7 +117,6 @@ class FinetuneTask(Task):
         maker = make_teachers(config)
         self.codec, self.speakers = maker.codec, maker.speakers
         self.bands = losses.BandCorrelation(maker.mel.config)
-        self.vocoder = ChannelVocoder(maker.mel.config)
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
         lengths = [clip.n_frames for clip in self.train_set.clips]
@@ -252,9 +246,6 @@ class FinetuneTask(Task):
         logs = {"mel": l1.item(), "lag": lags.float().abs().mean().item()}
         bands = self.bands(mel, target, batch.keep())
         total, logs["bands"] = total + w.bands * bands, bands.item()
-        if w.rendered:
-            rendered = self.bands(self.rendered(mel, prediction.require("pitch")), target, batch.keep())
-            total, logs["rendered"] = total + w.rendered * rendered, rendered.item()
         if batch.pitch is not None:
             moved = self.moved(batch.pitch, lags, batch, MEL_RATE)
             octaves, voicing = losses.pitch_loss(prediction.require("pitch"), moved, batch.keep())
@@ -271,13 +262,6 @@ class FinetuneTask(Task):
                 loss, hits = losses.token_loss(logits, moved, smoothing=w.smoothing)
                 total, logs = total + weight * loss, logs | {f"{name[:4]}_acc": hits.item()}
         return total, logs | {"loss": total.item()}
-
-    def rendered(self, mel: Tensor, pitch: Tensor) -> Tensor:
-        """The mel of what is heard in the end, (B, n_mels, L); it teaches mel and voicing, not F0."""
-        octaves, voicing = pitch.float().split(1, 1)
-        pitch = torch.cat([octaves.detach(), voicing.clamp(*DOUBT)], 1)
-        wav = self.vocoder(Prediction(mel=mel, pitch=pitch))
-        return self.vocoder.log_mel(wav)
 
     @property
     def mean(self) -> Tensor:

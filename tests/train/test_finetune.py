@@ -118,29 +118,6 @@ def test_bands_count_as_much_as_their_weight(prepared: Path, teachers: dict[str,
     assert asked["loss"] == pytest.approx(plain["loss"] + 2 * plain["bands"], rel=1e-4)
 
 
-def test_what_is_heard_in_the_end_teaches_mel_and_voicing_and_not_the_pitch(
-    prepared: Path, teachers: dict[str, str]
-) -> None:
-    heads = MODEL["heads"] | {"pitch": 8}
-    changes = {"model": MODEL | {"heads": heads}, "weights": {"rendered": 2.0}}
-    task = FinetuneTask(config(prepared, teachers, **changes))
-    assert 0 < task.update(0)["rendered"] < 2
-    mel = task.train_set.targets[0].mel[None].float().requires_grad_()
-    pitch = torch.zeros(1, 2, mel.shape[-1])
-    pitch[:, 1] = torch.linspace(-100, 94, mel.shape[-1])  # sure of neither, in the middle
-    pitch.requires_grad_()
-    said = task.rendered(mel, pitch)
-    said.sum().backward()
-    assert said.shape == mel.shape and mel.grad is not None and pitch.grad is not None
-    assert mel.grad.isfinite().all() and pitch.grad.isfinite().all()
-    assert mel.grad.norm() > 0 and pitch.grad[:, 1].norm() > 0 and not pitch.grad[:, 0].any()
-
-
-def test_what_is_heard_needs_a_pitch(prepared: Path, teachers: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"weights\.rendered: the channel vocoder needs a pitch"):
-        config(prepared, teachers, weights={"rendered": 1.0})
-
-
 def test_letters_teach_the_front_end_when_they_have_a_weight(
     prepared: Path, teachers: dict[str, str], tmp_path: Path
 ) -> None:
