@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lip2speech import distributed
@@ -119,7 +119,7 @@ def clusters_of(clips: Sequence[Clip], teacher: UnitTeacher, file: Path | None =
     if file is not None and distributed.rank() == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".tmp")
-        save_file({"clusters": found}, temporary, metadata={"stamp": stamp})
+        temporary.write_bytes(save({"clusters": found}, metadata={"stamp": stamp}))
         temporary.replace(file)
     return list(found.split(lengths))
 
