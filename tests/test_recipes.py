@@ -14,6 +14,7 @@ KINDS = {
     "finetune": ("lip2speech.train.finetune", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.cluster", "KMeansConfig"),
     "likelihood": ("lip2speech.train.likelihood", "LikelihoodTrainConfig"),
+    "pretrain": ("lip2speech.train.pretrain", "PretrainConfig"),
     "speaker": ("lip2speech.train.speaker", "SpeakerTrainConfig"),
     "vocoder": ("lip2speech.train.vocoder", "VocoderTrainConfig"),
     "model": ("lip2speech.train.assemble", "AssembleConfig"),

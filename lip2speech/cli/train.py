@@ -37,6 +37,37 @@ def codec(
 
 
 @train.command()
+def pretrain(
+    recipe: Recipe,
+    out: Out,
+    overrides: Overrides = None,
+    iteration: Annotated[
+        int | None, typer.Option("--iteration", help="This one alone, from 1 on; all in turn without it.")
+    ] = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """An AV-HuBERT from lips and sound alone: clusters of masked frames, iteration by iteration."""
+    with one_line_errors():
+        from lip2speech import distributed
+        from lip2speech.train.iterations import at_iteration, run_iteration, unfinished
+        from lip2speech.train.pretrain import PretrainConfig, PretrainTask
+
+        config = _read(PretrainConfig, recipe, overrides)
+        if _shown(config, dry_run):
+            _rehearse(PretrainTask, at_iteration(config, out, 1 if iteration is None else iteration))
+            return
+        numbers = unfinished(config, out) if iteration is None else [iteration]
+        if not numbers and not quiet:
+            typer.echo(f"{out}: every iteration is finished; --iteration N goes on with one.")
+        with distributed.processes(), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
+            for number in numbers:
+                bar.start(str(out / str(number)))
+                if not run_iteration(config, out, number, quiet=quiet, say=bar.print, progress=bar):
+                    break
+
+
+@train.command()
 def finetune(
     recipe: Recipe, out: Out, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
 ) -> None:
@@ -148,13 +179,18 @@ def _run(task: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
     from lip2speech import distributed
     from lip2speech.train.device import choose_device
     from lip2speech.train.loop import run
-    from lip2speech.train.rehearsal import rehearse
 
     if _shown(config, dry_run):
-        for line in rehearse(task, config):
-            typer.echo(f"# {line}")  # so that the whole is still a recipe
+        _rehearse(task, config)
         return
     device = choose_device(config.loop.device)
     with distributed.processes(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
         bar.start(str(out))
         run(task(config), config.loop, out, quiet=quiet, say=bar.print, progress=bar)
+
+
+def _rehearse(task: Any, config: Any) -> None:
+    from lip2speech.train.rehearsal import rehearse
+
+    for line in rehearse(task, config):
+        typer.echo(f"# {line}")  # so that the whole is still a recipe

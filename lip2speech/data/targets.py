@@ -121,7 +121,7 @@ class TargetMaker:
     def __call__(self, clip: Clip) -> Targets:
         """The targets of a clip; what it brings along is not made again where its stamp fits."""
         tensors, stamps = clip.tensors(), clip.stamps()
-        wav = self.sound(clip, tensors)
+        wav = sound_of(clip, tensors)
         fits = {name for name, stamp in self.stamps.items() if stamps.get(name) == stamp}
         held = {name: tensors[name] for name in fits if name in tensors}
         try:
@@ -152,15 +152,16 @@ class TargetMaker:
                     "prepare the clip again."
                 )
 
-    def sound(self, clip: Clip, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The clip's sound (640 T,), after a look at its lengths."""
-        samples, frames = tensors["wav"].numel(), len(tensors["roi"])
-        if (samples, frames) != (clip.n_frames * SAMPLES_PER_FRAME, clip.n_frames):
-            raise ValueError(
-                f"{clip.id}: {frames} crops and {samples} samples, expected {clip.n_frames} and "
-                f"{clip.n_frames * SAMPLES_PER_FRAME}; prepare the clip again."
-            )
-        return tensors["wav"].float() / 32768.0
+
+def sound_of(clip: Clip, tensors: Mapping[str, Tensor]) -> Tensor:
+    """The clip's sound (640 T,) from its tensors. ValueError: it or the crops have not the clip's length."""
+    samples, frames = tensors["wav"].numel(), len(tensors["roi"])
+    if (samples, frames) != (clip.n_frames * SAMPLES_PER_FRAME, clip.n_frames):
+        raise ValueError(
+            f"{clip.id}: {frames} crops and {samples} samples, expected {clip.n_frames} and "
+            f"{clip.n_frames * SAMPLES_PER_FRAME}; prepare the clip again."
+        )
+    return tensors["wav"].float() / 32768.0
 
 
 def mel_fingerprint(config: MelConfig) -> str:

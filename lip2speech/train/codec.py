@@ -8,7 +8,6 @@ the synthetic talker's voices.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from lip2speech import checkpoint
 from lip2speech.codec import Codec
 from lip2speech.codec.load import codec_config, codec_from_dict
 from lip2speech.config import to_dict
-from lip2speech.data.dataset import read_clips
-from lip2speech.rates import VIDEO_FPS
 from lip2speech.train import losses
 from lip2speech.train.adversary import Adversary, build_adversary, build_discriminators
 from lip2speech.train.balancer import Balancer
@@ -40,24 +37,11 @@ from lip2speech.train.noise import Noise, NoiseConfig
 from lip2speech.train.parts import WHOLE, Part, seed_step
 from lip2speech.train.period_discriminator import PeriodConfig
 from lip2speech.train.soundstream_discriminators import ComplexSTFTConfig, WaveConfig
+from lip2speech.train.speech import CodecDataConfig, Speech
 from lip2speech.train.stand_ins import StandIns
 from lip2speech.train.start import even_out
 
 SWITCH = {"off": False, "on": True}
-
-
-@dataclass(frozen=True)
-class CodecDataConfig:
-    """Where the speech comes from: prepared folders, and N sentences of the talker's training voices.
-
-    weights: chance of each source, prepared folders first, the talker last; equal when empty.
-    """
-
-    folders: tuple[str, ...] = ()
-    talker_sentences: int = 0
-    weights: tuple[float, ...] = ()
-    seconds: float = 0.8
-    gain_db: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -126,49 +110,6 @@ class CodecTrainConfig:
             "feat": self.feature_weight,
         }
         return {name: weight for name, weight in weights.items() if weight}
-
-
-class Speech:
-    """Random segments of all speech of a split, held in memory as int16."""
-
-    def __init__(self, config: CodecDataConfig, split: str, sample_rate: int):
-        if sample_rate != 16000:
-            raise ValueError(
-                f"prepared clips are at 16000 Hz, the codec wants {sample_rate}; train it at 16000."
-            )
-        self.config = config
-        self.samples = int(config.seconds * sample_rate)
-        self.pools = [torch.cat([c.tensors()["wav"] for c in read_clips([f], split)]) for f in config.folders]
-        if config.talker_sentences:
-            self.pools.append(self.talker(split))
-        if not self.pools:
-            raise ValueError("no speech to train on; give data.folders, or data.talker_sentences.")
-        if (shortest := min(map(len, self.pools))) <= self.samples:
-            raise ValueError(f"a source has {shortest} samples, a segment {self.samples}; give more speech.")
-        weights = np.array(config.weights or [1.0] * len(self.pools))
-        if len(weights) != len(self.pools):
-            raise ValueError(
-                f"data.weights must have one number for each of {len(self.pools)} sources, got {weights}."
-            )
-        self.weights = weights / weights.sum()
-
-    def talker(self, split: str) -> Tensor:
-        """Speech of the synthetic voices (T_a,) int16."""
-        from lip2speech.data.talker import audio_only
-
-        count = self.config.talker_sentences if split == "train" else 40
-        name = "train" if split == "train" else "test"
-        wavs = [wav for wav, _, _ in audio_only(count, seed=7, split=name)]
-        return (torch.cat([torch.as_tensor(w) for w in wavs]).clamp(-1, 1) * 32767).to(torch.int16)
-
-    def draw(self, count: int, rng: np.random.Generator) -> Tensor:
-        """(count, 1, samples) float32."""
-        rows = []
-        for pool in rng.choice(len(self.pools), count, p=self.weights):
-            start = int(rng.integers(len(self.pools[pool]) - self.samples))
-            gain = 10 ** (rng.uniform(-self.config.gain_db, self.config.gain_db) / 20)
-            rows.append(self.pools[pool][start : start + self.samples].float() / 32768 * gain)
-        return torch.stack(rows).unsqueeze(1).clamp(-1, 1)
 
 
 class CodecTask(Task):
@@ -334,8 +275,9 @@ class CodecTask(Task):
 
     @classmethod
     def stand_ins(cls, config: CodecTrainConfig, made: StandIns) -> CodecTrainConfig:
-        clips = made.clips(frames=math.ceil(config.data.seconds * VIDEO_FPS) + 1)
-        data = replace(config.data, folders=(clips,), talker_sentences=0, weights=())
+        rate = codec_from_dict(config.name, config.codec).sample_rate
+        sounds = made.sounds(config.data.seconds, rate)
+        data = replace(config.data, folders=(), sounds=(sounds,), talker_sentences=0, weights=())
         anchor = config.codec.get("anchor", {})
         anchors = made.units(config.anchors, anchor.get("codebook_size", 0), anchor.get("centroid_dim", 0))
         return replace(config, data=data, anchors=anchors)

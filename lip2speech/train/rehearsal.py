@@ -114,7 +114,10 @@ def corpus(config: Any) -> list[str]:
     hours = sum(clip.n_frames for clip in clips) / VIDEO_FPS / 3600
     batches = math.ceil(len(clips) / config.loop.batch_size)
     if budget := getattr(config, "batch_frames", 0):
-        batches = Epochs([clip.n_frames for clip in clips], budget, config.loop.seed).per_epoch
+        lengths = [clip.n_frames for clip in clips]
+        if longest := getattr(config, "max_frames", 0):  # of a longer clip the task takes a stretch
+            lengths = [min(frames, longest) for frames in lengths]
+        batches = Epochs(lengths, budget, config.loop.seed).per_epoch
     steps = batches / config.loop.accumulate
     return [
         f"corpus: {len(clips)} training clips, {hours:.1f} h; one process draws as many in {steps:.0f} "

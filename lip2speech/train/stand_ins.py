@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from lip2speech import checkpoint
+from lip2speech.audio import write_wav
 from lip2speech.codec.load import codec_from_dict
 from lip2speech.config import to_dict
 from lip2speech.data.targets import SAMPLES_PER_FRAME
@@ -51,6 +52,15 @@ class StandIns:
             rows.append({"id": str(i), "split": split, "speaker": voices[i % len(voices)], **shared})
         (self.folder / "index.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return str(self.folder)
+
+    def sounds(self, seconds: float, sample_rate: int) -> str:
+        """A folder of sound files longer than `seconds`."""
+        generator = torch.Generator().manual_seed(0)
+        (self.folder / "sounds").mkdir()
+        for i in range(TRAIN_CLIPS):
+            wav = 0.1 * torch.randn(int((seconds + 1) * sample_rate), generator=generator)
+            write_wav(self.folder / "sounds" / f"{i}.wav", wav, sample_rate)
+        return str(self.folder / "sounds")
 
     def units(self, given: str, n_units: int, dim: int = DIFFERENCES * N_MFCC) -> str:
         """A unit teacher with `n_units` centroids of `dim` numbers, unless `given` is one or empty."""

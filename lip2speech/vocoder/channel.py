@@ -1,6 +1,6 @@
 """The channel vocoder: pulses and breath, shaped by the mel's bands (Dudley 1939, "Remaking speech").
 
-    pitch  -> pulses at F0 where it is voiced, noise where it is not, and above `VOICED_HZ`
+    pitch  -> pulses at F0; noise above `VOICED_HZ` where it is voiced, above `BREATH_HZ` where it is not
     mel    -> how loud each band of that source is to be, every 5 ms
     again  -> the bands of what came out are measured, and what they lack is made up for
 
@@ -12,21 +12,22 @@ around it, so `step` says exactly what `forward` says, `late` samples later.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lip2speech.mel import LogMel, MelConfig, band_edges, mel_filters
-from lip2speech.pitch import REFERENCE
+from lip2speech.pitch import QUANTILES, REFERENCE
 from lip2speech.prediction import Prediction
 from lip2speech.vocoder.base import Vocoder
 
 HOP = 80
 """Samples between the spectra that are shaped: half a mel frame, so that onsets stay sharp."""
-VOICED_HZ, SLOPE_HZ = 4500.0, 400.0
-"""Above, voices are more breath than pulse; how fast one goes over into the other."""
+VOICED_HZ, BREATH_HZ, SLOPE_HZ = 4500.0, 3000.0, 400.0
+"""Above the first, voices are more breath than pulse; below the second, breath is left to those that whisper:
+its bands swing by chance, and what is quiet suffers most. How fast one goes over into the other."""
 DECIDED, LEANING = 6.0, 3.0
 """What the logit of voicing is multiplied by, for half voiced speech is hoarse, and what is added before:
 where nobody can tell, a voice does less harm than breath. Chosen by ESTOI and PESQ on clips of no test."""
@@ -52,14 +53,15 @@ class Held:
     """Frames that are not said yet, and those before them that still reach into them.
 
     mel (B, n_mels, L), pitch (B, 2, L); before: the pitch just before them, (B, 2, 0 or 1); phase: cycles of
-    the pulses at their beginning, (B,) doubles on the CPU; first: which frame of the stream they begin with;
-    said: how many of them are said.
+    the pulses at their beginning, (B,) doubles on the CPU; hums: 1, or 0 for a voice without a pitch, (B,);
+    first: which frame of the stream they begin with; said: how many of them are said.
     """
 
     mel: Tensor
     pitch: Tensor
     before: Tensor
     phase: Tensor
+    hums: Tensor
     first: int
     said: int
 
@@ -78,6 +80,7 @@ class ChannelVocoder(Vocoder):
     widths: Tensor
     breath: Tensor
     share: Tensor
+    least: Tensor
 
     def __init__(self, mel: MelConfig | None = None, iterations: int = 1):
         super().__init__()
@@ -98,6 +101,7 @@ class ChannelVocoder(Vocoder):
             "widths": filters.sum(0).clamp_min(c.log_floor).log()[:, None],
             "breath": noise,
             "share": torch.sigmoid((VOICED_HZ - hz) / SLOPE_HZ)[:, None],
+            "least": torch.sigmoid((BREATH_HZ - hz) / SLOPE_HZ)[:, None],
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
@@ -110,18 +114,15 @@ class ChannelVocoder(Vocoder):
         return mel.pad == "same" and mel.power == 1 and mel.hop_length % HOP == 0
 
     def forward(self, prediction: Prediction) -> Tensor:
-        mel, pitch = prediction.require("mel").float(), prediction.require("pitch").float()
-        return self.render(beginning(mel, pitch))[0].unsqueeze(1)
+        return self.render(beginning(prediction))[0].unsqueeze(1)
 
     def step(self, prediction: Prediction, state: Held | None = None) -> tuple[Tensor, Held]:
         """The next frames; all but the last `reach` are said."""
-        mel, pitch = prediction.require("mel").float(), prediction.require("pitch").float()
-        if state is None:
-            held = beginning(mel, pitch)
-        else:
-            mel, pitch = torch.cat([state.mel, mel], -1), torch.cat([state.pitch, pitch], -1)
-            held = Held(mel, pitch, state.before, state.phase, state.first, state.said)
-        end = max(held.said, mel.shape[-1] - self.reach)
+        held = beginning(prediction)
+        if state is not None:
+            mel, pitch = torch.cat([state.mel, held.mel], -1), torch.cat([state.pitch, held.pitch], -1)
+            held = replace(state, mel=mel, pitch=pitch)
+        end = max(held.said, held.mel.shape[-1] - self.reach)
         wav, turned = self.render(held)
         said = wav[:, None, held.said * self.mel.hop_length : end * self.mel.hop_length]
         return said, self.forget(held, turned, end)
@@ -134,10 +135,10 @@ class ChannelVocoder(Vocoder):
         """What is kept when the frames before `end` are said; `turned`: cycles at the end of each frame."""
         drop = max(0, end - self.reach)
         if not drop:
-            return Held(held.mel, held.pitch, held.before, held.phase, held.first, end)
+            return replace(held, said=end)
         mel, pitch = held.mel[..., drop:], held.pitch[..., drop:]
         before, phase = held.pitch[..., drop - 1 : drop], turned[:, drop - 1] % 1.0
-        return Held(mel, pitch, before, phase, held.first + drop, end - drop)
+        return Held(mel, pitch, before, phase, held.hums, held.first + drop, end - drop)
 
     def render(self, held: Held) -> tuple[Tensor, Tensor]:
         """All held frames as sound (B, T_a), and the cycles of the pulses at the end of each frame (B, L)."""
@@ -145,7 +146,8 @@ class ChannelVocoder(Vocoder):
         pulses, turned = self.pulses(held)
         start = held.first * self.mel.hop_length % NOISE_SAMPLES
         breath = self.breath.roll(-start).repeat(1 + samples // NOISE_SAMPLES)[:samples]
-        voiced = self.share * self.stretch(torch.sigmoid(DECIDED * (held.pitch[:, 1:] + LEANING)))
+        decided = self.stretch(torch.sigmoid(DECIDED * (held.pitch[:, 1:] + LEANING)))
+        voiced = torch.lerp(self.least * held.hums[:, None, None], self.share, decided)
         noise = BREATH * self.spectrum(breath[None]) * (1 - voiced).sqrt()
         source = self.spectrum(pulses) * voiced.sqrt() + noise
         size = RAYLEIGH * self.window.square().sum().sqrt()
@@ -209,9 +211,13 @@ class ChannelVocoder(Vocoder):
         return torch.istft(spectrum, c.n_fft, HOP, c.win_length, self.window, center=True, length=samples)
 
 
-def beginning(mel: Tensor, pitch: Tensor) -> Held:
-    """The first frames of a stream: mel (B, n_mels, L), pitch (B, 2, L)."""
-    return Held(mel, pitch, pitch[..., :0], torch.zeros(len(pitch), dtype=torch.float64), 0, 0)
+def beginning(prediction: Prediction) -> Held:
+    """The first frames of a stream. A voice whose pitch quantiles are all 0 (`speaker.base`) has no pitch."""
+    mel, pitch = prediction.require("mel").float(), prediction.require("pitch").float()
+    hums, phase = mel.new_ones(len(mel)), torch.zeros(len(mel), dtype=torch.float64)
+    if prediction.speaker is not None:
+        hums = prediction.speaker[:, -len(QUANTILES) :].any(1).float()
+    return Held(mel, pitch, pitch[..., :0], phase, hums, 0, 0)
 
 
 def lines_between(centres: Tensor, hz: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ from lip2speech.heads import Heads, HeadsConfig
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.prediction import Prediction
-from lip2speech.train.loop import Optimizer, OptimizerConfig, seed_step
+from lip2speech.train.loop import Optimizer, OptimizerConfig
+from lip2speech.train.parts import seed_step
 
 BATCH, RATE, HIDDEN = 16, 1e-3, 256
 HEADER = "| codec | head | kbit/s | told, bit/s | right | STOI | true codes | mel distance | true codes |"
@@ -80,7 +81,7 @@ def train(rows: list[Heard], codec: Codec, n_q: int, *, delayed: bool, steps: in
         n_mels=0,
         n_units=0,
         n_q=n_q,
-        codebook_size=codec.codebook_size,
+        codebook_size=codec.codebook_sizes[:n_q],
         code_rate=codec.frame_rate,
         delayed=delayed,
     )
@@ -106,7 +107,7 @@ def measure(
     fields = {"independent": "independent_code_logits", head: "code_logits"}
     if head == "delayed":
         del fields["independent"]
-    rate = n_q * codec.frame_rate
+    rate, sizes = n_q * codec.frame_rate, codec.codebook_sizes[:n_q]
     for kind, field in fields.items():
         cost, right, scores = [], [], []
         for row in rows:
@@ -118,7 +119,7 @@ def measure(
             pairs = [(row.wav, codec.decode(c)[0, 0, : len(row.wav)]) for c in (codes, row.codes[None])]
             scores.append([*(stoi(*x) for x in pairs), *(mel_l1(*map(log_mel, x)) for x in pairs)])
         told = rate * (by_frequency - float(torch.cat(cost).mean()))
-        kbps = rate * math.log2(codec.codebook_size) / 1000
+        kbps = codec.frame_rate * sum(map(math.log2, sizes)) / 1000
         figures = " | ".join(f"{x:.3f}" for x in np.nanmean(scores, axis=0))
         yield f"| {name} | {kind} | {kbps:.2f} | {told:.0f} | {torch.cat(right).mean():.1%} | {figures} |"
 
@@ -126,8 +127,8 @@ def measure(
 def frequency_bits(codec: Codec, train_rows: list[Heard], test_rows: list[Heard]) -> float:
     """Mean bits of a code of the test clips by its frequency in the training clips, each seen once more."""
     total = []
-    for book in range(train_rows[0].codes.shape[0]):
-        counts = torch.cat([r.codes[book] for r in train_rows]).bincount(minlength=codec.codebook_size) + 1.0
+    for book, size in enumerate(codec.codebook_sizes[: len(train_rows[0].codes)]):
+        counts = torch.cat([r.codes[book] for r in train_rows]).bincount(minlength=size) + 1.0
         costs = -(counts / counts.sum()).log2()
         total.append(costs[torch.cat([r.codes[book] for r in test_rows])].mean())
     return float(torch.stack(total).mean())

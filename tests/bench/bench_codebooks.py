@@ -20,8 +20,8 @@ from lip2speech.codec.load import codec_from_dict
 from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ
 from lip2speech.codec.sacodec import SACodec
 from lip2speech.train.books import CodebookUse, take_anchors, weigh_commitment
-from lip2speech.train.codec import CodecDataConfig, Speech
 from lip2speech.train.losses import MultiScaleSpectral
+from lip2speech.train.speech import CodecDataConfig, Speech
 
 DIM, BATCH, RATE = 64, 4, 1e-3
 HELD_OUT = 40  # batches, 6400 frames

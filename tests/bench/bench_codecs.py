@@ -5,9 +5,10 @@
 
 `--speech` is a prepared folder or one of sound files. Bit rate is frame_rate times log2 of every book's
 size, without entropy coding. STOI, PESQ (wide band) and mel distance (nats) are means over the clips against
-the sound as it was, at 16 kHz. Codebook use is the share of entries, of the books used, that any clip chose.
-Decode speed is seconds of sound per CPU second of this process, one thread, weight norm folded, best of
-three. With --noise-db a second table for codecs with a denoising switch: SI-SDR in dB against clean speech.
+the sound as it was, at 16 kHz; DNSMOS (overall, 1 to 5) knows no reference. Codebook use is the share of
+entries, of the books used, that any clip chose. Decode speed is seconds of sound per CPU second of this
+process, one thread, weight norm folded, best of three. With --noise-db a second table for codecs with a
+denoising switch: SI-SDR in dB against clean speech.
 """
 
 import argparse
@@ -25,12 +26,13 @@ from lip2speech.codec import Codec
 from lip2speech.codec.load import load_codec
 from lip2speech.data.dataset import read_clips
 from lip2speech.evaluation.metrics import log_mel, mel_l1, pesq_wb, stoi
+from lip2speech.evaluation.mos import dnsmos
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.rates import SAMPLE_RATE
 from lip2speech.train.losses import si_sdr
 from lip2speech.train.noise import SOUNDS, Noise, NoiseConfig
 
-HEADER = "| codec | n_q | kbit/s | STOI | PESQ | mel distance | codebook use | decode speed |"
+HEADER = "| codec | n_q | kbit/s | STOI | PESQ | mel distance | DNSMOS | codebook use | decode speed |"
 SWITCH_HEADER = "| codec | speech | n_q | as heard | switch off | switch on | gain |"
 
 
@@ -71,6 +73,11 @@ def use(codec: Codec, codes: list[Tensor], n_q: int) -> float:
     return sum(chosen) / sum(codec.codebook_sizes[:n_q])
 
 
+def opinion(sounds: list[Tensor]) -> float:
+    """What DNSMOS makes of sounds (T_a,) in the mean."""
+    return float(np.mean([dnsmos(sound.detach().numpy()).overall for sound in sounds]))
+
+
 def ladder(name: str, codec: Codec, speech: list[Tensor]) -> Iterator[str]:
     """A row for each number of codebooks."""
     codes = [codec.encode(resample(wav, SAMPLE_RATE, codec.sample_rate)[None, None]) for wav in speech]
@@ -81,6 +88,7 @@ def ladder(name: str, codec: Codec, speech: list[Tensor]) -> Iterator[str]:
             np.nanmean([stoi(a, b) for a, b in pairs]),
             np.nanmean([pesq_wb(a, b) for a, b in pairs]),
             np.nanmean([mel_l1(log_mel(a), log_mel(b)) for a, b in pairs]),
+            opinion(sounds),
         )
         kbps = sum(map(math.log2, codec.codebook_sizes[:n_q])) * codec.frame_rate / 1000
         longest = max(codes, key=lambda c: c.shape[-1])[:, :n_q]
@@ -127,6 +135,7 @@ def main() -> None:
     seconds = sum(map(len, speech)) / SAMPLE_RATE
     print(f"torch {torch.__version__}, one thread; {len(speech)} clips, {seconds:.0f} s\n\n{HEADER}")
     print("|---" * (HEADER.count("|") - 1) + "|")
+    print(f"| sound as it was | | | 1.000 | 4.644 | 0.000 | {opinion(speech):.3f} | | |", flush=True)
     for folder, codec in codecs.items():
         for row in ladder(names[folder], codec, speech):
             print(row, flush=True)

@@ -5,7 +5,8 @@
 Every task is made very small and learns from made-up clips for two updates, is validated, written as a
 snapshot, and goes on from it for two more: on the CPU alone, on the GPU alone, and from each to the other.
 The table shows the largest difference of any logged figure from the CPU's, as a share of it where it is above
-1; those that count (entries used, units that are right) are left out, for a hair may turn one of few. What is
+1; left out are those that count (entries used, units that are right), for a hair may turn one of few, and the
+gradient's norm, which jumps where a sign turns: the losses of the next update tell of it. What is
 drawn at random is drawn on the CPU, but for dropout, which is switched off; precision is fp32 and cuDNN's
 convolutions may not round to TF32. --sizes times the recipes of configs/ as they are (these round as PyTorch
 does by default), with the most memory that PyTorch had in use on the GPU.
@@ -46,8 +47,8 @@ TOLERANCE = 1e-2
 """Of a figure's share. Two updates of AdamW make more of small differences than rounding does."""
 
 SHORT = {"loop": LOOP, "quantize_from": 1, "gan_from": 1, "freeze_codes_from": 3}
-COUNTS = ("used", "acc", "right", "lag", "eer")
-"""How the names of figures end that count."""
+LEFT_OUT = ("used", "acc", "right", "lag", "eer", "grad")
+"""How the names of figures end that count, or jump."""
 
 FAMILY = {name: load_yaml(CONFIGS / "codec" / f"{name}.yaml") | numbers for name, numbers in SMALL.items()}
 SECONDS = 0.1  # of a codec's segments
@@ -125,7 +126,7 @@ def train(
 
 
 def apart(rows: list[dict[str, float]], others: list[dict[str, float]]) -> float:
-    """The largest difference of two runs' figures that do not count, as a share where they are above 1;
+    """The largest difference of two runs' figures that are not left out, as a share where they are above 1;
     infinite where one has a figure that the other lacks, or that is no number there alone."""
     if [row.keys() for row in rows] != [row.keys() for row in others]:
         return math.inf
@@ -133,7 +134,7 @@ def apart(rows: list[dict[str, float]], others: list[dict[str, float]]) -> float
         (a[name], b[name])
         for a, b in zip(rows, others, strict=True)
         for name in a
-        if not name.endswith(COUNTS)
+        if not name.endswith(LEFT_OUT)
     ]
     if any(math.isnan(a) != math.isnan(b) for a, b in pairs):
         return math.inf

@@ -41,7 +41,8 @@ def test_every_codec_has_a_row_for_every_depth(
     first, second = save_soundstream(tmp_path / "run" / "final", 24_000), save_codec(tmp_path / "mel")
     clips = prepare(tmp_path / "clips", splits="train test test", frames=30)
     rows = printed(monkeypatch, capsys, first, second, "--speech", clips)
-    assert [row[:3] for row in rows[2:]] == [
+    assert rows[2][:2] == ["sound as it was", ""] and 1 <= float(rows[2][6]) <= 5
+    assert [row[:3] for row in rows[3:]] == [
         ["run", "1", "0.30"],  # 4 bits at 75 Hz
         ["run", "2", "0.60"],
         ["run", "3", "0.90"],
@@ -49,7 +50,7 @@ def test_every_codec_has_a_row_for_every_depth(
         ["mel", "2", "0.40"],
     ]
     assert all(len(row) == len(rows[0]) for row in rows)
-    assert all(float(row[5]) > 0 and float(row[7]) > 0 for row in rows[2:])
+    assert all(float(row[5]) > 0 and 1 <= float(row[6]) <= 5 and float(row[8]) > 0 for row in rows[3:])
 
 
 def test_the_switch_has_its_own_table(

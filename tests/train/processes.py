@@ -22,6 +22,8 @@ from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.finetune import FinetuneConfig, FinetuneTask
 from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, run
 from lip2speech.train.parts import WHOLE, Part, parts, seed_step
+from lip2speech.train.pretrain import PretrainConfig, PretrainTask
+from tests.data.test_units import mfcc_teacher
 from tests.tiny import CODEC, MODEL
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -113,6 +115,21 @@ def lip_task(folder: Path, **changes: Any) -> FinetuneTask:
     return FinetuneTask(from_dict(FinetuneConfig, numbers | changes))
 
 
+def pretrain_task(folder: Path, out: Path) -> PretrainTask:
+    """Lips and sound with masks, dropped streams, batch norms and dropout; its clusters are kept in `out`."""
+    values, tensors = mfcc_teacher(5).stored()
+    units = out / f"units{distributed.rank()}"
+    checkpoint.save(units, values, tensors, "")
+    numbers: dict[str, Any] = {
+        "frontend": MODEL["frontend"],
+        "iterations": [{"n_units": 5, "units": str(units)}],
+        "folders": [str(folder)],
+        "loop": {"steps": 4, "batch_size": 2},
+        "final_dim": 8,
+    }
+    return PretrainTask(from_dict(PretrainConfig, numbers), out)
+
+
 def codec_task(folder: Path, **loop: Any) -> CodecTask:
     """A codec with everything that has a state: codebooks, judges, balancer, two optimisers, an average."""
     numbers = {
@@ -150,6 +167,11 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
     for step in range(3):
         for part in parts(1):
             lips.update(step, part)
+    guess = pretrain_task(prepared, out / "guess")
+    for step in range(4):
+        for part in parts(1):
+            guess.update(step, part)
+    own |= {"guess": guess.model.state_dict(), "clusters": guess.train_set.clusters}
     own |= {"lips": lips.model.state_dict(), "books": quantise(rows)}
     codec = codec_task(prepared)
     for step in range(6):

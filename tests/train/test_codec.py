@@ -12,7 +12,7 @@ from lip2speech import checkpoint
 from lip2speech.codec.load import code_fingerprint, load_codec
 from lip2speech.config import ConfigError, from_dict
 from lip2speech.train.cluster import KMeansConfig, fit_kmeans
-from lip2speech.train.codec import CodecDataConfig, CodecTask, CodecTrainConfig, Speech
+from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.loop import run
 from tests.tiny import CODEC, SACODEC
 
@@ -196,33 +196,6 @@ def test_the_codecs_name_and_numbers_are_checked_before_any_work(prepared: Path)
         config(prepared, name="opus", codec={})
     with pytest.raises(ConfigError, match="codec encodec: unknown key 'encoder'"):
         config(prepared, name="encodec")
-
-
-def test_segments_are_scaled_speech(prepared: Path) -> None:
-    speech = Speech(CodecDataConfig(folders=(str(prepared),), seconds=0.1), "train", 16_000)
-    drawn = speech.draw(6, np.random.default_rng(0))
-    assert drawn.shape == (6, 1, 1600)
-    assert drawn.abs().max() <= 1
-    assert torch.equal(drawn, speech.draw(6, np.random.default_rng(0)))
-    assert len({float(x.abs().max()) for x in drawn}) > 1
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ({"folders": ()}, "no speech to train on; give data.folders"),
-        ({"seconds": 60.0}, "a source has .* samples, a segment 960000; give more speech"),
-        ({"weights": (0.5, 0.5)}, "data.weights must have one number for each of 1 sources"),
-    ],
-)
-def test_speech_that_cannot_be_drawn_is_refused(prepared: Path, data: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Speech(CodecDataConfig(**({"folders": (str(prepared),)} | data)), "train", 16_000)
-
-
-def test_another_sample_rate_is_refused() -> None:
-    with pytest.raises(ValueError, match="at 16000 Hz, the codec wants 24000"):
-        Speech(CodecDataConfig(), "train", 24_000)
 
 
 def test_codes_cannot_be_frozen_before_there_are_any(prepared: Path) -> None:

@@ -250,9 +250,9 @@ def test_the_comparison_of_a_device_with_itself_finds_nothing(
     assert not gpu_check.table(["speaker"], CPU) and not gpu_check.table(["speaker"], CPU)
 
 
-def test_figures_are_compared_as_shares_and_those_that_count_are_not() -> None:
+def test_figures_are_compared_as_shares_and_those_that_count_are_left_out() -> None:
     assert apart([{"loss": 100.0, "acc": 0.0}], [{"loss": 101.0, "acc": 1.0}]) == 0.01
-    assert apart([{"loss": 0.01}, {"grad": math.nan}], [{"loss": 0.02}, {"grad": math.nan}]) == 0.01
+    assert apart([{"loss": 0.01}, {"bits": math.nan}], [{"loss": 0.02}, {"bits": math.nan}]) == 0.01
     assert apart([{"loss": 1.0}], [{"d": 1.0}]) == apart([{"loss": 1.0}], [{"loss": math.nan}]) == math.inf
 
 

@@ -12,7 +12,16 @@ from torch import Tensor
 from lip2speech import checkpoint
 from lip2speech.train.loop import run
 from lip2speech.train.parts import Part
-from tests.train.processes import LINE, Line, codec_task, lip_task, quantise, together, train_together
+from tests.train.processes import (
+    LINE,
+    Line,
+    codec_task,
+    lip_task,
+    pretrain_task,
+    quantise,
+    together,
+    train_together,
+)
 
 ROWS = torch.randn(8, 3, 10, generator=torch.Generator().manual_seed(0))
 
@@ -68,6 +77,23 @@ def test_two_processes_equal_the_two_parts_of_one_to_the_bit(ranks: list, prepar
     expected = {name: p.detach() for name, p in task.model.named_parameters()}
     for own in ranks:
         assert all(torch.equal(own["lips"][name], p) for name, p in expected.items())
+
+
+def test_two_processes_pretrain_as_the_two_parts_of_one(
+    ranks: list, out: Path, prepared: Path, tmp_path: Path
+) -> None:
+    """Each part with masks and streams of its own, on clusters of which each process made its share."""
+    task = pretrain_task(prepared, tmp_path)
+    for step in range(4):
+        for part in two_parts():
+            task.update(step, part)
+    expected = {name: p.detach() for name, p in task.model.named_parameters()}
+    for own in ranks:
+        assert all(torch.equal(own["guess"][name], p) for name, p in expected.items())
+        pairs = zip(own["clusters"], task.train_set.clusters, strict=True)
+        assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    kept = [folder / "clusters-train.safetensors" for folder in (out / "guess", tmp_path)]
+    assert kept[0].read_bytes() == kept[1].read_bytes()
 
 
 def test_processes_end_alike_down_to_running_figures_and_judges(ranks: list) -> None:

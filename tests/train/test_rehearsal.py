@@ -13,6 +13,7 @@ from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.finetune import FinetuneConfig, FinetuneTask
 from lip2speech.train.hifigan import HiFiGANTask, HiFiGANTrainConfig
 from lip2speech.train.likelihood import LikelihoodTask, LikelihoodTrainConfig
+from lip2speech.train.pretrain import PretrainConfig, PretrainTask
 from lip2speech.train.rehearsal import corpus, counted, rehearse
 from lip2speech.train.speaker import SpeakerTask, SpeakerTrainConfig
 from lip2speech.train.wavenet import WaveNetTask, WaveNetTrainConfig
@@ -49,6 +50,15 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
         SpeakerTrainConfig,
         {"encoder": {"channels": 8, "pooled": 8, "attention": 4, "dim": 6}, "loop": LOOP},
         [],
+    ),
+    "pretrain": (
+        PretrainTask,
+        PretrainConfig,
+        {
+            "frontend": MODEL["frontend"], "iterations": [{"n_units": 5, "units": "no/units"}],
+            "final_dim": 8, "loop": LOOP, "batch_frames": 160,
+        },
+        ["no/units"],
     ),
     "wavenet": (WaveNetTask, WaveNetTrainConfig, {"loop": LOOP, "frames": 10, "wavenet": WAVENET}, []),
     "hifigan": (
@@ -96,6 +106,8 @@ def test_epochs_are_told_of_a_corpus_that_is_there(prepared: Path) -> None:
     assert corpus(from_dict(FinetuneConfig, numbers)) == [
         "corpus: 5 training clips, 0.0 h; one process draws as many in 2 updates, 10 are 6.7 such epochs"
     ]
+    cut = {"folders": [str(prepared)], "batch_frames": 16, "max_frames": 16}  # clips of up to 18 frames
+    assert "in 5 updates" in corpus(from_dict(PretrainConfig, cut))[0]
     by_length = corpus(from_dict(FinetuneConfig, numbers | {"batch_frames": 18}))
     assert "in 2 updates, 10 are 4.0 such epochs" in by_length[0]
 
