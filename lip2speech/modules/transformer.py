@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+NARROW = 16
+"""Channels: of narrower groups PyTorch 2.14 computes bfloat16 convolutions wrongly on CPUs with AMX."""
 LINEAR_STD = 0.02  # BERT's initial spread, which HuBERT keeps
 
 Past = tuple[Tensor, Tensor]
@@ -65,9 +67,7 @@ class ConvPositions(nn.Module):
         """(B, T, D) -> (B, T, D)."""
         if self.causal:
             return self.step(x)[0]
-        y = F.conv1d(
-            x.transpose(1, 2), self.weight(), self.bias, padding=self.kernel // 2, groups=self.groups
-        )
+        y = self.convolve(x, self.kernel // 2)
         # An even kernel padded on both sides gives one frame too many; the published network drops the last.
         return F.gelu(y[..., : x.shape[1]]).transpose(1, 2)
 
@@ -77,8 +77,15 @@ class ConvPositions(nn.Module):
         if state is None:
             state = x.new_zeros(len(x), before, x.shape[-1])
         x = torch.cat([state, x], 1)
-        y = F.conv1d(x.transpose(1, 2), self.weight(), self.bias, groups=self.groups)
-        return F.gelu(y).transpose(1, 2), x[:, x.shape[1] - before :]
+        return F.gelu(self.convolve(x, 0)).transpose(1, 2), x[:, x.shape[1] - before :]
+
+    def convolve(self, x: Tensor, padding: int) -> Tensor:
+        """(B, T, D) -> (B, D, T'), in float32 where bfloat16 cannot be trusted."""
+        x, weight = x.transpose(1, 2), self.weight()
+        if x.device.type != "cpu" or weight.shape[1] >= NARROW or not torch.is_autocast_enabled("cpu"):
+            return F.conv1d(x, weight, self.bias, padding=padding, groups=self.groups)
+        with torch.autocast("cpu", enabled=False):
+            return F.conv1d(x.float(), weight, self.bias, padding=padding, groups=self.groups)
 
 
 class SelfAttention(nn.Module):

@@ -36,6 +36,7 @@ def config(name: str, folder: Path, /, **changes: Any) -> CodecTrainConfig:
         "loop": {"steps": 6, "batch_size": 4, "save_every": 3, "valid_every": 6},
         "optimizer": {"lr": 3e-3, "warmup": 1},
         "data": {"folders": [str(folder)], "seconds": 0.2},
+        "quantize_from": 0,
         "gan_from": 2,
         "freeze_codes_from": 99,
         "ema": 0.9,
