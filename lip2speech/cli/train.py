@@ -50,6 +50,7 @@ def pretrain(
     """An AV-HuBERT from lips and sound alone: clusters of masked frames, iteration by iteration."""
     with one_line_errors():
         from lip2speech import distributed
+        from lip2speech.train.device import choose_device
         from lip2speech.train.iterations import at_iteration, run_iteration, unfinished
         from lip2speech.train.pretrain import PretrainConfig, PretrainTask
 
@@ -60,7 +61,8 @@ def pretrain(
         numbers = unfinished(config, out) if iteration is None else [iteration]
         if not numbers and not quiet:
             typer.echo(f"{out}: every iteration is finished; --iteration N goes on with one.")
-        with distributed.processes(), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
+        device = choose_device(config.loop.device)
+        with distributed.processes(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
             for number in numbers:
                 bar.start(str(out / str(number)))
                 if not run_iteration(config, out, number, quiet=quiet, say=bar.print, progress=bar):
