@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lip2speech.codec.load import codec_from_dict
-from lip2speech.train.start import even_out
+from lip2speech.codec.seanet import ResidualBlock
+from lip2speech.train.start import BRANCH, even_out
 from tests.tiny import buzz
 
 HALF = {"n_filters": 4, "dimension": 16, "lstm": 0}
@@ -60,9 +61,28 @@ def test_a_decoder_that_is_no_seanet_is_left_alone() -> None:
     assert all(torch.equal(before[k], v) for k, v in codec.decoder.state_dict().items())
 
 
-def test_a_codec_of_mels_is_left_alone() -> None:
+def test_of_a_codec_of_mels_the_decoder_alone_starts_anew() -> None:
     torch.manual_seed(0)
     codec = codec_from_dict("melcodec", {"decoder": HALF, "quantizer": QUANTIZER})
-    before = {k: v.clone() for k, v in codec.state_dict().items()}
-    even_out(codec, soft_speech())
-    assert all(torch.equal(before[k], v) for k, v in codec.state_dict().items())
+    before, wav = {k: v.clone() for k, v in codec.encoder.state_dict().items()}, soft_speech()
+    even_out(codec, wav)
+    assert all(torch.equal(before[k], v) for k, v in codec.encoder.state_dict().items())
+    with torch.no_grad():
+        sound = codec.decode_latent(codec.latent(wav))
+    assert (sound - sound.mean()).std().item() == pytest.approx(wav.std().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_branches_start_small(name: str) -> None:
+    """What a residual block gives is nearly what it was given, up to a matrix where the shortcut has one."""
+    codec, wav = new(name), soft_speech()
+    even_out(codec, wav)
+    blocks = [m for m in codec.encoder.modules() if isinstance(m, ResidualBlock)]
+    added: list[float] = []
+    hooks = [b.block.register_forward_hook(lambda _, x, y: added.append(float(y.std()))) for b in blocks]
+    with torch.no_grad():
+        codec.latent(wav)
+    for hook in hooks:
+        hook.remove()
+    assert len(added) == len(blocks) > 0
+    assert max(added) < 2 * BRANCH
