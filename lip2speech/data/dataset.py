@@ -73,7 +73,11 @@ def read_clips(folders: Sequence[str | Path], split: str, *, min_frames: int = M
         good = [r for r in read_rows(folder) if r["status"] == "done" and r["split"] in split.split("|")]
         clips += [clip_of(folder, row) for row in good if row["n_frames"] >= min_frames]
     if not clips:
-        raise ValueError(f"no clip of split {split!r} in {', '.join(map(str, folders)) or 'no folder'}.")
+        raise ValueError(
+            f"no clip of split {split!r} in {', '.join(map(str, folders)) or 'no folder'}; give folders that "
+            "have some (index.jsonl tells each clip's; of `preprocess folder`, what lies below a folder of "
+            "that name)."
+        )
     return clips
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lip2speech import distributed
+from lip2speech.data.dataset import read_clips
 from lip2speech.train.cluster import KMeansConfig, fit_kmeans
 from lip2speech.train.loop import run
 from lip2speech.train.pretrain import PretrainConfig, PretrainTask
@@ -43,7 +44,13 @@ def run_iteration(
     say: Callable[[str], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
-    """Fit the units of an iteration unless they are there, and train it; whether its model is there then."""
+    """Fit the units of an iteration unless they are there, and train it; whether its model is there then.
+
+    Raises:
+        ValueError: no clips to learn from, or none held out; before any work.
+    """
+    for split in ("train", "valid"):
+        read_clips(config.folders, split)
     one, folder = at_iteration(config, out, number), out / str(number)
     if distributed.rank() == 0:
         fit_units(config, out, number)

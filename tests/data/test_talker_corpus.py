@@ -65,6 +65,18 @@ def test_the_facts_of_a_clip_are_written_down(corpus: Path) -> None:
         assert all(0 < start < end for _, start, end in facts["phonemes"])
 
 
+def test_some_sentences_of_training_are_valid_whoever_says_them(tmp_path: Path) -> None:
+    texts = sorted({speak("train", seed, i).text for seed in (1, 2) for i in range(150)})
+    for i, text in enumerate([*texts, *texts]):
+        facts = {"split": "train", "voice": {"name": f"voice {i}"}, "face": "train-0001"}
+        (tmp_path / f"{i:04d}.mp4").touch()
+        (tmp_path / f"{i:04d}.txt").write_text(text)
+        (tmp_path / f"{i:04d}.json").write_text(json.dumps(facts))
+    found = [clip.split for clip in utterances(tmp_path)]
+    assert found[: len(texts)] == found[len(texts) :]  # the same sentence in another voice
+    assert set(found) == {"train", "valid"} and found.count("valid") < 0.1 * len(found)
+
+
 def test_workers_change_nothing(corpus: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     ids = make_corpus(tmp_path / "again", 3, SEED, "test", "drawn", 2, lambda *done: seen.append(done))

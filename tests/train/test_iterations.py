@@ -1,5 +1,6 @@
 """Iterations of pretraining, and their command (lip2speech/train/iterations.py, lip2speech/cli/train.py)."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def test_what_a_caller_gets_wrong_is_one_line(
     done = call(recipe(prepared, tmp_path), "--out", str(tmp_path / "run"), *words)
     assert done.exit_code == 2 and message in done.output
     assert len(done.output.strip().splitlines()) == 1
+
+
+def test_without_held_out_clips_no_work_is_begun(prepared: Path, tmp_path: Path) -> None:
+    clips, out = tmp_path / "clips", tmp_path / "run"
+    shutil.copytree(prepared, clips)
+    index = clips / "index.jsonl"
+    index.write_text(index.read_text().replace('"valid"', '"train"'))
+    done = call(recipe(clips, tmp_path), "--out", str(out))
+    assert done.exit_code == 2 and f"no clip of split 'valid' in {clips}; give" in done.output
+    assert not (out / "1").exists()
 
 
 def test_an_iteration_may_cluster_a_given_model_or_take_given_units(prepared: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lip2speech.data.corpus import Utterance
+from lip2speech.data.corpus import Utterance, held_out
 from lip2speech.data.talker.espeak import synthesizer
 from lip2speech.data.talker.faces import Canvas
 from lip2speech.data.talker.features import draw_canvas
@@ -44,6 +44,7 @@ from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 
 FACES = ("photo", "drawn", "both")
 ARTICULATIONS = ("spoken", "silent")
+VALID_PERCENT = 4  # of the sentences of training clips
 PHOTO_SHARE = 0.15  # of the clips with `faces="both"`
 N_FACES = {"train": 2000, "test": 200}  # drawn people; each has one shape, skin, hair and mouth for ever
 # x264's macroblock tree is not reproducible from run to run (seen with FFmpeg 8.1.2, even with one thread)
@@ -264,7 +265,11 @@ def _run(jobs: list[Job], workers: int) -> Iterator[str]:
 
 
 def utterances(root: Path) -> Iterator[Utterance]:
-    """The clips of a folder that `make_corpus` wrote, sorted by id; the sound is inside the video."""
+    """The clips of a folder that `make_corpus` wrote, sorted by id; the sound is inside the video.
+
+    Of training clips those of some sentences are `valid`, whatever the seed; their faces and voices are not
+    held out.
+    """
     root = Path(root)
     videos = sorted(root.glob("*.mp4"))
     if not videos:
@@ -275,6 +280,6 @@ def utterances(root: Path) -> Iterator[Utterance]:
             raise FileNotFoundError(f"{video}: {text_file.name} and {facts_file.name} must lie beside it.")
         facts = json.loads(facts_file.read_text())
         text, voice = text_file.read_text().strip(), facts["voice"]
-        yield Utterance(
-            video.stem, video, None, text, voice["name"] if voice else facts["face"], facts["split"]
-        )
+        held = facts["split"] == "train" and held_out(text, VALID_PERCENT)
+        split = "valid" if held else facts["split"]
+        yield Utterance(video.stem, video, None, text, voice["name"] if voice else facts["face"], split)
