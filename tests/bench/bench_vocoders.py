@@ -6,8 +6,9 @@
 The model's own routes that take a mel come first (griffin-lim, channel, and the codec's decoder as `mel`),
 then the folders that training wrote. `true` is told the recording's mel, pitch and units, `predicted` all of
 these from the lips; either is told the voice by other clips of the speaker. STOI, PESQ (wide band) and mel
-distance (nats) are means over the clips against the recording. Speed is seconds of sound per CPU second of
-this process, one thread, weight norm folded. A WaveNet is slower than speech: give few clips and seconds.
+distance (nats) are means over the clips against the recording; DNSMOS (overall, 1 to 5) knows no reference.
+Speed is seconds of sound per CPU second of this process, one thread, weight norm folded. A WaveNet is slower
+than speech: give few clips and seconds.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from lip2speech.data.targets import fit_wav
 from lip2speech.data.units import UnitTeacher, load_unit_teacher
 from lip2speech.evaluation.clips import Item, choose, prepared_items, voice_of
 from lip2speech.evaluation.metrics import log_mel, mel_l1, pesq_wb, stoi
+from lip2speech.evaluation.mos import dnsmos
 from lip2speech.evaluation.report import true_mel, true_pitch
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.pipeline import Lip2Speech
@@ -35,7 +37,7 @@ from lip2speech.system import check_mel
 from lip2speech.vocoder import Vocoder
 from lip2speech.vocoder.load import load_vocoder, read_vocoder
 
-HEADER = "| vocoder | mel, pitch, units | STOI | PESQ | mel distance | speed, x real time |"
+HEADER = "| vocoder | mel, pitch, units | STOI | PESQ | mel distance | DNSMOS | speed, x real time |"
 TOLD = {"mel", "pitch", "unit_logits", "speaker"}
 """What can be told of a recording without a codec."""
 
@@ -47,7 +49,7 @@ class Entry:
     name: str
     vocoder: Vocoder
     speakers: SpeakerModel
-    scores: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
+    scores: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
     sound_s: dict[str, float] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
 
@@ -57,8 +59,9 @@ class Entry:
         wav = self.vocoder(told)[0, 0]
         self.cpu_s[source] = self.cpu_s.get(source, 0.0) + time.process_time() - start
         self.sound_s[source] = self.sound_s.get(source, 0.0) + len(wav) / SAMPLE_RATE
-        distance = mel_l1(log_mel(reference), log_mel(wav))
-        self.scores.setdefault(source, []).append((stoi(reference, wav), pesq_wb(reference, wav), distance))
+        distance, heard = mel_l1(log_mel(reference), log_mel(wav)), dnsmos(wav.numpy()).overall
+        figures = (stoi(reference, wav), pesq_wb(reference, wav), distance, heard)
+        self.scores.setdefault(source, []).append(figures)
 
     def rows(self) -> Iterator[str]:
         """A row for each source."""

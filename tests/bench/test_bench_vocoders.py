@@ -42,8 +42,8 @@ def test_every_vocoder_speaks_from_the_truth_and_from_a_prediction(
     rows = printed(monkeypatch, capsys, folders, given)
     names = ["griffin-lim", "mel", "hifigan", "wavenet"]
     assert [row[:2] for row in rows[2:]] == [[n, source] for n in names for source in ("true", "predicted")]
-    assert all(len(row) == len(rows[0]) == 6 for row in rows)
-    assert all(float(row[4]) > 0 and float(row[5]) > 0 for row in rows[2:])
+    assert all(len(row) == len(rows[0]) == 7 for row in rows)
+    assert all(float(row[4]) > 0 and 1 <= float(row[5]) <= 5 and float(row[6]) > 0 for row in rows[2:])
     near, far = (float(row[4]) for row in rows[2:4])
     assert near < 0.5 * far  # Griffin-Lim of the true mel, and of an untrained model's
 
