@@ -33,9 +33,11 @@ SILENT = 1e-8
 @torch.no_grad()
 def even_out(codec: Codec, wav: Tensor) -> None:
     """Start the weights of SEANet halves from speech (B, 1, T_a), in place: latents of deviation 1, and a
-    sound as loud as the speech. A half of another kind keeps its own start."""
-    if isinstance(codec.encoder, SEANetEncoder):
-        even_layers(codec.encoder, lambda: codec.latent(wav), 1.0)
+    sound as loud as the speech. A codec whose encoder is another keeps its own start: an encoder of mels has
+    norms, and its decoder, evened out, begins well and becomes so steep that training does not settle."""
+    if not isinstance(codec.encoder, SEANetEncoder):
+        return
+    even_layers(codec.encoder, lambda: codec.latent(wav), 1.0)
     if isinstance(codec.decoder, SEANetDecoder):
         latent = codec.latent(wav)
         even_layers(codec.decoder, lambda: codec.decode_latent(latent), float(wav.std()))

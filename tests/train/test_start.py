@@ -61,15 +61,12 @@ def test_a_decoder_that_is_no_seanet_is_left_alone() -> None:
     assert all(torch.equal(before[k], v) for k, v in codec.decoder.state_dict().items())
 
 
-def test_of_a_codec_of_mels_the_decoder_alone_starts_anew() -> None:
+def test_a_codec_of_mels_is_left_alone() -> None:
     torch.manual_seed(0)
     codec = codec_from_dict("melcodec", {"decoder": HALF, "quantizer": QUANTIZER})
-    before, wav = {k: v.clone() for k, v in codec.encoder.state_dict().items()}, soft_speech()
-    even_out(codec, wav)
-    assert all(torch.equal(before[k], v) for k, v in codec.encoder.state_dict().items())
-    with torch.no_grad():
-        sound = codec.decode_latent(codec.latent(wav))
-    assert (sound - sound.mean()).std().item() == pytest.approx(wav.std().item(), rel=0.05)
+    before = {k: v.clone() for k, v in codec.state_dict().items()}
+    even_out(codec, soft_speech())
+    assert all(torch.equal(before[k], v) for k, v in codec.state_dict().items())
 
 
 @pytest.mark.parametrize("name", CODECS)
