@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests are the CPU's; tests/bench/gpu_check.py is for a GPU
 os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe's chatter would hide a test's own words
+
+# begun in the background by a shell, Ctrl-C would be ignored here and in every command that a test starts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
