@@ -4,9 +4,8 @@ Mishkin and Matas 2016, "All you need is a good init", section 3: orthonormal we
 divided by the deviation of what they make of real input. Speech is soft and PyTorch's own start loses a part
 of it in every layer, so after the ten layers of a SEANet encoder a latent tells of its biases alone, and a
 short training ends where it began, in silence. Residual branches start small (De and Smith 2020, "Batch
-normalization biases residual blocks towards the identity function", section 2): as loud as what they are
-added to they scramble the wave, and a SoundStream is at -19 dB of SI-SDR after 200 steps where small ones
-bring it to +9. It knows no loss.
+normalization biases residual blocks towards the identity function in deep networks"): as loud as what they
+are added to they scramble the wave. It knows no loss.
 """
 
 from __future__ import annotations
