@@ -128,7 +128,7 @@ class CodecTask(Task):
         self.adversary = self.new_adversary()
         self.spectral, self.mel = losses.MultiScaleSpectral(sample_rate), losses.MultiScaleMel(sample_rate)
         self.speech = Speech(config.data, "train", sample_rate)
-        self.held_out = Speech(config.data, "valid|test", sample_rate)
+        self.held_out = Speech(config.data, "valid", sample_rate)
         self.noise = None if config.noise is None else Noise(config.noise, sample_rate)
         even_out(
             self.codec, self.speech.draw(config.loop.batch_size, np.random.default_rng(config.loop.seed))

@@ -92,7 +92,7 @@ class LikelihoodTask(Task):
         self.speakers = load_speaker_model(config.speaker)
         check_sizes(config.likelihood, self.codec, self.speakers)
         self.train_set = Grids(config, "train", self.codec, self.speakers)
-        self.held_out = Grids(config, "valid|test", self.codec, self.speakers)
+        self.held_out = Grids(config, "valid", self.codec, self.speakers)
         self.network = build_likelihood(config.likelihood)
         self.opt = Optimizer(self.network.parameters(), config.optimizer, config.loop.steps)
         self.average = Average(self.network, config.ema)

@@ -24,14 +24,15 @@ from lip2speech.train.noise import SOUNDS
 
 HELD_OUT = 50  # one file in so many
 TALKER_HELD_OUT = 40  # sentences
+SEED = 7  # of the talker's sentences; those held out have the next one
 
 
 @dataclass(frozen=True)
 class CodecDataConfig:
     """Where the speech comes from: prepared folders, folders of sound files, N sentences of the talker.
 
-    weights: chance of each source in that order, the talker last; equal when empty. Of the sound files one in
-    fifty is held out; of the talker its test voices are.
+    weights: chance of each source in that order, the talker last; equal when empty. For validation it holds
+    out the folders' clips of split `valid`, one sound file in fifty, other utterances of the talker's voices.
     """
 
     folders: tuple[str, ...] = ()
@@ -121,6 +122,7 @@ class Speech:
 
     Raises:
         ValueError: there is none, too little, of too low a rate, or the weights are not one for each source.
+            Of a split that is not `train`, a folder may have none where another source has some.
     """
 
     def __init__(self, config: CodecDataConfig, split: str, sample_rate: int):
@@ -131,23 +133,25 @@ class Speech:
             )
         self.config = config
         self.samples = samples = int(config.seconds * sample_rate)
-        self.sources: list[Source] = [
-            Held(torch.cat([clip.tensors()["wav"] for clip in read_clips([folder], split)]), samples)
-            for folder in config.folders
-        ]
-        self.sources += [Recordings(folder, split, sample_rate, samples) for folder in config.sounds]
+        sources: list[Source | None] = [prepared(folder, split, samples) for folder in config.folders]
+        sources += [Recordings(folder, split, sample_rate, samples) for folder in config.sounds]
         if config.talker_sentences:
-            self.sources.append(Held(talker(config.talker_sentences, split), samples))
-        if not self.sources:
+            sources.append(Held(talker(config.talker_sentences, split), samples))
+        if not sources:
             raise ValueError(
                 "no speech to train on; give data.folders, data.sounds or data.talker_sentences."
             )
-        weights = np.array(config.weights or [1.0] * len(self.sources))
-        if len(weights) != len(self.sources):
+        weights = np.array(config.weights or [1.0] * len(sources))
+        if len(weights) != len(sources) or not (weights > 0).all():
             raise ValueError(
-                f"data.weights must have one number for each of {len(self.sources)} sources, got {weights}."
+                f"data.weights must have one number above 0 for each of {len(sources)} sources, "
+                f"got {weights}."
             )
-        self.weights = weights / weights.sum()
+        self.sources = [source for source in sources if source is not None]
+        if not self.sources:
+            read_clips(config.folders, split)  # says what is missing
+        present = weights[[source is not None for source in sources]]
+        self.weights = present / present.sum()
 
     def draw(self, count: int, rng: np.random.Generator) -> Tensor:
         """(count, 1, samples) float32."""
@@ -158,14 +162,23 @@ class Speech:
         return torch.stack(rows).unsqueeze(1).clamp(-1, 1)
 
 
+def prepared(folder: str, split: str, samples: int) -> Held | None:
+    """The sound of a prepared folder's clips; None: it has none to hold out."""
+    try:
+        clips = read_clips([folder], split)
+    except ValueError:
+        if split == "train":
+            raise
+        return None
+    return Held(torch.cat([clip.tensors()["wav"] for clip in clips]), samples)
+
+
 def talker(sentences: int, split: str) -> Tensor:
-    """Speech of the synthetic voices, (T_a,) int16."""
+    """Speech of the synthetic training voices, (T_a,) int16."""
     from lip2speech.data.talker import audio_only
 
-    name = "train" if split == "train" else "test"
-    wavs = [
-        wav for wav, _, _ in audio_only(sentences if name == "train" else TALKER_HELD_OUT, seed=7, split=name)
-    ]
+    count, seed = (sentences, SEED) if split == "train" else (TALKER_HELD_OUT, SEED + 1)
+    wavs = [wav for wav, _, _ in audio_only(count, seed)]
     return (torch.cat([torch.as_tensor(wav) for wav in wavs]).clamp(-1, 1) * 32767).to(torch.int16)
 
 

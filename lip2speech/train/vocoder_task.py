@@ -87,8 +87,7 @@ class VocoderTask(Task):
                 f"{self.speakers.dim} numbers; give that, or 0 for no voice."
             )
         self.train_set, self.held_out = (
-            Sounds(config.folders, split, config.frames, self.speakers, units)
-            for split in ("train", "valid|test")
+            Sounds(config.folders, split, config.frames, self.speakers, units) for split in ("train", "valid")
         )
         self.vocoder = self.new_vocoder()
         self.opt = Optimizer(self.vocoder.parameters(), config.optimizer, config.loop.steps)

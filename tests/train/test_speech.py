@@ -1,13 +1,17 @@
 """Segments of speech for codecs (lip2speech/train/speech.py)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import lip2speech.train.speech
 from lip2speech.audio import write_wav
-from lip2speech.train.speech import HELD_OUT, CodecDataConfig, Recordings, Speech, held_out
+from lip2speech.data.talker import audio_only
+from lip2speech.train.speech import HELD_OUT, SEED, CodecDataConfig, Recordings, Speech, held_out, talker
+from tests.tiny import prepare
 
 
 def test_segments_are_scaled_speech(prepared: Path) -> None:
@@ -24,12 +28,42 @@ def test_segments_are_scaled_speech(prepared: Path) -> None:
     [
         ({"folders": ()}, "no speech to train on; give data.folders"),
         ({"seconds": 60.0}, "a source has .* samples, a segment 960000; give more speech"),
-        ({"weights": (0.5, 0.5)}, "data.weights must have one number for each of 1 sources"),
+        ({"weights": (0.0,)}, "must have one number above 0 for each of 1 sources, got .0"),
+        ({"weights": (0.5, 0.5)}, "data.weights must have one number above 0 for each of 1 sources"),
     ],
 )
 def test_speech_that_cannot_be_drawn_is_refused(prepared: Path, data: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Speech(CodecDataConfig(**({"folders": (str(prepared),)} | data)), "train", 16_000)
+
+
+def test_what_validates_is_neither_learned_nor_a_test(tmp_path: Path) -> None:
+    alone, short = prepare(tmp_path / "a", splits="train test"), str(prepare(tmp_path / "b", splits="train"))
+    config = CodecDataConfig(
+        folders=(str(prepare(tmp_path / "all")), str(alone)), weights=(0.2, 0.8), seconds=0.1
+    )
+    train, valid = (Speech(config, split, 16_000) for split in ("train", "valid"))
+    assert [len(s.wav) for s in train.sources] == [640 * (14 + 15 + 16), 640 * 14]
+    assert [len(s.wav) for s in valid.sources] == [640 * 17] and valid.weights == [1.0]
+    with pytest.raises(ValueError, match="no clip of split 'valid' in .*; give folders that have some"):
+        Speech(CodecDataConfig(folders=(short,), seconds=0.1), "valid", 16_000)
+    with pytest.raises(
+        ValueError, match="no clip of split 'train'"
+    ):  # of what is learned none may be missing
+        Speech(replace(config, folders=(short, str(prepare(tmp_path / "c", splits="test")))), "train", 16_000)
+
+
+def test_the_talker_holds_out_other_utterances_of_its_training_voices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lip2speech.train.speech, "TALKER_HELD_OUT", 2)
+    known = [
+        torch.cat([torch.as_tensor(wav) for wav, _, _ in audio_only(2, seed)]) for seed in (SEED, SEED + 1)
+    ]
+    heard = [talker(2, split).float() / 32767 for split in ("train", "valid")]
+    assert not torch.equal(heard[0][:16_000], heard[1][:16_000])
+    for ours, theirs in zip(heard, known, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
 
 
 def tones(folder: Path, count: int, rate: int, seconds: float = 0.5) -> Path:
@@ -59,7 +93,7 @@ def test_segments_of_sound_files_come_at_the_codecs_rate(tmp_path: Path, rate: i
 
 def test_training_hears_no_file_that_is_held_out(tmp_path: Path) -> None:
     folder = tones(tmp_path, 7, 16_000)
-    train, valid = (Recordings(folder, split, 16_000, 800).paths for split in ("train", "valid|test"))
+    train, valid = (Recordings(folder, split, 16_000, 800).paths for split in ("train", "valid"))
     assert len(valid) == 1 and len(train) == 6 and not set(train) & set(valid)
     names = [folder / f"{i}.wav" for i in range(3 * HELD_OUT + 1)]
     assert len(held_out(names, folder)) == 4
