@@ -1,7 +1,7 @@
 """Train every codec recipe of configs/codec alike, so that a table can compare them.
 
     OMP_NUM_THREADS=1 python -m tests.bench.train_codecs data/prepared/grid --out runs/codecs \
-        --units runs/units/final [--only encodec sacodec] [--steps 2000]
+        --units runs/units/final [--only encodec sacodec] [--steps 2000] [--change gan_from=1200]
 
 What is not the codec's own is the same for all: speech, segments, batch, steps, and a quantiser that joins
 after some of them. Losses and their weights are the recipe's, but for the GAN: judges that have learned for a
@@ -12,6 +12,7 @@ few hundred steps spoil more than they teach. A run that is there goes on. Then 
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -28,8 +29,10 @@ RATE = 8e-4
 """The learning rate of all, and its betas: the recipes' own are for runs up to ten times as long."""
 
 
-def recipe(name: str, folders: list[Path], *, units: str, steps: int) -> CodecTrainConfig:
-    """The recipe `name`, brought to what all have in common."""
+def recipe(
+    name: str, folders: list[Path], *, units: str, steps: int, change: Sequence[str] = ()
+) -> CodecTrainConfig:
+    """The recipe `name`, brought to what all have in common, then changed (key=value)."""
     changes = [
         f"data.folders={json.dumps(list(map(str, folders)))}",
         f"data.talker_sentences={SENTENCES}",
@@ -47,7 +50,7 @@ def recipe(name: str, folders: list[Path], *, units: str, steps: int) -> CodecTr
     ]
     if name == "sacodec":
         changes.append(f"anchors={units}")
-    return load_config(CodecTrainConfig, RECIPES / f"{name}.yaml", changes)
+    return load_config(CodecTrainConfig, RECIPES / f"{name}.yaml", [*changes, *change])
 
 
 def main() -> None:
@@ -57,10 +60,11 @@ def main() -> None:
     parser.add_argument("--units", required=True, help="a folder of units, which sacodec is anchored to")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--only", nargs="*", choices=NAMES, default=NAMES)
+    parser.add_argument("--change", nargs="*", default=[], metavar="KEY=VALUE", help="departs from that")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for name in given.only:
-        config = recipe(name, given.folders, units=given.units, steps=given.steps)
+        config = recipe(name, given.folders, units=given.units, steps=given.steps, change=given.change)
         task = CodecTask(config)
         print(f"{name}: {sum(p.numel() for p in task.codec.parameters()):,} weights", flush=True)
         run(task, config.loop, given.out / name)
