@@ -3,12 +3,12 @@
     OMP_NUM_THREADS=1 python -m tests.bench.ablations --train data/prepared/grid data/prepared/talkers \
         --test data/prepared/grid:test data/prepared/grid:unseen data/prepared/talkers:test \
         --pretrained runs/pretrain --units runs/units/final --codec runs/codec/final --out runs/ablations \
-        [--steps 3000] [--only scratch frozen]
+        [--steps 3000] [--only scratch frozen] [--beside default]
 
 Each is configs/finetune/default.yaml with as many steps and the same random numbers. `--pretrained` is what
 `lip2speech train pretrain configs/pretrain/tiny.yaml` wrote. A run that is there goes on or stays; then all
-that are there are spoken by Griffin-Lim from the crops. Words wrong by the offline recogniser; intervals are
-over clips, 95 %, and do not tell how much another random start would change.
+are spoken by Griffin-Lim from the crops, and so are the finished models of `--beside`. Words wrong by the
+offline recogniser; intervals are over clips, 95 %, and do not tell what another random start would change.
 """
 
 import argparse
@@ -79,9 +79,8 @@ def spoken_by(folder: Path) -> Lip2Speech:
     return Lip2Speech(folder.parent.name, model, {ROUTE: GriffinLim()}, transform, voices={}, config=own)
 
 
-def rows(name: str, folder: Path, sets: list[tuple[Path, str]], limit: int | None) -> Iterator[str]:
+def rows(name: str, speech: Lip2Speech, sets: list[tuple[Path, str]], limit: int | None) -> Iterator[str]:
     """A row for each set of clips."""
-    speech = spoken_by(folder)
     for where, split in sets:
         items = prepared_items(where, split)
         report = evaluate(speech, items, split, routes=[ROUTE], limit=limit, measure=FIGURES)
@@ -112,6 +111,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--limit", type=int, help="clips of each set, evenly spread")
     parser.add_argument("--only", nargs="*", choices=ABLATIONS, default=list(ABLATIONS))
+    parser.add_argument("--beside", nargs="*", default=[], help="model folders, or names of shipped ones")
     return parser.parse_args()
 
 
@@ -125,8 +125,10 @@ def main() -> None:
         if not (out / "final").is_dir():
             return  # it was asked to stop
     print(f"\n{HEADER}\n" + "|---" * (HEADER.count("|") - 1) + "|", flush=True)
-    for name in given.only:
-        for row in rows(name, given.out / folder_name(name) / "final", given.test, given.limit):
+    trained = {name: spoken_by(given.out / folder_name(name) / "final") for name in given.only}
+    beside = {name: Lip2Speech.load(name, "cpu") for name in given.beside}
+    for name, speech in (trained | beside).items():
+        for row in rows(name, speech, given.test, given.limit):
             print(row, flush=True)
 
 

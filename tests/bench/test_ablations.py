@@ -36,11 +36,13 @@ def test_every_ablation_is_trained_and_has_its_rows(
     )
     words = ["--train", clips, "--test", f"{clips}:test", "--pretrained", tmp_path / "pre", "--steps", 2]
     words += ["--units", tmp_path / "units", "--codec", save_codec(tmp_path / "codec")]
-    monkeypatch.setattr(sys, "argv", ["ablations", *map(str, words), "--out", str(tmp_path / "runs")])
+    words += ["--out", tmp_path / "runs", "--beside", "default"]
+    monkeypatch.setattr(sys, "argv", ["ablations", *map(str, words)])
     ablations.main()
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    assert [row[:3] for row in rows[2:]] == [[name, "clips:test", "2"] for name in ablations.ABLATIONS]
+    names = [*ablations.ABLATIONS, "default"]
+    assert [row[:3] for row in rows[2:]] == [[name, "clips:test", "2"] for name in names]
     heads = checkpoint.load(tmp_path / "runs" / "mel_alone" / "final").config["model"]["heads"]
     assert (heads["n_units"], heads["n_q"]) == (0, 0)
     frozen, start = (checkpoint.load(tmp_path / p) for p in ("runs/frozen/final", "pre/2/final"))
