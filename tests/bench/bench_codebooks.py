@@ -1,10 +1,11 @@
 """Print how much of its codebooks each quantiser uses, on the same speech after the same steps.
 
-    python -m tests.bench.bench_codebooks data/prepared/grid runs/units/final --steps 400
+    python -m tests.bench.bench_codebooks data/prepared/grid runs/units/final --steps 1000
 
 A small SACodec, and the same encoder and decoder around other quantisers, learn by the spectral loss alone
-(no GAN, no averaged weights). Use is the share of entries that held-out speech chooses; the loss is of the
-same speech.
+(no GAN, no averaged weights); the quantiser joins after 300 steps, for a plain one whose encoder has learned
+nothing yet is left with a handful of entries. Use is the share of entries that held-out speech chooses; the
+loss is of the same speech.
 """
 
 import argparse
@@ -22,9 +23,11 @@ from lip2speech.codec.sacodec import SACodec
 from lip2speech.train.books import CodebookUse, take_anchors, weigh_commitment
 from lip2speech.train.losses import MultiScaleSpectral
 from lip2speech.train.speech import CodecDataConfig, Speech
+from lip2speech.train.start import even_out
 
-DIM, BATCH, RATE = 64, 4, 1e-3
-HELD_OUT = 40  # batches, 6400 frames
+DIM, BATCH, RATE = 64, 8, 1e-3
+JOIN = 300
+HELD_OUT = 40  # batches, 12800 frames
 SPECTRAL = 45.0
 
 
@@ -62,11 +65,15 @@ def train(codec: SACodec, speech: Speech, steps: int, weight: float | tuple[floa
     optimizer = torch.optim.AdamW(codec.parameters(), lr=RATE, betas=(0.8, 0.99))
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
+    even_out(codec, speech.draw(BATCH, rng))
     codec.train()
-    for _ in range(steps):
+    for step in range(steps):
         wav = speech.draw(BATCH, rng)
-        fake, commit, _ = codec(wav)
-        loss = SPECTRAL * spectral(fake, wav) + weigh_commitment(weight, commit)
+        if step < JOIN:
+            loss = SPECTRAL * spectral(codec.decode_latent(codec.latent(wav))[..., : wav.shape[-1]], wav)
+        else:
+            fake, commit, _ = codec(wav)
+            loss = SPECTRAL * spectral(fake, wav) + weigh_commitment(weight, commit)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 100.0)
@@ -92,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", help="prepared clips")
     parser.add_argument("units", help="a folder of units with centroids")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--only", nargs="*", default=[""], help="quantisers whose names hold one of these")
     args = parser.parse_args()
     data = CodecDataConfig(folders=(args.folder,))
