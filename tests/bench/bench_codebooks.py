@@ -9,6 +9,7 @@ loss is of the same speech.
 """
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -80,12 +81,17 @@ def train(codec: SACodec, speech: Speech, steps: int, weight: float | tuple[floa
         optimizer.step()
 
 
+def book_sizes(codec: SACodec) -> tuple[int, ...]:
+    """Entries of each codebook of the quantiser that is in place."""
+    return tuple(int(book.size) for book in codec.quantizer.codebooks)  # type: ignore[arg-type]
+
+
 @torch.no_grad()
 def measure(codec: SACodec, speech: Speech) -> tuple[list[float], float]:
     """Use of each codebook and the spectral loss of the decoded codes."""
     codec.eval()
-    sizes = tuple(int(book.size) for book in codec.quantizer.codebooks)  # type: ignore[arg-type]
-    use, spectral, rng = CodebookUse(sizes), MultiScaleSpectral(codec.sample_rate), np.random.default_rng(1)
+    use, rng = CodebookUse(book_sizes(codec)), np.random.default_rng(1)
+    spectral = MultiScaleSpectral(codec.sample_rate)
     losses: list[Tensor] = []
     for _ in range(HELD_OUT):
         wav = speech.draw(BATCH, rng)
@@ -111,7 +117,7 @@ def main() -> None:
             began, codec = time.monotonic(), build(args.units, quantizer)
             train(codec, speech, args.steps, weight)
             used, loss = measure(codec, held_out)
-            bits = sum(np.log2(book.size) for book in codec.quantizer.codebooks) * codec.frame_rate  # type: ignore[arg-type]
+            bits = sum(map(math.log2, book_sizes(codec))) * codec.frame_rate
             shares = ", ".join(f"{share:.0%}" for share in used)
             seconds = time.monotonic() - began
             print(f"| {name} | {bits:.0f} | {shares} | {loss:.3f} | {seconds:.0f} |", flush=True)
