@@ -262,9 +262,9 @@ class CodecTask(Task):
         self.codec.load_state_dict(state["codec"])
         self.average.values, self.average.count = state["average"], state["count"]
         self.opt.load_state(state["opt"])
-        if self.adversary and "discriminator" in state:  # a shorter run may have ended before its time
+        if self.adversary and "discriminator" in state:  # a run may have gone so far without
             self.adversary.load_state(state)
-        if self.balancer:
+        if self.balancer and "balancer" in state:
             self.balancer.load_state(state["balancer"])
 
     @torch.no_grad()

@@ -96,6 +96,17 @@ def test_the_balancer_ignores_the_scale_of_a_loss(prepared: Path) -> None:
     assert norms[True, 10.0] == pytest.approx(norms[True, 1.0], rel=1e-3)
 
 
+def test_a_run_goes_on_with_judges_and_balancer_that_it_did_not_have(prepared: Path) -> None:
+    plain = CodecTask(config("encodec", prepared, gan_from=99, balance=False))
+    plain.update(0)
+    state = plain.state()
+    assert not {"discriminator", "balancer"} & set(state)
+    task = CodecTask(config("encodec", prepared, gan_from=1, balance=True))
+    task.load_state(state)
+    assert all(torch.equal(x, task.codec.state_dict()[name]) for name, x in state["codec"].items())
+    assert {"d", "g", "feat"} < set(task.update(1))
+
+
 def test_the_switch_is_told_of_every_item_and_its_gain_is_measured(prepared: Path) -> None:
     task = CodecTask(config("soundstream", prepared))
     told = []
