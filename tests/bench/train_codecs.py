@@ -4,8 +4,8 @@
         --units runs/units/final [--only encodec sacodec] [--steps 2000] [--change gan_from=1200]
 
 What is not the codec's own is the same for all: speech, segments, batch, steps, and a quantiser that joins
-after some of them. Losses and their weights are the recipe's, but for the GAN: judges that have learned for a
-few hundred steps spoil more than they teach. A run that is there goes on. Then print the table:
+after some of them. Losses and their weights are the recipe's, without the GAN unless --change gan_from asks
+for it. A run that is there goes on. Then print the table:
 
     python -m tests.bench.bench_codecs runs/codecs/*/final --speech data/prepared/grid --noise-db 5
 """
