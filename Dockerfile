@@ -21,4 +21,4 @@ RUN pip install --no-cache-dir ".[demo]" && useradd --create-home speaker && mkd
 USER speaker
 ENV LIP2SPEECH_VOICES=/voices
 EXPOSE 7860
-CMD ["python", "-m", "demo.app", "--host", "0.0.0.0", "--users", "/run/users.txt"]
+CMD ["python", "-m", "lip2speech.web.app", "--host", "0.0.0.0", "--users", "/run/users.txt"]

@@ -18,21 +18,21 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.audio import read_wav, wav_writer
-from lip2speech.confidence import Account, Calibration, observe, replace_unsure
+from lip2speech.audio.crossfade import PER_FRAME, LowConfidenceMode, join_windows, mute
+from lip2speech.audio.io import read_wav, wav_writer
+from lip2speech.audio.mel import MelConfig
+from lip2speech.components import likelihood_of, model_of, speaker_model_of, vocoders_of
+from lip2speech.confidence.tracker import Calibration, WindowedConfidenceTracker, observe, replace_unsure
 from lip2speech.config import from_dict
-from lip2speech.fades import PER_FRAME, Unsure, join_windows, mute
-from lip2speech.frontend.transforms import Transform
-from lip2speech.likelihood import BitCount, Likelihood, State, bits_per_token
-from lip2speech.mel import MelConfig
-from lip2speech.model import LipModel
-from lip2speech.prediction import Prediction
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
-from lip2speech.shipped import folder_of
-from lip2speech.speaker import SpeakerModel, Spectrum, read_vector
-from lip2speech.system import likelihood_of, model_of, speaker_model_of, vocoders_of
+from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS, per_video_frame
+from lip2speech.models.code_prior import CodePrior, CodePriorState, RunningBits, bits_per_token
+from lip2speech.models.frontends.transforms import Transform
+from lip2speech.models.lip2speech import LipModel
+from lip2speech.models.prediction import Prediction
+from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder, read_vector
+from lip2speech.pretrained import folder_of
 from lip2speech.video import FaceReport, crop_roi, detect_landmarks, read_frames
-from lip2speech.voices import list_voices, load_voice
+from lip2speech.voices.store import list_voices, load_voice
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,12 @@ class PipelineConfig:
         if not 0 <= self.unsure <= 1:
             raise ValueError(f"unsure must be a confidence of 0 to 1, got {self.unsure}.")
 
-    def check_unsure(self, unsure: Unsure) -> Unsure:
+    def check_unsure(self, unsure: LowConfidenceMode) -> LowConfidenceMode:
         """A known way to deal with unsure speech that this model can go; ValueError otherwise."""
-        if unsure not in get_args(Unsure):
-            raise ValueError(f"unsure must be one of {', '.join(get_args(Unsure))}, got {unsure!r}.")
+        if unsure not in get_args(LowConfidenceMode):
+            raise ValueError(
+                f"unsure must be one of {', '.join(get_args(LowConfidenceMode))}, got {unsure!r}."
+            )
         if unsure != "speak" and self.confidence is None:
             raise ValueError(
                 f"unsure {unsure!r} needs a model that knows how sure it is, and this one was never "
@@ -72,7 +74,7 @@ class PipelineConfig:
 
 
 @dataclass(frozen=True)
-class Speech:
+class SynthesisResult:
     """What `convert` gives back. wav is (T_a,) float32, or None when it went straight to a file.
 
     confidence: the probability that a word is right, for each second of sound and a shorter last one; a frame
@@ -106,9 +108,9 @@ class Lip2Speech:
     transform: Transform
     voices: dict[str, Tensor]
     config: PipelineConfig = field(default_factory=PipelineConfig)
-    speaker_model: SpeakerModel = field(default_factory=Spectrum)
+    speaker_model: SpeakerEncoder = field(default_factory=LTASSpeakerEncoder)
     mel: MelConfig = field(default_factory=MelConfig)  # of its predictions
-    likelihood: Likelihood | None = None
+    likelihood: CodePrior | None = None
 
     @classmethod
     def load(cls, folder: str | os.PathLike = "default", device: str = "auto") -> Lip2Speech:
@@ -182,9 +184,9 @@ class Lip2Speech:
         *,
         voice: Tensor | str | os.PathLike | None = None,
         route: str | None = None,
-        unsure: Unsure = "speak",
+        unsure: LowConfidenceMode = "speak",
         progress: Callable[[float], None] | None = None,
-    ) -> Speech:
+    ) -> SynthesisResult:
         """Speech for a silent talking-face video.
 
         Args:
@@ -209,9 +211,9 @@ class Lip2Speech:
         *,
         voice: Tensor | str | os.PathLike | None = None,
         route: str | None = None,
-        unsure: Unsure = "speak",
+        unsure: LowConfidenceMode = "speak",
         progress: Callable[[float], None] | None = None,
-    ) -> Speech:
+    ) -> SynthesisResult:
         """As `convert`, straight to a wav file, in memory that does not grow with the video."""
         with wav_writer(out, self.sample_rate) as write:
             return self.run(video, write, voice, route, unsure, progress)
@@ -222,9 +224,9 @@ class Lip2Speech:
         write: Callable[[Tensor], Any],
         voice: Tensor | str | os.PathLike | None,
         route: str | None,
-        unsure: Unsure,
+        unsure: LowConfidenceMode,
         progress: Callable[[float], None] | None,
-    ) -> Speech:
+    ) -> SynthesisResult:
         """The walk from file to sound, window by window."""
         began = time.perf_counter()
         speaker, route, unsure = (
@@ -236,7 +238,7 @@ class Lip2Speech:
             landmarks = detect_landmarks(frames)
             roi = crop_roi(landmarks)
             counted = roi if progress is None else report_progress(roi, frames, progress)
-            account, count = self.account(roi.report), BitCount()
+            account, count = self.account(roi.report), RunningBits()
             windows = self.windows(counted, speaker, route, roi.report.gaps, account, count)
             joined = join_windows(windows, self.config.overlap * PER_FRAME)
             for wav in (
@@ -247,12 +249,18 @@ class Lip2Speech:
             progress(1.0)
         seconds = time.perf_counter() - began
         confidence, sure = (None, None) if account is None else (account.confidence, account.sure)
-        return Speech(None, self.sample_rate, roi.report, route, seconds, confidence, sure, count.mean)
+        return SynthesisResult(
+            None, self.sample_rate, roi.report, route, seconds, confidence, sure, count.mean
+        )
 
-    def account(self, report: FaceReport) -> Account | None:
+    def account(self, report: FaceReport) -> WindowedConfidenceTracker | None:
         """What keeps count of how sure a video's speech is; None for a model that was never calibrated."""
         calibration = self.config.confidence
-        return None if calibration is None else Account(calibration, (report.gaps, report.bridged))
+        return (
+            None
+            if calibration is None
+            else WindowedConfidenceTracker(calibration, (report.gaps, report.bridged))
+        )
 
     @torch.no_grad()
     def __call__(
@@ -279,7 +287,9 @@ class Lip2Speech:
         return self.model(x, self.speaker(speaker)[None])
 
     @torch.no_grad()
-    def bits(self, prediction: Prediction, state: State | None = None) -> tuple[Tensor | None, State | None]:
+    def bits(
+        self, prediction: Prediction, state: CodePriorState | None = None
+    ) -> tuple[Tensor | None, CodePriorState | None]:
         """What it takes to tell a predicted code: the mean of each frame (T,), and a state.
 
         With the state of the frames before (B = 1) as if all were told at once. None, None without a
@@ -305,8 +315,8 @@ class Lip2Speech:
         speaker: Tensor,
         route: str,
         gaps: Sequence[tuple[float, float]] = (),
-        account: Account | None = None,
-        count: BitCount | None = None,
+        account: WindowedConfidenceTracker | None = None,
+        count: RunningBits | None = None,
     ) -> Iterator[Tensor]:
         """Sound of overlapping windows of a stream of crops, each (640 * frames,).
 

@@ -67,7 +67,7 @@ def planned(build: Callable[[], M], config: Any, tensors: Iterable[Tensor], wher
     weights = list(tensors)
     check_numbers(config, weights, where)
     try:
-        with wall(FEW_PARTS + PARTS * len(weights), config, where), Weightless():
+        with wall(FEW_PARTS + PARTS * len(weights), config, where), MetaDeviceMode():
             plan = build()
     except (ArithmeticError, IndexError, RuntimeError, TypeError) as error:
         reason = str(error).partition("\n")[0][:200]
@@ -139,7 +139,7 @@ def wall(most: int, config: Any, where: str) -> Iterator[None]:
             handle.remove()
 
 
-class Weightless(TorchFunctionMode):
+class MetaDeviceMode(TorchFunctionMode):
     """What is made by its size is made on `meta`; normal numbers are not drawn, nor weights' norms taken.
 
     Those, and ranges and windows, import for over a second on `meta`. Ranges and windows stay real: they are

@@ -1,6 +1,6 @@
 """Speech while the lips move: push frames, pull samples.
 
-    frame, time -> LiveGrid     which 40 ms instants it shows            video/grid.py
+    frame, time -> OnlineFrameRateResampler     which 40 ms instants it shows            video/grid.py
                 -> FaceTracker  where the face is                        video/tracking.py
                 -> CausalCropper  the mouth, 96x96, without looking ahead  video/roi.py
                 -> a speaker    crops to samples, some frames late       Chunks or Windows, below
@@ -26,15 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.audio import wav_writer
-from lip2speech.confidence import FEATURES, NO_FACE, Frame, Meter, observe
-from lip2speech.fades import FADE_SAMPLES, PER_FRAME, Fader, Unsure, fade_out
+from lip2speech.audio.crossfade import FADE_SAMPLES, PER_FRAME, GainEnvelope, LowConfidenceMode, fade_out
+from lip2speech.audio.io import wav_writer
+from lip2speech.confidence.tracker import FEATURES, NO_FACE, ConfidenceTracker, FrameConfidence, observe
+from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.video import CausalCropper, CropState, FaceTracker, NoFaceError, load_faces, read_frames
-from lip2speech.video.grid import MICRO, LiveGrid
-from lip2speech.video.report import MIN_FACE_SHARE
-from lip2speech.vocoder import Vocoder
+from lip2speech.video.face_report import MIN_FACE_SHARE
+from lip2speech.video.frame_rate import MICRO, OnlineFrameRateResampler
+from lip2speech.vocoders import Vocoder
 
 LONG_GAP = 12  # instants (0.5 s) without a frame, after which nothing was seen: a pause
 LONGEST_PAUSE = 1500  # instants (one minute); a longer one is not played
@@ -61,7 +61,7 @@ class StreamConfig:
 
 
 @dataclass
-class Status:
+class StreamStats:
     """What became of the frames so far.
 
     face: whether the last one showed a face. confidence: the probability that a word is right, of the last
@@ -76,7 +76,7 @@ class Status:
     confidence: float | None = None
 
 
-class Said(NamedTuple):
+class AudioChunk(NamedTuple):
     """Samples (n,) that are settled by now, and what `confidence.observe` sees in the frames they come from.
 
     A vocoder may keep the last samples of those frames to itself for a while.
@@ -86,19 +86,19 @@ class Said(NamedTuple):
     observed: Tensor
 
 
-NOTHING = Said(torch.zeros(0), torch.zeros(0, len(FEATURES) + 1))
+NOTHING = AudioChunk(torch.zeros(0), torch.zeros(0, len(FEATURES) + 1))
 
 
-class Speaker(Protocol):
+class ChunkSynthesizer(Protocol):
     """Crops in, samples out, in order and without a gap."""
 
     late: int
     """Samples by which what is said may lie behind the last crop, without the time it takes to compute."""
 
-    def push(self, crop: np.ndarray) -> Said:
+    def push(self, crop: np.ndarray) -> AudioChunk:
         """The next crop, (96, 96) uint8."""
 
-    def finish(self) -> Said:
+    def finish(self) -> AudioChunk:
         """The rest."""
 
 
@@ -120,18 +120,18 @@ class Stream:
         voice: Tensor | str | os.PathLike | None = None,
         route: str | None = None,
         config: StreamConfig | None = None,
-        unsure: Unsure = "speak",
+        unsure: LowConfidenceMode = "speak",
         faces: Any = None,
     ):
-        self.status = Status()
-        self.meter = Meter(KEPT_SECONDS)
+        self.status = StreamStats()
+        self.meter = ConfidenceTracker(KEPT_SECONDS)
         self._settings = speech.config
-        self._grid = LiveGrid()
+        self._grid = OnlineFrameRateResampler()
         self._faces = faces if faces is not None else ready_faces()
         self._cropper = CausalCropper()
         chosen = speech.speaker(voice), speech.check_route(route), config or StreamConfig()
         self._new_speaker = partial(make_speaker, speech, *chosen)
-        self._fader = Fader(speech.config.check_unsure(unsure))
+        self._fader = GainEnvelope(speech.config.check_unsure(unsure))
         self._seen: deque[bool] = deque()  # of the instants that are not said yet
         self._ready: deque[Tensor] = deque()
         self._done = False
@@ -224,7 +224,7 @@ class Stream:
         self._seen.append(seen)
         self._ready.append(self._hear(self._speaker.push(crop)))
 
-    def _hear(self, said: Said) -> Tensor:
+    def _hear(self, said: AudioChunk) -> Tensor:
         """What is let through of the next samples: (n,)."""
         calibration = self._settings.confidence
         for frame in calibration.frames(said.observed) if calibration else [NO_FACE] * len(said.observed):
@@ -234,7 +234,7 @@ class Stream:
             self._fader.add(seen, confidence is None or confidence >= self._settings.unsure)
         return self._fader(said.wav)
 
-    def _count(self, frame: Frame) -> None:
+    def _count(self, frame: FrameConfidence) -> None:
         """One more instant is said."""
         if self._settings.confidence is not None:
             self.status.confidence = self.meter.add(frame)
@@ -253,21 +253,21 @@ def rectangle(points: np.ndarray) -> tuple[float, float, float, float]:
     return left, top, right - left, bottom - top
 
 
-def make_speaker(speech: Lip2Speech, voice: Tensor, route: str, config: StreamConfig) -> Speaker:
+def make_speaker(speech: Lip2Speech, voice: Tensor, route: str, config: StreamConfig) -> ChunkSynthesizer:
     """Chunks for a causal model, windows for any other."""
     if speech.model.config.frontend.causal and speech.model.config.heads.causal:
-        return Chunks(speech, voice, route, config.chunk)
-    return Windows(speech, voice, route, config)
+        return ChunkedSynthesizer(speech, voice, route, config.chunk)
+    return SlidingWindowSynthesizer(speech, voice, route, config)
 
 
 @dataclass(frozen=True)
-class Spoken:
+class StreamingResult:
     """What it took to speak a video live, in seconds: of sound, late by design, computed in all, at worst.
 
     confidence, sure: as in `pipeline.Speech`.
     """
 
-    status: Status
+    status: StreamStats
     duration: float
     latency: float
     computed: float
@@ -284,9 +284,9 @@ def speak_live(
     voice: Tensor | str | os.PathLike | None = None,
     route: str | None = None,
     config: StreamConfig | None = None,
-    unsure: Unsure = "speak",
+    unsure: LowConfidenceMode = "speak",
     progress: Callable[[float], None] | None = None,
-) -> Spoken:
+) -> StreamingResult:
     """A video file spoken into a wav file as if its frames came from a camera, as fast as they are read.
 
     Raises:
@@ -312,12 +312,12 @@ def speak_live(
     duration = stream.status.instants / VIDEO_FPS
     sure += stream.pull_confidence()
     seconds = None if speech.config.confidence is None else tuple(sure)
-    return Spoken(
+    return StreamingResult(
         stream.status, duration, stream.latency_s, sum(times), max(times), seconds, stream.meter.sure
     )
 
 
-def check_faces(status: Status, name: str) -> None:
+def check_faces(status: StreamStats, name: str) -> None:
     """NoFaceError when too few instants showed a face."""
     if status.blind > (1 - MIN_FACE_SHARE) * status.instants:
         raise NoFaceError(
@@ -326,7 +326,7 @@ def check_faces(status: Status, name: str) -> None:
         )
 
 
-class Chunks:
+class ChunkedSynthesizer:
     """A causal model, chunk by chunk: model and vocoder keep their state, nothing is computed twice."""
 
     def __init__(self, speech: Lip2Speech, voice: Tensor, route: str, chunk: int):
@@ -336,17 +336,17 @@ class Chunks:
         self.state = self.tail = self.told = cast(Any, None)
         self.late = chunk * PER_FRAME + self.vocoder.late
 
-    def push(self, crop: np.ndarray) -> Said:
+    def push(self, crop: np.ndarray) -> AudioChunk:
         self.held.append(crop)
         return self.run() if len(self.held) == self.chunk else NOTHING
 
-    def finish(self) -> Said:
+    def finish(self) -> AudioChunk:
         said = self.run() if self.held else NOTHING
         rest = self.vocoder.finish(self.tail) if self.tail is not None else torch.zeros(1, 1, 0)
-        return Said(torch.cat([said.wav, rest[0, 0].float().cpu()]), said.observed)
+        return AudioChunk(torch.cat([said.wav, rest[0, 0].float().cpu()]), said.observed)
 
     @torch.inference_mode()
-    def run(self) -> Said:
+    def run(self) -> AudioChunk:
         """The crops that are held, said."""
         roi = np.stack(self.held)
         video = self.speech.transform(roi).to(self.speech.device)
@@ -354,10 +354,10 @@ class Chunks:
         wav, self.tail = self.vocoder.step(prediction, self.tail)
         bits, self.told = self.speech.bits(prediction, self.told)
         self.held.clear()
-        return Said(wav[0, 0].float().cpu(), observe(prediction, roi, bits))
+        return AudioChunk(wav[0, 0].float().cpu(), observe(prediction, roi, bits))
 
 
-class Windows:
+class SlidingWindowSynthesizer:
     """Any model, on windows of the last frames: of each, `hop` frames are said that have `ahead` after them.
 
         window n    |-------------------------|--hop--|---ahead---|
@@ -374,17 +374,17 @@ class Windows:
         self.told: Any = None  # of the codes that were said, whichever window they came from
         self.late = (config.hop + config.ahead) * PER_FRAME
 
-    def push(self, crop: np.ndarray) -> Said:
+    def push(self, crop: np.ndarray) -> AudioChunk:
         self.held.append(crop)
         self.seen += 1
         due = self.seen - self.said >= self.config.hop + self.config.ahead
         return self.run(self.config.hop) if due else NOTHING
 
-    def finish(self) -> Said:
+    def finish(self) -> AudioChunk:
         return self.run(self.seen - self.said) if self.seen > self.said else NOTHING
 
     @torch.inference_mode()
-    def run(self, count: int) -> Said:
+    def run(self, count: int) -> AudioChunk:
         """Say the next `count` frames."""
         roi, first = np.stack(self.held), self.said - (self.seen - len(self.held))
         prediction = self.speech.predict(roi, self.voice)
@@ -397,4 +397,4 @@ class Windows:
             now[:size] = torch.lerp(self.tail[:size], now[:size], torch.linspace(0, 1, size))
         self.tail = wav[end : end + FADE_SAMPLES]
         self.said += count
-        return Said(now, observe(said, roi[first : first + count], bits))
+        return AudioChunk(now, observe(said, roi[first : first + count], bits))

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from preprocess.executors import EXECUTORS, ShardsLost, parse_options
-from preprocess.forms import FORMS
-from preprocess.job import CORPORA, Job
+from preprocess.executors import EXECUTORS, ShardsFailed, parse_options
+from preprocess.job import CORPORA, PreprocessJob
 from preprocess.progress import printable, report
-from preprocess.recipe import Recipe, stamps
+from preprocess.storage import STORES
+from preprocess.targets_config import TargetsConfig, stamps
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         stamps(job.recipe)  # a folder that holds no teacher is told before anything starts
         total = sum(1 for _ in job.clips(shards))
         counts = report(executor.run(job, shards), total)
-    except ShardsLost as error:
+    except ShardsFailed as error:
         print(f"preprocess: {printable(str(error))}", file=sys.stderr)
         return 3
     except ModuleNotFoundError as error:
@@ -47,16 +47,16 @@ def main(arguments: list[str] | None = None) -> int:
 EXTRAS = {"ray": "ray", "submitit": "slurm"}
 
 
-def _job(options: argparse.Namespace) -> Job:
+def _job(options: argparse.Namespace) -> PreprocessJob:
     if options.workers < 0 or options.timeout <= 0:
         raise ValueError(
             f"--workers must be 0 or more, --timeout above 0, got {options.workers}, {options.timeout:g}."
         )
-    return Job(
+    return PreprocessJob(
         corpus=options.corpus,
         root=options.root,
         out=options.out,
-        recipe=Recipe(options.mel, options.units, options.codec, options.speaker),
+        recipe=TargetsConfig(options.mel, options.units, options.codec, options.speaker),
         listed=options.list,
         form=options.form,
         workers=options.workers,
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="take only the videos it names: paths below ROOT, one a line",
     )
-    add("--form", choices=sorted(FORMS), default="clips", help="a file for each clip, or WebDataset tars")
+    add("--form", choices=sorted(STORES), default="clips", help="a file for each clip, or WebDataset tars")
     add("--mel", action="store_true", help="store the log-mel of each clip")
     add("--units", default="", metavar="FOLDER", help="store units, of this teacher")
     add("--codec", default="", metavar="FOLDER", help="store codes, of this codec")

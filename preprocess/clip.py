@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lip2speech.audio import read_wav
-from lip2speech.data.corpus import Utterance
+from lip2speech.audio.io import read_wav
+from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.data.dataset import MIN_FRAMES
 from lip2speech.data.targets import SAMPLES_PER_FRAME, check_sound, fit_wav
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.data.utterance import Utterance
 from lip2speech.video import NoFaceError
-from lip2speech.video.sniff import open_ordinary
-from preprocess.index import Row, failed, row_of
-from preprocess.recipe import Recipe, fingerprint, load_maker, stamps
+from lip2speech.video.formats import open_ordinary
+from preprocess.index import IndexRow, failed, row_of
+from preprocess.targets_config import TargetsConfig, fingerprint, load_maker, stamps
 
 _BLOCK = 1 << 20  # bytes read at once
 
@@ -33,7 +33,7 @@ class UnusableClip(ValueError):
 
 
 @dataclass(frozen=True)
-class Work:
+class ClipTask:
     """One clip to prepare.
 
     Args:
@@ -43,16 +43,16 @@ class Work:
 
     utterance: Utterance
     path: Path
-    known: Row | None = None
+    known: IndexRow | None = None
 
 
 @dataclass(frozen=True)
-class Preparer:
+class ClipProcessor:
     """What a worker does with a clip; whatever happens, its row says so."""
 
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: TargetsConfig = field(default_factory=TargetsConfig)
 
-    def __call__(self, work: Work) -> Row:
+    def __call__(self, work: ClipTask) -> IndexRow:
         utterance, known = work.utterance, work.known
         try:
             source, recipe = content_hash(utterance), fingerprint(self.recipe)
@@ -67,7 +67,7 @@ class Preparer:
             return failed(utterance, error)
 
 
-def prepare_clip(utterance: Utterance, path: Path, recipe: Recipe | None = None) -> Row:
+def prepare_clip(utterance: Utterance, path: Path, recipe: TargetsConfig | None = None) -> IndexRow:
     """Crops, sound and targets of one utterance, written to `path`, whole or not at all.
 
     Raises:
@@ -85,10 +85,10 @@ def prepare_clip(utterance: Utterance, path: Path, recipe: Recipe | None = None)
     try:
         check_sound(wav, len(roi))
         pcm = to_int16(fit_wav(wav, len(roi)))
-        targets = make_targets(pcm, recipe or Recipe())
+        targets = make_targets(pcm, recipe or TargetsConfig())
     except ValueError as error:
         raise UnusableClip(str(error)) from error
-    save_clip(path, {"roi": torch.from_numpy(roi), "wav": pcm, **targets}, stamps(recipe or Recipe()))
+    save_clip(path, {"roi": torch.from_numpy(roi), "wav": pcm, **targets}, stamps(recipe or TargetsConfig()))
     row = row_of(utterance, "done")
     return replace(row, n_frames=len(roi), face_share=round(float(report.face_share), 4))
 
@@ -104,7 +104,7 @@ def to_int16(wav: Tensor) -> Tensor:
     return (wav * 32768.0).round().clamp(-32768, 32767).to(torch.int16)
 
 
-def make_targets(pcm: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+def make_targets(pcm: Tensor, recipe: TargetsConfig) -> dict[str, Tensor]:
     """The targets of a recipe, of the samples (640 T,) int16 as they are stored."""
     if not recipe.names():
         return {}

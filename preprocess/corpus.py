@@ -10,28 +10,28 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from lip2speech.data.corpus import Refused, Utterance
-from preprocess.clip import Preparer, Work
-from preprocess.forms import ClipFiles, Form
-from preprocess.index import Index, Row, failed
-from preprocess.pool import Lost, run_pool
-from preprocess.safety import check_id, check_inside
+from lip2speech.data.utterance import RejectedClip, Utterance
+from preprocess.clip import ClipProcessor, ClipTask
+from preprocess.index import Index, IndexRow, failed
+from preprocess.pool import WorkerFailed, run_pool
+from preprocess.storage import ClipFiles, ClipStore
+from preprocess.validation import check_id, check_inside
 
 KEPT = "kept"
 
 
 def prepare_corpus(
-    clips: Iterable[Utterance | Refused],
+    clips: Iterable[Utterance | RejectedClip],
     out: Path,
     *,
     root: Path,
     part: str = "",
-    form: Callable[[Path, str], Form] = ClipFiles,
+    form: Callable[[Path, str], ClipStore] = ClipFiles,
     workers: int = 2,
     timeout_s: float = 600.0,
     overwrite: bool = False,
-    prepare: Callable[[Work], Row] | None = None,
-) -> Iterator[Row]:
+    prepare: Callable[[ClipTask], IndexRow] | None = None,
+) -> Iterator[IndexRow]:
     """Prepares every clip into `out` and yields one row for each as it ends ("kept": done by an earlier run).
 
     Args:
@@ -46,7 +46,7 @@ def prepare_corpus(
         written = form(out, part)
         plan = _Plan(clips, index, written, root=root, overwrite=overwrite)
         try:
-            for work, row in _run(plan, prepare or Preparer(), workers, timeout_s):
+            for work, row in _run(plan, prepare or ClipProcessor(), workers, timeout_s):
                 yield from plan.refused()
                 yield _settle(work, row, index, written)
             yield from plan.refused()
@@ -55,7 +55,7 @@ def prepare_corpus(
                 index.add(safe)
 
 
-def _settle(work: Work, row: Row, index: Index, written: Form) -> Row:
+def _settle(work: ClipTask, row: IndexRow, index: Index, written: ClipStore) -> IndexRow:
     """Put a worker's row into the index; the row as the run tells it."""
     if row == work.known:
         # A corpus may correct a text or a split without its pictures changing.
@@ -72,14 +72,20 @@ class _Plan:
     """The work to do, drawn clip by clip; what cannot be worked on gets its row at once."""
 
     def __init__(
-        self, clips: Iterable[Utterance | Refused], index: Index, form: Form, *, root: Path, overwrite: bool
+        self,
+        clips: Iterable[Utterance | RejectedClip],
+        index: Index,
+        form: ClipStore,
+        *,
+        root: Path,
+        overwrite: bool,
     ) -> None:
         self._clips, self._index, self._form = clips, index, form
         self._root, self._overwrite = root, overwrite
         self._seen: set[str] = set()
-        self._refused: list[Row] = []
+        self._refused: list[IndexRow] = []
 
-    def __iter__(self) -> Iterator[Work]:
+    def __iter__(self) -> Iterator[ClipTask]:
         for clip in self._clips:
             try:
                 yield self._work(clip)
@@ -90,13 +96,13 @@ class _Plan:
                 if clip.id not in self._seen:
                     self._index.add(row)
 
-    def refused(self) -> Iterator[Row]:
+    def refused(self) -> Iterator[IndexRow]:
         """Rows of the clips that were refused since this was last asked."""
         while self._refused:
             yield self._refused.pop(0)
 
-    def _work(self, clip: Utterance | Refused) -> Work:
-        if isinstance(clip, Refused):
+    def _work(self, clip: Utterance | RejectedClip) -> ClipTask:
+        if isinstance(clip, RejectedClip):
             raise ValueError(clip.reason)
         check_id(clip.id)
         if clip.id in self._seen:
@@ -105,18 +111,18 @@ class _Plan:
         self._seen.add(clip.id)
         known = None if self._overwrite else self._index.rows.get(clip.id)
         if known is None or known.status == "failed":
-            return Work(clip, self._form.path(clip.id))
+            return ClipTask(clip, self._form.path(clip.id))
         there = known.status == "skipped" or self._form.holds(known, clip)
-        return Work(clip, self._form.path(clip.id), known if there else None)
+        return ClipTask(clip, self._form.path(clip.id), known if there else None)
 
 
 def _run(
-    plan: Iterable[Work], prepare: Callable[[Work], Row], workers: int, timeout_s: float
-) -> Iterator[tuple[Work, Row]]:
+    plan: Iterable[ClipTask], prepare: Callable[[ClipTask], IndexRow], workers: int, timeout_s: float
+) -> Iterator[tuple[ClipTask, IndexRow]]:
     """Each work with its row, in the order in which they end."""
     if workers == 0:
         for work in plan:
             yield work, prepare(work)
         return
     for work, row in run_pool(plan, prepare, workers=workers, timeout_s=timeout_s):
-        yield work, failed(work.utterance, row.reason) if isinstance(row, Lost) else row
+        yield work, failed(work.utterance, row.reason) if isinstance(row, WorkerFailed) else row

@@ -2,7 +2,7 @@
 
 One interface: `run(job, shards)` yields the rows of all clips, here one by one, from elsewhere a shard's
 together. Every machine must see corpus, teachers, output and this checkout at the same paths. A shard that is
-lost does not stop the others; `ShardsLost` comes at the end, and the same command goes on from there.
+lost does not stop the others; `ShardsFailed` comes at the end, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from preprocess.index import Row
-from preprocess.job import Job
+from preprocess.index import IndexRow
+from preprocess.job import PreprocessJob
 
 CHECKOUT = Path(__file__).parents[1]
 
 
-class ShardsLost(OSError):
+class ShardsFailed(OSError):
     """Some shards ended without their rows."""
 
     def __init__(self, lost: dict[int, str], count: int) -> None:
@@ -33,8 +33,8 @@ class ShardsLost(OSError):
 class Executor(Protocol):
     """Works on shards somewhere."""
 
-    def run(self, job: Job, shards: Sequence[int]) -> Iterator[Row]:
-        """A row for each clip of the shards. ShardsLost: at the end, where some have none."""
+    def run(self, job: PreprocessJob, shards: Sequence[int]) -> Iterator[IndexRow]:
+        """A row for each clip of the shards. ShardsFailed: at the end, where some have none."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LocalExecutor:
 
     options: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, job: Job, shards: Sequence[int]) -> Iterator[Row]:
+    def run(self, job: PreprocessJob, shards: Sequence[int]) -> Iterator[IndexRow]:
         if self.options:
             raise ValueError(f"the local executor takes no option, got {', '.join(self.options)}.")
         for shard in shards:
@@ -61,7 +61,7 @@ class SlurmExecutor:
 
     options: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, job: Job, shards: Sequence[int]) -> Iterator[Row]:
+    def run(self, job: PreprocessJob, shards: Sequence[int]) -> Iterator[IndexRow]:
         import submitit
 
         options: dict[str, Any] = {"name": "lip2speech", "timeout_min": 24 * 60} | self.options
@@ -77,7 +77,7 @@ class SlurmExecutor:
             else:
                 yield from rows
         if lost:
-            raise ShardsLost(lost, len(shards))
+            raise ShardsFailed(lost, len(shards))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RayExecutor:
 
     options: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, job: Job, shards: Sequence[int]) -> Iterator[Row]:
+    def run(self, job: PreprocessJob, shards: Sequence[int]) -> Iterator[IndexRow]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: it would report to its makers
         import ray
 
@@ -100,7 +100,7 @@ class RayExecutor:
         here = {"include_dashboard": False, "log_to_driver": False}
         ray.init(**(there if "address" in self.options else here) | self.options)
         try:
-            remote = ray.remote(num_cpus=max(1, job.workers))(Job.rows)
+            remote = ray.remote(num_cpus=max(1, job.workers))(PreprocessJob.rows)
             number = {remote.remote(job.absolute(), shard): shard for shard in shards}
             waiting, lost = list(number), {}
             while waiting:
@@ -114,7 +114,7 @@ class RayExecutor:
         finally:
             ray.shutdown()
         if lost:
-            raise ShardsLost(lost, len(shards))
+            raise ShardsFailed(lost, len(shards))
 
 
 EXECUTORS: dict[str, type[LocalExecutor] | type[SlurmExecutor] | type[RayExecutor]] = {

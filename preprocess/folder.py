@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lip2speech.data.corpus import Refused, Utterance
-from preprocess.safety import name_of
+from lip2speech.data.utterance import RejectedClip, Utterance
+from preprocess.validation import name_of
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".ts")
 MAX_TEXT = 1 << 20  # bytes
 _SPLITS = ("train", "valid", "test", "unseen")
 
 
-def utterances(root: Path) -> Iterator[Utterance | Refused]:
+def utterances(root: Path) -> Iterator[Utterance | RejectedClip]:
     """Every video below `root`, in the order of its path; its id is the path without the suffix."""
     root = Path(root)
     if not root.is_dir():
@@ -28,7 +28,7 @@ def utterances(root: Path) -> Iterator[Utterance | Refused]:
             try:
                 yield _utterance(root, video)
             except (ValueError, OSError) as error:
-                yield Refused(name_of(root, video), str(error))
+                yield RejectedClip(name_of(root, video), str(error))
 
 
 def _utterance(root: Path, video: Path) -> Utterance:

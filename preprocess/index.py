@@ -14,14 +14,14 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lip2speech.data.corpus import Refused, Utterance
 from lip2speech.data.dataset import index_files, latest_rows
+from lip2speech.data.utterance import RejectedClip, Utterance
 
 _LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
-class Row:
+class IndexRow:
     """What became of one clip.
 
     Args:
@@ -48,34 +48,36 @@ class Row:
     time: float = field(default=0.0, compare=False)
 
 
-def row_of(utterance: Utterance, status: str) -> Row:
+def row_of(utterance: Utterance, status: str) -> IndexRow:
     """A row with an utterance's own facts."""
-    return Row(utterance.id, utterance.split, utterance.speaker, utterance.text, status)
+    return IndexRow(utterance.id, utterance.split, utterance.speaker, utterance.text, status)
 
 
-def failed(clip: Utterance | Refused, reason: object) -> Row:
+def failed(clip: Utterance | RejectedClip, reason: object) -> IndexRow:
     """The row of a clip that came to nothing."""
-    row = Row(clip.id, "", "", "", "failed") if isinstance(clip, Refused) else row_of(clip, "failed")
+    row = (
+        IndexRow(clip.id, "", "", "", "failed") if isinstance(clip, RejectedClip) else row_of(clip, "failed")
+    )
     if isinstance(reason, Exception):
         reason = f"{type(reason).__name__}: {reason}"
     return replace(row, reason=" ".join(str(reason).split())[:_LONGEST_REASON])
 
 
-def read_index(folder: Path) -> dict[str, Row]:
+def read_index(folder: Path) -> dict[str, IndexRow]:
     """id -> latest row of a prepared folder, of all its parts, by id."""
     return _rows(index_files(folder))
 
 
-def _rows(files: list[Path]) -> dict[str, Row]:
+def _rows(files: list[Path]) -> dict[str, IndexRow]:
     rows = map(_parse, latest_rows(files))
     return {row.id: row for row in rows if row is not None}
 
 
-def _parse(value: dict[str, Any]) -> Row | None:
+def _parse(value: dict[str, Any]) -> IndexRow | None:
     """A row of this or an earlier form; None where it lacks what every form had."""
-    needed = {f.name for f in fields(Row) if f.default is MISSING}
-    known = {f.name: value[f.name] for f in fields(Row) if f.name in value}
-    return Row(**known) if needed <= set(known) else None
+    needed = {f.name for f in fields(IndexRow) if f.default is MISSING}
+    known = {f.name: value[f.name] for f in fields(IndexRow) if f.name in value}
+    return IndexRow(**known) if needed <= set(known) else None
 
 
 class Index:
@@ -96,7 +98,7 @@ class Index:
         self._rewrite()
         self._file = self.path.open("a", encoding="utf-8")
 
-    def add(self, row: Row) -> None:
+    def add(self, row: IndexRow) -> None:
         """Write a row, unless it is there already."""
         if self.rows.get(row.id) == row:
             return
@@ -124,5 +126,5 @@ class Index:
         os.replace(temporary, self.path)
 
 
-def _line(row: Row) -> str:
+def _line(row: IndexRow) -> str:
     return json.dumps(asdict(row)) + "\n"

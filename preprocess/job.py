@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lip2speech.data import grid, talker
-from lip2speech.data.corpus import Refused, Utterance
+from lip2speech.data import grid
+from lip2speech.data import synthetic as talker
+from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess import folder, lrs3, voxceleb2
-from preprocess.clip import Preparer
+from preprocess.clip import ClipProcessor
 from preprocess.corpus import prepare_corpus
-from preprocess.forms import FORMS
-from preprocess.index import Row
-from preprocess.recipe import Recipe
-from preprocess.safety import only_listed
+from preprocess.index import IndexRow
+from preprocess.storage import STORES
+from preprocess.targets_config import TargetsConfig
+from preprocess.validation import only_listed
 
-CORPORA: dict[str, Callable[[Path], Iterable[Utterance | Refused]]] = {
+CORPORA: dict[str, Callable[[Path], Iterable[Utterance | RejectedClip]]] = {
     "folder": folder.utterances,
     "grid": grid.utterances,
     "lrs3": lrs3.utterances,
@@ -27,7 +28,7 @@ CORPORA: dict[str, Callable[[Path], Iterable[Utterance | Refused]]] = {
 
 
 @dataclass(frozen=True)
-class Job:
+class PreprocessJob:
     """A corpus, what is made of it, and in how many shards.
 
     Args:
@@ -41,7 +42,7 @@ class Job:
     corpus: str
     root: Path
     out: Path
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: TargetsConfig = field(default_factory=TargetsConfig)
     listed: Path | None = None
     form: str = "clips"
     workers: int = 2
@@ -49,13 +50,13 @@ class Job:
     overwrite: bool = False
     num_shards: int = 1
 
-    def absolute(self) -> Job:
+    def absolute(self) -> PreprocessJob:
         """The same for a process that works elsewhere."""
         listed = self.listed.absolute() if self.listed else None
         root, out, recipe = self.root.absolute(), self.out.absolute(), self.recipe.absolute()
         return replace(self, root=root, out=out, recipe=recipe, listed=listed)
 
-    def clips(self, shards: Sequence[int]) -> Iterator[Utterance | Refused]:
+    def clips(self, shards: Sequence[int]) -> Iterator[Utterance | RejectedClip]:
         """What these shards hold. ValueError, OSError: no such corpus or list."""
         found = CORPORA[self.corpus](self.root)
         if self.listed is not None:
@@ -64,20 +65,20 @@ class Job:
             clip for clip in found if zlib.crc32(clip.id.encode(errors="replace")) % self.num_shards in shards
         )
 
-    def run(self, shard: int) -> Iterator[Row]:
+    def run(self, shard: int) -> Iterator[IndexRow]:
         """Prepares one shard; a row for each clip as it ends."""
         return prepare_corpus(
             self.clips([shard]),
             self.out,
             root=self.root,
             part=f"{shard:05d}-of-{self.num_shards:05d}" if self.num_shards > 1 else "",
-            form=FORMS[self.form],
+            form=STORES[self.form],
             workers=self.workers,
             timeout_s=self.timeout_s,
             overwrite=self.overwrite,
-            prepare=Preparer(self.recipe),
+            prepare=ClipProcessor(self.recipe),
         )
 
-    def rows(self, shard: int) -> list[Row]:
+    def rows(self, shard: int) -> list[IndexRow]:
         """All rows of one shard, for who is far away."""
         return list(self.run(shard))

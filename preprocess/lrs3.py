@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lip2speech.data.corpus import Refused, Utterance, held_out
+from lip2speech.data.utterance import RejectedClip, Utterance, held_out
 
 SETS = ("pretrain", "trainval", "test")
 VALID_PERCENT = 4  # of the talks; the published validation list holds 1,200 of 32,000 clips of trainval
@@ -30,7 +30,7 @@ _TAG = re.compile(r"\{[^}]*\}")  # {LG} and its kin: laughter, noise
 
 
 @dataclass(frozen=True)
-class Word:
+class TimedTextWord:
     """A word and when it is said, seconds from the beginning of its clip."""
 
     text: str
@@ -38,7 +38,7 @@ class Word:
     end: float
 
 
-def utterances(root: Path) -> Iterator[Utterance | Refused]:
+def utterances(root: Path) -> Iterator[Utterance | RejectedClip]:
     """Every clip of the sets that are there, by path; a clip without words, or with odd ones, is refused."""
     sets = [name for name in SETS if (root / name).is_dir()]
     if not sets:
@@ -51,7 +51,7 @@ def utterances(root: Path) -> Iterator[Utterance | Refused]:
                 yield from _clip(name, talk, stem)
 
 
-def _clip(name: str, talk: Path, stem: str) -> Iterator[Utterance | Refused]:
+def _clip(name: str, talk: Path, stem: str) -> Iterator[Utterance | RejectedClip]:
     """The utterances of one video."""
     clip_id, video = f"{name}/{talk.name}/{stem}", talk / f"{stem}.mp4"
     split = "test" if name == "test" else "valid" if held_out(talk.name, VALID_PERCENT) else "train"
@@ -64,13 +64,13 @@ def _clip(name: str, talk: Path, stem: str) -> Iterator[Utterance | Refused]:
             return
         pieces = cut(words(text))
     except (ValueError, OSError) as error:
-        yield Refused(clip_id, str(error))
+        yield RejectedClip(clip_id, str(error))
         return
     for number, piece in enumerate(pieces):
         said = " ".join(word.text for word in piece)
         start, end = bounds(pieces, number)
         if end - start > LONGEST_S:
-            yield Refused(f"{clip_id}_{number}", f"the word {said!r} lasts longer than {LONGEST_S:g} s")
+            yield RejectedClip(f"{clip_id}_{number}", f"the word {said!r} lasts longer than {LONGEST_S:g} s")
         else:
             yield Utterance(f"{clip_id}_{number}", video, None, said, talk.name, split, start, end)
 
@@ -92,7 +92,7 @@ def sentence(text: str) -> str:
     return plain(first.removeprefix("Text:"))
 
 
-def words(text: str) -> list[Word]:
+def words(text: str) -> list[TimedTextWord]:
     """The rows below `WORD START END ASDSCORE`, those that are no words left out.
 
     Raises:
@@ -101,7 +101,7 @@ def words(text: str) -> list[Word]:
     lines = iter(text.splitlines())
     if not any(line.split()[:3] == ["WORD", "START", "END"] for line in lines):
         raise ValueError("its text has no word times; expected rows below WORD START END ASDSCORE")
-    said: list[Word] = []
+    said: list[TimedTextWord] = []
     for line in filter(str.strip, lines):
         if len(said) == MAX_WORDS:
             raise ValueError(f"its text has more than {MAX_WORDS} words")
@@ -113,7 +113,7 @@ def words(text: str) -> list[Word]:
     return said
 
 
-def _word(line: str, earliest: float) -> Word:
+def _word(line: str, earliest: float) -> TimedTextWord:
     fields = line.split()
     try:
         start, end = float(fields[1]), float(fields[2])
@@ -122,7 +122,7 @@ def _word(line: str, earliest: float) -> Word:
     # Neighbours may overlap by a rounding of their two decimals.
     if not earliest - 0.02 <= start <= end < math.inf:
         raise ValueError(f"its row {line[:60]!r} is no word after {earliest:.2f} s; expected WORD START END")
-    return Word(plain(fields[0]), start, end)
+    return TimedTextWord(plain(fields[0]), start, end)
 
 
 def plain(said: str) -> str:
@@ -130,9 +130,9 @@ def plain(said: str) -> str:
     return " ".join(_TAG.sub(" ", said).lower().split())
 
 
-def cut(said: list[Word]) -> list[list[Word]]:
+def cut(said: list[TimedTextWord]) -> list[list[TimedTextWord]]:
     """Runs of words that last `LONGEST_S` at most with their margins, or are one word."""
-    done: list[list[Word]] = []
+    done: list[list[TimedTextWord]] = []
     waiting = [said]
     while waiting:
         run = waiting.pop()
@@ -144,7 +144,7 @@ def cut(said: list[Word]) -> list[list[Word]]:
     return done
 
 
-def widest_pause(run: list[Word]) -> int:
+def widest_pause(run: list[TimedTextWord]) -> int:
     """Before which word to cut: the widest pause, of equals the one nearest to the middle."""
     middle = (run[0].start + run[-1].end) / 2
     places = range(1, len(run))
@@ -155,7 +155,7 @@ def widest_pause(run: list[Word]) -> int:
     )
 
 
-def bounds(pieces: list[list[Word]], number: int) -> tuple[float, float]:
+def bounds(pieces: list[list[TimedTextWord]], number: int) -> tuple[float, float]:
     """Seconds from which to which a piece goes: half of the pause beside it, `MARGIN_S` at most."""
     piece = pieces[number]
     before = pieces[number - 1][-1].end if number else -math.inf

@@ -28,7 +28,7 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NU
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerFailed:
     """Stands for the result of an item whose worker was ended, or ended itself."""
 
     reason: str
@@ -40,7 +40,7 @@ class PoolError(OSError):
 
 def run_pool(
     items: Iterable[Item], function: Callable[[Item], Result], *, workers: int, timeout_s: float
-) -> Iterator[tuple[Item, Result | Lost]]:
+) -> Iterator[tuple[Item, Result | WorkerFailed]]:
     """Every item with its result, in the order in which they end; `items` is drawn from as workers come free.
 
     Args:
@@ -70,7 +70,8 @@ def run_pool(
                 else:
                     yield (
                         given,
-                        result or Lost("its worker process died twice (memory, or a decoder's crash)"),
+                        result
+                        or WorkerFailed("its worker process died twice (memory, or a decoder's crash)"),
                     )
     finally:
         for worker in crew:
@@ -139,7 +140,7 @@ class _Worker(Generic[Item, Result]):
         with suppress(OSError):  # it has died since; `take` will say so
             self.pipe.send(item)
 
-    def take(self) -> Result | Lost | None:
+    def take(self) -> Result | WorkerFailed | None:
         """What came of the item; None where the process died over it."""
         self.item, result = None, None
         with suppress(EOFError, OSError):
@@ -147,8 +148,8 @@ class _Worker(Generic[Item, Result]):
                 result = self.pipe.recv()
                 self.served += 1
             else:
-                result = Lost(f"took longer than {self.timeout_s:g} s and was stopped")
-        if result is None or isinstance(result, Lost) or self.served >= ITEMS_PER_WORKER:
+                result = WorkerFailed(f"took longer than {self.timeout_s:g} s and was stopped")
+        if result is None or isinstance(result, WorkerFailed) or self.served >= ITEMS_PER_WORKER:
             self.stop()
             self._start()
         return result

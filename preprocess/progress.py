@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from preprocess.index import Row
+from preprocess.index import IndexRow
 
 LINE_S = 5.0
 
 
-def report(rows: Iterable[Row], total: int) -> Counter[str]:
+def report(rows: Iterable[IndexRow], total: int) -> Counter[str]:
     """Shows rows as they come, and failures with their reasons; how many rows had each status."""
     counts: Counter[str] = Counter()
     start = last = time.monotonic()

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lip2speech.data.corpus import Utterance, held_out
-from preprocess.safety import name_of
+from lip2speech.data.utterance import Utterance, held_out
+from preprocess.validation import name_of
 
 PERSON = re.compile(r"id\d{5}")
 VALID_PERCENT = 2

@@ -20,15 +20,15 @@ import pytest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lip2speech.codec import MelCodec
-    from lip2speech.model import LipModel
+    from lip2speech.codecs import MelCodec
+    from lip2speech.models.lip2speech import LipModel
 
 ROOT = Path(__file__).parents[1]
 TONE_HZ = 440
 HOLD = 20  # camera frames with a still face between two sentences
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests are the CPU's; tests/bench/gpu_check.py is for a GPU
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the tests are the CPU's; benchmarks/gpu_check.py is for a GPU
 os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe's chatter would hide a test's own words
 
 # begun in the background by a shell, Ctrl-C would be ignored here and in every command that a test starts
@@ -68,7 +68,7 @@ def tone() -> Tensor:
 @pytest.fixture
 def tiny_codec() -> MelCodec:
     """A MelCodec of some thousand weights: 50 Hz, 2 codebooks of 16."""
-    from tests.tiny import make_codec
+    from tests.factories import make_codec
 
     return make_codec()
 
@@ -76,7 +76,7 @@ def tiny_codec() -> MelCodec:
 @pytest.fixture
 def tiny_model() -> LipModel:
     """A LipModel with a front end of one layer, and heads that fit `tiny_codec`."""
-    from tests.tiny import make_model
+    from tests.factories import make_model
 
     return make_model()
 
@@ -84,7 +84,7 @@ def tiny_model() -> LipModel:
 @pytest.fixture(scope="session")
 def tiny_system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder of `tiny_model` and `tiny_codec` that `convert --model` takes; it speaks noise."""
-    from tests.tiny import save_system
+    from tests.factories import save_system
 
     return save_system(tmp_path_factory.mktemp("models") / "tiny")
 

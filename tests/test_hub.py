@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lip2speech import checkpoint
 from lip2speech.cli import app
 from lip2speech.hub import FILES, HubError, pull
-from tests.tiny import save_codec
+from tests.factories import save_codec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

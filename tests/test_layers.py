@@ -25,19 +25,19 @@ LAYERS = [
     ("streaming",),
     ("train", "evaluation", "importers", "capture"),
     ("cli", "preprocess"),
-    ("demo",),
+    ("benchmarks",),
     ("__main__",),
 ]
 """From the bottom up; a unit imports only from rows above its own in this list."""
 
 DOORS = {
-    "av": ("lip2speech/video/reader.py", "lip2speech/audio.py", "lip2speech/data/talker/"),
+    "av": ("lip2speech/video/reader.py", "lip2speech/audio/io.py", "lip2speech/data/synthetic/"),
     "mediapipe": ("lip2speech/video/landmarks",),
-    "cv2": ("lip2speech/video/", "lip2speech/data/talker/"),
-    "gradio": ("demo/",),
+    "cv2": ("lip2speech/video/", "lip2speech/data/synthetic/"),
+    "gradio": ("lip2speech/web/",),
     "pickle": ("lip2speech/importers/",),
     "joblib": (),
-    "espeakng_loader": ("lip2speech/data/talker/",),
+    "espeakng_loader": ("lip2speech/data/synthetic/",),
     "huggingface_hub": ("lip2speech/hub.py",),
     "ray": ("preprocess/executors.py",),
     "submitit": ("preprocess/executors.py",),
@@ -51,7 +51,7 @@ INSIDE_FUNCTIONS = {
 }  # fmt: skip
 """Heavy, or in an extra: imported by the function that needs it, never with the file."""
 
-NO_TORCH = ("lip2speech/video/", "lip2speech/config.py", "lip2speech/rates.py", "lip2speech/__init__.py")
+NO_TORCH = ("lip2speech/video/", "lip2speech/config.py", "lip2speech/constants.py", "lip2speech/__init__.py")
 BANNED_NAMES = ("sys.path", "logging.basicConfig", "cv2.VideoCapture", "torchaudio.load")
 """The import path, global logging, and the second FFmpeg that must not open a user's file."""
 LIGHT = {"lip2speech", "typer"}
@@ -72,7 +72,7 @@ class Import(NamedTuple):
 
 
 def sources() -> list[Path]:
-    folders = [ROOT / name for name in ("lip2speech", "preprocess", "demo")]
+    folders = [ROOT / name for name in ("lip2speech", "preprocess", "benchmarks")]
     return sorted(path for folder in folders if folder.is_dir() for path in folder.rglob("*.py"))
 
 
@@ -122,7 +122,7 @@ def file_of(module: str) -> str | None:
 
 
 def unit_of(path: str) -> str | None:
-    """The word of the table that a file belongs to: lip2speech/video/roi.py -> video."""
+    """The word of the table that a file belongs to: lip2speech/video/crop.py -> video."""
     parts = Path(path).with_suffix("").parts
     return parts[0] if parts[0] != "lip2speech" else (parts[1] if parts[1] != "__init__" else None)
 
@@ -175,7 +175,7 @@ def test_nobody_inside_imports_from_the_root() -> None:
 
 
 def test_the_installed_package_knows_nothing_of_the_checkout() -> None:
-    outside = {"preprocess", "demo", "tests", "configs"}
+    outside = {"preprocess", "benchmarks", "tests", "configs"}
     report([str(i) for i in imports() if i.path.startswith("lip2speech/") and top(i.module) in outside])
 
 
@@ -212,7 +212,7 @@ def test_an_outside_package_has_one_door(package: str) -> None:
 
 def test_heavy_packages_are_imported_where_they_are_used() -> None:
     heavy = [i for i in imports() if i.at_top and not i.typing_only and top(i.module) in INSIDE_FUNCTIONS]
-    report([str(i) for i in heavy if not i.path.startswith("demo/")])
+    report([str(i) for i in heavy if not i.path.startswith("lip2speech/web/")])
 
 
 def test_pixels_know_no_torch() -> None:

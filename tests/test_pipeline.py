@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.audio import read_wav, write_wav
+from lip2speech.audio.crossfade import join_windows, mute
+from lip2speech.audio.io import read_wav, write_wav
+from lip2speech.audio.mel import MelConfig
 from lip2speech.checkpoint import CheckpointError
-from lip2speech.confidence import FEATURES, Calibration
+from lip2speech.confidence.tracker import FEATURES, Calibration
 from lip2speech.config import to_dict
-from lip2speech.fades import join_windows, mute
-from lip2speech.mel import MelConfig
-from lip2speech.model import LipModel
+from lip2speech.models.lip2speech import LipModel
+from lip2speech.models.prediction import Prediction
+from lip2speech.models.speaker_encoder import ExternalEmbeddings, LTASSpeakerEncoder
 from lip2speech.pipeline import (
     Lip2Speech,
     PipelineConfig,
     choose_device,
     report_progress,
 )
-from lip2speech.prediction import Prediction
-from lip2speech.speaker import GivenVectors, Spectrum
-from tests.tiny import (
+from tests.factories import (
     CODEC,
     MODEL,
     buzz,
@@ -270,7 +270,7 @@ def test_a_voice_is_a_name_a_recording_or_a_vector(tiny: Lip2Speech, tmp_path: P
     assert torch.equal(tiny.speaker(None), tiny.voices["ann"])
     assert torch.equal(tiny.speaker("ann"), tiny.voices["ann"])
     write_wav(tmp_path / "ben.wav", buzz(25, 120.0))
-    expected = Spectrum().embed(read_wav(tmp_path / "ben.wav"))
+    expected = LTASSpeakerEncoder().embed(read_wav(tmp_path / "ben.wav"))
     assert torch.equal(tiny.speaker(tmp_path / "ben.wav"), expected)
     assert torch.equal(tiny.speaker(str(tmp_path / "ben.wav")), expected)
     assert torch.equal(tiny.speaker(expected), expected)
@@ -279,7 +279,7 @@ def test_a_voice_is_a_name_a_recording_or_a_vector(tiny: Lip2Speech, tmp_path: P
 def test_a_model_with_another_encoder_cannot_take_a_recording(tiny: Lip2Speech, tmp_path: Path) -> None:
     heads = replace(tiny.model.config.heads, speaker_dim=256)
     other = replace(tiny, model=LipModel(replace(tiny.model.config, heads=heads)), voices={})
-    other = replace(other, speaker_model=GivenVectors(256))
+    other = replace(other, speaker_model=ExternalEmbeddings(256))
     write_wav(tmp_path / "ann.wav", buzz(50, 120.0))
     with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
         other.speaker(tmp_path / "ann.wav")

@@ -3,7 +3,7 @@
 A comment before a block says when it cannot run here as it stands:
 `<!-- test: install -->` its lines are checked against the Makefile and pyproject.toml;
 `<!-- test: hours -->` its commands are checked with --dry-run, or their options against --help;
-`<!-- test: serves -->` it serves the page, or asks a served one: tests/demo/test_served.py runs it.
+`<!-- test: serves -->` it serves the page, or asks a served one: tests/web/test_served.py runs it.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def test_a_long_block_names_real_commands_and_options(
     block: Block, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    monkeypatch.setattr("lip2speech.train.rehearsal.rehearse", lambda *_: [])  # its own tests try it, smaller
+    monkeypatch.setattr(
+        "lip2speech.train.core.dry_run.rehearse", lambda *_: []
+    )  # its own tests try it, smaller
     for words in block.commands():
         if words[:2] == ["lip2speech", "train"]:
             done = CliRunner().invoke(train, [*words[2:], "--dry-run"])

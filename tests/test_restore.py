@@ -16,17 +16,17 @@ from torch import nn
 
 from lip2speech import checkpoint
 from lip2speech.checkpoint import CheckpointError
-from lip2speech.codec.load import codec_from_dict, load_codec
+from lip2speech.codecs.builders import codec_from_dict, load_codec
 from lip2speech.config import from_dict
-from lip2speech.data.units import load_unit_teacher
-from lip2speech.frontend.hubert import Hubert, HubertConfig
-from lip2speech.likelihood import LikelihoodConfig, build_likelihood, load_likelihood
-from lip2speech.model import LipModel
+from lip2speech.data.unit_tokenizers import load_unit_teacher
+from lip2speech.models.code_prior import CodePriorConfig, build_likelihood, load_likelihood
+from lip2speech.models.hubert import Hubert, HubertConfig
+from lip2speech.models.lip2speech import LipModel
+from lip2speech.models.speaker_encoder import load_speaker_model
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.restore import FEW_PARTS, check_numbers, planned, restore, wall
-from lip2speech.speaker import load_speaker_model
-from lip2speech.vocoder.load import load_vocoder, vocoder_from_dict
-from tests.tiny import CODEC, SACODEC, make_model, save_codec, save_encoder, save_sacodec, save_system
+from lip2speech.vocoders.registry import load_vocoder, vocoder_from_dict
+from tests.factories import CODEC, SACODEC, make_model, save_codec, save_encoder, save_sacodec, save_system
 
 BILLION, MILLION = 10**9, 10**6
 HUBERT: dict[str, Any] = {
@@ -45,7 +45,7 @@ def save_hubert(folder: Path) -> Path:
 
 
 def save_likelihood(folder: Path) -> Path:
-    network = build_likelihood(from_dict(LikelihoodConfig, LIKELIHOOD))
+    network = build_likelihood(from_dict(CodePriorConfig, LIKELIHOOD))
     values = {"kind": "likelihood", "likelihood": LIKELIHOOD, "codec": "c", "speaker": "spectrum"}
     checkpoint.save(folder, values, network.state_dict(), "")
     return folder
@@ -211,10 +211,10 @@ def test_a_plan_has_the_shapes_of_the_module_and_draws_nothing(name: str, number
 
 
 def test_numbers_that_no_tensor_has_may_be_large_but_not_without_end() -> None:
-    check_numbers(LikelihoodConfig(vector_dim=192_000), [], "x")
-    check_numbers(LikelihoodConfig(vector_dim=1 << 21), [torch.empty(1 << 21, device="meta")], "x")
+    check_numbers(CodePriorConfig(vector_dim=192_000), [], "x")
+    check_numbers(CodePriorConfig(vector_dim=1 << 21), [torch.empty(1 << 21, device="meta")], "x")
     with pytest.raises(CheckpointError, match="x.vector_dim: is 2097152, expected 1048576 or less"):
-        check_numbers(LikelihoodConfig(vector_dim=1 << 21), [torch.empty(4)], "x")
+        check_numbers(CodePriorConfig(vector_dim=1 << 21), [torch.empty(4)], "x")
 
 
 def test_the_wall_stands_in_its_own_thread_alone() -> None:

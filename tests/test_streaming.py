@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.confidence import FEATURES, Calibration, observe
+from lip2speech.confidence.tracker import FEATURES, Calibration, observe
 from lip2speech.config import to_dict
+from lip2speech.models.prediction import Prediction
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.prediction import Prediction
-from lip2speech.streaming import Chunks, Stream, StreamConfig, Windows
-from tests.tiny import MODEL, make_model, save_system, taught_likelihood
+from lip2speech.streaming import ChunkedSynthesizer, SlidingWindowSynthesizer, Stream, StreamConfig
+from tests.factories import MODEL, make_model, save_system, taught_likelihood
 from tests.video.faces import FakeFaces, frames
 
 CAUSAL: dict[str, Any] = {
@@ -64,19 +64,19 @@ def test_a_causal_model_says_live_what_it_says_of_the_whole(
     with torch.no_grad():
         whole = live.model(live.transform(roi), VOICE[None], chunk=chunk)
     expected = live.render(whole, route)
-    found = spoken(Chunks(live, VOICE, route, chunk), roi)
+    found = spoken(ChunkedSynthesizer(live, VOICE, route, chunk), roi)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_what_lies_beyond_the_look_ahead_changes_nothing(live: Lip2Speech) -> None:
     roi, other = crops(9), crops(9, seed=1)
     other[:6] = roi[:6]
-    a, b = (spoken(Chunks(live, VOICE, "mel", 3), x)[: 6 * 640] for x in (roi, other))
+    a, b = (spoken(ChunkedSynthesizer(live, VOICE, "mel", 3), x)[: 6 * 640] for x in (roi, other))
     assert torch.equal(a, b)
 
 
 def test_griffin_lim_says_every_sample_live_but_late(live: Lip2Speech) -> None:
-    speaker = Chunks(live, VOICE, "griffin-lim", 2)
+    speaker = ChunkedSynthesizer(live, VOICE, "griffin-lim", 2)
     before = sum(len(speaker.push(crop).wav) for crop in crops(10))
     assert before == 10 * 640 - (3 * 160 + 120)
     assert before + len(speaker.finish().wav) == 10 * 640
@@ -86,7 +86,7 @@ def test_griffin_lim_says_every_sample_live_but_late(live: Lip2Speech) -> None:
 @pytest.mark.parametrize("count", [1, 4, 9, 30])
 def test_windows_say_every_frame_once(plain: Lip2Speech, count: int) -> None:
     config = StreamConfig(window=12, hop=3, ahead=4)
-    speaker = Windows(plain, VOICE, "mel", config)
+    speaker = SlidingWindowSynthesizer(plain, VOICE, "mel", config)
     pieces = [len(speaker.push(crop).wav) for crop in crops(count)]
     assert set(pieces) <= {0, 3 * 640}
     assert sum(pieces) + len(speaker.finish().wav) == 640 * count
@@ -95,14 +95,16 @@ def test_windows_say_every_frame_once(plain: Lip2Speech, count: int) -> None:
 
 def test_a_clip_shorter_than_a_window_is_said_as_by_the_whole(plain: Lip2Speech) -> None:
     roi = crops(8)
-    found = spoken(Windows(plain, VOICE, "mel", StreamConfig(window=20, hop=10, ahead=10)), roi)
+    found = spoken(
+        SlidingWindowSynthesizer(plain, VOICE, "mel", StreamConfig(window=20, hop=10, ahead=10)), roi
+    )
     torch.testing.assert_close(found, plain(roi, VOICE, "mel"))
 
 
 def test_one_model_serves_many_streams(live: Lip2Speech) -> None:
     rois = [crops(8, seed) for seed in range(3)]
-    alone = [spoken(Chunks(live, VOICE, "mel", 2), roi) for roi in rois]
-    speakers = [Chunks(live, VOICE, "mel", 2) for _ in rois]
+    alone = [spoken(ChunkedSynthesizer(live, VOICE, "mel", 2), roi) for roi in rois]
+    speakers = [ChunkedSynthesizer(live, VOICE, "mel", 2) for _ in rois]
     mixed: list[list[Tensor]] = [[], [], []]
     for i in range(8):
         for said, speaker, roi in zip(mixed, speakers, rois, strict=True):
@@ -243,11 +245,13 @@ def test_the_last_second_and_every_second_have_a_confidence(
     assert not made.pull_confidence()
 
 
-@pytest.mark.parametrize("kind", [Chunks, Windows])
+@pytest.mark.parametrize("kind", [ChunkedSynthesizer, SlidingWindowSynthesizer])
 def test_as_much_is_seen_of_a_mouth_live_as_of_the_whole(live: Lip2Speech, kind: Any) -> None:
     roi = crops(30)[:, :24, :24].repeat(4, 1).repeat(4, 2)
     roi //= np.arange(1, 31, dtype=np.uint8)[:, None, None]
-    speaker = kind(live, VOICE, "mel", 4 if kind is Chunks else StreamConfig(window=12, hop=4, ahead=3))
+    speaker = kind(
+        live, VOICE, "mel", 4 if kind is ChunkedSynthesizer else StreamConfig(window=12, hop=4, ahead=3)
+    )
     said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
     column = FEATURES.index("detail")
     seen = torch.cat([part.observed for part in said])[:, column]
@@ -282,9 +286,12 @@ def test_codes_cost_live_what_they_cost_in_the_whole(live: Lip2Speech, chunk: in
         whole = plain.model(plain.transform(roi), VOICE[None], chunk=chunk)
     judged = replace(plain, likelihood=taught_likelihood(whole.codes, VOICE[None]))
     expected = observe(whole, roi, judged.bits(whole)[0])[:, LIKELIHOOD]
-    found = weighed(Chunks(judged, VOICE, "mel", chunk), roi)
+    found = weighed(ChunkedSynthesizer(judged, VOICE, "mel", chunk), roi)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    assert len(set(expected.tolist())) > 2 and not weighed(Chunks(plain, VOICE, "mel", chunk), roi).any()
+    assert (
+        len(set(expected.tolist())) > 2
+        and not weighed(ChunkedSynthesizer(plain, VOICE, "mel", chunk), roi).any()
+    )
 
 
 class Known(Lip2Speech):
@@ -305,7 +312,9 @@ def test_codes_that_are_said_of_windows_cost_what_they_cost_in_the_whole(plain: 
     judged = Known(**vars(replace(plain, likelihood=taught_likelihood(Known.codes, VOICE[None]))))
     roi = np.arange(30, dtype=np.uint8)[:, None, None].repeat(96, 1).repeat(96, 2)
     expected = observe(judged.predict(roi), roi, judged.bits(judged.predict(roi))[0])[:, LIKELIHOOD]
-    found = weighed(Windows(judged, VOICE, "mel", StreamConfig(window=9, hop=4, ahead=3)), roi)
+    found = weighed(
+        SlidingWindowSynthesizer(judged, VOICE, "mel", StreamConfig(window=9, hop=4, ahead=3)), roi
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert len(set(expected.tolist())) > 5
 

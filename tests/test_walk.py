@@ -12,12 +12,12 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from lip2speech import Lip2Speech
-from lip2speech.audio import read_wav
+from lip2speech.audio.io import read_wav
 from lip2speech.cli import app
-from lip2speech.evaluation.recogniser import Recogniser
+from lip2speech.evaluation.asr.pocketsphinx import PocketSphinxASR
 from lip2speech.pipeline import PipelineConfig
 from lip2speech.video import NoFaceError, load_roi, read_frames
-from tests.tiny import make_likelihood, save_system
+from tests.factories import make_likelihood, save_system
 
 CLIPS = 8
 WORDS_OF_6 = 4.5  # the recogniser itself misses some of a true voice's
@@ -66,7 +66,7 @@ def blank_packets(stream: object) -> Iterator[object]:
     yield from stream.encode(None)  # type: ignore[attr-defined]
 
 
-def words_right(recogniser: Recogniser, wav: Tensor, text: str) -> int:
+def words_right(recogniser: PocketSphinxASR, wav: Tensor, text: str) -> int:
     found = recogniser.transcribe(wav).split()
     return sum(a == b for a, b in zip(found, text.split(), strict=False))
 
@@ -134,9 +134,9 @@ def test_the_command_puts_the_sound_onto_the_video(
 
 def test_the_shipped_model_is_understood(tmp_path: Path) -> None:
     """On faces, voices and sentences it has never met; by chance one word in five is right."""
-    from lip2speech.data.talker import make_corpus
+    from lip2speech.data.synthetic import make_corpus
 
-    recogniser, speaker = Recogniser(), Lip2Speech.load()
+    recogniser, speaker = PocketSphinxASR(), Lip2Speech.load()
     right = 0
     for name in make_corpus(tmp_path / "talkers", CLIPS, 5, "test", "drawn"):
         video = tmp_path / "talkers" / f"{name}.mp4"

@@ -17,9 +17,9 @@ from lip2speech.cli.convert import convert
 from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.inspect import inspect
 from lip2speech.cli.model import model
-from lip2speech.cli.similarity import similarity
+from lip2speech.cli.speaker_similarity import similarity
 from lip2speech.cli.stream import stream
-from lip2speech.cli.talker import talker
+from lip2speech.cli.synth import talker
 from lip2speech.cli.train import train
 from lip2speech.cli.voice import voice
 from lip2speech.version import __version__

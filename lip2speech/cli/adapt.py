@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lip2speech.cli.errors import UsageError, explain, one_line_errors, say
-from lip2speech.cli.progress import progress_bar
+from lip2speech.cli._errors import UsageError, explain, one_line_errors, say
+from lip2speech.cli._progress import progress_bar
 
 if TYPE_CHECKING:
-    from lip2speech.train.adapt import Ear, Figures
-    from lip2speech.train.takes import Take
+    from lip2speech.train.adapt.recordings import Recording
+    from lip2speech.train.adapt.trainer import AdaptationMetrics, WordErrorFn
 
 adapt = typer.Typer(
     help="Teach a model how you mouth words: prompts, your videos of them, your own model.",
@@ -39,7 +39,7 @@ def prompts(
         from lip2speech.data.prompts import write_prompts
 
         if own is None:
-            from lip2speech.data.talker.prompts import choose_prompts
+            from lip2speech.data.synthetic.prompts import choose_prompts
 
             chosen = choose_prompts(count, seed)
         else:
@@ -63,11 +63,11 @@ def record(
     Serves the page on this computer alone until Ctrl-C; the videos are stored beside their prompts.
     """
     with one_line_errors():
-        from lip2speech.capture import Server, Session
-        from lip2speech.train.takes import LONGEST_S, read_take
+        from lip2speech.train.adapt.recordings import LONGEST_S, read_take
+        from lip2speech.web.recorder import RecorderServer, RecordingSession
 
-        session = Session(folder, read_take, LONGEST_S)
-        server = Server(session, port)
+        session = RecordingSession(folder, read_take, LONGEST_S)
+        server = RecorderServer(session, port)
         try:
             typer.echo(f"Open {server.address} in a browser on this computer; Ctrl-C ends it.")
             if show:
@@ -99,10 +99,10 @@ def fit(
         from lip2speech import checkpoint
         from lip2speech.config import load_config
         from lip2speech.pipeline import Lip2Speech
-        from lip2speech.shipped import folder_of
-        from lip2speech.train.adapt import AdaptConfig, measure
-        from lip2speech.train.adapt import adapt as learn
-        from lip2speech.train.takes import read_takes, split_takes
+        from lip2speech.pretrained import folder_of
+        from lip2speech.train.adapt.recordings import read_takes, split_takes
+        from lip2speech.train.adapt.trainer import AdaptConfig, measure
+        from lip2speech.train.adapt.trainer import adapt as learn
 
         config = load_config(AdaptConfig, recipe, overrides or ())
         base = folder_of(model)
@@ -132,7 +132,7 @@ def told(folder: Path, taken: int, count: int) -> str:
     return f"{taken} of {count} prompts are recorded in {folder}; go on with: {then}"
 
 
-def table(before: Figures, after: Figures, count: int) -> str:
+def table(before: AdaptationMetrics, after: AdaptationMetrics, count: int) -> str:
     """Two lines of figures for people, under a heading."""
 
     def share(value: float | None) -> str:
@@ -144,15 +144,15 @@ def table(before: Figures, after: Figures, count: int) -> str:
     return "\n".join(lines)
 
 
-def _ear(takes: Sequence[Take]) -> Ear | None:
+def _ear(takes: Sequence[Recording]) -> WordErrorFn | None:
     """The offline recogniser, where it knows every sentence and is installed."""
-    from lip2speech.evaluation.metrics import edit_errors
-    from lip2speech.evaluation.recogniser import Recogniser, fits_grammar
+    from lip2speech.evaluation.asr.pocketsphinx import PocketSphinxASR, fits_grammar
+    from lip2speech.evaluation.metrics.intelligibility import edit_errors
 
     if not takes or not all(fits_grammar(take.text) for take in takes):
         return None
     try:
-        recogniser = Recogniser()
+        recogniser = PocketSphinxASR()
     except ImportError as error:
         say(f"lip2speech: words are not counted: {explain(error)}")
         return None

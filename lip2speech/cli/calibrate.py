@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lip2speech.cli.errors import UsageError, one_line_errors
-from lip2speech.cli.progress import progress_bar
+from lip2speech.cli._errors import UsageError, one_line_errors
+from lip2speech.cli._progress import progress_bar
 
 Set = tuple[Path, str]
 
@@ -45,8 +45,8 @@ def calibrate(
         fit_sets, report_sets = ([parse_set(name) for name in names] for names in (fit, report))
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
-            from lip2speech.evaluation.calibrate import calibrate as run
-            from lip2speech.shipped import folder_of
+            from lip2speech.evaluation.calibration import calibrate as run
+            from lip2speech.pretrained import folder_of
 
             folder = folder_of(model)
             progress.start(f"{folder}")

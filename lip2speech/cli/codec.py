@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lip2speech.cli.errors import UsageError, one_line, one_line_errors
-from lip2speech.cli.progress import progress_bar
+from lip2speech.cli._errors import UsageError, one_line, one_line_errors
+from lip2speech.cli._progress import progress_bar
 
 if TYPE_CHECKING:
-    from lip2speech.codec.container import CodesHead
-    from lip2speech.codec.files import CodecFiles
+    from lip2speech.codecs.bitstream import CodesHeader
+    from lip2speech.codecs.compress import CodecCompressor
 
 codec = typer.Typer(help="Sound to codes and back: encode, decode, show.", no_args_is_help=True)
 
@@ -82,21 +82,21 @@ def decode(
 def show(source: Source) -> None:
     """What a file of codes says of itself, once its checksums are right."""
     with one_line_errors():
-        from lip2speech.codec.container import codes_reader
+        from lip2speech.codecs.bitstream import codes_reader
 
         with codes_reader(source) as reader:
             typer.echo(f"{one_line(source)}: {describe(reader.head)}, codec {reader.head.fingerprint}")
 
 
-def load(folder: str, device: str) -> CodecFiles:
+def load(folder: str, device: str) -> CodecCompressor:
     """The codec that `--codec` and `--device` name."""
-    from lip2speech.codec.files import CodecFiles
-    from lip2speech.codec.load import codec_at
+    from lip2speech.codecs.builders import codec_at
+    from lip2speech.codecs.compress import CodecCompressor
     from lip2speech.pipeline import choose_device
-    from lip2speech.shipped import folder_of
+    from lip2speech.pretrained import folder_of
 
     where = choose_device(device)
-    files = CodecFiles(codec_at(folder_of(folder)))
+    files = CodecCompressor(codec_at(folder_of(folder)))
     files.codec.to(where)
     return files
 
@@ -117,15 +117,15 @@ def settle(source: Path, output: Path | None, suffix: str, overwrite: bool) -> P
     return output
 
 
-def report(source: Path, output: Path, head: CodesHead, spent: float) -> str:
+def report(source: Path, output: Path, head: CodesHeader, spent: float) -> str:
     """One line for people: what became what, at which rate, how fast."""
     speed = f"{spent / max(head.seconds, 1e-9):.3f} x real time"
     return f"{one_line(source)} -> {one_line(output)}: {describe(head)}, {speed}"
 
 
-def describe(head: CodesHead) -> str:
+def describe(head: CodesHeader) -> str:
     """Length, books, and the bit rate: of the codes, and of the whole file."""
-    from lip2speech.modules.books import books
+    from lip2speech.modules.codebook_layout import books
 
     size = head.file_bytes
     whole = 8 * size / head.seconds / 1000

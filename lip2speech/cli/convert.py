@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lip2speech.cli import errors
-from lip2speech.cli.plan import Job, plan_jobs
-from lip2speech.cli.progress import Progress, progress_bar
+from lip2speech.cli import _errors as errors
+from lip2speech.cli._paths import ConvertJob, plan_jobs
+from lip2speech.cli._progress import Progress, progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lip2speech.pipeline import Lip2Speech
 
 
-class Unsure(StrEnum):
+class LowConfidence(StrEnum):
     """What becomes of a second of speech that the model is not sure of."""
 
     speak = "speak"
@@ -37,12 +37,12 @@ class Unsure(StrEnum):
 
 
 UnsureOption = Annotated[
-    Unsure, typer.Option(help="Seconds the model is not sure of: spoken, a soft tone, or silence.")
+    LowConfidence, typer.Option(help="Seconds the model is not sure of: spoken, a soft tone, or silence.")
 ]
 
 
 @dataclass(frozen=True)
-class Row:
+class ConvertResult:
     """What `--json` prints for one input; what is not known of a failed one stays null."""
 
     input: str
@@ -62,12 +62,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Options:
+class ConvertOptions:
     """What is the same for every input of one command."""
 
     voice: Tensor
     route: str
-    unsure: Unsure
+    unsure: LowConfidence
     threshold: float
     json: bool
     quiet: bool
@@ -85,7 +85,7 @@ def convert(
     model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
     voice: Annotated[str | None, typer.Option(help="A recording to sound like, or a stored voice.")] = None,
     route: Annotated[str | None, typer.Option(help="How the prediction becomes sound.")] = None,
-    unsure: UnsureOption = Unsure.speak,
+    unsure: UnsureOption = LowConfidence.speak,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per input on stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
@@ -104,7 +104,7 @@ def convert(
             config = speech.config
             config.check_unsure(unsure.value)
             who = speech.speaker(voice), speech.check_route(route)
-            options = Options(*who, unsure, config.unsure, as_json, quiet)
+            options = ConvertOptions(*who, unsure, config.unsure, as_json, quiet)
             if speech.config.note and not quiet:
                 errors.say(f"lip2speech: model {speech.name}: {speech.config.note}")
             rows = [_convert_one(speech, job, options, progress) for job in jobs]
@@ -127,7 +127,9 @@ def load(model: str, device: str) -> Lip2Speech:
     return Lip2Speech.load(model, device=device)
 
 
-def _convert_one(speech: Lip2Speech, job: Job, options: Options, progress: Progress) -> Row:
+def _convert_one(
+    speech: Lip2Speech, job: ConvertJob, options: ConvertOptions, progress: Progress
+) -> ConvertResult:
     """Convert one input and report it; whatever goes wrong stays with this input."""
     progress.start(job.video.name)
     try:
@@ -139,13 +141,13 @@ def _convert_one(speech: Lip2Speech, job: Job, options: Options, progress: Progr
     return row
 
 
-def _failed(job: Job, error: Exception) -> Row:
+def _failed(job: ConvertJob, error: Exception) -> ConvertResult:
     line, code = errors.explain(error), errors.code_of(error)
     if line is None:
         line = f"internal error: {type(error).__name__}: {errors.one_line(error)}; please report it."
     elif code != errors.NO_FACE:
         code = errors.SOME_FAILED
-    return Row(input=os.fsdecode(job.video), error=line, code=code)
+    return ConvertResult(input=os.fsdecode(job.video), error=line, code=code)
 
 
 @contextmanager
@@ -159,7 +161,9 @@ def whole_or_nothing(output: Path) -> Iterator[Path]:
         os.replace(temporary, output)
 
 
-def _speak(speech: Lip2Speech, job: Job, temporary: Path, options: Options, progress: Progress) -> Row:
+def _speak(
+    speech: Lip2Speech, job: ConvertJob, temporary: Path, options: ConvertOptions, progress: Progress
+) -> ConvertResult:
     """Write the sound of one video, or the video with its sound, to `temporary`."""
     wav = temporary.with_name("sound.wav") if job.mux else temporary
     spoken = speech.convert_to(
@@ -171,10 +175,10 @@ def _speak(speech: Lip2Speech, job: Job, temporary: Path, options: Options, prog
         progress=progress,
     )
     if job.mux:
-        from lip2speech.audio import mux, read_wav
+        from lip2speech.audio.io import mux, read_wav
 
         mux(job.video, read_wav(wav, spoken.sample_rate), temporary, spoken.sample_rate)
-    return Row(
+    return ConvertResult(
         input=os.fsdecode(job.video),
         output=os.fsdecode(job.output),
         duration=round(spoken.duration, 3),
@@ -189,7 +193,7 @@ def _speak(speech: Lip2Speech, job: Job, temporary: Path, options: Options, prog
     )
 
 
-def json_line(row: Row) -> str:
+def json_line(row: ConvertResult) -> str:
     """One line; `bits_per_token` is there for a model with a likelihood alone."""
     values = asdict(row)
     if row.bits_per_token is None:
@@ -197,7 +201,7 @@ def json_line(row: Row) -> str:
     return json.dumps(values)
 
 
-def _report(row: Row, options: Options, progress: Progress) -> None:
+def _report(row: ConvertResult, options: ConvertOptions, progress: Progress) -> None:
     """The JSON line or the human one on stdout; an error on stderr as well."""
     if row.error is not None:
         errors.say(

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lip2speech.cli.errors import UsageError, one_line_errors
-from lip2speech.cli.progress import Progress, progress_bar
+from lip2speech.cli._errors import UsageError, one_line_errors
+from lip2speech.cli._progress import Progress, progress_bar
 
 if TYPE_CHECKING:
-    from lip2speech.evaluation.clips import Item
-    from lip2speech.evaluation.plots import Gallery
-    from lip2speech.evaluation.runs import Report
+    from lip2speech.evaluation.dataset import EvaluationItem
+    from lip2speech.evaluation.plots import PlotWriter
+    from lip2speech.evaluation.results import EvaluationReport
 
 
 class Corpus(StrEnum):
@@ -123,7 +123,7 @@ def check_use(ctx: typer.Context, given: Sequence[Path], compare: tuple[Path, Pa
             raise UsageError(f"--{name} has no meaning with {use}; leave it out.")
 
 
-def _finish(report: Report, save: Path | None, plots: Path | None, overwrite: bool) -> None:
+def _finish(report: EvaluationReport, save: Path | None, plots: Path | None, overwrite: bool) -> None:
     typer.echo(report.table())
     if save is not None:
         report.save(save)
@@ -133,12 +133,12 @@ def _finish(report: Report, save: Path | None, plots: Path | None, overwrite: bo
 
 def _of_model(
     root: Path, corpus: Corpus, model: str, device: str, options: dict[str, Any], progress: Progress
-) -> Report:
+) -> EvaluationReport:
     progress.start("loading the model")
     from lip2speech.checkpoint import fingerprint
-    from lip2speech.evaluation.report import evaluate as report_on
+    from lip2speech.evaluation.evaluate import evaluate as report_on
     from lip2speech.pipeline import Lip2Speech
-    from lip2speech.shipped import folder_of
+    from lip2speech.pretrained import folder_of
 
     speech = Lip2Speech.load(model, device=device)
     items = _items(root, corpus, options["split"])
@@ -147,15 +147,15 @@ def _of_model(
     return replace(report, fingerprint=fingerprint(folder_of(model)))
 
 
-def _of_files(reference: Path, speech: Path, options: dict[str, Any], progress: Progress) -> Report:
-    from lip2speech.evaluation.pairs import evaluate_files
+def _of_files(reference: Path, speech: Path, options: dict[str, Any], progress: Progress) -> EvaluationReport:
+    from lip2speech.evaluation.files import evaluate_files
 
     progress.start(f"{speech}")
     return evaluate_files(reference, speech, progress=lambda done, total: progress(done / total), **options)
 
 
 def _compare(files: tuple[Path, Path], plots: Path | None, overwrite: bool) -> str:
-    from lip2speech.evaluation.runs import comparison, load_report
+    from lip2speech.evaluation.results import comparison, load_report
 
     a, b = (load_report(path) for path in files)
     text = comparison(a, b)
@@ -164,17 +164,18 @@ def _compare(files: tuple[Path, Path], plots: Path | None, overwrite: bool) -> s
     return text
 
 
-def _gallery(folder: Path, overwrite: bool, count: int = 0) -> Gallery:
-    from lip2speech.evaluation.plots import Gallery
+def _gallery(folder: Path, overwrite: bool, count: int = 0) -> PlotWriter:
+    from lip2speech.evaluation.plots import PlotWriter
 
-    return Gallery(folder, count, overwrite=overwrite)
+    return PlotWriter(folder, count, overwrite=overwrite)
 
 
-def _items(root: Path, corpus: Corpus, split: str) -> list[Item]:
-    from lip2speech.evaluation.clips import prepared_items, video_items
+def _items(root: Path, corpus: Corpus, split: str) -> list[EvaluationItem]:
+    from lip2speech.evaluation.dataset import prepared_items, video_items
 
     if corpus is Corpus.prepared:
         return prepared_items(root, split)
-    from lip2speech.data import grid, talker
+    from lip2speech.data import grid
+    from lip2speech.data import synthetic as talker
 
     return video_items((grid if corpus is Corpus.grid else talker).utterances(root))

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lip2speech.cli import errors
-from lip2speech.cli.progress import progress_bar
+from lip2speech.cli import _errors as errors
+from lip2speech.cli._progress import progress_bar
 
 
 def inspect(
@@ -27,7 +27,7 @@ def inspect(
             _check_sheet(sheet, video, overwrite)
         with progress_bar(quiet=False) as progress:
             progress.start(video.name)
-            from lip2speech.video.inspect import describe, inspect_video
+            from lip2speech.video.diagnostics import describe, inspect_video
 
             seen = inspect_video(video, sheet)
         typer.echo(json.dumps(seen) if as_json else describe(seen))

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lip2speech.cli.errors import one_line, one_line_errors
-from lip2speech.cli.imports import import_model
+from lip2speech.cli._errors import one_line, one_line_errors
+from lip2speech.cli.import_model import import_model
 
 model = typer.Typer(help="Models: list, verify, card, import, pull.", no_args_is_help=True)
 model.command("import")(import_model)
@@ -22,7 +22,7 @@ Name = Annotated[
 def list_models() -> None:
     """The names of the models that ship."""
     with one_line_errors():
-        from lip2speech.shipped import shipped
+        from lip2speech.pretrained import shipped
 
         for name in shipped():
             typer.echo(name)
@@ -33,7 +33,7 @@ def verify(name: Name = "default") -> None:
     """Compare every file of a model with its checksum."""
     with one_line_errors():
         from lip2speech.checkpoint import verify as compare
-        from lip2speech.shipped import folder_of
+        from lip2speech.pretrained import folder_of
 
         folder = folder_of(name)
         compare(folder)
@@ -46,7 +46,7 @@ def card(name: Name = "default") -> None:
     with one_line_errors():
         from lip2speech.checkpoint import CARD
         from lip2speech.checkpoint import verify as compare
-        from lip2speech.shipped import folder_of
+        from lip2speech.pretrained import folder_of
 
         folder = folder_of(name)
         compare(folder)

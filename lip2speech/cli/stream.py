@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from lip2speech.cli import errors
-from lip2speech.cli.convert import Unsure, UnsureOption, how_sure, load, say_sure, whole_or_nothing
-from lip2speech.cli.plan import Job, plan_jobs
-from lip2speech.cli.progress import progress_bar
+from lip2speech.cli import _errors as errors
+from lip2speech.cli._paths import ConvertJob, plan_jobs
+from lip2speech.cli._progress import progress_bar
+from lip2speech.cli.convert import LowConfidence, UnsureOption, how_sure, load, say_sure, whole_or_nothing
 
 
 def stream(
@@ -26,7 +26,7 @@ def stream(
     chunk: Annotated[int, typer.Option(help="Frames that a causal model hears at once.")] = 4,
     hop: Annotated[int, typer.Option(help="Frames from window to window of any other model.")] = 5,
     ahead: Annotated[int, typer.Option(help="Frames that such a window sees beyond what is said.")] = 10,
-    unsure: UnsureOption = Unsure.speak,
+    unsure: UnsureOption = LowConfidence.speak,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line on stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
@@ -67,7 +67,7 @@ def stream(
             )
 
 
-def plan_one(video: Path, output: Path | None, overwrite: bool) -> Job:
+def plan_one(video: Path, output: Path | None, overwrite: bool) -> ConvertJob:
     """The one file to read and the one to write; UsageError when it cannot be so."""
     if video.is_dir():
         raise errors.UsageError(f"{video}: is a folder; stream speaks one video.")

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lip2speech.cli.errors import one_line_errors
-from lip2speech.cli.progress import progress_bar
+from lip2speech.cli._errors import one_line_errors
+from lip2speech.cli._progress import progress_bar
 
 train = typer.Typer(
     help="Train from a recipe in configs/; the same command again goes on.", no_args_is_help=True
@@ -31,7 +31,7 @@ def codec(
 ) -> None:
     """The codec whose decoder speaks: reconstruction, then a GAN."""
     with one_line_errors():
-        from lip2speech.train.codec import CodecTask, CodecTrainConfig
+        from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
 
         _run(CodecTask, _read(CodecTrainConfig, recipe, overrides), out, dry_run, quiet)
 
@@ -49,10 +49,10 @@ def pretrain(
 ) -> None:
     """An AV-HuBERT from lips and sound alone: clusters of masked frames, iteration by iteration."""
     with one_line_errors():
-        from lip2speech import distributed
-        from lip2speech.train.device import choose_device
-        from lip2speech.train.iterations import at_iteration, run_iteration, unfinished
-        from lip2speech.train.pretrain import PretrainConfig, PretrainTask
+        from lip2speech.train.core import distributed
+        from lip2speech.train.core.device import choose_device
+        from lip2speech.train.pretrain.iterations import at_iteration, run_iteration, unfinished
+        from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
 
         config = _read(PretrainConfig, recipe, overrides)
         if _shown(config, dry_run):
@@ -75,7 +75,7 @@ def finetune(
 ) -> None:
     """Lips to mel, units and codes at once."""
     with one_line_errors():
-        from lip2speech.train.finetune import FinetuneConfig, FinetuneTask
+        from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
 
         _run(FinetuneTask, _read(FinetuneConfig, recipe, overrides), out, dry_run, quiet)
 
@@ -86,7 +86,7 @@ def kmeans(
 ) -> None:
     """The units: k-means on features of a corpus' sound."""
     with one_line_errors():
-        from lip2speech.train.cluster import KMeansConfig, fit_kmeans
+        from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 
         config = _read(KMeansConfig, recipe, overrides)
         if _shown(config, dry_run):
@@ -102,7 +102,7 @@ def speaker(
 ) -> None:
     """The speaker encoder, which tells whose voice a sound is like."""
     with one_line_errors():
-        from lip2speech.train.speaker import SpeakerTask, SpeakerTrainConfig
+        from lip2speech.train.speaker.task import SpeakerTask, SpeakerTrainConfig
 
         _run(SpeakerTask, _read(SpeakerTrainConfig, recipe, overrides), out, dry_run, quiet)
 
@@ -125,9 +125,9 @@ def likelihood(
 ) -> None:
     """How likely codes are as speech."""
     with one_line_errors():
-        from lip2speech.train.likelihood import LikelihoodTask, LikelihoodTrainConfig
+        from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
 
-        _run(LikelihoodTask, _read(LikelihoodTrainConfig, recipe, overrides), out, dry_run, quiet)
+        _run(CodePriorTask, _read(CodePriorTrainConfig, recipe, overrides), out, dry_run, quiet)
 
 
 @train.command()
@@ -140,8 +140,8 @@ def assemble(
 ) -> None:
     """Lip model, codec, voices and a vocoder into one model folder that `convert` takes."""
     with one_line_errors():
-        from lip2speech.train.assemble import AssembleConfig
-        from lip2speech.train.assemble import assemble as write
+        from lip2speech.train.export import AssembleConfig
+        from lip2speech.train.export import assemble as write
 
         config = _read(AssembleConfig, recipe, overrides)
         if not _shown(config, dry_run):
@@ -157,7 +157,7 @@ def average(
 ) -> None:
     """The mean of the weights of several trainings that began at one start."""
     with one_line_errors():
-        from lip2speech.train.average import average as write
+        from lip2speech.train.checkpoint_averaging import average as write
 
         count = write(folders, out, overwrite=overwrite)
         typer.echo(f"{out}: the mean of {len(folders)} folders, {count} tensors")
@@ -178,9 +178,9 @@ def _shown(config: Any, dry_run: bool) -> bool:
 
 
 def _run(task: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
-    from lip2speech import distributed
-    from lip2speech.train.device import choose_device
-    from lip2speech.train.loop import run
+    from lip2speech.train.core import distributed
+    from lip2speech.train.core.device import choose_device
+    from lip2speech.train.core.trainer import run
 
     if _shown(config, dry_run):
         _rehearse(task, config)
@@ -192,7 +192,7 @@ def _run(task: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
 
 
 def _rehearse(task: Any, config: Any) -> None:
-    from lip2speech.train.rehearsal import rehearse
+    from lip2speech.train.core.dry_run import rehearse
 
     for line in rehearse(task, config):
         typer.echo(f"# {line}")  # so that the whole is still a recipe

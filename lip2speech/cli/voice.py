@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lip2speech.cli.errors import one_line, one_line_errors, say
+from lip2speech.cli._errors import one_line, one_line_errors, say
 
 if TYPE_CHECKING:
-    from lip2speech.speaker import SpeakerModel
-    from lip2speech.voices import EnrolledVoice
+    from lip2speech.models.speaker_encoder import SpeakerEncoder
+    from lip2speech.voices.store import EnrolledVoice
 
 voice = typer.Typer(help="Voices of people who agreed: enrol, list, show, delete.", no_args_is_help=True)
 
@@ -41,9 +41,9 @@ def enroll(
 ) -> None:
     """Make a voice of old or new recordings of one person. The recordings themselves are not kept."""
     with one_line_errors():
-        from lip2speech.shipped import shipped
-        from lip2speech.system import speaker_model_at
-        from lip2speech.voices import enroll as make
+        from lip2speech.components import speaker_model_at
+        from lip2speech.pretrained import shipped
+        from lip2speech.voices.store import enroll as make
 
         speakers = [speaker_model_at(one) for one in model or shipped()]
         if vector is not None:
@@ -54,14 +54,16 @@ def enroll(
         typer.echo(f"{name}: enrolled from {made.seconds:.1f} s of speech; use it with --voice {name}")
 
 
-def with_vector(speakers: list[SpeakerModel], vector: Path) -> list[SpeakerModel]:
+def with_vector(speakers: list[SpeakerEncoder], vector: Path) -> list[SpeakerEncoder]:
     """Speaker models of which those that are not here are told what they would hear. ValueError: all are."""
-    from lip2speech.speaker import GivenVectors, read_vector
+    from lip2speech.models.speaker_encoder import ExternalEmbeddings, read_vector
 
-    if not any(isinstance(one, GivenVectors) for one in speakers):
+    if not any(isinstance(one, ExternalEmbeddings) for one in speakers):
         raise ValueError("--vector is for models whose speaker encoder is not here; name one by --model.")
     return [
-        GivenVectors(one.dim, read_vector(str(vector), one.dim)) if isinstance(one, GivenVectors) else one
+        ExternalEmbeddings(one.dim, read_vector(str(vector), one.dim))
+        if isinstance(one, ExternalEmbeddings)
+        else one
         for one in speakers
     ]
 
@@ -70,7 +72,7 @@ def with_vector(speakers: list[SpeakerModel], vector: Path) -> list[SpeakerModel
 def list_all() -> None:
     """The names of all enrolled voices."""
     with one_line_errors():
-        from lip2speech.voices import list_voices
+        from lip2speech.voices.store import list_voices
 
         for name in list_voices():
             typer.echo(name)
@@ -83,7 +85,7 @@ def show(
 ) -> None:
     """What is known of a voice: speech, quality, pitch, consent."""
     with one_line_errors():
-        from lip2speech.voices import load_voice
+        from lip2speech.voices.store import load_voice
 
         found = load_voice(name)
         typer.echo(json.dumps(asdict(found)) if as_json else describe(found))
@@ -93,7 +95,7 @@ def show(
 def delete(name: Name) -> None:
     """Overwrite and remove a voice."""
     with one_line_errors():
-        from lip2speech.voices import delete_voice
+        from lip2speech.voices.store import delete_voice
 
         folder = delete_voice(name)
         typer.echo(f"{name}: deleted; no file of it is left in {folder}")

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lip2speech.codec.base import Codec
-from lip2speech.codec.load import code_fingerprint
+from lip2speech.audio.mel import LogMel, MelConfig
+from lip2speech.audio.pitch import pitch_contour
+from lip2speech.codecs.base import Codec
+from lip2speech.codecs.builders import code_fingerprint
 from lip2speech.config import to_dict
+from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS, per_video_frame
 from lip2speech.data.dataset import Clip
-from lip2speech.data.units import UnitTeacher, check_rate, device_of
-from lip2speech.heads import MEL_RATE, UNIT_RATE
-from lip2speech.mel import LogMel, MelConfig
-from lip2speech.pitch import pitch_contour
-from lip2speech.rates import SAMPLE_RATE, VIDEO_FPS, per_video_frame
-from lip2speech.speaker import SpeakerModel, Spectrum
+from lip2speech.data.unit_tokenizers import UnitTokenizer, check_rate, device_of
+from lip2speech.models.heads.conv import MEL_RATE, UNIT_RATE
+from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder
 
 SAMPLES_PER_FRAME = per_video_frame(SAMPLE_RATE)
 # A sound much shorter or longer than its picture belongs to another cut. AV-HuBERT's own crops carry up to
@@ -74,7 +74,7 @@ def fit_wav(wav: Tensor, n_frames: int) -> Tensor:
     return torch.nn.functional.pad(wav[:n_samples], (0, max(0, n_samples - len(wav))))
 
 
-class TargetMaker:
+class TargetExtractor:
     """Makes `Targets` with the shared mel recipe, a unit teacher and a codec (or None); pitch when asked.
 
     Targets are on the CPU, wherever codec and teacher compute.
@@ -90,14 +90,14 @@ class TargetMaker:
 
     def __init__(
         self,
-        units: UnitTeacher | None,
+        units: UnitTokenizer | None,
         codec: Codec | None,
         *,
         pitch: bool = False,
-        speakers: SpeakerModel | None = None,
+        speakers: SpeakerEncoder | None = None,
     ):
         self.mel, self.units, self.codec = LogMel(MelConfig()), units, codec
-        self.speakers = speakers or Spectrum()
+        self.speakers = speakers or LTASSpeakerEncoder()
         check_rate(units, UNIT_RATE)
         self.makers: dict[str, Callable[[Tensor], Tensor]] = {
             "mel": lambda wav: self.mel(wav[None, None])[0].half(),
@@ -169,6 +169,6 @@ def mel_fingerprint(config: MelConfig) -> str:
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def make_targets(clips: Iterable[Clip], maker: TargetMaker) -> list[Targets]:
+def make_targets(clips: Iterable[Clip], maker: TargetExtractor) -> list[Targets]:
     """Targets of every clip, in order."""
     return [maker(clip) for clip in clips]

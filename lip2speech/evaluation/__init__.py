@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from lip2speech.evaluation.meters import DEFAULT_METERS, METERS
-from lip2speech.evaluation.recognisers import RECOGNISERS
-from lip2speech.evaluation.score import Figure, Pair, Row, Score, score, score_pairs, summarise
+from lip2speech.evaluation.asr import RECOGNISERS
+from lip2speech.evaluation.metrics.registry import DEFAULT_METERS, METERS
+from lip2speech.evaluation.scorer import Estimate, ResultRow, Score, ScoredPair, score, score_pairs, summarise
 
 __all__ = [
     "DEFAULT_METERS",
     "METERS",
     "RECOGNISERS",
-    "Figure",
-    "Pair",
-    "Row",
+    "Estimate",
+    "ScoredPair",
+    "ResultRow",
     "Score",
     "score",
     "score_pairs",

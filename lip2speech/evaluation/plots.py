@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from lip2speech.audio import replacing
-from lip2speech.evaluation.clips import Said
-from lip2speech.evaluation.meters import COLUMNS
-from lip2speech.evaluation.metrics import log_mel
-from lip2speech.evaluation.runs import Report, compare, paired
-from lip2speech.evaluation.score import Row
-from lip2speech.mel import MelConfig, band_edges
+from lip2speech.audio.io import replacing
+from lip2speech.audio.mel import MelConfig, band_edges
+from lip2speech.evaluation.dataset import SynthesizedAudio
+from lip2speech.evaluation.metrics.intelligibility import log_mel
+from lip2speech.evaluation.metrics.registry import COLUMNS
+from lip2speech.evaluation.results import EvaluationReport, compare, paired
+from lip2speech.evaluation.scorer import ResultRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ TICKS_HZ = (250, 500, 1000, 2000, 4000)
 WIDTH, HEIGHT = 4.0, 2.4  # inches of one panel
 
 
-class Gallery:
+class PlotWriter:
     """Draws the spectrograms of the first `count` clips that are shown to it, a PNG for each, into a folder.
 
     Raises:
@@ -40,19 +40,19 @@ class Gallery:
     def __init__(self, folder: Path, count: int, *, overwrite: bool = False) -> None:
         self.folder, self.left, self.overwrite = folder, count, overwrite
 
-    def __call__(self, id: str, reference: Tensor, sounds: dict[str, Said]) -> None:
+    def __call__(self, id: str, reference: Tensor, sounds: dict[str, SynthesizedAudio]) -> None:
         if self.left < 1:
             return
         self.left -= 1
         wavs = {"reference": reference, **{k: v.wav for k, v in sounds.items() if k != "true sound"}}
         self.save(spectrograms(id, wavs), f"spectrogram_{_file_name(id)}.png")
 
-    def points(self, report: Report) -> None:
+    def points(self, report: EvaluationReport) -> None:
         """The pitch of every utterance of a run beside its reference's, where the meter f0 was asked for."""
         if (picture := pitch_scatter(report.rows)) is not None:
             self.save(picture, "pitch.png")
 
-    def pairs(self, a: Report, b: Report) -> None:
+    def pairs(self, a: EvaluationReport, b: EvaluationReport) -> None:
         """Every figure of every utterance in run `a` against run `b`, one PNG per row."""
         for name, picture in run_scatters(a, b).items():
             self.save(picture, f"compare_{_file_name(name)}.png")
@@ -94,7 +94,7 @@ def spectrograms(title: str, wavs: dict[str, Tensor]) -> Figure:
     return picture
 
 
-def pitch_scatter(rows: Sequence[Row]) -> Figure | None:
+def pitch_scatter(rows: Sequence[ResultRow]) -> Figure | None:
     """The median F0 of each utterance against its reference's, a panel per row; None without the meter f0."""
     panels = {
         row.name: [
@@ -106,7 +106,7 @@ def pitch_scatter(rows: Sequence[Row]) -> Figure | None:
     return scatter("median F0, Hz", "reference", "speech", panels) if panels else None
 
 
-def run_scatters(a: Report, b: Report) -> dict[str, Figure]:
+def run_scatters(a: EvaluationReport, b: EvaluationReport) -> dict[str, Figure]:
     """By row that both runs have: every column's figure of each utterance in `a` against that in `b`."""
     found = {}
     for one, other, changes in compare(a, b):

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from lip2speech.importers.avhubert import import_avhubert
+from lip2speech.importers.base import Imported
 from lip2speech.importers.encodec import import_encodec
 from lip2speech.importers.hifigan import import_unit_vocoder
 from lip2speech.importers.hubert import import_hubert
-from lip2speech.importers.imported import Imported
-from lip2speech.importers.unitmodel import import_unit_model
+from lip2speech.importers.lip2speech_unit import import_unit_model
 
 IMPORTERS: dict[str, Callable[..., Imported]] = {
     "avhubert": import_avhubert,

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint, config
-from lip2speech.frontend.avhubert import AVHubert, AVHubertConfig
-from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
-from lip2speech.frontend.transforms import Transform
+from lip2speech.importers.base import Found, Imported, check_claims
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
-from lip2speech.importers.imported import Found, Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.keymap import KeyMap, count_layers, state_of
+from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
+from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
+from lip2speech.models.frontends.transforms import Transform
 
 HEAD_DIM = 64  # of each attention head, in base and in large
 WHAT = "AV-HuBERT"
@@ -124,7 +124,7 @@ class Encoder:
     """
 
     frontend: AVHubertConfig
-    clusters: ClusterHeadConfig | None
+    clusters: MaskedPredictionHeadConfig | None
     tensors: dict[str, Tensor]
     dropped: tuple[str, ...]
 
@@ -147,7 +147,7 @@ def read_encoder(file: FairseqCheckpoint, prefix: str, heads: int | None) -> Enc
     with torch.device("meta"):  # shapes without memory: the file's sizes are not to be trusted yet
         expected = state_of(frontend=AVHubert(frontend))
         if clusters is not None:
-            expected |= state_of(clusters=ClusterHead(clusters))
+            expected |= state_of(clusters=MaskedPredictionHead(clusters))
     return Encoder(frontend, clusters, keys.fit(found, expected), tuple(sorted(dropped)))
 
 
@@ -207,11 +207,11 @@ def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int
     )
 
 
-def _cluster_config(found: Found, keys: KeyMap, frontend: AVHubertConfig) -> ClusterHeadConfig:
+def _cluster_config(found: Found, keys: KeyMap, frontend: AVHubertConfig) -> MaskedPredictionHeadConfig:
     """Sizes of the cluster head."""
     rows, final_dim = keys.shape(found, "clusters.embeddings", 2)
     mask_dim = keys.shape(found, "clusters.mask", 1)[0]
-    return ClusterHeadConfig(frontend.embed_dim, final_dim, rows, mask_dim)
+    return MaskedPredictionHeadConfig(frontend.embed_dim, final_dim, rows, mask_dim)
 
 
 def heads_of(file: FairseqCheckpoint, pretrained: str | Path | None = None) -> int | None:

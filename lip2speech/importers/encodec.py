@@ -18,14 +18,14 @@ from typing import Any
 from torch import Tensor
 
 from lip2speech import checkpoint, config
-from lip2speech.codec.encodec import EnCodec, EnCodecConfig
-from lip2speech.codec.quantize import QuantizerConfig
-from lip2speech.codec.seanet import SEANetConfig
+from lip2speech.codecs.encodec import EnCodec, EnCodecConfig
+from lip2speech.codecs.quantization.residual import QuantizerConfig
+from lip2speech.importers.base import Found, Imported, check_claims, fit
 from lip2speech.importers.encodec_sizes import quantizer_sizes, seanet_sizes
-from lip2speech.importers.imported import Found, Imported, check_claims, fit
 from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.safefile import read_json, read_safetensors
 from lip2speech.importers.torchfile import TorchFile
+from lip2speech.modules.seanet import SEANetConfig
 from lip2speech.restore import planned
 
 # First match wins; every public name must match one of them.

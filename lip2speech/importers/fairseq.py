@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lip2speech.importers.inert import ForeignFileError, Inert, shown
+from lip2speech.importers.inert import ForeignFileError, StubObject, shown
 from lip2speech.importers.torchfile import TorchFile
 
 
@@ -52,7 +52,7 @@ def read_fairseq(path: str | Path) -> FairseqCheckpoint:
 
 def _members(value: Any) -> Mapping[str, Any]:
     """The named values of a dict, an argparse.Namespace or an omegaconf DictConfig; else none."""
-    if isinstance(value, Inert):
+    if isinstance(value, StubObject):
         value = value.state
         if isinstance(value, Mapping) and "_content" in value:
             value = value["_content"]
@@ -61,6 +61,6 @@ def _members(value: Any) -> Mapping[str, Any]:
 
 def _plain(value: Any) -> Any:
     """What an omegaconf node wraps; other values as they are."""
-    if isinstance(value, Inert) and isinstance(value.state, Mapping) and "_val" in value.state:
+    if isinstance(value, StubObject) and isinstance(value.state, Mapping) and "_val" in value.state:
         return value.state["_val"]
     return value

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lip2speech import checkpoint, config
-from lip2speech.importers.imported import Imported, check_claims
+from lip2speech.importers.base import Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.keymap import KeyMap
 from lip2speech.importers.torchfile import TorchFile
 from lip2speech.restore import planned
-from lip2speech.vocoder.hifigan import UNIT_MEL, UNIT_RATIO, HiFiGAN, HiFiGANConfig
-from lip2speech.vocoder.load import KIND
+from lip2speech.vocoders.hifigan import UNIT_MEL, UNIT_RATIO, HiFiGAN, HiFiGANConfig
+from lip2speech.vocoders.registry import KIND
 
 NAME = "hifigan"
 LICENCE = (

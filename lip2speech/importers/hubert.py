@@ -17,19 +17,19 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint, config
-from lip2speech.data.units import HubertUnitsConfig
-from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
-from lip2speech.frontend.hubert import Hubert, HubertConfig
+from lip2speech.constants import SAMPLE_RATE
+from lip2speech.data.unit_tokenizers import HubertTokenizerConfig
+from lip2speech.importers.base import Found, Imported, check_claims
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
-from lip2speech.importers.imported import Found, Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.keymap import KeyMap, count_layers, state_of
 from lip2speech.importers.kmeans import read_kmeans
-from lip2speech.rates import SAMPLE_RATE
+from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
+from lip2speech.models.hubert import Hubert, HubertConfig
 
 WHAT = "HuBERT base"
 HEAD_DIM = 64  # of each attention head in the published model
-UNIT_LAYER = HubertUnitsConfig().layer
+UNIT_LAYER = HubertTokenizerConfig().layer
 LICENCE = "MIT licence of fairseq (Meta Platforms), which says that it covers its pretrained models"
 
 PREFIXES = ("w2v_encoder.w2v_model.", "")  # fine-tuned, pretrained
@@ -119,12 +119,12 @@ def read_hubert(
         clusters = _cluster_config(found, keys, sizes)
         values["clusters"] = config.to_dict(clusters)
         with torch.device("meta"):
-            expected |= state_of(clusters=ClusterHead(clusters))
+            expected |= state_of(clusters=MaskedPredictionHead(clusters))
     tensors = keys.fit(found, expected)
     values["licence"] = LICENCE
     if kmeans is not None:
         tensors["centroids"] = _centroids(kmeans, layer, sizes)
-        values["units"] = config.to_dict(HubertUnitsConfig(layer, len(tensors["centroids"])))
+        values["units"] = config.to_dict(HubertTokenizerConfig(layer, len(tensors["centroids"])))
     return Imported(values, tensors, tuple(sorted(dropped)))
 
 
@@ -161,11 +161,11 @@ def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int
     )
 
 
-def _cluster_config(found: Found, keys: KeyMap, sizes: HubertConfig) -> ClusterHeadConfig:
+def _cluster_config(found: Found, keys: KeyMap, sizes: HubertConfig) -> MaskedPredictionHeadConfig:
     """Sizes of the cluster head."""
     rows, final_dim = keys.shape(found, "clusters.embeddings", 2)
     mask_dim = keys.shape(found, "clusters.mask", 1)[0]
-    return ClusterHeadConfig(sizes.embed_dim, final_dim, rows, mask_dim)
+    return MaskedPredictionHeadConfig(sizes.embed_dim, final_dim, rows, mask_dim)
 
 
 def _check_settings(file: FairseqCheckpoint) -> None:

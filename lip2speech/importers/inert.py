@@ -72,14 +72,14 @@ class ForeignFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Name:
+class GlobalRef:
     """A class or function the file names; a word, never the thing itself."""
 
     path: str
 
 
 @dataclass(eq=False)
-class Inert:
+class StubObject:
     """What the file would have had made: the name, the arguments and the state it gave."""
 
     name: str
@@ -106,7 +106,7 @@ class TensorRef:
     stride: tuple[int, ...]
 
 
-class Source(Protocol):
+class PickleSource(Protocol):
     """Bytes to read opcodes from; `read` never allocates more than is there."""
 
     def read(self, count: int, /) -> bytes: ...
@@ -124,11 +124,11 @@ def shown(value: Any) -> str:
 
 
 def read_inert(
-    source: Source,
+    source: PickleSource,
     find_storage: Callable[[Any], StorageRef],
     *,
     words: Collection[str] = WORDS,
-    finish: Callable[[Inert], Any] | None = None,
+    finish: Callable[[StubObject], Any] | None = None,
 ) -> Any:
     """The value of the pickle that starts at the source's position; the source then stands after it.
 
@@ -138,7 +138,7 @@ def read_inert(
         words: the names that the file may name, beside classes of `CLASS_PACKAGES`.
         finish: what takes the place of a record that was just given its state; it may move the source on.
     """
-    machine = _Machine(find_storage, words, finish)
+    machine = _PickleVM(find_storage, words, finish)
     start = source.tell()
     try:
         for opcode, arg, position in pickletools.genops(source):  # type: ignore[arg-type]
@@ -161,14 +161,14 @@ def read_inert(
         ) from None
 
 
-class _Machine:
+class _PickleVM:
     """Stack, marks and memo of a pickle; every method does one kind of opcode's work."""
 
     def __init__(
         self,
         find_storage: Callable[[Any], StorageRef],
         words: Collection[str],
-        finish: Callable[[Inert], Any] | None,
+        finish: Callable[[StubObject], Any] | None,
     ) -> None:
         self.find_storage, self.words, self.finish = find_storage, words, finish
         self.stack: list[Any] = []
@@ -240,12 +240,12 @@ class _Machine:
                 f"the file names {shown(path)}, which is not on the reader's list of data; it is refused, "
                 "nothing of it was run. Get the weights as safetensors or from their official source."
             )
-        self.stack.append(Name(path))
+        self.stack.append(GlobalRef(path))
 
     def call(self) -> None:
         """REDUCE and NEWOBJ: what the file wants called becomes a dict, a tensor reference or a record."""
         args, what = self.stack.pop(), self.stack.pop()
-        if not isinstance(what, Name) or not isinstance(args, tuple):
+        if not isinstance(what, GlobalRef) or not isinstance(args, tuple):
             raise ForeignFileError(f"{self.where()}: a {shown(what)} is called; only listed names may be.")
         if what.path in DICTS:
             value: Any = {}
@@ -253,16 +253,16 @@ class _Machine:
             value = self.tensor(args)
         elif what.path == PARAMETER and args and isinstance(args[0], TensorRef):
             value = args[0]
-        elif what.path == OBJECT and args and isinstance(args[0], Name):
-            value = Inert(args[0].path, ())
+        elif what.path == OBJECT and args and isinstance(args[0], GlobalRef):
+            value = StubObject(args[0].path, ())
         else:
-            value = Inert(what.path, args)
+            value = StubObject(what.path, args)
         self.stack.append(value)
 
     def build(self) -> None:
         """BUILD: a record gets its state; attributes of an OrderedDict (`_metadata`) are not kept."""
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, Inert):
+        if isinstance(target, StubObject):
             target.state = state
             if self.finish is not None:
                 self.stack[-1] = self.finish(target)
@@ -303,30 +303,30 @@ class _Machine:
         return "the pickle"
 
 
-def _global(machine: _Machine, arg: str) -> None:
+def _global(machine: _PickleVM, arg: str) -> None:
     module, _, name = arg.partition(" ")
     machine.name(module, name)
 
 
-def _stack_global(machine: _Machine, _: Any) -> None:
+def _stack_global(machine: _PickleVM, _: Any) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     machine.name(module, name)
 
 
-def _set_item(machine: _Machine, _: Any) -> None:
+def _set_item(machine: _PickleVM, _: Any) -> None:
     value, key = machine.stack.pop(), machine.stack.pop()
     machine.set_items([key, value])
 
 
-def _nothing(machine: _Machine, _: Any) -> None:
+def _nothing(machine: _PickleVM, _: Any) -> None:
     """PROTO, FRAME and STOP change no value."""
 
 
-def _pushes(*names: str) -> dict[str, Callable[[_Machine, Any], None]]:
+def _pushes(*names: str) -> dict[str, Callable[[_PickleVM, Any], None]]:
     return dict.fromkeys(names, lambda machine, arg: machine.push(arg))
 
 
-OPCODES: dict[str, Callable[[_Machine, Any], object]] = {
+OPCODES: dict[str, Callable[[_PickleVM, Any], object]] = {
     **_pushes("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     **_pushes("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
     **_pushes("STRING", "BINSTRING", "SHORT_BINSTRING", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lip2speech.importers.imported import MAX_NEAR, Found, fit, listed, near
+from lip2speech.importers.base import MAX_NEAR, Found, fit, listed, near
 from lip2speech.importers.inert import ForeignFileError, shown
 
 SPELLINGS = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}

@@ -23,13 +23,13 @@ from lip2speech.importers.inert import (
     MAX_SIZE,
     WORDS,
     ForeignFileError,
-    Inert,
-    Name,
+    GlobalRef,
     StorageRef,
+    StubObject,
     read_inert,
     shown,
 )
-from lip2speech.importers.torchfile import Bounded, open_regular
+from lip2speech.importers.torchfile import BoundedReader, open_regular
 
 PICKLE_MAGIC = b"\x80"  # joblib writes protocol 2 or later
 MAX_CENTROIDS = 1 << 16
@@ -80,7 +80,7 @@ def read_kmeans(path: str | Path, dim: int | None = None) -> Tensor:
     path = Path(path)
     with open_regular(path) as file:
         try:
-            reader = _Joblib(Bounded(file))
+            reader = _Joblib(BoundedReader(file))
             centroids = reader.array(_centroids_of(reader.contents, dim))
         except ForeignFileError as error:
             raise ForeignFileError(f"{path}: {error}") from None
@@ -96,7 +96,7 @@ class _Joblib:
         contents: the saved object; arrays are `ArrayRef`, classes are `Inert`.
     """
 
-    def __init__(self, file: Bounded) -> None:
+    def __init__(self, file: BoundedReader) -> None:
         self.file = file
         self.skipped = 0  # bytes of arrays so far
         if file.size == 0 or file.read(1) != PICKLE_MAGIC:
@@ -125,7 +125,7 @@ class _Joblib:
         flat = torch.frombuffer(bytearray(self.file.read(ref.nbytes)), dtype=DTYPES[ref.dtype])
         return flat.view(ref.shape) if ref.order == "C" else flat.view(ref.shape[::-1]).T
 
-    def _finish(self, record: Inert) -> Any:
+    def _finish(self, record: StubObject) -> Any:
         """An array's description becomes a reference, and the file moves on behind its numbers."""
         if record.name not in WRAPPERS:
             return record
@@ -136,9 +136,9 @@ class _Joblib:
         return ref
 
 
-def _described(state: Any, file: Bounded) -> ArrayRef:
+def _described(state: Any, file: BoundedReader) -> ArrayRef:
     """The array of a NumpyArrayWrapper whose state was just read; the file stands before its numbers."""
-    if not isinstance(state, Mapping) or state.get("subclass") != Name("numpy.ndarray"):
+    if not isinstance(state, Mapping) or state.get("subclass") != GlobalRef("numpy.ndarray"):
         raise ForeignFileError("an array is described in an unknown way.")
     shape, order = state.get("shape"), state.get("order")
     possible = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < MAX_SIZE for n in shape)
@@ -157,7 +157,7 @@ def _described(state: Any, file: Bounded) -> ArrayRef:
 
 def _dtype_of(record: Any) -> str:
     """`f4` and the like, from numpy's record of a type; only plain little-endian numbers are read."""
-    known = isinstance(record, Inert) and record.name == "numpy.dtype" and record.args
+    known = isinstance(record, StubObject) and record.name == "numpy.dtype" and record.args
     code = record.args[0] if known else None
     if not isinstance(code, str) or code not in ITEM_BYTES:
         raise ForeignFileError(f"an array of {shown(code)}, which are not plain numbers.")
@@ -169,8 +169,8 @@ def _dtype_of(record: Any) -> str:
 
 def _centroids_of(contents: Any, dim: int | None) -> ArrayRef:
     """Where the estimator's centroids lie, once their shape is right."""
-    if not isinstance(contents, Inert) or contents.name not in ESTIMATORS:
-        name = contents.name if isinstance(contents, Inert) else contents
+    if not isinstance(contents, StubObject) or contents.name not in ESTIMATORS:
+        name = contents.name if isinstance(contents, StubObject) else contents
         raise ForeignFileError(f"holds {shown(name)}; expected scikit-learn's KMeans or MiniBatchKMeans.")
     state = contents.state if isinstance(contents.state, Mapping) else {}
     ref = state.get(CENTROIDS)

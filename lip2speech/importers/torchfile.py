@@ -22,7 +22,7 @@ from lip2speech.importers.inert import (
     ITEM_BYTES,
     MAX_PICKLE_BYTES,
     ForeignFileError,
-    Name,
+    GlobalRef,
     StorageRef,
     TensorRef,
     read_inert,
@@ -63,7 +63,9 @@ class TorchFile:
         try:
             start = self._file.read(len(ZIP_MAGIC))
             self._file.seek(0)
-            self._archive: _Zip | _Legacy = _Zip(self._file) if start == ZIP_MAGIC else _Legacy(self._file)
+            self._archive: ZipTorchFile | LegacyTorchFile = (
+                ZipTorchFile(self._file) if start == ZIP_MAGIC else LegacyTorchFile(self._file)
+            )
             self.contents = self._archive.contents
         except DAMAGE as error:
             self._file.close()
@@ -99,7 +101,7 @@ class TorchFile:
         return self._storages[key].as_strided(ref.shape, ref.stride, ref.offset)
 
 
-class _Zip:
+class ZipTorchFile:
     """The zip format (PyTorch 1.6 and later): NAME/data.pkl and one stored entry for each storage."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -132,11 +134,11 @@ class _Zip:
         return bytearray(self.zip.read(self.entries[f"{self.root}data/{ref.key}"]))
 
 
-class _Legacy:
+class LegacyTorchFile:
     """The format before PyTorch 1.6: four pickles, then each storage's length and bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file = Bounded(file)
+        self.file = BoundedReader(file)
         self.declared: dict[str, StorageRef] = {}
         self.offsets: dict[str, int] = {}
         try:
@@ -191,7 +193,7 @@ class _Legacy:
         return bytearray(self.file.read(ref.numel * ITEM_BYTES[ref.kind]))
 
 
-class Bounded:
+class BoundedReader:
     """A file that refuses to read beyond its end, so that a claimed length never becomes memory."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -254,7 +256,7 @@ def _checked_entries(archive: zipfile.ZipFile, file: BinaryIO) -> dict[str, zipf
 
 def _storage_ref(pid: Any) -> StorageRef:
     """A storage from ("storage", type, key, location, numel, ...)."""
-    if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or not isinstance(pid[1], Name):
+    if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or not isinstance(pid[1], GlobalRef):
         raise ForeignFileError("a storage is described in an unknown way.")
     kind = pid[1].path.removeprefix("torch.")
     if kind not in ITEM_BYTES:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lip2speech.modules.inference import fold_batch_norm
+from lip2speech.modules.fusing import fold_batch_norm
 
 NORM_EPS = 1e-12  # ESPnet's
 LONGEST_WAVE = 10000.0  # of the sinusoids of Vaswani et al. 2017

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 LSTMState = tuple[Tensor, Tensor]
 
 
-class SkipLSTM(nn.Module):
+class ResidualLSTM(nn.Module):
     """y = lstm(x) + x over time.
 
     Shape:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lip2speech.modules.inference import fold_batch_norm
+from lip2speech.modules.fusing import fold_batch_norm
 
 STEM_KERNEL = (5, 7, 7)  # frames, rows, columns
 STEM_PADDING = (2, 3, 3)
@@ -36,7 +36,7 @@ def make_activation(name: str, channels: int) -> nn.Module:
     return ACTIVATIONS[name](channels)
 
 
-class ResidualBlock(nn.Module):
+class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut; the second activation comes after the addition.
 
     Shape:
@@ -75,7 +75,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(fold_batch_norm(*self.shortcut))
 
 
-class Trunk(nn.Module):
+class ResNetTrunk(nn.Module):
     """ResNet-18 without its own stem: four stages of two blocks, then the mean over the picture.
 
     Shape:
@@ -90,7 +90,7 @@ class Trunk(nn.Module):
             blocks = []
             for block in range(BLOCKS_PER_STAGE):
                 out = width * 2**index
-                blocks.append(ResidualBlock(channels, out, stride if block == 0 else 1, activation))
+                blocks.append(BasicBlock(channels, out, stride if block == 0 else 1, activation))
                 channels = out
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
@@ -131,7 +131,7 @@ class LipResNet(nn.Module):
         self.stem: nn.Module = nn.Conv3d(1, width, STEM_KERNEL, stride, padding, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(width)
         self.act = make_activation(activation, width)
-        self.trunk = Trunk(width, activation)
+        self.trunk = ResNetTrunk(width, activation)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -27,7 +27,7 @@ Past = tuple[Tensor, Tensor]
 """Keys and values of the frames before a chunk."""
 
 
-class ConvPositions(nn.Module):
+class ConvPositionalEmbedding(nn.Module):
     """Relative positions by one wide grouped convolution, weight-normed over each tap (dim 2).
 
     `weight_g` (1, 1, K) holds each tap's norm, `weight_v` (D, D / groups, K) its direction.
@@ -204,7 +204,7 @@ class TransformerEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.layerdrop, self.context = layerdrop, context
-        self.positions = ConvPositions(dim, conv_pos, conv_pos_groups, causal=causal)
+        self.positions = ConvPositionalEmbedding(dim, conv_pos, conv_pos_groups, causal=causal)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             self.layer_class(

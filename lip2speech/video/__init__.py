@@ -8,12 +8,12 @@
 Nothing heavy is imported until a file is opened.
 """
 
+from lip2speech.video.crop import CausalCropper, CropState, crop_roi, load_roi
 from lip2speech.video.errors import MediaError, NoFaceError
+from lip2speech.video.face_report import FaceReport
 from lip2speech.video.landmarks import detect_landmarks, load_faces
+from lip2speech.video.landmarks.tracker import FaceTracker, Tracked
 from lip2speech.video.reader import FrameReader, ReadReport, read_frames
-from lip2speech.video.report import FaceReport
-from lip2speech.video.roi import CausalCropper, CropState, crop_roi, load_roi
-from lip2speech.video.tracking import FaceTracker, Tracked
 
 __all__ = [
     "CausalCropper",

@@ -1,7 +1,7 @@
 """Video file -> a stream of RGB frames at exactly 25 per second, by the file's own timestamps.
 
 The headers' frame rate, frame count and duration are never used: browser recordings have none, or wrong
-ones. Every packet is decoded; `grid.FrameGrid` picks by time. Knows containers and codecs (PyAV); knows
+ones. Every packet is decoded; `grid.ConstantFrameRateResampler` picks by time. Knows containers and codecs (PyAV); knows
 nothing of faces.
 """
 
@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lip2speech.rates import VIDEO_FPS
+from lip2speech.constants import VIDEO_FPS
 from lip2speech.video.errors import MediaError
-from lip2speech.video.grid import MICRO, STEP, FrameGrid
-from lip2speech.video.pixels import square_size, to_rgb
-from lip2speech.video.sniff import ACCEPTED, HEAD_BYTES, open_ordinary, sniff
+from lip2speech.video.formats import ACCEPTED, HEAD_BYTES, open_ordinary, sniff
+from lip2speech.video.frame_conversion import square_size, to_rgb
+from lip2speech.video.frame_rate import MICRO, STEP, ConstantFrameRateResampler
 
 READ_BYTES = 1 << 18  # from Python in one go
 MAX_PIXELS = 7680 * 4320  # one frame of 8K; more is a mistake or an attack on memory
@@ -170,7 +170,7 @@ class FrameReader:
         )
 
     def _resample(self) -> Generator[np.ndarray, None, None]:
-        report, grid = self.report, FrameGrid()
+        report, grid = self.report, ConstantFrameRateResampler()
         held, last_step, duration = None, STEP, 0
         aspect = self._stream.sample_aspect_ratio
         try:
@@ -246,7 +246,7 @@ class FrameReader:
                 "expected 7680x4320 at most; scale the video down."
             )
 
-    def _check_step(self, grid: FrameGrid, time: int) -> int:
+    def _check_step(self, grid: ConstantFrameRateResampler, time: int) -> int:
         """Microseconds since the last frame; 0 when the frame has to be skipped. MediaError for a jump."""
         step, report = time - grid.previous, self.report
         if abs(step) > MAX_JUMP:
@@ -261,7 +261,7 @@ class FrameReader:
             report.holds.append(((grid.previous - grid.start) / MICRO, (time - grid.start) / MICRO))
         return step
 
-    def _note(self, grid: FrameGrid, end: int) -> None:
+    def _note(self, grid: ConstantFrameRateResampler, end: int) -> None:
         """Bring the report up to date after a frame that lasts until `end`."""
         report, start = self.report, grid.start or 0
         report.start = start / MICRO

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lip2speech.video.geometry import MEAN_STABLE, STABLE, fit_similarity, lip_centre
-from lip2speech.video.tracking import Tracked
+from lip2speech.video.landmarks.geometry import MEAN_STABLE, STABLE, fit_similarity, lip_centre
+from lip2speech.video.landmarks.tracker import Tracked
 
 SMOOTH = 6  # frames on either side; AV-HuBERT's own window is 12 frames long
 MAX_GAP = 12  # frames without a face that are interpolated: 0.5 s
@@ -27,7 +27,7 @@ KEEP_EYE_WIDTHS = 1.1
 SAME_PLACE = 0.5  # of the eye corners' distance: lips closer than this before and after are one face
 
 
-class Mouth(NamedTuple):
+class MouthPose(NamedTuple):
     """(5, 2) stable points relative to the lips, and (2,) the lips' centre in the picture."""
 
     shape: np.ndarray
@@ -35,7 +35,7 @@ class Mouth(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Placed:
+class CropPlacement:
     """A frame with the place of its mouth, measured or not.
 
     Attributes:
@@ -48,23 +48,23 @@ class Placed:
 
     frame: np.ndarray
     corner: tuple[int, int]
-    mouth: Mouth | None
+    mouth: MouthPose | None
     source: str
     cut: bool
 
 
-def measure(item: Tracked) -> Placed:
+def measure(item: Tracked) -> CropPlacement:
     """A tracked frame as it is, with the part of the picture round its mouth."""
     if item.landmarks is None:
-        return Placed(item.frame, (0, 0), None, "blank", item.cut)
+        return CropPlacement(item.frame, (0, 0), None, "blank", item.cut)
     points = item.landmarks.astype(np.float64)
     lips = lip_centre(points)
-    mouth = Mouth(points[STABLE] - lips, lips)
+    mouth = MouthPose(points[STABLE] - lips, lips)
     frame, corner = keep_around(item.frame, mouth)
-    return Placed(frame, corner, mouth, "found", item.cut)
+    return CropPlacement(frame, corner, mouth, "found", item.cut)
 
 
-def keep_around(frame: np.ndarray, mouth: Mouth) -> tuple[np.ndarray, tuple[int, int]]:
+def keep_around(frame: np.ndarray, mouth: MouthPose) -> tuple[np.ndarray, tuple[int, int]]:
     """A copy of what a crop can need of (H, W, 3), with its left and top: waiting frames are kept small."""
     down = math.dist(mouth.shape[1:].sum(0) / 4, mouth.shape[0])
     reach = KEEP_EYE_WIDTHS * max(_eye_width(mouth), down) + 2
@@ -75,10 +75,10 @@ def keep_around(frame: np.ndarray, mouth: Mouth) -> tuple[np.ndarray, tuple[int,
     return frame[top:bottom, left:right].copy(), (left, top)
 
 
-def place(tracked: Iterable[Tracked]) -> Iterator[Placed]:
+def place(tracked: Iterable[Tracked]) -> Iterator[CropPlacement]:
     """Give every frame a mouth: short gaps are interpolated, long ones hold the last place."""
-    gap: list[Placed] = []  # frames without a face that may yet turn out to be few
-    last: Mouth | None = None  # the last known place in this scene
+    gap: list[CropPlacement] = []  # frames without a face that may yet turn out to be few
+    last: MouthPose | None = None  # the last known place in this scene
     long = False
     for item in tracked:
         now = measure(item)
@@ -95,13 +95,15 @@ def place(tracked: Iterable[Tracked]) -> Iterator[Placed]:
     yield from _hold(gap, last)
 
 
-def smooth(placed: Iterable[Placed]) -> Iterator[tuple[Placed, np.ndarray | None]]:
+def smooth(placed: Iterable[CropPlacement]) -> Iterator[tuple[CropPlacement, np.ndarray | None]]:
     """Every frame with its (2, 2) rotation and scale onto the mean face, from its neighbours' mean shape.
 
     The window is symmetric and shrinks towards the ends of a scene, so that a steady movement is not delayed.
     """
     past: deque[np.ndarray] = deque(maxlen=SMOOTH)
-    ahead: deque[tuple[Placed, np.ndarray]] = deque()  # the frame whose turn it is, and up to SMOOTH after it
+    ahead: deque[tuple[CropPlacement, np.ndarray]] = (
+        deque()
+    )  # the frame whose turn it is, and up to SMOOTH after it
     for item in placed:
         if item.cut or item.mouth is None:
             while ahead:
@@ -118,8 +120,8 @@ def smooth(placed: Iterable[Placed]) -> Iterator[tuple[Placed, np.ndarray | None
 
 
 def _next_smoothed(
-    past: deque[np.ndarray], ahead: deque[tuple[Placed, np.ndarray]]
-) -> tuple[Placed, np.ndarray]:
+    past: deque[np.ndarray], ahead: deque[tuple[CropPlacement, np.ndarray]]
+) -> tuple[CropPlacement, np.ndarray]:
     """Take the first frame off `ahead`."""
     reach = min(len(past), len(ahead) - 1)
     before = list(past)[len(past) - reach :]
@@ -129,7 +131,9 @@ def _next_smoothed(
     return item, fit_similarity(np.add.reduce(shapes) / len(shapes), MEAN_STABLE)
 
 
-def _fill(gap: list[Placed], before: Mouth | None, after: Placed, mouth: Mouth) -> Iterator[Placed]:
+def _fill(
+    gap: list[CropPlacement], before: MouthPose | None, after: CropPlacement, mouth: MouthPose
+) -> Iterator[CropPlacement]:
     """Frames of a short gap on the straight line between both ends; across a cut, each like its own end."""
     cuts = [k for k, item in enumerate([*gap, after]) if item.cut]
     if cuts and not (before is not None and _same_place(before, mouth)):
@@ -138,11 +142,13 @@ def _fill(gap: list[Placed], before: Mouth | None, after: Placed, mouth: Mouth) 
     start = before or mouth
     for k, item in enumerate(gap, 1):
         part = k / (len(gap) + 1)
-        here = Mouth(*((1 - part) * a + part * b for a, b in zip(start, mouth, strict=True)))
+        here = MouthPose(*((1 - part) * a + part * b for a, b in zip(start, mouth, strict=True)))
         yield replace(item, mouth=here, source="bridged")
 
 
-def _hold(gap: list[Placed], last: Mouth | None) -> Generator[Placed, None, Mouth | None]:
+def _hold(
+    gap: list[CropPlacement], last: MouthPose | None
+) -> Generator[CropPlacement, None, MouthPose | None]:
     """Frames of a long gap where the mouth was last, blank in a scene without one. Returns the last place."""
     for item in gap:
         last = None if item.cut else last
@@ -150,13 +156,13 @@ def _hold(gap: list[Placed], last: Mouth | None) -> Generator[Placed, None, Mout
     return last
 
 
-def _same_place(before: Mouth, after: Mouth) -> bool:
+def _same_place(before: MouthPose, after: MouthPose) -> bool:
     """Whether two places are one face that was lost in a flash of light, not two scenes."""
     first, second = _eye_width(before), _eye_width(after)
     near = math.dist(before.lips, after.lips) < SAME_PLACE * min(first, second)
     return near and 0.8 < first / second < 1.25
 
 
-def _eye_width(mouth: Mouth) -> float:
+def _eye_width(mouth: MouthPose) -> float:
     """Distance of the outer eye corners."""
     return math.dist(mouth.shape[1], mouth.shape[4])

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lip2speech.audio import write_wav
+from lip2speech.audio.io import write_wav
 from lip2speech.cli import app
 from lip2speech.cli.adapt import table
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.train.adapt import Figures
-from tests.tiny import buzz, save_system
+from lip2speech.train.adapt.trainer import AdaptationMetrics
+from tests.factories import buzz, save_system
 
 ROI = np.random.default_rng(0).integers(0, 256, (16, 96, 96), dtype=np.uint8)
 
@@ -74,5 +74,5 @@ def test_a_wrong_recipe_is_one_line_and_writes_nothing(
 
 
 def test_the_table_shows_what_was_measured() -> None:
-    lines = table(Figures(0.25, 0.5), Figures(None, 0.125), 20).splitlines()
+    lines = table(AdaptationMetrics(0.25, 0.5), AdaptationMetrics(None, 0.125), 20).splitlines()
     assert [line.split() for line in lines[1:]] == [["before", "25.0%", "50.0%"], ["after", "-", "12.5%"]]

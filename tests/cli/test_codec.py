@@ -7,9 +7,9 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from lip2speech.audio import write_wav
+from lip2speech.audio.io import write_wav
 from lip2speech.cli import app
-from tests.tiny import buzz, make_codec, save_codec, save_sacodec, save_system
+from tests.factories import buzz, make_codec, save_codec, save_sacodec, save_system
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_wrong_inputs_are_one_line_and_leave_nothing(sound: Path, folder: Path) 
 
 
 def test_a_model_is_asked_for_its_own_codec(tmp_path: Path) -> None:
-    from lip2speech.codec.load import code_fingerprint, codec_at
+    from lip2speech.codecs.builders import code_fingerprint, codec_at
 
     model = save_system(tmp_path / "model")
     assert code_fingerprint(codec_at(model)) == code_fingerprint(make_codec())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from lip2speech.audio import write_wav
+from lip2speech.audio.io import write_wav
 from lip2speech.cli import app
 
 

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from lip2speech import checkpoint
 from lip2speech.cli import app
-from lip2speech.cli.errors import UsageError
-from lip2speech.cli.imports import parse_options
+from lip2speech.cli._errors import UsageError
+from lip2speech.cli.import_model import parse_options
 from lip2speech.importers import IMPORTERS
-from tests.frontend.golden import FINETUNED, PRETRAINED
 from tests.importers.public_encodec import official, write_official
+from tests.models.golden import FINETUNED, PRETRAINED
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -21,7 +21,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 
 def test_an_encodec_is_imported_and_codes_sound(tmp_path: Path, tone: torch.Tensor) -> None:
-    from lip2speech.audio import write_wav
+    from lip2speech.audio.io import write_wav
 
     code, said, error = run("import", "encodec", write_official(tmp_path / "a.th"), tmp_path / "codec")
     assert code == 0, error

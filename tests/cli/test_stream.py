@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lip2speech.audio import read_wav
+from lip2speech.audio.io import read_wav
 from lip2speech.cli import app
-from lip2speech.confidence import Calibration
+from lip2speech.confidence.tracker import Calibration
 from lip2speech.config import to_dict
 from lip2speech.pipeline import PipelineConfig
-from tests.tiny import save_system
+from tests.factories import save_system
 
 
 @pytest.fixture(scope="module")

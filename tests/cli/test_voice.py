@@ -9,14 +9,14 @@ import torch
 from typer.testing import CliRunner
 
 from lip2speech import checkpoint
-from lip2speech.audio import read_wav, write_wav
+from lip2speech.audio.io import read_wav, write_wav
 from lip2speech.cli import app
+from lip2speech.components import speaker_model_at
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.shipped import shipped
-from lip2speech.system import speaker_model_at
-from lip2speech.voices import load_voice
-from tests.tiny import MODEL, buzz, make_model, save_system, system
+from lip2speech.pretrained import shipped
+from lip2speech.voices.store import load_voice
+from tests.factories import MODEL, buzz, make_model, save_system, system
 
 CONSENT = "I am Ann Lee and agree that this computer speaks in my voice."
 

@@ -16,7 +16,7 @@ from lip2speech.data.augment import (
     spoil,
     warp,
 )
-from lip2speech.frontend.transforms import Transform
+from lip2speech.models.frontends.transforms import Transform
 
 OFF = AugmentConfig(**{f.name: type(f.default)(0) for f in fields(AugmentConfig)})
 T = Transform()

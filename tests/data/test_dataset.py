@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lip2speech.data.dataset import MIN_FRAMES, by_speaker, pad_stack, read_clips
-from tests.tiny import prepare
+from tests.factories import prepare
 
 
 @pytest.fixture

@@ -6,14 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from lip2speech.codec import MelCodec
+from lip2speech.audio.mel import LogMel, MelConfig
+from lip2speech.codecs import MelCodec
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.targets import TargetMaker, check_sound, fit_wav, make_targets, mel_fingerprint, spell
-from lip2speech.mel import LogMel, MelConfig
-from lip2speech.speaker import Spectrum
-from tests.data.test_units import mfcc_teacher
-from tests.frontend.hubert_golden import teacher as hubert_teacher
-from tests.tiny import CODEC, make_codec, prepare
+from lip2speech.data.targets import (
+    TargetExtractor,
+    check_sound,
+    fit_wav,
+    make_targets,
+    mel_fingerprint,
+    spell,
+)
+from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
+from tests.data.test_unit_tokenizers import mfcc_teacher
+from tests.factories import CODEC, make_codec, prepare
+from tests.models.hubert_golden import teacher as hubert_teacher
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +30,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 
 def test_every_target_keeps_its_clock(clips: list[Clip]) -> None:
     for clip, targets in zip(
-        clips, make_targets(clips, TargetMaker(mfcc_teacher(), make_codec())), strict=True
+        clips, make_targets(clips, TargetExtractor(mfcc_teacher(), make_codec())), strict=True
     ):
         assert targets.mel.shape == (80, 4 * clip.n_frames)
         assert targets.units is not None and targets.units.shape == (2 * clip.n_frames,)
@@ -32,7 +39,7 @@ def test_every_target_keeps_its_clock(clips: list[Clip]) -> None:
 
 
 def test_units_of_a_hubert_keep_the_clock_too(clips: list[Clip]) -> None:
-    targets = TargetMaker(hubert_teacher(), None)(clips[0])
+    targets = TargetExtractor(hubert_teacher(), None)(clips[0])
     assert targets.units is not None
     assert torch.equal(targets.units, hubert_teacher()(clips[0].wav()))
     assert targets.units.shape == (2 * clips[0].n_frames,)
@@ -40,18 +47,18 @@ def test_units_of_a_hubert_keep_the_clock_too(clips: list[Clip]) -> None:
 
 def test_targets_are_those_of_the_clips_own_sound(clips: list[Clip]) -> None:
     codec = make_codec()
-    targets = TargetMaker(None, codec)(clips[0])
+    targets = TargetExtractor(None, codec)(clips[0])
     wav = clips[0].wav()
     torch.testing.assert_close(targets.mel.float(), LogMel()(wav[None, None])[0], rtol=0, atol=0.01)
     assert targets.codes is not None and targets.units is None
     assert torch.equal(targets.codes, codec.encode(wav[None, None])[0])
-    assert torch.equal(targets.speaker, Spectrum().embed(wav))
+    assert torch.equal(targets.speaker, LTASSpeakerEncoder().embed(wav))
 
 
 @pytest.mark.parametrize("frames", [13, 16])
 def test_a_clip_whose_lengths_differ_is_refused(clips: list[Clip], frames: int) -> None:
     with pytest.raises(ValueError, match=f"clip0: 14 crops and 8960 samples, expected {frames} and"):
-        TargetMaker(None, None)(replace(clips[0], n_frames=frames))
+        TargetExtractor(None, None)(replace(clips[0], n_frames=frames))
 
 
 def test_a_silent_clip_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -61,14 +68,14 @@ def test_a_silent_clip_is_refused_by_its_name(tmp_path: Path) -> None:
     tensors = {"roi": torch.zeros(14, 96, 96, dtype=torch.uint8), "wav": torch.zeros(8960, dtype=torch.int16)}
     save_file(tensors, folder / "clips" / "clip0.safetensors")
     with pytest.raises(ValueError, match="clip0: a voice needs audible speech"):
-        TargetMaker(None, None)(read_clips([folder], "train")[0])
+        TargetExtractor(None, None)(read_clips([folder], "train")[0])
 
 
 def test_a_codec_at_another_rate_is_refused() -> None:
     codec: MelCodec = make_codec(CODEC)
     codec.sample_rate = 24_000
     with pytest.raises(ValueError, match="clips are at 16000 Hz, the codec wants 24000 Hz"):
-        TargetMaker(None, codec)
+        TargetExtractor(None, codec)
 
 
 def test_letters_are_numbers_from_1_on_and_other_signs_are_left_out() -> None:
@@ -105,7 +112,7 @@ def store(clip: Clip, stamps: dict[str, str], **targets: torch.Tensor) -> None:
 
 def test_stored_targets_are_taken_where_their_stamp_fits_and_made_where_not(tmp_path: Path) -> None:
     clip = read_clips([prepare(tmp_path / "clips", splits="train")], "train")[0]
-    maker = TargetMaker(mfcc_teacher(), make_codec())
+    maker = TargetExtractor(mfcc_teacher(), make_codec())
     made = maker(clip)
     marked = {
         "mel": torch.full((80, 4 * clip.n_frames), 0.5).half(),
@@ -124,14 +131,14 @@ def test_stored_targets_are_taken_where_their_stamp_fits_and_made_where_not(tmp_
 
 def test_stored_targets_of_another_length_are_refused(tmp_path: Path) -> None:
     clip = read_clips([prepare(tmp_path / "clips", splits="train")], "train")[0]
-    maker = TargetMaker(mfcc_teacher(), None)
+    maker = TargetExtractor(mfcc_teacher(), None)
     store(clip, maker.stamps, units=torch.zeros(27, dtype=torch.int64))
     with pytest.raises(ValueError, match="clip0: its units have 27 steps, expected 28; prepare the clip"):
         maker(clip)
 
 
 def test_every_teacher_has_its_own_stamp() -> None:
-    makers = [TargetMaker(t, None) for t in (mfcc_teacher(), mfcc_teacher(6), hubert_teacher())]
+    makers = [TargetExtractor(t, None) for t in (mfcc_teacher(), mfcc_teacher(6), hubert_teacher())]
     assert len({maker.stamps["units"] for maker in makers}) == 3
-    assert TargetMaker(mfcc_teacher(), None).stamps == makers[0].stamps
+    assert TargetExtractor(mfcc_teacher(), None).stamps == makers[0].stamps
     assert mel_fingerprint(MelConfig()) != mel_fingerprint(MelConfig(n_mels=81))

@@ -5,31 +5,31 @@ from pathlib import Path
 import pytest
 import torch
 
-from lip2speech.evaluation.clips import Said
-from lip2speech.evaluation.plots import Gallery, pitch_scatter, run_scatters, spectrograms
-from lip2speech.evaluation.runs import Report
-from lip2speech.evaluation.score import Score, summarise
+from lip2speech.evaluation.dataset import SynthesizedAudio
+from lip2speech.evaluation.plots import PlotWriter, pitch_scatter, run_scatters, spectrograms
+from lip2speech.evaluation.results import EvaluationReport
+from lip2speech.evaluation.scorer import Score, summarise
 
 WAV = torch.linspace(-1, 1, 8000).sin()
 
 
-def run(shift: float) -> Report:
+def run(shift: float) -> EvaluationReport:
     scores = [
         Score(f"c{i}", words=2, edits=1, estoi=i / 9 + shift, f0_hz=110 + i, f0_reference_hz=120)
         for i in range(9)
     ]
-    return Report(f"m{shift}", "test", (summarise("mel", scores),), {})
+    return EvaluationReport(f"m{shift}", "test", (summarise("mel", scores),), {})
 
 
 def test_the_first_clips_are_drawn_and_nothing_is_replaced_unasked(tmp_path: Path) -> None:
-    gallery = Gallery(tmp_path / "p", 1)
-    gallery("s1/a b", WAV, {"mel": Said(0.5 * WAV)})
-    gallery("s1/c", WAV, {"mel": Said(WAV)})
+    gallery = PlotWriter(tmp_path / "p", 1)
+    gallery("s1/a b", WAV, {"mel": SynthesizedAudio(0.5 * WAV)})
+    gallery("s1/c", WAV, {"mel": SynthesizedAudio(WAV)})
     (path,) = (tmp_path / "p").iterdir()
     assert path.name == "spectrogram_s1_a_b.png" and path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(FileExistsError, match="pass --overwrite"):
-        Gallery(tmp_path / "p", 1)("s1/a b", WAV, {})
-    Gallery(tmp_path / "p", 1, overwrite=True)("s1/a b", WAV, {})
+        PlotWriter(tmp_path / "p", 1)("s1/a b", WAV, {})
+    PlotWriter(tmp_path / "p", 1, overwrite=True)("s1/a b", WAV, {})
 
 
 def test_every_sound_has_a_panel_on_one_colour_scale() -> None:

@@ -204,7 +204,7 @@ def ours(yaml: str) -> Build:
     def build(folder: Path) -> Path:
         import hashlib
 
-        from tests.tiny import save_codec
+        from tests.factories import save_codec
 
         path = save_codec(folder / "codec")
         (path / "config.yaml").write_text(yaml)
@@ -236,11 +236,11 @@ def codes(**claims: Any) -> Build:
     def build(folder: Path) -> Path:
         import zlib
 
-        from lip2speech.codec.container import CodesHead
+        from lip2speech.codecs.bitstream import CodesHeader
 
         content = claims.pop("content", b"\xff")
         numbers = {"sample_rate": 16_000, "hop_length": 320, "codebook_sizes": (16, 16), "samples": 320}
-        head = CodesHead("00" * 8, **{**numbers, **claims})
+        head = CodesHeader("00" * 8, **{**numbers, **claims})
         (folder / "x.l2c").write_bytes(head.pack(zlib.crc32(content)) + content)
         return folder / "x.l2c"
 

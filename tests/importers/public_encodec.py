@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.codec import golden
+from tests.codecs import golden
 
 PARTS = ("encoder.", "decoder.", "quantizer.")
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.config import to_dict
-from lip2speech.frontend.avhubert import AVHubert, AVHubertConfig
-from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
 from lip2speech.importers.avhubert import import_avhubert, key_map, read_avhubert
 from lip2speech.importers.fairseq import read_fairseq
 from lip2speech.importers.inert import ForeignFileError
-from tests.frontend.golden import FINETUNED, PRETRAINED, build
+from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
+from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
+from tests.models.golden import FINETUNED, PRETRAINED, build
 
 SIZES = {"encoder_attention_heads": 4, "layer_norm_first": True}
 ENDLESS: list[Any] = []
@@ -99,7 +99,7 @@ def test_without_settings_a_head_has_64_features_as_in_base_and_large(tmp_path: 
         trunk_width=2, encoder_layers=1, embed_dim=128, ffn_dim=8, heads=2, conv_pos=4, conv_pos_groups=2
     )
     own = {f"frontend.{k}": v for k, v in AVHubert(config).state_dict().items()}
-    head = ClusterHead(ClusterHeadConfig(128, final_dim=4, n_clusters=6))
+    head = MaskedPredictionHead(MaskedPredictionHeadConfig(128, final_dim=4, n_clusters=6))
     own |= {f"clusters.{k}": v for k, v in head.state_dict().items()}
     back = {ours: theirs for theirs, ours in key_map(1).items()}
     modules = {name: name.rpartition(".")[::2] for name in own}

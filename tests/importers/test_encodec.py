@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.codec.encodec import EnCodec, EnCodecConfig
-from lip2speech.codec.load import code_fingerprint, load_codec
-from lip2speech.codec.quantize import QuantizerConfig
-from lip2speech.codec.seanet import SEANetConfig
+from lip2speech.codecs.builders import code_fingerprint, load_codec
+from lip2speech.codecs.encodec import EnCodec, EnCodecConfig
+from lip2speech.codecs.quantization.residual import QuantizerConfig
 from lip2speech.importers.encodec import encodec_key, encodec_key_map, import_encodec, read_encodec
 from lip2speech.importers.inert import ForeignFileError
-from tests.codec import golden
+from lip2speech.modules.seanet import SEANetConfig
+from tests.codecs import golden
 from tests.importers.public_encodec import official, settings, write_official, write_transformers
 
 

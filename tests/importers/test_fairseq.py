@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lip2speech.importers.fairseq import read_fairseq
-from lip2speech.importers.inert import Inert
+from lip2speech.importers.inert import StubObject
 from lip2speech.importers.torchfile import TorchFile
-from tests.frontend.golden import FINETUNED, PRETRAINED
 from tests.importers.hostile import call, new, tensor, write_legacy, write_zip
+from tests.models.golden import FINETUNED, PRETRAINED
 
 FORMS: dict[str, dict[str, Any]] = {
     "zip": {},
@@ -92,9 +92,9 @@ def test_classes_and_scalars_of_a_training_run_stay_inert(tmp_path: Path) -> Non
         path = write(tmp_path / "x.pt", {"model": {"w": tensor()}, **extra})
         with TorchFile(path) as file:
             found = file.contents["task_state"]["dictionaries"][0]
-            assert isinstance(found, Inert)
+            assert isinstance(found, StubObject)
             assert (found.name, found.state) == ("fairseq.data.dictionary.Dictionary", words)
-            assert isinstance(file.contents["best"], Inert)
+            assert isinstance(file.contents["best"], StubObject)
         assert read_fairseq(path).model["w"].tolist() == [[0, 1], [2, 3]]
 
 

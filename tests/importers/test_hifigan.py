@@ -14,8 +14,8 @@ from lip2speech.importers.inert import ForeignFileError
 from lip2speech.importers.keymap import KeyMap
 from lip2speech.importers.torchfile import TorchFile
 from lip2speech.modules.conv import fold_weight_norm
-from lip2speech.vocoder import HiFiGAN, HiFiGANConfig
-from lip2speech.vocoder.load import load_vocoder
+from lip2speech.vocoders import HiFiGAN, HiFiGANConfig
+from lip2speech.vocoders.registry import load_vocoder
 from tests.importers.unit_golden import (
     FOLDER,
     TOLERANCE,

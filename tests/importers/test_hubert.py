@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.data.units import load_unit_teacher
-from lip2speech.frontend.clusters import ClusterHead, ClusterHeadConfig
-from lip2speech.frontend.hubert import Hubert, HubertConfig
+from lip2speech.data.unit_tokenizers import load_unit_teacher
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
 from lip2speech.importers.hubert import import_hubert, infer_config, key_map, parse_convs, read_hubert
 from lip2speech.importers.inert import ForeignFileError
 from lip2speech.importers.keymap import KeyMap, state_of
-from tests.frontend.hubert_golden import CHECKPOINT, KEYS, KMEANS, build, stored
+from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
+from lip2speech.models.hubert import Hubert, HubertConfig
+from tests.models.hubert_golden import CHECKPOINT, KEYS, KMEANS, build, stored
 
 CONVS = "[(32,10,5)] + [(32,3,2)] * 4 + [(32,2,2)] * 2"
 SIZES = {"encoder_attention_heads": 4, "layer_norm_first": False, "conv_feature_layers": CONVS}
@@ -86,7 +86,7 @@ def test_the_published_names_and_shapes_fit_our_defaults() -> None:
     assert infer_config(found, names, file, None) == HubertConfig()
     assert not dropped
     with torch.device("meta"):
-        head = ClusterHead(ClusterHeadConfig(768, 256, 504, 768))
+        head = MaskedPredictionHead(MaskedPredictionHeadConfig(768, 256, 504, 768))
         ours = state_of(hubert=Hubert(HubertConfig()), clusters=head)
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, (_, v) in found.items()}
 

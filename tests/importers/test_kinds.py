@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lip2speech.cli.errors import explain
-from lip2speech.codec.files import CodecFiles
-from lip2speech.codec.load import codec_at
+from lip2speech.cli._errors import explain
+from lip2speech.codecs.builders import codec_at
+from lip2speech.codecs.compress import CodecCompressor
 from lip2speech.importers import IMPORTERS
-from lip2speech.speaker.base import read_vector
+from lip2speech.models.speaker_encoder.base import read_vector
+from tests.factories import make_codec
 from tests.importers.kinds import GROWS, KINDS, LIES, RUNS
-from tests.tiny import make_codec
 
 PEAK = 48 << 20  # bytes that Python and numpy may take: the file itself, and an error
 ADDRESSES = 1 << 30  # bytes of address space that all the rest may ask for
@@ -26,8 +26,8 @@ ADVICE = ("weights_only", "allow_pickle", "trust", "torch.load(", "unsafe")
 
 
 @pytest.fixture(scope="module")
-def files() -> CodecFiles:
-    return CodecFiles(make_codec())
+def files() -> CodecCompressor:
+    return CodecCompressor(make_codec())
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -39,7 +39,7 @@ def refusal(act: Callable[[], object]) -> str:
     return line
 
 
-def knock(door: str, path: Path, out: Path, files: CodecFiles) -> object:
+def knock(door: str, path: Path, out: Path, files: CodecCompressor) -> object:
     """Give the file to what a command of this name would give it to."""
     if door == "folder":
         return codec_at(path)
@@ -67,7 +67,7 @@ def little_memory() -> Iterator[None]:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the bound on memory is Linux's")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_malicious_file_is_refused_in_one_line(
-    kind: str, files: CodecFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, files: CodecCompressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "marked.py").write_text("open('MARK', 'w')")

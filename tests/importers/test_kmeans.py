@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from lip2speech.importers.inert import ForeignFileError
 from lip2speech.importers.kmeans import read_kmeans
-from tests.frontend.hubert_golden import KMEANS, stored
+from tests.models.hubert_golden import KMEANS, stored
 
 POINTS = np.random.RandomState(0).randn(60, 8).astype("float32")
 FITTED = {

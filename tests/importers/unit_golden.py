@@ -9,11 +9,11 @@ from torch import Tensor
 
 from lip2speech import checkpoint, config
 from lip2speech.importers.hifigan import read_unit_vocoder
-from lip2speech.importers.unitmodel import read_unit_model
-from lip2speech.model import LipModel
-from lip2speech.vocoder import HiFiGAN, HiFiGANConfig
-from tests.frontend.golden import FOLDER as AVHUBERT
-from tests.frontend.golden import PRETRAINED, inputs
+from lip2speech.importers.lip2speech_unit import read_unit_model
+from lip2speech.models.lip2speech import LipModel
+from lip2speech.vocoders import HiFiGAN, HiFiGANConfig
+from tests.models.golden import FOLDER as AVHUBERT
+from tests.models.golden import PRETRAINED, inputs
 
 FOLDER = AVHUBERT.parent / "unitmodel"
 MODELS = ("multi_target", "multi_target_avhubert")
@@ -91,7 +91,7 @@ def vocoder_rows(built: HiFiGAN) -> Iterator[Row]:
 
 
 def all_rows() -> Iterator[Row]:
-    """Every row that `tests.bench.parity_unitmodel` prints."""
+    """Every row that `benchmarks.parity_lip2speech_unit` prints."""
     for name in MODELS:
         yield from model_rows(name, model(name))
     yield from vocoder_rows(vocoder())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lip2speech.modules.conformer import Conformer, ConvModule, RelativeAttention, relative_positions, shift
-from lip2speech.modules.inference import fold
+from lip2speech.modules.fusing import fold
 
 
 def make(*, sees_padding: bool = True) -> Conformer:

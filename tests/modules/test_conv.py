@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lip2speech.modules.activations import ELU
 from lip2speech.modules.conv import (
     StreamingConv1d,
     StreamingConvTranspose1d,
@@ -14,7 +15,6 @@ from lip2speech.modules.conv import (
     pad,
     step_layers,
 )
-from lip2speech.modules.elu import ELU
 
 
 def conv(**options) -> StreamingConv1d:

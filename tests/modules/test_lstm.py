@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.modules.lstm import SkipLSTM
+from lip2speech.modules.lstm import ResidualLSTM
 
 
 @pytest.fixture
-def lstm() -> SkipLSTM:
+def lstm() -> ResidualLSTM:
     torch.manual_seed(0)
-    return SkipLSTM(6, num_layers=2)
+    return ResidualLSTM(6, num_layers=2)
 
 
 def wave(frames: int, batch: int = 2) -> Tensor:

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lip2speech.modules.transformer import ConvPositions, SelfAttention, TransformerEncoder, chunk_mask
+from lip2speech.modules.transformer import (
+    ConvPositionalEmbedding,
+    SelfAttention,
+    TransformerEncoder,
+    chunk_mask,
+)
 
 
 def slow_attention(x: Tensor, attention: SelfAttention, length: int) -> Tensor:
@@ -24,7 +29,7 @@ def slow_attention(x: Tensor, attention: SelfAttention, length: int) -> Tensor:
     return attention.out_proj(out)
 
 
-def slow_positions(x: Tensor, positions: ConvPositions) -> Tensor:
+def slow_positions(x: Tensor, positions: ConvPositionalEmbedding) -> Tensor:
     """(T, D) -> (T, D); tap k of frame t looks at frame t + k - K // 2."""
     weight, width = positions.weight(), x.shape[1] // positions.groups
     out = positions.bias.expand(x.shape).clone()
@@ -52,13 +57,13 @@ def test_attention_equals_the_slow_twin() -> None:
 @pytest.mark.parametrize("kernel", [4, 5])
 def test_positions_equal_the_slow_twin(kernel: int) -> None:
     torch.manual_seed(0)
-    positions, x = ConvPositions(6, kernel, 2), torch.randn(1, 7, 6)
+    positions, x = ConvPositionalEmbedding(6, kernel, 2), torch.randn(1, 7, 6)
     positions.bias.normal_()
     torch.testing.assert_close(positions(x)[0], slow_positions(x[0], positions), rtol=0, atol=1e-5)
 
 
 def test_weight_g_is_the_norm_of_each_tap() -> None:
-    positions = ConvPositions(6, 4, 2)
+    positions = ConvPositionalEmbedding(6, 4, 2)
     with torch.no_grad():
         positions.weight_g.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 4))
     norms = positions.weight().square().sum((0, 1)).sqrt()
@@ -83,7 +88,7 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of heads, got 8 and 3"):
         SelfAttention(8, 3, 0.0)
     with pytest.raises(ValueError, match="multiple of conv_pos_groups, got 8 and 3"):
-        ConvPositions(8, 4, 3)
+        ConvPositionalEmbedding(8, 4, 3)
 
 
 def causal_encoder(context: int = 4) -> TransformerEncoder:

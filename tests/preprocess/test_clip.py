@@ -8,15 +8,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lip2speech.audio import read_wav, write_wav
-from lip2speech.data.corpus import Utterance
+from lip2speech.audio.io import read_wav, write_wav
 from lip2speech.data.dataset import Clip, read_stamps
-from lip2speech.data.targets import TargetMaker
+from lip2speech.data.targets import TargetExtractor
+from lip2speech.data.utterance import Utterance
 from lip2speech.video import MediaError
-from preprocess.clip import Preparer, UnusableClip, Work, content_hash, frames_of, prepare_clip, to_int16
-from preprocess.recipe import SPECTRUM, Recipe, fingerprint, load_maker
+from preprocess.clip import (
+    ClipProcessor,
+    ClipTask,
+    UnusableClip,
+    content_hash,
+    frames_of,
+    prepare_clip,
+    to_int16,
+)
+from preprocess.targets_config import SPECTRUM, TargetsConfig, fingerprint, load_maker
+from tests.factories import save_codec, save_encoder
 from tests.preprocess.trees import FRAMES, voice
-from tests.tiny import save_codec, save_encoder
 
 
 def utterance(video: Path, wav: Path | None = None, **changes: float) -> Utterance:
@@ -63,18 +71,18 @@ def test_a_clip_that_can_teach_nothing_is_skipped_with_its_reason(
     sound = voice(FRAMES) * (what != "silent")
     write_wav(tmp_path / "a.wav", np.tile(sound, 2) if what == "long" else sound)
     end = {"end_s": 0.3} if what == "short" else {}
-    work = Work(utterance(talk, tmp_path / "a.wav", **end), tmp_path / "out" / "a.safetensors")
-    row = Preparer()(work)
+    work = ClipTask(utterance(talk, tmp_path / "a.wav", **end), tmp_path / "out" / "a.safetensors")
+    row = ClipProcessor()(work)
     reasons = {"short": "8 frames, expected 13", "silent": "silent from end", "long": "lasts 2.40 s"}
     assert row.status == "skipped" and reasons[what] in row.reason and row.reason.startswith("UnusableClip")
     assert not work.path.parent.exists()
-    assert Preparer()(replace(work, known=row)) is row
+    assert ClipProcessor()(replace(work, known=row)) is row
 
 
 def test_a_clip_that_cannot_be_read_has_failed(talk: Path, clip: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
     for video in (tmp_path / "bad.mp4", tmp_path / "none.mp4", clip):  # the last has no sound
-        row = Preparer()(Work(utterance(video), tmp_path / "out" / "a.safetensors"))
+        row = ClipProcessor()(ClipTask(utterance(video), tmp_path / "out" / "a.safetensors"))
         assert row.status == "failed" and row.reason.startswith("MediaError"), row.reason
     with pytest.raises(MediaError):
         prepare_clip(utterance(tmp_path / "bad.mp4"), tmp_path / "out" / "a.safetensors")
@@ -86,16 +94,16 @@ def test_a_clip_that_cannot_be_read_has_failed(talk: Path, clip: Path, tmp_path:
 def test_a_clip_is_kept_while_its_bytes_and_its_recipe_are_the_same(talk: Path, tmp_path: Path) -> None:
     video, path = tmp_path / "a.mp4", tmp_path / "out" / "a.safetensors"
     video.write_bytes(talk.read_bytes())
-    work = Work(utterance(video), path)
-    row = Preparer()(work)
+    work = ClipTask(utterance(video), path)
+    row = ClipProcessor()(work)
     assert (row.status, len(row.source), len(row.recipe)) == ("done", 32, 16)
     known = replace(work, known=row)
-    assert Preparer()(known) is row
-    assert Preparer(Recipe(mel=True))(known).recipe != row.recipe
-    assert Preparer()(replace(known, utterance=utterance(video, end_s=0.8))).n_frames == 20
+    assert ClipProcessor()(known) is row
+    assert ClipProcessor(TargetsConfig(mel=True))(known).recipe != row.recipe
+    assert ClipProcessor()(replace(known, utterance=utterance(video, end_s=0.8))).n_frames == 20
     with video.open("ab") as file:
         file.write(b"\0")
-    assert Preparer()(known).source != row.source
+    assert ClipProcessor()(known).source != row.source
 
 
 def test_the_hash_is_of_the_content_alone(talk: Path, tmp_path: Path) -> None:
@@ -106,7 +114,7 @@ def test_the_hash_is_of_the_content_alone(talk: Path, tmp_path: Path) -> None:
 
 
 def test_targets_are_stored_with_the_stamps_of_their_teachers(talk: Path, tmp_path: Path) -> None:
-    recipe = Recipe(mel=True, codec=str(save_codec(tmp_path / "codec")), speaker=SPECTRUM)
+    recipe = TargetsConfig(mel=True, codec=str(save_codec(tmp_path / "codec")), speaker=SPECTRUM)
     (tmp_path / "clips").mkdir()
     row = prepare_clip(utterance(talk), tmp_path / "clips" / "a.safetensors", recipe)
     clip = Clip(tmp_path, "a", "test", "drawn", "bin blue", row.n_frames)
@@ -117,13 +125,13 @@ def test_targets_are_stored_with_the_stamps_of_their_teachers(talk: Path, tmp_pa
     with (tmp_path / "clips" / "a.safetensors").open("rb") as file:
         assert read_stamps(file) == clip.stamps()
     assert read_wav(talk).shape[0] >= clip.wav().shape[0] - 640
-    targets = TargetMaker(None, maker.codec)(clip)
+    targets = TargetExtractor(None, maker.codec)(clip)
     assert targets.codes is not None and torch.equal(targets.codes, made)
 
 
 def test_another_teacher_is_another_recipe(tmp_path: Path) -> None:
-    recipes = [Recipe(), Recipe(mel=True), Recipe(speaker=SPECTRUM)]
-    recipes += [Recipe(speaker=str(save_encoder(tmp_path / str(seed), seed))) for seed in (0, 1)]
+    recipes = [TargetsConfig(), TargetsConfig(mel=True), TargetsConfig(speaker=SPECTRUM)]
+    recipes += [TargetsConfig(speaker=str(save_encoder(tmp_path / str(seed), seed))) for seed in (0, 1)]
     assert len({fingerprint(recipe) for recipe in recipes}) == 5
-    same = Recipe(speaker=str(save_encoder(tmp_path / "same", 1)))
+    same = TargetsConfig(speaker=str(save_encoder(tmp_path / "same", 1)))
     assert fingerprint(same) == fingerprint(recipes[-1])

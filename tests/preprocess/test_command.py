@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from lip2speech.data.corpus import Refused, Utterance
+from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess import folder
 from preprocess.__main__ import main
-from preprocess.index import Row, read_index
+from preprocess.index import IndexRow, read_index
 from preprocess.job import CORPORA
 from preprocess.progress import printable, report
 
@@ -85,7 +85,7 @@ def test_a_folder_names_speakers_splits_and_words(tmp_path: Path) -> None:
     (tmp_path / "ben/2.wav").touch()
     (tmp_path / "ben/4.txt").symlink_to("/etc/passwd")
     clips = {clip.id: clip for clip in folder.utterances(tmp_path)}
-    assert isinstance(refused := clips.pop("ben/4"), Refused) and "4.txt is a link" in refused.reason
+    assert isinstance(refused := clips.pop("ben/4"), RejectedClip) and "4.txt is a link" in refused.reason
     found = {name: clip for name, clip in clips.items() if isinstance(clip, Utterance)}
     assert set(found) == {"test/ann/1", "ben/2", "3"}
     assert (found["test/ann/1"].speaker, found["test/ann/1"].split) == ("ann", "test")
@@ -97,7 +97,7 @@ def test_a_terminal_gets_a_bar_and_lines_that_cannot_steer_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    rows = [Row("a", "", "", "", "done"), Row("b\x1b[2J", "", "", "", "failed", "[bold]no\x07")]
+    rows = [IndexRow("a", "", "", "", "done"), IndexRow("b\x1b[2J", "", "", "", "failed", "[bold]no\x07")]
     assert report(iter(rows), 3) == {"done": 1, "failed": 1}
     captured = capsys.readouterr()
     assert "failed b\\x1b[2J: [bold]no\\x07" in captured.err

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from lip2speech.data.corpus import Refused, Utterance
+from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess import corpus
-from preprocess.clip import Work, write_atomic
+from preprocess.clip import ClipTask, write_atomic
 from preprocess.corpus import prepare_corpus
-from preprocess.forms import TarShards
-from preprocess.index import Row, failed, read_index, row_of
-from preprocess.pool import Lost
+from preprocess.index import IndexRow, failed, read_index, row_of
+from preprocess.pool import WorkerFailed
+from preprocess.storage import TarShards
 
 CONTENT: dict[str, str] = {}
 """What stands for the bytes of a clip's files; `pretend` hashes nothing."""
@@ -24,7 +24,7 @@ def utterance(clip_id: str, text: str = "", split: str = "train") -> Utterance:
     return Utterance(clip_id, Path(f"{clip_id}.mp4"), None, text, "s1", split)
 
 
-def pretend(work: Work) -> Row:
+def pretend(work: ClipTask) -> IndexRow:
     """Stands for `Preparer`: bad clips fail, useless ones are skipped, the same ones are kept."""
     clip, source = work.utterance, CONTENT.get(work.utterance.id, "bytes")
     if work.known is not None and work.known.source == source:
@@ -112,7 +112,7 @@ def test_in_a_tar_a_corrected_text_makes_the_clip_anew(tmp_path: Path) -> None:
 
 def test_hostile_and_double_ids_and_refused_lines_fail_without_a_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    clips = [utterance("../evil"), utterance("a"), Refused("list:7", "no path"), utterance("a")]
+    clips = [utterance("../evil"), utterance("a"), RejectedClip("list:7", "no path"), utterance("a")]
     rows = list(prepare_corpus(clips, out, root=Path(), workers=0, prepare=pretend))
     assert sorted((row.id, row.status) for row in rows) == [
         ("../evil", "failed"), ("a", "done"), ("a", "failed"), ("list:7", "failed"),
@@ -138,8 +138,8 @@ def test_rows_of_another_corpus_stay(tmp_path: Path) -> None:
 
 
 def test_a_clip_whose_worker_was_ended_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pool(items: Iterator[Work], *_: object, **__: object) -> Iterator[tuple[Work, Lost]]:
-        yield from ((work, Lost("took longer than 9 s")) for work in items)
+    def pool(items: Iterator[ClipTask], *_: object, **__: object) -> Iterator[tuple[ClipTask, WorkerFailed]]:
+        yield from ((work, WorkerFailed("took longer than 9 s")) for work in items)
 
     monkeypatch.setattr(corpus, "run_pool", pool)
     (row,) = prepare_corpus([utterance("a")], tmp_path, root=Path(), workers=1, prepare=pretend)

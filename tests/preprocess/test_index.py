@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lip2speech.data.corpus import Refused
-from preprocess.index import Index, Row, failed, read_index
+from lip2speech.data.utterance import RejectedClip
+from preprocess.index import Index, IndexRow, failed, read_index
 
 
-def row(clip_id: str, status: str = "done", text: str = "") -> Row:
-    return Row(clip_id, "train", "s1", text, status)
+def row(clip_id: str, status: str = "done", text: str = "") -> IndexRow:
+    return IndexRow(clip_id, "train", "s1", text, status)
 
 
 def test_the_last_row_of_an_id_counts_and_closing_leaves_it_alone_in_the_order_of_ids(tmp_path: Path) -> None:
@@ -71,5 +71,5 @@ def test_every_part_writes_its_own_file_and_the_latest_row_counts(tmp_path: Path
 
 
 def test_a_failure_is_told_on_one_line_of_bounded_length() -> None:
-    assert failed(Refused("a", ""), ValueError("two\nlines")).reason == "ValueError: two lines"
-    assert len(failed(Refused("a", ""), "x" * 9999).reason) == 500
+    assert failed(RejectedClip("a", ""), ValueError("two\nlines")).reason == "ValueError: two lines"
+    assert len(failed(RejectedClip("a", ""), "x" * 9999).reason) == 500

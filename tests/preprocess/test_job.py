@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from lip2speech.data.dataset import read_clips
-from lip2speech.data.shards import stream_clips
+from lip2speech.data.webdataset import stream_clips
 from preprocess.index import read_index
-from preprocess.job import CORPORA, Job
+from preprocess.job import CORPORA, PreprocessJob
 from tests.preprocess.trees import lrs3, voxceleb2
 
 
@@ -25,7 +25,7 @@ def test_every_corpus_has_a_name() -> None:
 
 
 def test_shards_hold_every_clip_once_wherever_they_are_told(names: Path) -> None:
-    job = Job("folder", names, names, num_shards=3)
+    job = PreprocessJob("folder", names, names, num_shards=3)
     shards = [{clip.id for clip in job.clips([shard])} for shard in range(3)]
     assert sum(map(len, shards)) == 40 and len(set.union(*shards)) == 40
     assert min(map(len, shards)) > 5
@@ -35,13 +35,13 @@ def test_shards_hold_every_clip_once_wherever_they_are_told(names: Path) -> None
 
 def test_a_list_takes_some_clips(names: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("s0/4\ns1/5\n../s1/9\n")
-    job = Job("folder", names, tmp_path, listed=tmp_path / "list.txt")
+    job = PreprocessJob("folder", names, tmp_path, listed=tmp_path / "list.txt")
     assert [clip.id for clip in job.clips([0])] == ["list.txt:3", "s0/4", "s1/5"]
 
 
 def test_lrs3_in_shards_becomes_what_training_reads(talk: Path, tmp_path: Path) -> None:
     root, out = lrs3(tmp_path / "lrs3", talk), tmp_path / "out"
-    job = Job("lrs3", root, out, workers=0, num_shards=2)
+    job = PreprocessJob("lrs3", root, out, workers=0, num_shards=2)
     rows = [row for shard in range(2) for row in job.run(shard)]
     assert {row.id: row.status for row in rows} == dict.fromkeys(
         ["pretrain/yt1/00001_0", "trainval/yt1/50001", "test/yt2/00001"], "done"
@@ -52,13 +52,13 @@ def test_lrs3_in_shards_becomes_what_training_reads(talk: Path, tmp_path: Path) 
         ("test/yt2/00001", "good bye", 30),
         ("trainval/yt1/50001", "it's hello", 30),
     ]
-    whole = Job("lrs3", root, out, workers=0)
+    whole = PreprocessJob("lrs3", root, out, workers=0)
     assert [row.status for row in whole.run(0)] == ["kept"] * 3
 
 
 def test_voxceleb2_in_tars_becomes_what_training_reads(talk: Path, tmp_path: Path) -> None:
     root, out = voxceleb2(tmp_path / "vox", talk), tmp_path / "out"
-    job = Job("voxceleb2", root, out, workers=0, form="shards")
+    job = PreprocessJob("voxceleb2", root, out, workers=0, form="shards")
     assert [row.status for row in job.run(0)] == ["done"] * 3
     assert len(read_clips([out], "train")) == 2
     (clip,) = stream_clips(out, "test")

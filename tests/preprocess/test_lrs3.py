@@ -5,16 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from lip2speech.data.corpus import Refused, Utterance
-from preprocess.lrs3 import LONGEST_S, MAX_WORDS, Word, bounds, cut, plain, sentence, utterances, words
+from lip2speech.data.utterance import RejectedClip, Utterance
+from preprocess.lrs3 import (
+    LONGEST_S,
+    MAX_WORDS,
+    TimedTextWord,
+    bounds,
+    cut,
+    plain,
+    sentence,
+    utterances,
+    words,
+)
 from tests.preprocess.trees import lrs3, lrs3_text
 
 
-def run_of(*spans: tuple[float, float]) -> list[Word]:
-    return [Word(f"w{i}", start, end) for i, (start, end) in enumerate(spans)]
+def run_of(*spans: tuple[float, float]) -> list[TimedTextWord]:
+    return [TimedTextWord(f"w{i}", start, end) for i, (start, end) in enumerate(spans)]
 
 
-def steady(count: int, pause_before: int = 0, pause: float = 0.0) -> list[Word]:
+def steady(count: int, pause_before: int = 0, pause: float = 0.0) -> list[TimedTextWord]:
     """Words of 0.4 s with 0.1 s between them, and one longer pause."""
     starts = [0.5 * i + (pause if i >= pause_before > 0 else 0.0) for i in range(count)]
     return run_of(*((start, start + 0.4) for start in starts))
@@ -29,7 +39,7 @@ def test_the_sentence_is_lower_case_without_tags() -> None:
 
 def test_words_come_with_their_times_and_tags_are_left_out() -> None:
     said = words(lrs3_text([("HELLO", 0.1, 0.5), ("{LG}", 0.5, 0.6), ("AGAIN", 0.7, 1.1)]))
-    assert said == [Word("hello", 0.1, 0.5), Word("again", 0.7, 1.1)]
+    assert said == [TimedTextWord("hello", 0.1, 0.5), TimedTextWord("again", 0.7, 1.1)]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +129,7 @@ def test_a_clip_that_lacks_something_is_refused_alone(tmp_path: Path) -> None:
     (root / "pretrain/yt1/00003.txt").write_text(lrs3_text([("A", 0.0, 20.0)]))
     (root / "test/yt2/00003.mp4").touch()
     (root / "test/yt2/00003.txt").symlink_to("/etc/passwd")
-    refused = {r.id: r.reason for r in utterances(root) if isinstance(r, Refused)}
+    refused = {r.id: r.reason for r in utterances(root) if isinstance(r, RejectedClip)}
     assert set(refused) == {
         "pretrain/yt1/00002", "pretrain/yt1/00003_0", "test/yt2/00002", "test/yt2/00003",
     }  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.pool import Lost, PoolError, run_pool
+from preprocess.pool import PoolError, WorkerFailed, run_pool
 
 
 def work(item: str) -> str:
@@ -38,8 +38,8 @@ def test_hanging_and_dying_items_cost_only_themselves(tmp_path: Path) -> None:
     results = dict(run_pool(iter(items), work, workers=2, timeout_s=1.0))
     assert time.monotonic() - started < 60
     assert set(results) == set(items)
-    assert results.pop("hang") == Lost("took longer than 1 s and was stopped")
-    assert results.pop("die") == Lost("its worker process died twice (memory, or a decoder's crash)")
+    assert results.pop("hang") == WorkerFailed("took longer than 1 s and was stopped")
+    assert results.pop("die") == WorkerFailed("its worker process died twice (memory, or a decoder's crash)")
     assert results == {item: item.upper() for item in results}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from lip2speech.audio import mux
-from lip2speech.rates import SAMPLE_RATE
+from lip2speech.audio.io import mux
+from lip2speech.constants import SAMPLE_RATE
 from tests.video.clips import sine, write_video
 
 FRAMES = 30

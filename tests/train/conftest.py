@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import prepare
+from tests.factories import prepare
 
 
 @pytest.fixture(scope="session")

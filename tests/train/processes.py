@@ -15,16 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lip2speech import checkpoint, distributed
-from lip2speech.codec.quantize import QuantizerConfig, ResidualVQ
+from lip2speech import checkpoint
+from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ
 from lip2speech.config import from_dict
-from lip2speech.train.codec import CodecTask, CodecTrainConfig
-from lip2speech.train.finetune import FinetuneConfig, FinetuneTask
-from lip2speech.train.loop import Average, LoopConfig, Optimizer, OptimizerConfig, Task, run
-from lip2speech.train.parts import WHOLE, Part, parts, seed_step
-from lip2speech.train.pretrain import PretrainConfig, PretrainTask
-from tests.data.test_units import mfcc_teacher
-from tests.tiny import CODEC, MODEL
+from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.core import distributed
+from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, parts, seed_step
+from lip2speech.train.core.trainer import (
+    EMA,
+    OptimizerConfig,
+    OptimizerWithSchedule,
+    TrainerConfig,
+    TrainingTask,
+    run,
+)
+from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
+from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
+from tests.data.test_unit_tokenizers import mfcc_teacher
+from tests.factories import CODEC, MODEL
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["torch._dynamo", "tests.train.processes"])  # the first step of AdamW takes it
@@ -62,7 +70,7 @@ def one_of(rank: int, world: int, port: int, target: Callable[..., None], argume
         target(*arguments)
 
 
-class Line(Task):
+class Line(TrainingTask):
     """A line through noisy points, without dropout. At step `bad` the last part has no finite loss; at step
     `stopped` the process that sees the last part is asked to stop."""
 
@@ -71,11 +79,11 @@ class Line(Task):
         self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
         self.unused = nn.Linear(2, 2)  # by the first part of each update
         both = [*self.net.parameters(), *self.unused.parameters()]
-        self.opt = Optimizer(both, OptimizerConfig(lr=0.05, warmup=2), 10)
-        self.average = Average(self.net, 0.9)
+        self.opt = OptimizerWithSchedule(both, OptimizerConfig(lr=0.05, warmup=2), 10)
+        self.average = EMA(self.net, 0.9)
         self.batch_size, self.bad, self.stopped, self.seen = batch_size, bad, stopped, 0
 
-    def update(self, step: int, part: Part = WHOLE) -> dict[str, float]:
+    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
         x = seed_step(0, step, part).standard_normal((part.count * self.batch_size, 3))
         x = self.here(torch.from_numpy(part.of(x)).float())
         loss = (self.net(x) - x.sum(1, keepdim=True)).pow(2).mean()
@@ -185,7 +193,7 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
     torch.save(own, out / f"rank{rank}.pt")
 
 
-LINE = LoopConfig(steps=6, save_every=3, log_every=2, valid_every=3)
+LINE = TrainerConfig(steps=6, save_every=3, log_every=2, valid_every=3)
 
 
 def train_and_tell(prepared: Path, folder: Path, told: Any, dies: str) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lip2speech.video.geometry import LIPS, MEAN_STABLE, N_LANDMARKS, STABLE, FaceBox, box_of
+from lip2speech.video.landmarks.geometry import LIPS, MEAN_STABLE, N_LANDMARKS, STABLE, FaceBox, box_of
 
 EYES_APART = float(np.hypot(*(MEAN_STABLE[1] - MEAN_STABLE[4])))
 MOUTH = np.array([129.3, 157.8])  # centre of the mean face's lips

@@ -9,9 +9,9 @@ import pytest
 
 from lip2speech.video import NoFaceError, crop_roi, detect_landmarks, load_roi
 from lip2speech.video.errors import MediaError
-from lip2speech.video.geometry import box_of, lip_centre
 from lip2speech.video.landmarks import load_faces
-from lip2speech.video.landmarks_mediapipe import MediaPipeFaces, missing_library
+from lip2speech.video.landmarks.geometry import box_of, lip_centre
+from lip2speech.video.landmarks.mediapipe import MediaPipeFaces, missing_library
 from tests.video.clips import write_video
 
 BACKGROUND = 118

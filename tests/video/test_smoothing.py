@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lip2speech.video.smoothing import MAX_GAP, SMOOTH, Placed, place, smooth
-from lip2speech.video.tracking import Tracked
+from lip2speech.video.landmarks.tracker import Tracked
+from lip2speech.video.smoothing import MAX_GAP, SMOOTH, CropPlacement, place, smooth
 from tests.video.faces import frames, landmarks_at
 
 
@@ -17,12 +17,12 @@ def track(places: list[tuple[float, float] | None], cuts: tuple[int, ...] = ()) 
     ]
 
 
-def sources(placed: list[Placed]) -> str:
+def sources(placed: list[CropPlacement]) -> str:
     """f(ound) b(ridged) h(eld) -(blank), a letter for each frame."""
     return "".join({"found": "f", "bridged": "b", "held": "h", "blank": "-"}[item.source] for item in placed)
 
 
-def x_of(placed: list[Placed]) -> list[float | None]:
+def x_of(placed: list[CropPlacement]) -> list[float | None]:
     return [None if item.mouth is None else round(float(item.mouth.lips[0]), 1) for item in placed]
 
 

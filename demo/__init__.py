@@ -1,1 +1,0 @@
-"""The page: speak live, convert a video, enrol a voice. Run it with `python -m demo.app`."""

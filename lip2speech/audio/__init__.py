@@ -1,0 +1,1 @@
+"""Audio: files, resampling, mel spectrograms, pitch, cross-fades."""

@@ -1,0 +1,80 @@
+"""`lip2speech model import`: a foreign checkpoint becomes one of our folders; what was dropped is said."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from lip2speech.cli._errors import UsageError, one_line, one_line_errors
+
+if TYPE_CHECKING:
+    from lip2speech.importers import Imported
+
+COMMON = ("source", "out", "overwrite", "half")  # have their own place on the command line
+MAX_DROPPED = 8  # names of dropped weights that are printed
+
+
+def import_model(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What it is: avhubert, encodec, ...")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The foreign file or folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="What a kind takes: heads=12")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store float16, half the size.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint folder.")] = False,
+) -> None:
+    """Write a published checkpoint as a folder of ours. It is read as data: nothing in it is ever run."""
+    with one_line_errors():
+        from lip2speech.importers import IMPORTERS
+
+        if kind not in IMPORTERS:
+            raise UsageError(f"no importer is called {kind!r}; known: {', '.join(IMPORTERS)}.")
+        importer = IMPORTERS[kind]
+        values = parse_options(kind, importer, options or [])
+        done = importer(source, out, overwrite=overwrite, half=half, **values)
+        for line in describe(out, done):
+            typer.echo(line)
+
+
+def parse_options(kind: str, importer: Callable[..., Any], options: list[str]) -> dict[str, Any]:
+    """NAME=VALUE words as the importer's own keywords, converted as these are annotated."""
+    hints = get_type_hints(importer)
+    known = [name for name in inspect.signature(importer).parameters if name not in COMMON]
+    values: dict[str, Any] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals or name not in known or name in values:
+            takes = f"takes {', '.join(f'{n}=...' for n in known)}" if known else "takes no options"
+            raise UsageError(f"{option}: kind {kind} {takes}, each at most once.")
+        values[name] = _convert(option, text, hints[name])
+    return values
+
+
+def _convert(option: str, text: str, hint: Any) -> Any:
+    """A word as the first of int, float, Path, str that the annotation allows."""
+    for type_ in (int, float, Path):
+        if type_ is hint or type_ in getattr(hint, "__args__", ()):
+            try:
+                return type_(text)
+            except ValueError:
+                raise UsageError(f"{option}: expected a value of type {type_.__name__}.") from None
+    return text
+
+
+def describe(out: Path, done: Imported) -> list[str]:
+    """What became of the file, and what was left behind."""
+    values = sum(tensor.numel() for tensor in done.tensors.values())
+    lines = [
+        f"{one_line(out)}: {done.config['kind']}, {len(done.tensors)} tensors, {values / 1e6:.1f} M values",
+        f"licence: {one_line(done.config.get('licence', 'not known; ask where the file is from'))}",
+    ]
+    if done.dropped:
+        names = ", ".join(map(one_line, done.dropped[:MAX_DROPPED]))
+        more = f" and {len(done.dropped) - MAX_DROPPED} more" if len(done.dropped) > MAX_DROPPED else ""
+        lines.append(f"dropped by name ({len(done.dropped)}): {names}{more}; all are in its README.md")
+    return lines

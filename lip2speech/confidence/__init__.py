@@ -1,0 +1,1 @@
+"""Confidence: features, calibration, and running estimates."""

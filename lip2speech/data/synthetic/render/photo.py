@@ -1,0 +1,89 @@
+"""The one photograph that the corpus uses: the public-domain portrait that scikit-image ships, made to speak.
+
+The portrait (NASA, astronaut Eileen Collins) smiles; its mouth is painted over with the skin around it, and
+the same drawn mouth as on a drawn face takes its place. A random smooth warp of the face, a mirror and a
+change of colour make a somewhat different person of it in every clip.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+
+from lip2speech.data.synthetic.render.faces import EYE_PX, LEFT, TOP, Canvas, canvas_grid, noise
+from lip2speech.data.synthetic.render.light import Light
+from lip2speech.data.synthetic.render.mouth import MouthStyle
+
+# pixels of skimage.data.astronaut(), as mediapipe's face mesh finds them
+LEFT_EYE, RIGHT_EYE = np.array([204.2, 102.3]), np.array([247.1, 104.4])
+MOUTH = np.array([223.3, 146.5])  # middle of the smile
+NEW_MOUTH = np.array([223.4, 145.0])  # middle of the drawn mouth at rest
+ERASE = (28.0, 13.5)  # half width and half height of what is painted over
+TILT_DEGREES = 2.8
+CHIN = (slice(160, 170), slice(212, 232))  # plain skin
+LIGHT_DIRECTION = (-0.25, -0.35, 0.9)
+WARP_CELLS, WARP_SIZE = 5, 0.045  # blobs over the height; deviation in eye distances
+
+
+@functools.lru_cache(maxsize=1)
+def portrait() -> np.ndarray:
+    """The photo without its mouth: (512, 512, 3) uint8 RGB."""
+    try:
+        from skimage import data
+    except ImportError:
+        raise ImportError(
+            "the photo face needs scikit-image, which is not installed; pip install 'lip2speech[talker]'."
+        ) from None
+    import cv2
+
+    photo = np.ascontiguousarray(data.astronaut()[..., :3])
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    centre, axes = [round(float(v)) for v in MOUTH], [round(v) for v in ERASE]
+    cv2.ellipse(mask, centre, axes, TILT_DEGREES, 0, 360, (255,), -1)
+    filled = cv2.inpaint(photo, mask, 4, cv2.INPAINT_TELEA)
+    soft = cv2.GaussianBlur(filled, (0, 0), 3.0).astype(np.float32)
+    soft += np.random.default_rng(0).normal(0, 3.0, photo.shape[:2])[..., None]
+    blend = cv2.GaussianBlur(mask, (0, 0), 2.0)[..., None].astype(np.float32) / 255
+    return np.clip(filled * (1 - blend) + soft * blend, 0, 255).astype(np.uint8)
+
+
+def photo_canvas(rng: np.random.Generator, name: str = "photo") -> Canvas:
+    """The portrait as somebody else, ready to speak."""
+    import cv2
+
+    photo = portrait()
+    x, y = canvas_grid()
+    bend_x, bend_y = (WARP_SIZE * noise(rng, WARP_CELLS) for _ in range(2))
+    stretch = np.exp(rng.normal(0, 0.05, 2))
+    u, v = (x + bend_x) * stretch[0], (y + bend_y) * stretch[1]
+    across, middle = RIGHT_EYE - LEFT_EYE, (LEFT_EYE + RIGHT_EYE) / 2
+    map_x = middle[0] + across[0] * u - across[1] * v
+    map_y = middle[1] + across[1] * u + across[0] * v
+    picture = cv2.remap(
+        photo,
+        map_x.astype(np.float32),
+        map_y.astype(np.float32),
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT,
+    ).astype(np.float32)
+    mouth = _place(NEW_MOUTH, map_x, map_y)
+    tone = np.exp(rng.normal(0.0, 0.05, 3)) * rng.uniform(0.45, 1.0)
+    picture = np.clip(picture * tone, 0, 255)
+    skin = photo[CHIN].reshape(-1, 3).mean(0) * tone
+    direction = np.array(LIGHT_DIRECTION)
+    if rng.random() < 0.5:
+        picture = np.ascontiguousarray(picture[:, ::-1])
+        mouth[0], direction[0] = -mouth[0], -direction[0]
+    style = replace(MouthStyle.sample(rng, y=mouth[1], skin=skin), x=mouth[0])
+    direction = (direction / np.linalg.norm(direction)).astype(np.float32)
+    light = Light(direction, np.full(3, 0.55, np.float32), np.full(3, 0.5, np.float32))
+    return Canvas(picture, skin.astype(np.float32), style, light, name)
+
+
+def _place(point: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarray:
+    """Where on the canvas the photo's `point` (2,) has come to lie: x and y in eye distances, (2,)."""
+    away = (map_x - point[0]) ** 2 + (map_y - point[1]) ** 2
+    row, column = np.unravel_index(int(np.argmin(away)), away.shape)
+    return np.array([LEFT + (column + 0.5) / EYE_PX, TOP + (row + 0.5) / EYE_PX])

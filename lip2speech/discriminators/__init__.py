@@ -1,0 +1,1 @@
+"""Discriminators of GAN training; never part of an exported model."""

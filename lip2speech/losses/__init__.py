@@ -1,0 +1,1 @@
+"""Losses; plain functions or modules without weights."""

@@ -1,0 +1,65 @@
+"""The lip-to-speech model: a front end and heads, from normalised crops to a Prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from lip2speech.models.frontends import FRONTENDS
+from lip2speech.models.frontends.avhubert import AVHubertConfig
+from lip2speech.models.frontends.resnet import ResNetConfig
+from lip2speech.models.heads.conformer import ConformerHeads, ConformerHeadsConfig
+from lip2speech.models.heads.conv import Heads, HeadsConfig, TeacherCodes
+from lip2speech.models.prediction import Prediction
+
+AnyHeadsConfig = HeadsConfig | ConformerHeadsConfig
+HEADS: dict[type, Any] = {HeadsConfig: Heads, ConformerHeadsConfig: ConformerHeads}
+"""The plug for each kind of config."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Front end and heads; the defaults are AV-HuBERT base with full-size convolutional heads.
+
+    Another plug is chosen by its `kind`: `resnet` for a front end, `conformer` for heads.
+    """
+
+    frontend: AVHubertConfig | ResNetConfig = field(default_factory=AVHubertConfig)
+    heads: AnyHeadsConfig = field(default_factory=HeadsConfig)
+
+
+class LipModel(nn.Module):
+    """Front end and heads in one module.
+
+    Shape:
+        video (B, 1, T, 88, 88), speaker (B, S), padding_mask (B, T) True = padding, codes to condition on in
+        training (see `heads.TeacherCodes`), chunk (frames the front end sees at once; None: all) -> Prediction
+        step: one chunk of video, speaker, state -> Prediction, state; causal models alone
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.frontend = FRONTENDS[type(config.frontend)](config.frontend)
+        self.heads = HEADS[type(config.heads)](config.frontend.embed_dim, config.heads)
+
+    def forward(
+        self,
+        video: Tensor,
+        speaker: Tensor,
+        padding_mask: Tensor | None = None,
+        codes: TeacherCodes = None,
+        chunk: int | None = None,
+    ) -> Prediction:
+        features = self.frontend(video=video, padding_mask=padding_mask, chunk=chunk)
+        prediction: Prediction = self.heads(features, speaker, padding_mask, codes)
+        return prediction
+
+    def step(self, video: Tensor, speaker: Tensor, state: Any = None) -> tuple[Prediction, Any]:
+        """The next chunk (B, 1, T, 88, 88), state (None at first) -> Prediction of T frames, state."""
+        seen, said = (None, None) if state is None else state
+        features, seen = self.frontend.step(video, seen)
+        prediction, said = self.heads.step(features, speaker, said)
+        return prediction, (seen, said)

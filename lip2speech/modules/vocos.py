@@ -1,0 +1,199 @@
+"""Vocos: a latent at the frame rate to a complex spectrogram, and by one inverse STFT to sound.
+
+Siuzdak 2024 (Vocos, section 3); with attention before the ConvNeXt blocks as in WavTokenizer (Ji et al.
+2025), which SACodec takes over. Nothing is upsampled: all layers run at the frame rate.
+
+    latent (B, D, T) -> conv -> 2 residual blocks, attention, 2 residual blocks -> ConvNeXt blocks
+                     -> magnitude and phase (B, F, T) -> wav (B, 1, T * hop_length)
+
+Attention and group norms see the whole input, so it neither streams nor keeps the past apart from the future.
+
+It does not know: quantisers, or what made the latent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lip2speech.modules.convnext import ConvNeXtBlock
+
+GROUPS = 32  # of every group norm
+EPSILON = 1e-6  # of every norm, as in the public weights
+LOUDEST = 100.0  # largest magnitude of a bin; exp of a stray logit would drown everything
+
+
+@dataclass(frozen=True)
+class VocosConfig:
+    """Numbers of a Vocos decoder; the defaults are WavTokenizer's and SACodec's (63 M parameters)."""
+
+    dimension: int = 512  # of the latent
+    width: int = 768
+    hidden: int = 2304
+    blocks: int = 12
+    n_fft: int = 1280
+    hop_length: int = 320
+    dropout: float = 0.1
+
+
+class VocosResnetBlock(nn.Module):
+    """x + conv(dropout(swish(norm(conv(swish(norm(x))))))), kernels of 3.
+
+    Shape:
+        forward: (B, C, T) -> (B, C, T)
+    """
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.layers = nn.Sequential(
+            _group_norm(width),
+            nn.SiLU(),
+            nn.Conv1d(width, width, 3, padding=1),
+            _group_norm(width),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Conv1d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> (B, C, T)."""
+        return x + self.layers(x)
+
+
+class AttentionBlock(nn.Module):
+    """x + attention of every frame to all frames, one head as wide as the network.
+
+    Shape:
+        forward: (B, C, T) -> (B, C, T)
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = _group_norm(width)
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> (B, C, T)."""
+        y = self.norm(x).transpose(1, 2)
+        y = F.scaled_dot_product_attention(self.query(y), self.key(y), self.value(y))
+        return x + self.out(y).transpose(1, 2)
+
+
+class SpectrumHead(nn.Module):
+    """Hidden frames to a complex spectrogram to sound.
+
+    Shape:
+        spectrum: (B, C, T) -> complex (B, n_fft / 2 + 1, T)
+        forward: (B, C, T) -> (B, 1, T * hop_length)
+    """
+
+    window: Tensor
+
+    def __init__(self, config: VocosConfig):
+        super().__init__()
+        self.config = config
+        self.out = nn.Linear(config.width, config.n_fft + 2)
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> (B, 1, T * hop_length), in float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            spectrum = self.spectrum(x.float())
+            return inverse_stft(spectrum, self.window, self.config.hop_length).unsqueeze(1)
+
+    def spectrum(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> complex (B, n_fft / 2 + 1, T) whose bins are at most `LOUDEST`."""
+        log_magnitude, phase = self.out(x.transpose(1, 2)).transpose(1, 2).chunk(2, dim=1)
+        # The bound is on the logarithm: exp first would be infinite for large ones, and its gradient NaN.
+        magnitude = log_magnitude.clamp(max=math.log(LOUDEST)).exp()
+        return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
+
+
+class VocosDecoder(nn.Module):
+    """latent -> wav.
+
+    Shape:
+        forward: (B, dimension, T) -> (B, 1, T * hop_length)
+        hidden: (B, dimension, T) -> (B, width, T), what the head reads
+    """
+
+    def __init__(self, config: VocosConfig):
+        super().__init__()
+        self.config, width = config, config.width
+        _check(config)
+        self.inp = nn.Conv1d(config.dimension, width, 7, padding=3)
+        self.context = nn.Sequential(
+            VocosResnetBlock(width, config.dropout),
+            VocosResnetBlock(width, config.dropout),
+            AttentionBlock(width),
+            VocosResnetBlock(width, config.dropout),
+            VocosResnetBlock(width, config.dropout),
+            _group_norm(width),
+        )
+        self.norm = nn.LayerNorm(width, eps=EPSILON)
+        self.blocks = nn.Sequential(*(_convnext(config) for _ in range(config.blocks)))
+        self.out_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.head = SpectrumHead(config)
+        for module in (self.inp, self.blocks):
+            module.apply(_start_small)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """(B, dimension, T) -> (B, 1, T * hop_length)."""
+        return self.head(self.hidden(latent))
+
+    def hidden(self, latent: Tensor) -> Tensor:
+        """(B, dimension, T) -> (B, width, T)."""
+        x = self.context(self.inp(latent))
+        x = self.blocks(self.norm(x.transpose(1, 2)).transpose(1, 2))
+        return self.out_norm(x.transpose(1, 2)).transpose(1, 2)
+
+
+def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:
+    """complex (B, F, T) -> (B, T * hop_length): frames overlap-added, divided by the windows' energy.
+
+    Frame t stands in the middle of samples t * hop_length .. (t + 1) * hop_length. `torch.istft` either
+    gives one hop less (center=True) or refuses windows that start at zero (center=False).
+    """
+    n_fft, frames = len(window), spectrum.shape[-1]
+    pieces = torch.fft.irfft(spectrum, n_fft, dim=1) * window[:, None]
+    surplus = (n_fft - hop_length) // 2
+    wav = _overlap_add(pieces, hop_length)[:, surplus : surplus + frames * hop_length]
+    energy = _overlap_add(window.square()[None, :, None].expand(1, n_fft, frames), hop_length)
+    return wav / energy[:, surplus : surplus + frames * hop_length]
+
+
+def _overlap_add(pieces: Tensor, hop_length: int) -> Tensor:
+    """(B, n_fft, T) -> (B, n_fft + (T - 1) * hop_length)."""
+    n_fft, frames = pieces.shape[1:]
+    length = n_fft + (frames - 1) * hop_length
+    return F.fold(pieces, (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]
+
+
+def _check(config: VocosConfig) -> None:
+    if config.width % GROUPS:
+        raise ValueError(f"width must be a multiple of {GROUPS} (group norms), got {config.width}.")
+    if config.n_fft < 2 * config.hop_length or (config.n_fft - config.hop_length) % 2:
+        raise ValueError(
+            "n_fft must be at least 2 * hop_length and differ from it by an even number, "
+            f"got {config.n_fft} and {config.hop_length}."
+        )
+
+
+def _group_norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(GROUPS, width, eps=EPSILON)
+
+
+def _convnext(config: VocosConfig) -> ConvNeXtBlock:
+    return ConvNeXtBlock(
+        config.width, hidden=config.hidden, gamma=1 / config.blocks, causal=False, epsilon=EPSILON
+    )
+
+
+def _start_small(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv1d | nn.Linear) and module.bias is not None:
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,189 @@
+"""Training of a likelihood of codes on prepared clips: the bits it takes to tell each, given those before.
+
+See `likelihood.py`. The codes are those of a codec's checkpoint; the voice is told by another clip of the
+speaker, as it is when somebody speaks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lip2speech import checkpoint
+from lip2speech.codecs.base import Codec
+from lip2speech.codecs.builders import code_fingerprint, load_codec
+from lip2speech.config import to_dict
+from lip2speech.constants import per_video_frame
+from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
+from lip2speech.data.targets import TargetExtractor
+from lip2speech.models.code_prior import KIND, CodePrior, CodePriorConfig, bits_per_token, build_likelihood
+from lip2speech.models.heads.conv import UNIT_RATE
+from lip2speech.models.speaker_encoder import SpeakerEncoder, load_speaker_model
+from lip2speech.modules.codebook_layout import books
+from lip2speech.train.core.device import choose_device
+from lip2speech.train.core.dummy_data import DummyData
+from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
+from lip2speech.train.core.trainer import (
+    EMA,
+    OptimizerConfig,
+    OptimizerWithSchedule,
+    TrainerConfig,
+    TrainingTask,
+    autocast,
+)
+
+HELD_OUT = 16  # segments that validation looks at
+
+
+@dataclass(frozen=True)
+class CodePriorTrainConfig:
+    """One training run.
+
+    folders: prepared clips; codec: folder of what makes the codes; speaker: folder of the encoder that hears
+    voices, empty: their long-term spectrum; steps: of codes that a segment has.
+    """
+
+    likelihood: CodePriorConfig = field(default_factory=CodePriorConfig)
+    loop: TrainerConfig = field(default_factory=TrainerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    folders: tuple[str, ...] = ()
+    codec: str = ""
+    speaker: str = ""
+    steps: int = 100
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.steps < 2:
+            raise ValueError(
+                f"steps must be 2 or more, for codes are told by those before; got {self.steps}."
+            )
+
+
+class CodeSegments:
+    """The codes and voices of all clips of a split that are long enough for a segment, in memory."""
+
+    def __init__(self, config: CodePriorTrainConfig, split: str, codec: Codec, speakers: SpeakerEncoder):
+        needed = math.ceil(config.steps / per_video_frame(codec.frame_rate))
+        self.clips = read_clips(config.folders, split, min_frames=max(MIN_FRAMES, needed))
+        self.steps, maker = config.steps, TargetExtractor(None, codec, speakers=speakers)
+        targets = [maker(clip) for clip in self.clips]
+        self.voices = [t.speaker for t in targets]
+        self.codes = [t.codes[: config.likelihood.n_q] for t in targets if t.codes is not None]
+        self.groups = by_speaker(self.clips)
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Random segments: codes (count, n_q, steps), voices (count, S) of other clips."""
+        chosen = rng.choice(len(self.clips), count, replace=count > len(self.clips))
+        voices = [self.voices[another_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
+        return torch.stack([self.segment(int(i), rng) for i in chosen]), torch.stack(voices)
+
+    def segment(self, i: int, rng: np.random.Generator) -> Tensor:
+        """A random stretch of one clip's codes (n_q, steps)."""
+        start = int(rng.integers(self.codes[i].shape[1] - self.steps + 1))
+        return self.codes[i][:, start : start + self.steps]
+
+
+class CodePriorTask(TrainingTask):
+    """The network, its average, one optimiser."""
+
+    def __init__(self, config: CodePriorTrainConfig):
+        self.config = config
+        torch.manual_seed(config.loop.seed)
+        self.codec = load_codec(config.codec).to(choose_device(config.loop.device))
+        self.speakers = load_speaker_model(config.speaker)
+        check_sizes(config.likelihood, self.codec, self.speakers)
+        self.train_set = CodeSegments(config, "train", self.codec, self.speakers)
+        self.held_out = CodeSegments(config, "valid", self.codec, self.speakers)
+        self.network = build_likelihood(config.likelihood)
+        self.opt = OptimizerWithSchedule(self.network.parameters(), config.optimizer, config.loop.steps)
+        self.average = EMA(self.network, config.ema)
+
+    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step, part)
+        drawn = self.train_set.draw(part.count * self.config.loop.batch_size, rng)
+        codes, voices = self.here([part.of(rows) for rows in drawn])
+        self.network.train()
+        with autocast(self.config.loop.precision, self.device):
+            logits = self.network(codes, self.heard(voices))
+        bits = bits_per_token(logits.float(), codes).mean()
+        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
+        self.average.update(self.network, part)
+        return logs | {"skipped": self.opt.skipped}
+
+    def heard(self, voices: Tensor) -> Tensor | None:
+        """The voices (B, S), for a network that is told them."""
+        return voices if self.config.likelihood.vector_dim else None
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Bits for a code of held-out speech, of each book, and of the same codes in a random order of time.
+
+        How much more the last are is how far it tells speech from what has its codes alone.
+        """
+        network, rng = self.averaged(), np.random.default_rng(1)
+        codes, voices = self.here(self.held_out.draw(HELD_OUT, rng))
+        bits = network.bits(codes, self.heard(voices))
+        order = torch.from_numpy(rng.permutation(codes.shape[-1]))
+        shuffled = network.bits(codes[..., order], self.heard(voices))
+        figures = {f"book{i}": float(book.mean()) for i, book in enumerate(bits.unbind(1))}
+        mean = float(bits.mean())
+        return figures | {"bits": mean, "shuffled": float(shuffled.mean()), "loss": mean}
+
+    def averaged(self) -> CodePrior:
+        """The network with averaged weights, in eval mode."""
+        return self.average.given_to(build_likelihood(self.config.likelihood))
+
+    def state(self) -> dict[str, Any]:
+        average = {"values": self.average.values, "count": self.average.count}
+        return {"network": self.network.state_dict(), "average": average, "opt": self.opt.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
+        self.opt.load_state(state["opt"])
+
+    @classmethod
+    def stand_ins(cls, config: CodePriorTrainConfig, made: DummyData) -> CodePriorTrainConfig:
+        sizes = config.likelihood
+        codec = made.codec(config.codec, sizes.codebook_sizes, UNIT_RATE)
+        speaker = made.speaker(config.speaker, sizes.vector_dim)
+        clips = made.clips(frames=config.steps // per_video_frame(load_codec(codec).frame_rate) + 1)
+        return replace(config, folders=(clips,), codec=codec, speaker=speaker)
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"likelihood": self.network}
+
+    def export(self, folder: Path) -> None:
+        config = {
+            "kind": KIND,
+            KIND: to_dict(self.config.likelihood),
+            "codec": code_fingerprint(self.codec),
+            "speaker": self.speakers.fingerprint,
+        }
+        figures = self.validate()
+        card = (
+            "# Likelihood of codes\nTrained by `lip2speech train likelihood` on "
+            f"{len(self.train_set.clips)} clips; {figures['bits']:.3f} bits for a code of speech that was "
+            f"held out, {figures['shuffled']:.3f} when its time is shuffled.\n"
+        )
+        checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+
+
+def check_sizes(config: CodePriorConfig, codec: Codec, speakers: SpeakerEncoder) -> None:
+    """ValueError: the codec has other books, or the voices another size."""
+    if config.codebook_sizes != codec.codebook_sizes[: config.n_q]:
+        raise ValueError(
+            f"the likelihood is of {books(config.codebook_sizes)}, the codec has "
+            f"{books(codec.codebook_sizes)}; give likelihood.n_q and likelihood.codebook_size that fit."
+        )
+    if config.vector_dim not in (0, speakers.dim):
+        raise ValueError(
+            f"likelihood.vector_dim is {config.vector_dim}, voices are heard as {speakers.dim} numbers; "
+            "give that, or 0 for no voice."
+        )

@@ -1,0 +1,307 @@
+"""Codec training: one trainer for every codec, reconstruction first, then a GAN.
+
+Losses and their order follow EnCodec (Defossez et al. 2022, section 3.4), its balancer when asked; those of
+SoundStream (Zeghidour et al. 2021, section III) are other weights and discriminators. The time-domain L1 is
+off by default: a phase-free encoder cannot serve it. Speech comes from prepared clips and, when asked, from
+the synthetic talker's voices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lip2speech import checkpoint
+from lip2speech.codecs import Codec
+from lip2speech.codecs.builders import codec_config, codec_from_dict
+from lip2speech.config import to_dict
+from lip2speech.discriminators.mpd import MPDConfig
+from lip2speech.discriminators.msd import MSDConfig, STFTDConfig
+from lip2speech.discriminators.msstftd import MSSTFTConfig
+from lip2speech.losses import core as losses
+from lip2speech.losses.balancer import Balancer
+from lip2speech.train.codec.codebook_usage import (
+    CodebookUsage,
+    check_commit_weight,
+    commitment_logs,
+    take_anchors,
+    used_share,
+    weigh_commitment,
+)
+from lip2speech.train.codec.data import CodecDataConfig, SpeechSegments
+from lip2speech.train.codec.init import even_out
+from lip2speech.train.codec.noise import NoiseAugmenter, NoiseConfig
+from lip2speech.train.core.dummy_data import DummyData
+from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
+from lip2speech.train.core.trainer import (
+    EMA,
+    OptimizerConfig,
+    OptimizerWithSchedule,
+    TrainerConfig,
+    TrainingTask,
+    autocast,
+)
+from lip2speech.train.gan import AdversarialTrainer, build_adversary, build_discriminators
+
+SWITCH = {"off": False, "on": True}
+
+
+@dataclass(frozen=True)
+class CodecTrainConfig:
+    """One codec training run.
+
+    name says which codec, `codec` what departs from its own config. The quantiser joins at `quantize_from`,
+    the discriminators at `gan_from`; from `freeze_codes_from` on only the decoder learns, so that codes which
+    another model has learned to predict stay valid. With `balance` the weights (all but the commitment's) are
+    shares of the gradient at the output instead of factors. `noise` trains a codec's denoising switch.
+
+    anchors: folder of units (k-means) that sacodec's semantic codebook is made of.
+    commit_weight: one for all codebooks, or one for each where the codec tells them apart (sacodec).
+    """
+
+    name: str = "melcodec"
+    codec: dict[str, Any] = field(default_factory=dict)
+    anchors: str = ""
+    loop: TrainerConfig = field(default_factory=TrainerConfig)
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=8e-4, betas=(0.8, 0.99)))
+    data: CodecDataConfig = field(default_factory=CodecDataConfig)
+    noise: NoiseConfig | None = None
+    discriminator: MSSTFTConfig | None = field(default_factory=MSSTFTConfig)
+    wave_discriminator: MSDConfig | None = None
+    stft_discriminator: STFTDConfig | None = None
+    period_discriminator: MPDConfig | None = None
+    discriminator_chance: float = 1.0
+    quantize_from: int = 200
+    gan_from: int = 20_000
+    freeze_codes_from: int = 20_000
+    gan_lr: float = 3e-4
+    gan_betas: tuple[float, float] = (0.8, 0.99)
+    wave_weight: float = 0.0
+    mel_weight: float = 0.0
+    spectral_weight: float = 3.0
+    commit_weight: float | tuple[float, ...] = 0.25
+    adversarial_weight: float = 1.0
+    feature_weight: float = 2.0
+    balance: bool = False
+    balance_decay: float = 0.999
+    ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        # Every value of the codec's own config, so that it is checked before any work and printed whole.
+        object.__setattr__(self, "codec", to_dict(codec_config(self.name, self.codec)))
+        if self.freeze_codes_from <= self.quantize_from:
+            raise ValueError(
+                f"freeze_codes_from must come after quantize_from, got {self.freeze_codes_from} and "
+                f"{self.quantize_from}; the codebooks would never be placed."
+            )
+        if not 0 < self.discriminator_chance <= 1:
+            raise ValueError(
+                f"discriminator_chance must be above 0 and at most 1, got {self.discriminator_chance}."
+            )
+        if not any((self.wave_weight, self.mel_weight, self.spectral_weight)):
+            raise ValueError("no loss compares the wav; set wave_weight, mel_weight or spectral_weight.")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each loss at the output that has one, by its name in the log."""
+        weights = {
+            "wave": self.wave_weight,
+            "mel": self.mel_weight,
+            "spectral": self.spectral_weight,
+            "g": self.adversarial_weight,
+            "feat": self.feature_weight,
+        }
+        return {name: weight for name, weight in weights.items() if weight}
+
+
+class CodecTask(TrainingTask):
+    """Generator (the codec), its adversary, two optimisers, an average of the generator."""
+
+    def __init__(self, config: CodecTrainConfig):
+        self.config = config
+        torch.manual_seed(config.loop.seed)
+        self.codec = self.new_codec()
+        check_commit_weight(config.commit_weight, self.codec)
+        take_anchors(self.codec, config.anchors)
+        self.use = CodebookUsage(self.codec.codebook_sizes)
+        if config.noise is not None and not self.codec.denoises:
+            raise ValueError(f"noise is for codecs with a denoising switch, {config.name} has none; drop it.")
+        sample_rate = self.sample_rate = self.codec.sample_rate
+        self.adversary = self.new_adversary()
+        self.spectral, self.mel = (
+            losses.MultiResolutionSTFTLoss(sample_rate),
+            losses.MultiScaleMelLoss(sample_rate),
+        )
+        self.speech = SpeechSegments(config.data, "train", sample_rate)
+        self.held_out = SpeechSegments(config.data, "valid", sample_rate)
+        self.noise = None if config.noise is None else NoiseAugmenter(config.noise, sample_rate)
+        even_out(
+            self.codec, self.speech.draw(config.loop.batch_size, np.random.default_rng(config.loop.seed))
+        )
+        self.opt = OptimizerWithSchedule(self.codec.parameters(), config.optimizer, config.loop.steps)
+        self.balancer = Balancer(config.weights, decay=config.balance_decay) if config.balance else None
+        self.average = EMA(self.codec, config.ema)
+
+    def new_codec(self) -> Codec:
+        """The recipe's codec with random weights."""
+        return codec_from_dict(self.config.name, self.config.codec)
+
+    def new_adversary(self) -> AdversarialTrainer | None:
+        """The recipe's discriminators; none if their time never comes."""
+        c = self.config
+        if c.gan_from >= c.loop.steps:
+            return None
+        return build_adversary(
+            build_discriminators(
+                c.discriminator, c.wave_discriminator, c.stft_discriminator, c.period_discriminator
+            ),
+            c.loop.steps,
+            lr=c.gan_lr,
+            betas=c.gan_betas,
+            precision=c.loop.precision,
+            chance=c.discriminator_chance,
+        )
+
+    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        rng = seed_step(self.config.loop.seed, step, part)
+        wav = part.of(self.speech.draw(part.count * self.config.loop.batch_size, rng))
+        given, wanted, denoise = self.here(self.pairs(wav, part.own(rng)))
+        self.set_mode(step)
+        with autocast(self.config.loop.precision, self.device):
+            fake, commit = self.reconstruct(given, denoise, step)
+        fake, commit = fake.float(), commit.float()
+        logs: dict[str, float] = {}
+        terms: dict[str, Tensor] = {}
+        if self.adversary is not None and step >= self.config.gan_from:
+            logs |= self.adversary.update(wanted, fake, step - self.config.gan_from, rng, part)
+            terms |= self.adversary.terms(wanted, fake)
+        terms |= self.reconstruction_terms(fake, wanted)
+        logs |= {name: term.item() for name, term in terms.items()} | commitment_logs(commit)
+        loss = self.weigh(terms, fake) + weigh_commitment(self.config.commit_weight, commit)
+        logs["grad"] = self.opt.apply(loss, step, part)
+        logs["skipped"] = self.opt.skipped + (self.adversary.optimizer.skipped if self.adversary else 0)
+        self.average.update(self.codec, part)
+        return logs
+
+    def pairs(self, wav: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the codec hears and should say (B, 1, T_a), and its switch (B,) where it has one to learn."""
+        return (wav, wav, None) if self.noise is None else self.noise.pairs(wav, rng)
+
+    def reconstruct(self, wav: Tensor, denoise: Tensor | None, step: int) -> tuple[Tensor, Tensor]:
+        """(B, 1, T_a) -> what the codec makes of it (B, 1, T_a), commit_loss () or (n,), in training."""
+        mode: dict[str, Tensor] = {} if denoise is None else {"denoise": denoise}
+        if step < self.config.quantize_from:
+            latent = self.codec.latent(wav, **mode)
+            return self.codec.decode_latent(latent)[..., : wav.shape[-1]], latent.new_zeros(())
+        fake, commit, codes = self.codec(wav, **mode)
+        self.use.add(codes)
+        return fake, commit
+
+    def reconstruction_terms(self, fake: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Losses that compare two (B, 1, T_a), those with a weight."""
+        known: dict[str, Any] = {
+            "wave": torch.nn.functional.l1_loss,
+            "mel": self.mel,
+            "spectral": self.spectral,
+        }
+        return {name: loss(fake, wanted) for name, loss in known.items() if name in self.config.weights}
+
+    def weigh(self, terms: dict[str, Tensor], fake: Tensor) -> Tensor:
+        """One loss () of all at the output (B, 1, T_a): their weighted sum, or the balancer's stand-in."""
+        weights = self.config.weights
+        terms = {name: term for name, term in terms.items() if name in weights}
+        if self.balancer is not None:
+            return self.balancer(terms, fake)
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+    def set_mode(self, step: int) -> None:
+        """Train everything; from `freeze_codes_from` on the decoder alone, from the averaged weights on."""
+        self.codec.train()
+        if step == self.config.freeze_codes_from:
+            self.codec.load_state_dict(self.average.values)
+        if step >= self.config.freeze_codes_from:
+            for name, part in self.codec.named_children():
+                if name != "decoder":
+                    part.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Spectral loss of the averaged codec on held-out speech: with one book, with all, not quantised."""
+        codec = self.averaged()
+        rng = np.random.default_rng(1)
+        wav = self.here(self.held_out.draw(24, rng))
+        codes = codec.encode(wav)
+        figures = {
+            f"n_q{n}": float(self.spectral(decoded(codec, codes[:, :n], wav), wav)) for n in (1, codec.n_q)
+        }
+        figures["codes_used"] = used_share(codes, codec.codebook_sizes)
+        figures |= self.use.report()
+        figures["loss"] = float(
+            self.spectral(codec.decode_latent(codec.latent(wav))[..., : wav.shape[-1]], wav)
+        )
+        return figures if self.noise is None else figures | self.denoising(codec, wav, rng)
+
+    def denoising(self, codec: Any, wav: Tensor, rng: np.random.Generator) -> dict[str, float]:
+        """SI-SDR in dB of noisy speech (B, 1, T_a) with the switch off and on, to the clean speech."""
+        assert self.noise is not None, "validate asks for it only with noise"
+        clean, noisy = self.here(self.noise.mix(wav.cpu(), rng))
+        sounds = {name: decoded(codec, codec.encode(noisy, denoise=on), wav) for name, on in SWITCH.items()}
+        return {f"si_sdr_{name}": float(losses.si_sdr(x, clean).mean()) for name, x in sounds.items()}
+
+    def averaged(self) -> Codec:
+        """The codec with averaged weights, in eval mode."""
+        return self.average.given_to(self.new_codec())
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {
+            "codec": self.codec.state_dict(),
+            "average": self.average.values,
+            "count": self.average.count,
+            "opt": self.opt.state(),
+        }
+        if self.balancer:
+            state["balancer"] = self.balancer.state()
+        return state | (self.adversary.state() if self.adversary else {})
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.codec.load_state_dict(state["codec"])
+        self.average.values, self.average.count = state["average"], state["count"]
+        self.opt.load_state(state["opt"])
+        if self.adversary and "discriminator" in state:  # a run may have gone so far without
+            self.adversary.load_state(state)
+        if self.balancer and "balancer" in state:
+            self.balancer.load_state(state["balancer"])
+
+    @torch.no_grad()
+    def samples(self) -> dict[str, Tensor]:
+        """A held-out segment and what codes make of it."""
+        codec, wav = self.averaged(), self.here(self.held_out.draw(1, np.random.default_rng(1)))
+        return {"heard": wav[0, 0], "decoded": decoded(codec, codec.encode(wav), wav)[0, 0]}
+
+    @classmethod
+    def stand_ins(cls, config: CodecTrainConfig, made: DummyData) -> CodecTrainConfig:
+        rate = codec_from_dict(config.name, config.codec).sample_rate
+        sounds = made.sounds(config.data.seconds, rate)
+        data = replace(config.data, folders=(), sounds=(sounds,), talker_sentences=0, weights=())
+        anchor = config.codec.get("anchor", {})
+        anchors = made.units(config.anchors, anchor.get("codebook_size", 0), anchor.get("centroid_dim", 0))
+        return replace(config, data=data, anchors=anchors)
+
+    def networks(self) -> dict[str, nn.Module]:
+        judges = {"discriminators": self.adversary.discriminator} if self.adversary else {}
+        return dict(self.codec.named_children()) | judges
+
+    def export(self, folder: Path) -> None:
+        config = {"kind": "codec", "name": self.config.name, "codec": self.config.codec}
+        card = "# Codec\nTrained by `lip2speech train codec`.\n"
+        checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+
+
+def decoded(codec: Codec, codes: Tensor, wav: Tensor) -> Tensor:
+    """The sound of codes (B, n_q, T_c), as long as the wav (B, 1, T_a) they were made of."""
+    return codec.decode(codes)[..., : wav.shape[-1]]

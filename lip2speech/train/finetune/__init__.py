@@ -1,0 +1,1 @@
+"""Multi-task fine-tuning of the lip model."""

@@ -1,0 +1,1 @@
+"""AV-HuBERT pretraining by masked cluster prediction."""

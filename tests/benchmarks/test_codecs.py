@@ -1,0 +1,82 @@
+"""The quality ladder's command (benchmarks/experiments/codecs.py) on untrained codecs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.experiments import codecs as bench_codecs
+from lip2speech import checkpoint
+from lip2speech.audio.io import write_wav
+from lip2speech.codecs.builders import codec_from_dict
+from tests.factories import SACODEC, buzz, prepare, save_codec
+
+QUANTIZER = {"n_q": 3, "codebook_size": 16, "codebook_dim": 6}
+HALF = {"n_filters": 2, "dimension": 6}
+
+
+def save_soundstream(folder: Path, sample_rate: int) -> Path:
+    torch.manual_seed(0)
+    numbers = {"sample_rate": sample_rate, "encoder": HALF, "decoder": HALF, "quantizer": QUANTIZER}
+    codec = codec_from_dict("soundstream", numbers)
+    values = {"kind": "codec", "name": "soundstream", "codec": numbers}
+    checkpoint.save(folder, values, codec.state_dict(), "# Codec\n")
+    return folder
+
+
+def printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
+) -> list[list[str]]:
+    """The cells of every table row."""
+    monkeypatch.setattr(sys, "argv", ["bench_codecs", *map(str, words)])
+    bench_codecs.main()
+    lines = capsys.readouterr().out.splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+
+
+def test_every_codec_has_a_row_for_every_depth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = save_soundstream(tmp_path / "run" / "final", 24_000), save_codec(tmp_path / "mel")
+    clips = prepare(tmp_path / "clips", splits="train test test", frames=30)
+    rows = printed(monkeypatch, capsys, first, second, "--speech", clips)
+    assert rows[2][:2] == ["sound as it was", ""] and 1 <= float(rows[2][6]) <= 5
+    assert [row[:3] for row in rows[3:]] == [
+        ["run", "1", "0.30"],  # 4 bits at 75 Hz
+        ["run", "2", "0.60"],
+        ["run", "3", "0.90"],
+        ["mel", "1", "0.20"],
+        ["mel", "2", "0.40"],
+    ]
+    assert all(len(row) == len(rows[0]) for row in rows)
+    assert all(float(row[5]) > 0 and 1 <= float(row[6]) <= 5 and float(row[8]) > 0 for row in rows[3:])
+
+
+def test_the_switch_has_its_own_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_wav(tmp_path / "buzz.wav", buzz(30, 120.0))
+    codec = save_soundstream(tmp_path / "codec", 16_000)
+    rows = printed(monkeypatch, capsys, codec, "--speech", tmp_path, "--noise-db", 5)
+    noisy, clean = rows[-2:]
+    assert noisy[:3] == ["codec", "5 dB of noise", "3"]
+    assert float(noisy[3]) == pytest.approx(5, abs=0.3)
+    assert (noisy[6], clean[6]) == ("+0.00", "+0.00")  # an untrained switch does nothing
+
+
+def test_use_is_the_share_of_entries_chosen() -> None:
+    codec = codec_from_dict("encodec", {"quantizer": {"codebook_size": 8}})
+    codes = [torch.tensor([[[0, 1, 1], [5, 5, 5]]]), torch.tensor([[[0, 2, 3], [5, 5, 5]]])]
+    assert bench_codecs.use(codec, codes, 1) == 4 / 8
+    assert bench_codecs.use(codec, codes, 2) == 5 / 16
+    assert (bench_codecs.depths(1), bench_codecs.depths(6)) == ([1], [1, 2, 4, 6])
+
+
+def test_use_and_bit_rate_count_every_book_by_its_own_size() -> None:
+    codec = codec_from_dict("sacodec", SACODEC)  # 6 and 16 entries
+    codes = [torch.tensor([[[0, 1, 2], [5, 6, 5]]])]
+    assert bench_codecs.use(codec, codes, 1) == 3 / 6
+    assert bench_codecs.use(codec, codes, 2) == 5 / 22
+    rows = list(bench_codecs.ladder("sa", codec.eval(), [buzz(30, 120.0)]))
+    assert [row.split(" | ")[2] for row in rows] == ["0.13", "0.33"]  # log2 6 and log2 96, at 50 Hz

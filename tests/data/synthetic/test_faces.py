@@ -1,0 +1,123 @@
+"""The talker's faces: different people, found by the face mesh, whose lips do what they were told to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lip2speech.data.synthetic.corpus import N_FACES, SynthesisJob, make_frames
+from lip2speech.data.synthetic.render.faces import HEIGHT, WIDTH, Geometry, elevation, half_width
+from lip2speech.data.synthetic.render.features import draw_canvas
+from lip2speech.data.synthetic.render.frames import lip_measures
+from lip2speech.data.synthetic.render.lips import MouthPainter
+from lip2speech.data.synthetic.render.mouth import OPENING, TONGUE, lip_curves
+from lip2speech.data.synthetic.render.photo import photo_canvas
+from lip2speech.data.synthetic.voices import speak
+from lip2speech.video import detect_landmarks
+
+EYES = ((33, 133), (362, 263))  # corners, in the face mesh's numbers
+INNER_LIPS, CORNERS = (13, 14), (61, 291)
+
+
+def canvas(number: int, light: int = 0):
+    return draw_canvas(np.random.default_rng([1, number]), np.random.default_rng([2, light]))
+
+
+def distance(points: np.ndarray, a: int, b: int) -> float:
+    return float(np.linalg.norm(points[a] - points[b]))
+
+
+def test_training_has_many_shapes_and_test_has_others() -> None:
+    def outline(split: int, number: int) -> bytes:
+        return Geometry.sample(np.random.default_rng([7, split, number])).outline.round(3).tobytes()
+
+    train, test = ({outline(split, number) for number in range(100)} for split in (0, 1))
+    assert N_FACES["train"] >= 30 and len(train) == len(test) == 100 and not train & test
+
+
+def test_every_outline_is_a_head() -> None:
+    y = np.linspace(-2.5, 3.3, 60)
+    for number in range(100):
+        geometry = Geometry.sample(np.random.default_rng([7, 0, number]))
+        width = half_width(geometry, y)
+        assert np.isfinite(width).all() and width.min() >= 0 and 0.9 < width.max() < 1.4
+        assert width[y > geometry.chin_y + 0.02].max() == 0
+
+
+def test_the_nose_stands_out() -> None:
+    z, inside = elevation(Geometry.sample(np.random.default_rng(0)))
+    assert z.shape == inside.shape == (HEIGHT, WIDTH)
+    row, column = np.unravel_index(z.argmax(), z.shape)
+    assert abs(column - WIDTH // 2) < 12 and inside[row, column] > 0
+
+
+def test_a_person_is_drawn_the_same_twice_and_in_any_light() -> None:
+    first, again, elsewhere = canvas(3), canvas(3), canvas(3, light=1)
+    assert np.array_equal(first.rgb, again.rgb)
+    assert not np.array_equal(first.rgb, elsewhere.rgb)
+    assert first.mouth.half_width == elsewhere.mouth.half_width
+    assert first.rgb.shape == (HEIGHT, WIDTH, 3) and first.rgb.min() >= 0 and first.rgb.max() <= 255
+
+
+def test_the_photo_is_somebody_else_every_time_and_has_a_mouth_in_its_place() -> None:
+    faces = [photo_canvas(np.random.default_rng(seed)) for seed in range(4)]
+    assert not np.array_equal(faces[0].rgb, faces[1].rgb)
+    for face in faces:
+        assert abs(face.mouth.x) < 0.25 and 0.85 < face.mouth.y < 1.25
+
+
+def paint(opening: float, tongue: float = 0.0) -> np.ndarray:
+    """The place below the upper teeth in one mouth: (3, 9, 3)."""
+    face, pose = canvas(0), np.zeros(7)
+    pose[OPENING], pose[TONGUE] = opening, tongue
+    x = np.linspace(-1.4, 1.4, 85, dtype=np.float32)
+    picture = np.broadcast_to(face.skin, (85, 85, 3)).astype(np.float32)
+    MouthPainter(face.mouth, face.light, x, x)(picture, lip_curves(face.mouth, pose, x), pose)
+    assert np.isfinite(picture).all()
+    return picture[49:52, 38:47]
+
+
+def test_an_open_mouth_is_dark_inside() -> None:
+    assert paint(1.0).mean() < 0.6 * paint(-0.2).mean()
+
+
+def test_the_tongue_is_seen_in_an_open_mouth() -> None:
+    assert np.abs(paint(1.0, tongue=1.0) - paint(1.0)).mean() > 5
+
+
+def clip_of(index: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Frames of one test clip and what its lips were told: opening and width, (2, T)."""
+    job = SynthesisJob(Path(), "test", 2024, index, "drawn")
+    frames, _, face, track = make_frames(job, speak(job.split, job.seed, job.index))
+    return list(frames), np.stack(lip_measures(face.mouth, track))
+
+
+def measure_lips(frames: list[np.ndarray]) -> np.ndarray:
+    """Opening and width in eye distances, (2, T), by the mesh with the refined lips."""
+    import mediapipe
+
+    with mediapipe.solutions.face_mesh.FaceMesh(refine_landmarks=True) as mesh:
+        seen = []
+        for frame in frames:
+            (face,) = mesh.process(frame).multi_face_landmarks
+            points = np.array([(p.x * frame.shape[1], p.y * frame.shape[0]) for p in face.landmark])
+            left, right = (points[list(pair)].mean(0) for pair in EYES)
+            lips = [distance(points, *INNER_LIPS), distance(points, *CORNERS)]
+            seen.append(np.array(lips) / np.linalg.norm(left - right))
+    return np.array(seen).T
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[tuple[list[np.ndarray], np.ndarray]]:
+    return [clip_of(index) for index in (2, 11)]
+
+
+def test_the_face_is_found_in_every_frame(clips: list[tuple[list[np.ndarray], np.ndarray]]) -> None:
+    for frames, _ in clips:
+        assert np.mean([tracked.landmarks is not None for tracked in detect_landmarks(frames)]) >= 0.98
+
+
+def test_lips_do_as_they_are_told(clips: list[tuple[list[np.ndarray], np.ndarray]]) -> None:
+    for frames, told in clips:
+        opening, width = (np.corrcoef(a, b)[0, 1] for a, b in zip(told, measure_lips(frames), strict=True))
+        assert opening > 0.9 and width > 0.8, (opening, width)

@@ -1,0 +1,182 @@
+"""Unit teachers: sound to units at 50 Hz (lip2speech/data/unit_tokenizers.py)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech import checkpoint
+from lip2speech.audio.mel import LogMel
+from lip2speech.data.targets import TargetExtractor
+from lip2speech.data.unit_tokenizers import (
+    AVHubertTokenizer,
+    HubertTokenizer,
+    MFCCTokenizer,
+    check_rate,
+    load_unit_teacher,
+    unit_features,
+)
+from lip2speech.importers.hubert import import_hubert
+from lip2speech.models.frontends.transforms import Transform
+from lip2speech.models.hubert import Hubert, HubertConfig
+from tests.factories import make_model
+from tests.models.hubert_golden import CHECKPOINT, KMEANS, UNIT_LAYER, stored, teacher
+
+
+def mfcc_teacher(units: int = 5) -> MFCCTokenizer:
+    """One with random centroids."""
+    centroids = torch.randn(units, 39, generator=torch.Generator().manual_seed(0))
+    return MFCCTokenizer(centroids, torch.zeros(39), torch.ones(39))
+
+
+def noise(samples: int) -> Tensor:
+    """(T_a,)."""
+    return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("units") / "hubert"
+    import_hubert(CHECKPOINT, folder, kmeans=KMEANS, layer=UNIT_LAYER)
+    return folder
+
+
+def test_the_official_units_are_reproduced(imported: Path) -> None:
+    teach = load_unit_teacher(imported)
+    assert isinstance(teach, HubertTokenizer)
+    assert (teach.n_units, teach.layer) == (12, 2)
+    assert teach(stored()["wav"]).tolist() == stored()["units_layer2"].tolist()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_every_video_frame_has_two_units_from_either_teacher(frames: int) -> None:
+    for teach in (teacher(), mfcc_teacher()):
+        units = teach(noise(640 * frames))
+        assert units.shape == (2 * frames,)
+        assert units.dtype == torch.int64
+        assert 0 <= int(units.min()) <= int(units.max()) < teach.n_units
+
+
+def test_the_last_unit_is_held_where_the_sound_ends_before_its_feature() -> None:
+    teach, wav = teacher(), noise(6400)
+    features = teach.model.features(wav[None, None], UNIT_LAYER)[0]
+    nearest = [int((x - teach.centroids).square().sum(1).argmin()) for x in features]
+    assert len(nearest) == 19
+    assert teach(wav).tolist() == [*nearest, nearest[-1]]
+
+
+@pytest.mark.parametrize("rest", [0, 320, 399, 400, 1000])
+def test_a_long_sound_is_seen_in_pieces_and_keeps_its_clock(
+    monkeypatch: pytest.MonkeyPatch, rest: int
+) -> None:
+    monkeypatch.setattr("lip2speech.data.unit_tokenizers.MAX_SAMPLES", 3200)
+    teach, wav = teacher(), noise(6400 + rest)
+    last = wav[3200:] if rest < 400 else wav[3200:6400]
+    expected = [teach.piece(wav[:3200]), teach.piece(last)]
+    if rest >= 400:
+        expected.append(teach.piece(wav[6400:]))
+    assert torch.equal(teach.features(wav), torch.cat(expected))
+    assert len(teach(wav)) == (6400 + rest) // 320
+
+
+def test_sounds_without_a_unit_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 400 samples, got 320"):
+        teacher()(noise(320))
+    with pytest.raises(ValueError, match=r"wav must be \(T_a,\), got \(1, 640\)"):
+        teacher()(noise(640)[None])
+    for samples in (0, 641):
+        with pytest.raises(ValueError, match=rf"a multiple of 320, got \({samples},\)"):
+            mfcc_teacher()(noise(samples))
+
+
+def test_centroids_and_layer_must_fit_the_encoder() -> None:
+    own = teacher()
+    with pytest.raises(ValueError, match=r"centroids must be \(K, 64\), got \(12, 63\)"):
+        HubertTokenizer(own.model, own.centroids[:, 1:], 2)
+    with pytest.raises(ValueError, match=r"layer must be in 1\.\.3, got 6"):
+        HubertTokenizer(own.model, own.centroids, 6)
+    slow = HubertConfig(
+        conv_dim=4, conv_kernels=(4,), conv_strides=(2,), encoder_layers=1, embed_dim=64, ffn_dim=4,
+        heads=1, conv_pos=4, conv_pos_groups=4,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="has a hop of 2, units need 320"):
+        HubertTokenizer(Hubert(slow), own.centroids, 1)
+
+
+def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) -> None:
+    own = mfcc_teacher()
+    tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
+    checkpoint.save(tmp_path / "units", {"kind": "kmeans-mfcc"}, tensors, "")
+    found = load_unit_teacher(tmp_path / "units")
+    assert isinstance(found, MFCCTokenizer)
+    assert torch.equal(found(noise(6400)), own(noise(6400)))
+    assert isinstance(load_unit_teacher(imported), HubertTokenizer)
+    checkpoint.save(tmp_path / "other", {"kind": "codec"}, tensors, "")
+    with pytest.raises(ValueError, match="holds 'codec', expected kmeans-mfcc or hubert or avhubert units"):
+        load_unit_teacher(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"units": {"layer": "2", "n_units": 12}}, "layer: expected int"),
+        ({"units": {"layer": 2, "n_units": 13}}, "says 13 units and holds 12"),
+        ({"units": {"layer": 9, "n_units": 12}}, r"layer must be in 1\.\.3, got 9"),
+        ({"hubert": None}, "expected a group of HubertConfig fields"),
+    ],
+)
+def test_a_folder_that_does_not_fit_itself_is_refused(
+    imported: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    loaded = checkpoint.load(imported)
+    checkpoint.save(tmp_path / "odd", loaded.config | changes, loaded.tensors, loaded.card)
+    with pytest.raises(ValueError, match=message):
+        load_unit_teacher(tmp_path / "odd")
+
+
+def test_a_unit_is_the_nearest_centroid() -> None:
+    wav = noise(3200)
+    features = unit_features(LogMel()(wav[None, None])[0])
+    mean, std = features.mean(0), features.std(0)
+    units = MFCCTokenizer((features[[3, 7]] - mean) / std, mean, std)(wav)
+    assert (units[3], units[7]) == (0, 1)
+    assert set(units.tolist()) == {0, 1}
+
+
+def test_cepstra_of_a_flat_spectrum_are_its_level_alone() -> None:
+    features = unit_features(torch.full((80, 8), -3.0))
+    assert features.shape == (4, 39)
+    expected = torch.zeros(4, 39)
+    expected[:, 0] = -3.0
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
+
+
+def test_a_rising_level_is_in_the_first_difference() -> None:
+    features = unit_features(torch.arange(20.0).expand(80, 20))
+    torch.testing.assert_close(features[:, 13], torch.ones(10))
+    torch.testing.assert_close(features[:, 26], torch.zeros(10))
+
+
+def test_units_on_another_clock_are_refused_by_who_takes_them(tmp_path: Path) -> None:
+    front = make_model().frontend
+    teach = AVHubertTokenizer(front, Transform(), torch.randn(3, front.dim), 1)
+    with pytest.raises(ValueError, match="units come 25 a second, 50 are needed"):
+        TargetExtractor(teach, None)
+    with pytest.raises(ValueError, match="units come 50 a second, 25 are needed"):
+        check_rate(mfcc_teacher(), 25)
+    check_rate(None, 25)
+    values, tensors = teach.stored()
+    checkpoint.save(tmp_path / "units", values | {"rate": 50}, tensors, "")
+    with pytest.raises(ValueError, match="says 50 units a second, its features come 25 a second"):
+        load_unit_teacher(tmp_path / "units")
+
+
+def test_an_av_hubert_without_units_is_refused(tmp_path: Path) -> None:
+    front = make_model().frontend
+    values, tensors = AVHubertTokenizer(front, Transform(), torch.randn(3, front.dim), 1).stored()
+    del values["units"]
+    checkpoint.save(tmp_path / "front", values, tensors, "")
+    with pytest.raises(ValueError, match="holds AV-HuBERT without units; make some with"):
+        load_unit_teacher(tmp_path / "front")

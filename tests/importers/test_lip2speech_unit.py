@@ -1,0 +1,293 @@
+"""Official multi-target models become folders that convert videos, whole or not at all."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from lip2speech import checkpoint
+from lip2speech.checkpoint import CheckpointError
+from lip2speech.cli import app
+from lip2speech.importers import base as imported
+from lip2speech.importers import unitmodel
+from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
+from lip2speech.importers.hifigan import import_unit_vocoder
+from lip2speech.importers.inert import ForeignFileError
+from lip2speech.importers.lip2speech_unit import import_unit_model, read_unit_model
+from lip2speech.models.lip2speech import LipModel
+from lip2speech.modules.fusing import fold
+from lip2speech.pipeline import Lip2Speech
+from lip2speech.streaming import speak_live
+from tests.importers.unit_golden import (
+    FOLDER,
+    MODELS,
+    TOLERANCE,
+    VOCODER,
+    key_list,
+    model,
+    model_rows,
+    share,
+    stored,
+    video,
+)
+from tests.models.golden import PRETRAINED
+
+PLAIN, WITH_AVHUBERT = (FOLDER / f"{name}.pt" for name in MODELS)
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vector of a foreign speaker encoder."""
+    path = tmp_path_factory.mktemp("voices") / "ann.npy"
+    np.save(path, stored("multi_target")["spk_emb"][0].numpy())
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden model on AV-HuBERT and the golden vocoder, as one folder without a voice."""
+    out = tmp_path_factory.mktemp("models") / "unit"
+    import_unit_model(WITH_AVHUBERT, out, vocoder=VOCODER, pretrained=PRETRAINED)
+    return out
+
+
+# Equal to the official program
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_mel_and_units_are_the_official_ones(name: str) -> None:
+    assert {tensor: value for _, tensor, value in model_rows(name, model(name)) if value > TOLERANCE} == {}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_folded_for_inference_they_stay_the_official_ones(name: str) -> None:
+    read = read_unit_model(FOLDER / f"{name}.pt", pretrained=PRETRAINED)
+    folded = LipModel(read.config).eval()
+    checkpoint.load_into(folded, read.tensors)
+    fold(folded)
+    assert {tensor: value for _, tensor, value in model_rows(name, folded) if value > TOLERANCE} == {}
+
+
+@pytest.mark.parametrize(("name", "dropped"), [("multi_target", 0), ("multi_target_avhubert", 2)])
+def test_every_published_weight_has_its_place(
+    monkeypatch: pytest.MonkeyPatch, name: str, dropped: int
+) -> None:
+    weights = key_list(name)
+    file = FairseqCheckpoint(Path("full.pt"), weights, {}, None)
+    monkeypatch.setattr(unitmodel, "read_fairseq", lambda path: file)
+    monkeypatch.setattr(imported, "_fitting", lambda foreign, tensor, expected, path: same(tensor, expected))
+    monkeypatch.setattr(unitmodel, "check_claims", lambda tensors, path: None)  # there is no file
+    read = read_unit_model("full.pt")
+    assert len(read.dropped) == dropped
+    assert len(read.tensors) == len(weights) - dropped + len(unitmodel.OURS_ALONE)
+    sizes = read.config.heads
+    assert (sizes.hidden, sizes.speaker_dim, sizes.n_units) == (512, 256, 200)
+    with torch.device("meta"):
+        assert LipModel(read.config).state_dict().keys() == read.tensors.keys()
+
+
+def same(tensor: Tensor, expected: Tensor) -> Tensor:
+    assert tensor.shape == expected.shape
+    return tensor
+
+
+def test_all_foreign_names_are_told_apart() -> None:
+    for name in MODELS:
+        read = read_unit_model(FOLDER / f"{name}.pt", heads=4)
+        official = read_fairseq(FOLDER / f"{name}.pt").model
+        assert len(read.tensors) == len(official) - len(read.dropped) + len(unitmodel.OURS_ALONE)
+
+
+# The folder, from video to sound
+
+
+@pytest.mark.parametrize("route", [None, "griffin-lim"])
+def test_a_video_is_converted_by_the_same_walk(
+    folder: Path, clip: Path, voice: Path, route: str | None
+) -> None:
+    speech = Lip2Speech.load(folder, device="cpu")
+    assert speech.routes == ["griffin-lim", "hifigan"]
+    said = speech.convert(clip, voice=voice, route=route)
+    assert said.route == (route or "hifigan")
+    assert said.wav is not None and len(said.wav) == 640 * said.report.frames
+    assert 1e-3 < said.wav.abs().max() <= 1
+
+
+def test_the_sound_is_the_official_chain_of_model_and_vocoder(folder: Path) -> None:
+    speech, golden = Lip2Speech.load(folder, device="cpu"), stored("multi_target_avhubert")
+    frames, _ = video()
+    with torch.no_grad():
+        prediction = speech.model(frames[:1], golden["spk_emb"][:1])
+        wav = speech.render(prediction)
+        units = golden["gen_units_tokens"][:1] - 4
+        again = speech.vocoders["hifigan"].synthesise(
+            golden["gen_mel_0"].T[None], units, golden["spk_emb"][:1]
+        )
+    assert share(wav, again[0, 0]) < 1e-4
+
+
+def test_another_voice_says_it_otherwise(folder: Path) -> None:
+    speech, crops = Lip2Speech.load(folder, device="cpu"), np.zeros((3, 96, 96), np.uint8)
+    one, other = (speech(crops, torch.full((256,), value)) for value in (0.0, 0.1))
+    assert not torch.allclose(one, other)
+
+
+def test_the_command_converts_with_a_vector_from_a_file(
+    folder: Path, clip: Path, voice: Path, tmp_path: Path
+) -> None:
+    arguments = ["convert", str(clip), "-o", str(tmp_path / "x.wav"), "--model", str(folder)]
+    done = CliRunner().invoke(app, [*arguments, "--voice", str(voice)])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "x.wav").is_file()
+
+
+def test_without_a_voice_it_says_which_it_takes(folder: Path, clip: Path) -> None:
+    with pytest.raises(ValueError, match="has no voice of its own; give one.*256 numbers as FILE.npy"):
+        Lip2Speech.load(folder, device="cpu").convert(clip)
+
+
+def test_a_recording_is_no_voice_to_it(folder: Path, tmp_path: Path) -> None:
+    from lip2speech.audio.io import write_wav
+
+    write_wav(tmp_path / "x.wav", torch.rand(16000))
+    with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
+        Lip2Speech.load(folder, device="cpu").speaker(tmp_path / "x.wav")
+
+
+def test_it_speaks_live_in_windows(folder: Path, clip: Path, voice: Path, tmp_path: Path) -> None:
+    speech = Lip2Speech.load(folder, device="cpu")
+    spoken = speak_live(speech, clip, tmp_path / "x.wav", voice=voice)
+    assert spoken.status.instants > 50 and (tmp_path / "x.wav").is_file()
+
+
+def test_a_voice_and_a_vocoder_folder_may_come_along(voice: Path, tmp_path: Path) -> None:
+    import_unit_vocoder(VOCODER, tmp_path / "vocoder")
+    import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder", voice=voice)
+    speech = Lip2Speech.load(tmp_path / "out", device="cpu")
+    assert speech.config.voice == "ann" and speech.config.route == "hifigan"
+    torch.testing.assert_close(speech.speaker(None), torch.from_numpy(np.load(voice)))
+
+
+def test_without_a_vocoder_it_speaks_by_griffin_lim(tmp_path: Path) -> None:
+    done = import_unit_model(PLAIN, tmp_path / "out")
+    speech = Lip2Speech.load(tmp_path / "out", device="cpu")
+    assert speech.routes == ["griffin-lim"]
+    wav = speech(np.zeros((3, 96, 96), np.uint8), torch.zeros(256))
+    assert wav.shape == (1920,)
+    loaded = checkpoint.load(tmp_path / "out")
+    assert loaded.config == done.config
+    assert "on a ResNet of its own" in loaded.card and "Speaks by: griffin-lim" in loaded.card
+
+
+def test_the_card_tells_terms_and_what_was_dropped(folder: Path) -> None:
+    card = (folder / "README.md").read_text()
+    for words in ("no licence", "non-commercial", "`encoder.w2v_model.mask_emb`", "Speaks by: hifigan"):
+        assert words in card
+
+
+# What does not fit
+
+
+def unlike(config: dict[str, Any]) -> None:
+    config["mel"] |= {"n_fft": 512, "win_length": 400, "pad": "same"}
+
+
+def other_voices(config: dict[str, Any]) -> None:
+    config["speaker_dim"] = 255
+
+
+def other_units(config: dict[str, Any]) -> None:
+    config["n_units"] = 100
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            unlike,
+            "the model's mel has n_fft 640, win_length 640, pad reflect, the vocoder's n_fft 512, win_l",
+        ),
+        (other_voices, "the model has speaker_dim 256, its vocoder speaker_dim 255; they do not fit"),
+        (other_units, "the model has n_units 200, its vocoder n_units 100; they do not fit"),
+    ],
+)
+def test_a_vocoder_of_another_kind_is_refused_by_both_names(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    from lip2speech.config import from_dict
+    from lip2speech.vocoders import HiFiGAN, HiFiGANConfig
+
+    done = import_unit_vocoder(VOCODER, tmp_path / "vocoder")
+    change(done.config["vocoder"])
+    weights = HiFiGAN(from_dict(HiFiGANConfig, done.config["vocoder"])).state_dict()
+    checkpoint.save(tmp_path / "vocoder", done.config, weights, "", overwrite=True)
+    with pytest.raises(CheckpointError, match=message):
+        import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder")
+    assert not (tmp_path / "out").exists()
+
+
+FC1 = "encoder.encoder.encoders.1.feed_forward.w_1.weight"
+WRONG: dict[str, tuple[dict[str, Tensor | None], str]] = {
+    "a wrong shape": ({FC1: torch.zeros(64, 31)}, f"{FC1}: has shape (64, 31), expected (64, 32)"),
+    "a missing weight": ({FC1: None}, f"{FC1} is missing"),
+    "a missing size": ({"encoder.proj_out.weight": None}, "encoder.proj_out.weight is missing"),
+    "a missing picture": (
+        {"encoder.encoder.frontend.trunk.layer4.1.bn2.bias": None},
+        "encoder.encoder.frontend.trunk.layer4.1.bn2.bias is missing",
+    ),
+    "an unknown weight": ({"decoder.x": torch.zeros(1)}, "decoder.x is not part of lip2speech-unit"),
+    "a second weight": ({"encoder.mel_proj.extra": torch.zeros(1)}, "encoder.mel_proj.extra is not part of"),
+    "not a number": ({"encoder.proj_out.bias": torch.full((204,), torch.nan)}, "proj_out.bias: holds NaN"),
+    "a gap in the layers": ({"encoder.encoder.encoders.7.x": torch.zeros(1)}, "without gaps"),
+    "no voice": ({"encoder.mel_conv.0.weight": torch.zeros(32, 32, 3)}, "impossible sizes"),
+    "no units": ({"encoder.proj_out.weight": torch.zeros(4, 32)}, "impossible sizes"),
+    "PReLU where there is Swish": (
+        {"encoder.encoder.frontend.frontend3D.2.weight": torch.zeros(4)},
+        "encoder.encoder.frontend.frontend3D.2.weight is not part of",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, kind: str) -> None:
+    changes, message = WRONG[kind]
+    weights = {**read_fairseq(PLAIN).model, **changes}
+    torch.save({"model": {k: v for k, v in weights.items() if v is not None}}, tmp_path / "x.pt")
+    with pytest.raises(ForeignFileError) as error:
+        import_unit_model(tmp_path / "x.pt", tmp_path / "out")
+    assert message in str(error.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.pt"]
+
+
+def test_a_wrong_encoder_is_named_as_well(tmp_path: Path) -> None:
+    weights = dict(read_fairseq(WITH_AVHUBERT).model)
+    del weights["encoder.w2v_model.post_extract_proj.bias"]
+    torch.save({"model": weights}, tmp_path / "x.pt")
+    with pytest.raises(ForeignFileError, match="encoder.w2v_model.post_extract_proj.bias is missing"):
+        read_unit_model(tmp_path / "x.pt", heads=4)
+    with pytest.raises(ForeignFileError, match="give heads, or the pretrained file"):
+        read_unit_model(tmp_path / "x.pt")
+
+
+def test_another_models_file_is_refused() -> None:
+    with pytest.raises(ForeignFileError, match="not lip2speech-unit's file"):
+        read_unit_model(PRETRAINED)
+
+
+def test_a_voice_of_another_size_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.zeros(163, np.float32))
+    with pytest.raises(ValueError, match="v.npy: is no voice vector of 256 numbers"):
+        import_unit_model(PLAIN, tmp_path / "out", voice=tmp_path / "v.npy")
+
+
+def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    import_unit_model(PLAIN, tmp_path / "out")
+    with pytest.raises(ValueError, match="exists"):
+        import_unit_model(PLAIN, tmp_path / "out")
+    import_unit_model(PLAIN, tmp_path / "out", overwrite=True, half=True)
+    assert Lip2Speech.load(tmp_path / "out", device="cpu").routes == ["griffin-lim"]

@@ -1,0 +1,74 @@
+"""The loss balancer (lip2speech/losses/balancer.py): parity with EnCodec's, and bad gradients."""
+
+import json
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lip2speech.losses.balancer import Balancer
+from tests.codecs.golden import FOLDER
+
+
+def losses_of(y: torch.Tensor, t: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The four losses that the golden file was made with."""
+    return {
+        "l_t": (y - t).abs().mean(),
+        "l_f": 100 * (y - t).pow(2).mean(),
+        "l_g": 7 * F.relu(1 - y).mean(),
+        "l_feat": (y * t).sin().mean(),
+    }
+
+
+def test_three_steps_give_the_official_gradients() -> None:
+    from safetensors import safe_open
+
+    with safe_open(FOLDER / "balancer.safetensors", "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        golden = {name: file.get_tensor(name) for name in list(file.keys())}
+    balancer = Balancer(config["weights"], total_norm=config["total_norm"], decay=config["ema_decay"])
+    for step in range(3):
+        y = (golden[f"s{step}.x"] @ golden["lin"]).requires_grad_()
+        balancer(losses_of(y, golden[f"s{step}.t"]), y).backward()
+        torch.testing.assert_close(y.grad, golden[f"s{step}.grad"], rtol=1e-9, atol=1e-12)
+
+
+def test_the_scale_of_a_loss_does_not_matter() -> None:
+    y = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    grads = []
+    for scale in (1.0, 1e4):
+        balanced = Balancer({"a": 1.0, "b": 2.0})({"a": scale * y.pow(2).sum(), "b": y.abs().sum()}, y)
+        grads.append(torch.autograd.grad(balanced, y)[0])
+    torch.testing.assert_close(grads[0], grads[1])
+
+
+def test_the_network_behind_the_output_learns_from_the_balanced_gradient() -> None:
+    weight = torch.ones(2, requires_grad=True)
+    y = torch.tensor([[1.0, 2.0]]) * weight
+    Balancer({"a": 1.0})({"a": y.sum()}, y).backward()
+    torch.testing.assert_close(weight.grad, torch.tensor([1.0, 2.0]) / 2**0.5)  # gradient (1, 1) of norm 1
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_averages_alone() -> None:
+    balancer = Balancer({"a": 1.0})
+    y = torch.ones(1, 2, requires_grad=True)
+    balancer({"a": y.sum()}, y)
+    before = balancer.state()
+    balancer({"a": y.sum() * float("nan")}, y)
+    assert balancer.state() == before
+
+
+def test_a_resumed_balancer_goes_on_as_it_was() -> None:
+    first, second = Balancer({"a": 1.0}), Balancer({"a": 1.0})
+    y = torch.ones(1, 2, requires_grad=True)
+    first({"a": 3 * y.sum()}, y)
+    second.load_state(first.state())
+    assert second.average("a") == first.average("a") == pytest.approx(3 * 2**0.5)
+
+
+def test_a_loss_without_a_weight_is_refused() -> None:
+    y = torch.ones(1, 2, requires_grad=True)
+    with pytest.raises(ValueError, match="no weight for b; known: a"):
+        Balancer({"a": 1.0})({"b": y.sum()}, y)
+    with pytest.raises(ValueError, match="weights must be 0 or more"):
+        Balancer({"a": -1.0})

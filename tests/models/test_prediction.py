@@ -1,0 +1,25 @@
+"""The fields that heads give and vocoders take (lip2speech/models/prediction.py)."""
+
+import pytest
+import torch
+
+from lip2speech.models.prediction import Prediction
+
+
+def test_a_field_that_is_there_is_given() -> None:
+    mel = torch.zeros(1, 80, 4)
+    assert Prediction(mel=mel).require("mel") is mel
+
+
+def test_a_missing_field_is_an_error_that_names_what_there_is() -> None:
+    prediction = Prediction(mel=torch.zeros(1, 80, 4), speaker=torch.zeros(1, 163))
+    with pytest.raises(ValueError, match=r"needs codes, the model predicts \['mel', 'speaker'\]; choose"):
+        prediction.require("codes")
+
+
+def test_a_stretch_of_frames_has_its_steps_of_every_clock() -> None:
+    mel, codes, speaker = torch.rand(1, 80, 20), torch.rand(1, 2, 15), torch.rand(1, 163)
+    cut = Prediction(mel=mel, codes=codes, speaker=speaker).cut(1, 3, frames=5)
+    assert torch.equal(cut.require("mel"), mel[..., 4:16])
+    assert torch.equal(cut.require("codes"), codes[..., 3:12])
+    assert cut.speaker is speaker and cut.unit_logits is None

@@ -1,0 +1,35 @@
+"""The delay pattern of codebooks (lip2speech/modules/codebook_patterns.py)."""
+
+import pytest
+import torch
+
+from lip2speech.modules.codebook_patterns import deinterleave, interleave
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("n_q", [1, 2, 4])
+@pytest.mark.parametrize("steps", [0, 1, 2, 7])
+def test_deinterleaving_gives_the_codes_back(batch: int, n_q: int, steps: int) -> None:
+    codes = torch.randint(9, (batch, n_q, steps), generator=torch.Generator().manual_seed(0))
+    delayed = interleave(codes, -1)
+    assert delayed.shape == (batch, n_q, steps + n_q - 1)
+    assert int((delayed == -1).sum()) == batch * n_q * (n_q - 1)
+    assert torch.equal(deinterleave(delayed), codes)
+
+
+def test_book_k_begins_k_steps_late() -> None:
+    codes = torch.tensor([[[1, 2], [3, 4], [5, 6]]])
+    assert interleave(codes, 0).tolist() == [[[1, 2, 0, 0], [0, 3, 4, 0], [0, 0, 5, 6]]]
+
+
+def test_vectors_are_delayed_as_codes_are() -> None:
+    vectors = torch.randn(2, 3, 5, 4)
+    delayed = interleave(vectors, 0.0)
+    assert delayed.shape == (2, 3, 7, 4)
+    assert torch.equal(delayed[..., 1], interleave(vectors[..., 1], 0.0))
+    assert torch.equal(deinterleave(delayed), vectors)
+
+
+def test_too_few_steps_for_the_books_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 delayed books have 3 steps or more, got 2"):
+        deinterleave(torch.zeros(1, 4, 2))

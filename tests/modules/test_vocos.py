@@ -1,0 +1,106 @@
+"""The Vocos decoder (lip2speech/modules/vocos.py)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lip2speech.modules.vocos import LOUDEST, SpectrumHead, VocosConfig, VocosDecoder, inverse_stft
+from tests.codecs import golden
+
+TINY = VocosConfig(dimension=6, width=64, hidden=96, blocks=1, n_fft=64, hop_length=16)
+
+
+def decoder(config: VocosConfig = TINY) -> VocosDecoder:
+    torch.manual_seed(0)
+    return VocosDecoder(config).eval()
+
+
+def latent(frames: int, batch: int = 2) -> torch.Tensor:
+    return torch.randn(batch, 6, frames, generator=torch.Generator().manual_seed(1))
+
+
+def test_it_is_wavtokenizers_decoder():
+    worst = max(golden.vocos_rows(), key=lambda row: row[1])
+    assert worst[1] <= 1, worst
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_a_frame_becomes_a_hop(batch, frames):
+    wav = decoder()(latent(frames, batch))
+    assert wav.shape == (batch, 1, 16 * frames)
+    assert wav.dtype == torch.float32
+    assert wav.isfinite().all()
+
+
+@pytest.mark.parametrize(("n_fft", "hop_length"), [(64, 16), (1280, 320), (48, 24)])
+def test_the_inverse_of_a_transform_is_the_sound(n_fft, hop_length):
+    wav = torch.randn(2, 9 * hop_length, generator=torch.Generator().manual_seed(0))
+    window, surplus = torch.hann_window(n_fft), (n_fft - hop_length) // 2
+    framed = torch.nn.functional.pad(wav, (surplus, surplus)).unfold(1, n_fft, hop_length)
+    spectrum = torch.fft.rfft(framed * window).transpose(1, 2)
+    torch.testing.assert_close(inverse_stft(spectrum, window, hop_length), wav, rtol=0, atol=1e-5)
+
+
+def test_the_inverse_equals_one_written_as_loops():
+    generator = torch.Generator().manual_seed(0)
+    spectrum = torch.complex(*torch.randn(2, 1, 9, 5, generator=generator))
+    window, wav, energy = torch.hann_window(16), torch.zeros(12 + 20), torch.zeros(12 + 20)
+    for frame in range(5):
+        span = slice(4 * frame, 4 * frame + 16)
+        wav[span] += window * torch.fft.irfft(spectrum[0, :, frame], 16)
+        energy[span] += window**2
+    expected = (wav / energy)[6:26]
+    torch.testing.assert_close(inverse_stft(spectrum, window, 4)[0], expected, rtol=0, atol=1e-5)
+
+
+def test_no_bin_is_louder_than_the_bound_and_its_phase_is_kept():
+    """Bounding the wrong half would leave the magnitude free and turn the phase."""
+    head = SpectrumHead(TINY)
+    torch.nn.init.zeros_(head.out.weight)
+    with torch.no_grad():
+        head.out.bias[:33] = torch.linspace(-1, 200, 33)
+        head.out.bias[33:] = torch.linspace(0, 300, 33)
+    spectrum = head.spectrum(torch.zeros(1, 64, 1))[0, :, 0]
+    log_magnitude = torch.linspace(-1, 200, 33).clamp(max=torch.tensor(LOUDEST).log())
+    expected = torch.polar(log_magnitude.exp(), torch.linspace(0, 300, 33))
+    torch.testing.assert_close(spectrum, expected, rtol=1e-5, atol=1e-3)
+    spectrum.abs().sum().backward()
+    assert head.out.bias.grad.isfinite().all()
+
+
+def test_every_frame_hears_every_other():
+    """Attention: what streams cannot have, so the codec refuses to step."""
+    net, x = decoder(), latent(40, batch=1)
+    changed = x.clone()
+    changed[..., -1] += 1
+    assert (net(changed)[..., :16] - net(x)[..., :16]).abs().max() > 0
+
+
+def test_bfloat16_trains_and_gives_finite_float32_sound():
+    net = decoder().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        wav = net(latent(5))
+    wav.square().mean().backward()
+    assert wav.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_the_default_is_the_published_size():
+    with torch.device("meta"):
+        net = VocosDecoder(VocosConfig())
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(62.95e6, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 48}, "width must be a multiple of 32 .*, got 48"),
+        ({"n_fft": 24}, r"n_fft must be at least 2 \* hop_length .* got 24 and 16"),
+        ({"n_fft": 63}, "differ from it by an even number, got 63 and 16"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        VocosDecoder(replace(TINY, **changes))

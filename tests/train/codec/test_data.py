@@ -1,0 +1,135 @@
+"""Segments of speech for codecs (lip2speech/train/codec/data.py)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lip2speech.train.codec.data
+from lip2speech.audio.io import write_wav
+from lip2speech.data.synthetic import audio_only
+from lip2speech.train.codec.data import (
+    HELD_OUT,
+    SEED,
+    CodecDataConfig,
+    FileSource,
+    SpeechSegments,
+    held_out,
+    talker,
+)
+from tests.factories import prepare
+
+
+def test_segments_are_scaled_speech(prepared: Path) -> None:
+    speech = SpeechSegments(CodecDataConfig(folders=(str(prepared),), seconds=0.1), "train", 16_000)
+    drawn = speech.draw(6, np.random.default_rng(0))
+    assert drawn.shape == (6, 1, 1600)
+    assert drawn.abs().max() <= 1
+    assert torch.equal(drawn, speech.draw(6, np.random.default_rng(0)))
+    assert len({float(x.abs().max()) for x in drawn}) > 1
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"folders": ()}, "no speech to train on; give data.folders"),
+        ({"seconds": 60.0}, "a source has .* samples, a segment 960000; give more speech"),
+        ({"weights": (0.0,)}, "must have one number above 0 for each of 1 sources, got .0"),
+        ({"weights": (0.5, 0.5)}, "data.weights must have one number above 0 for each of 1 sources"),
+    ],
+)
+def test_speech_that_cannot_be_drawn_is_refused(prepared: Path, data: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SpeechSegments(CodecDataConfig(**({"folders": (str(prepared),)} | data)), "train", 16_000)
+
+
+def test_what_validates_is_neither_learned_nor_a_test(tmp_path: Path) -> None:
+    alone, short = prepare(tmp_path / "a", splits="train test"), str(prepare(tmp_path / "b", splits="train"))
+    config = CodecDataConfig(
+        folders=(str(prepare(tmp_path / "all")), str(alone)), weights=(0.2, 0.8), seconds=0.1
+    )
+    train, valid = (SpeechSegments(config, split, 16_000) for split in ("train", "valid"))
+    assert [len(s.wav) for s in train.sources] == [640 * (14 + 15 + 16), 640 * 14]
+    assert [len(s.wav) for s in valid.sources] == [640 * 17] and valid.weights == [1.0]
+    with pytest.raises(ValueError, match="no clip of split 'valid' in .*; give folders that have some"):
+        SpeechSegments(CodecDataConfig(folders=(short,), seconds=0.1), "valid", 16_000)
+    with pytest.raises(
+        ValueError, match="no clip of split 'train'"
+    ):  # of what is learned none may be missing
+        SpeechSegments(
+            replace(config, folders=(short, str(prepare(tmp_path / "c", splits="test")))), "train", 16_000
+        )
+
+
+def test_the_talker_holds_out_other_utterances_of_its_training_voices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lip2speech.train.codec.data, "TALKER_HELD_OUT", 2)
+    known = [
+        torch.cat([torch.as_tensor(wav) for wav, _, _ in audio_only(2, seed)]) for seed in (SEED, SEED + 1)
+    ]
+    heard = [talker(2, split).float() / 32767 for split in ("train", "valid")]
+    assert not torch.equal(heard[0][:16_000], heard[1][:16_000])
+    for ours, theirs in zip(heard, known, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def tones(folder: Path, count: int, rate: int, seconds: float = 0.5) -> Path:
+    """Files of a steady tone, each of its own loudness."""
+    time = torch.arange(int(seconds * rate)) / rate
+    for i in range(count):
+        (folder / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        write_wav(folder / str(i % 2) / f"{i}.wav", (i + 1) / (2 * count) * torch.sin(2000 * time), rate)
+    return folder
+
+
+def test_prepared_clips_are_no_speech_of_24_kilohertz(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="at 16000 Hz, the codec wants 24000; give data.sounds"):
+        SpeechSegments(CodecDataConfig(folders=(str(prepared),)), "train", 24_000)
+
+
+@pytest.mark.parametrize("rate", [24_000, 44_100, 48_000])
+def test_segments_of_sound_files_come_at_the_codecs_rate(tmp_path: Path, rate: int) -> None:
+    config = CodecDataConfig(sounds=(str(tones(tmp_path, 4, rate)),), seconds=0.1, gain_db=0.0)
+    drawn = SpeechSegments(config, "train", 24_000).draw(20, np.random.default_rng(0))
+    assert drawn.shape == (20, 1, 2400)
+    crossings = (drawn[:, 0, 1:-1].sign().diff(dim=-1) != 0).sum(-1)
+    assert (crossings - 2 * 2000 / (2 * np.pi) * 0.1).abs().max() <= 2  # the tone's own pitch
+    loudness = drawn.abs().amax(-1).flatten().tolist()
+    assert len({round(x, 1) for x in loudness}) == 3  # of four files one is held out
+
+
+def test_training_hears_no_file_that_is_held_out(tmp_path: Path) -> None:
+    folder = tones(tmp_path, 7, 16_000)
+    train, valid = (FileSource(folder, split, 16_000, 800).paths for split in ("train", "valid"))
+    assert len(valid) == 1 and len(train) == 6 and not set(train) & set(valid)
+    names = [folder / f"{i}.wav" for i in range(3 * HELD_OUT + 1)]
+    assert len(held_out(names, folder)) == 4
+    assert set(held_out(names[::-1], folder)) == set(held_out(names, folder))
+
+
+def test_longer_recordings_come_more_often(tmp_path: Path) -> None:
+    for name, samples in (("a", 3200), ("b", 3200), ("long", 160_000), ("short", 100)):
+        write_wav(tmp_path / f"{name}.wav", torch.ones(samples) / 2, 16_000)
+    source = FileSource(tmp_path, "train", 16_000, 1600)
+    chance = dict(zip((p.stem for p in source.paths), source.chance, strict=True))
+    assert set(chance) == {"a", "b", "long"}  # one is too short, and by its name the one held out
+    assert chance["long"] == pytest.approx(160 / 166.4)
+
+
+def test_recordings_of_a_lower_rate_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is at 16000 Hz, the codec at 24000: what lies above was cut off"):
+        SpeechSegments(CodecDataConfig(sounds=(str(tones(tmp_path, 3, 16_000)),)), "train", 24_000)
+
+
+def test_what_is_no_sound_is_told_by_name(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_text("no sound")
+    with pytest.raises(ValueError, match="x.wav is no sound that can be read"):
+        FileSource(tmp_path, "valid", 16_000, 100)
+
+
+def test_a_folder_without_sounds_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none of its 0 sound files .* give more speech"):
+        FileSource(tmp_path, "train", 16_000, 100)

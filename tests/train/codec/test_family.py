@@ -1,0 +1,175 @@
+"""Every waveform codec in the one codec trainer (lip2speech/train/codec/task.py), by its own recipe made small."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lip2speech.codecs.builders import load_codec
+from lip2speech.config import ConfigError, dump_yaml, from_dict, load_yaml
+from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.core.trainer import run
+
+CONFIGS = Path(__file__).parents[3] / "configs" / "codec"
+QUANTIZER = {"n_q": 2, "codebook_size": 16, "codebook_dim": 6}
+HALF = {"n_filters": 2, "dimension": 6}
+SMALL: dict[str, dict[str, Any]] = {
+    "encodec": {
+        "codec": {"seanet": HALF | {"lstm": 1}, "quantizer": QUANTIZER},
+        "discriminator": {"filters": 2, "n_ffts": [256, 128]},
+    },
+    "soundstream": {
+        "codec": {"encoder": HALF, "decoder": HALF, "quantizer": QUANTIZER},
+        "wave_discriminator": {"filters": 4, "max_filters": 8},
+        "stft_discriminator": {"filters": 2, "n_fft": 128, "hop_length": 32},
+    },
+}
+FAMILY = sorted(SMALL)
+
+
+def config(name: str, folder: Path, /, **changes: Any) -> CodecTrainConfig:
+    """The recipe of configs/codec with few weights and steps."""
+    numbers = load_yaml(CONFIGS / f"{name}.yaml") | SMALL[name]
+    numbers |= {
+        "loop": {"steps": 6, "batch_size": 4, "save_every": 3, "valid_every": 6},
+        "optimizer": {"lr": 3e-3, "warmup": 1},
+        "data": {"folders": [str(folder)], "seconds": 0.2},
+        "quantize_from": 0,
+        "gan_from": 2,
+        "freeze_codes_from": 99,
+        "ema": 0.9,
+    }
+    return from_dict(CodecTrainConfig, numbers | changes)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_run_resumes_to_the_same_bits_and_exports(name: str, prepared: Path, tmp_path: Path) -> None:
+    numbers = config(name, prepared)
+    run(CodecTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "whole" / "step-00000003.pt").rename(tmp_path / "half" / "step-00000003.pt")
+    run(CodecTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    whole, half = (load_codec(tmp_path / part / "final") for part in ("whole", "half"))
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, half.state_dict()[key]), key
+    codes = whole.encode(torch.zeros(1, 1, 640))
+    assert (codes.shape, whole.decode(codes[:, :1]).shape) == ((1, 2, 2), (1, 1, 640))
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_its_mel_loss_falls(name: str, prepared: Path) -> None:
+    task = CodecTask(config(name, prepared, gan_from=99, optimizer={"lr": 1e-2, "warmup": 1}))
+    losses = [task.update(step)["mel"] for step in range(16)]
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:2])
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_part_and_both_sides_of_the_gan_learn(name: str, prepared: Path) -> None:
+    task = CodecTask(config(name, prepared, discriminator_chance=1.0))
+    for step in range(2):
+        assert "d" not in task.update(step)
+    judge = task.adversary.discriminator
+    before = {k: v.detach().clone() for k, v in task.codec.state_dict().items()}
+    judged = {k: v.detach().clone() for k, v in judge.named_parameters()}
+    logs = task.update(2)
+    assert {"d", "g", "feat", "wave", "mel", "commit", "grad", "skipped"} == set(logs)
+    assert logs["skipped"] == 0
+    after = task.codec.state_dict()
+    film = ("film.",) if name == "soundstream" else ()
+    for part in ("encoder.", "quantizer.codebooks.0.entries", "decoder.", *film):
+        assert any(not torch.equal(after[n], before[n]) for n in after if n.startswith(part)), part
+    moved = {k for k, v in judge.named_parameters() if not torch.equal(v, judged[k])}
+    assert all(any(k.startswith(f"scales.{i}.") for k in moved) for i in range(len(judge.scales)))
+
+
+def test_the_balancer_ignores_the_scale_of_a_loss(prepared: Path) -> None:
+    """Ten times all weights: ten times the gradient without it, the same with it (one step, no clipping)."""
+    norms = {}
+    for balance in (False, True):
+        for factor in (1.0, 10.0):
+            weights = {"wave_weight": factor, "mel_weight": factor}
+            changes: dict[str, Any] = {"balance": balance, "commit_weight": 0.0, "gan_from": 99, **weights}
+            norms[balance, factor] = CodecTask(config("encodec", prepared, **changes)).update(0)["grad"]
+    assert norms[False, 10.0] == pytest.approx(10 * norms[False, 1.0], rel=1e-3)
+    assert norms[True, 10.0] == pytest.approx(norms[True, 1.0], rel=1e-3)
+
+
+def test_a_run_goes_on_with_judges_and_balancer_that_it_did_not_have(prepared: Path) -> None:
+    plain = CodecTask(config("encodec", prepared, gan_from=99, balance=False))
+    plain.update(0)
+    state = plain.state()
+    assert not {"discriminator", "balancer"} & set(state)
+    task = CodecTask(config("encodec", prepared, gan_from=1, balance=True))
+    task.load_state(state)
+    assert all(torch.equal(x, task.codec.state_dict()[name]) for name, x in state["codec"].items())
+    assert {"d", "g", "feat"} < set(task.update(1))
+
+
+def test_the_switch_is_told_of_every_item_and_its_gain_is_measured(prepared: Path) -> None:
+    task = CodecTask(config("soundstream", prepared))
+    told = []
+    forward = task.codec.film.forward
+    task.codec.film.forward = lambda x, mode: told.append(mode) or forward(x, mode)
+    for step in range(4):
+        task.update(step)
+    assert {bool(on) for mode in told for on in mode} == {True, False}
+    figures = task.validate()
+    books = {"codes_used", "book1_used", "book2_used"}
+    assert {"si_sdr_off", "si_sdr_on", "n_q1", "n_q2", "loss"} | books == set(figures)
+    assert all(np.isfinite(value) for value in figures.values())
+
+
+def test_codes_of_both_modes_stay_the_same_once_they_are_frozen(prepared: Path) -> None:
+    task = CodecTask(config("soundstream", prepared, freeze_codes_from=3))
+    wav = 0.1 * torch.randn(2, 1, 3200, generator=torch.Generator().manual_seed(0))
+    for step in range(3):
+        task.update(step)
+    before, decoder = task.averaged(), task.codec.decoder
+    weights = [p.detach().clone() for p in decoder.parameters()]
+    for step in range(3, 6):
+        task.update(step)
+    after: Any = task.averaged()
+    for denoise in (False, True):
+        assert torch.equal(after.encode(wav, denoise=denoise), before.encode(wav, denoise=denoise))
+    assert not all(torch.equal(a, b) for a, b in zip(weights, decoder.parameters(), strict=True))
+
+
+def test_noise_is_refused_for_a_codec_without_a_switch(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="noise is for codecs with a denoising switch, encodec has none"):
+        CodecTask(config("encodec", prepared, noise={}))
+
+
+def test_a_recipe_is_checked_and_printed_with_its_codec_whole(prepared: Path) -> None:
+    numbers = config("soundstream", prepared)
+    assert numbers.codec["encoder"]["dilation_base"] == 3
+    assert "dilation_base: 3" in dump_yaml(numbers)
+    assert config("soundstream", prepared, codec=numbers.codec).codec == numbers.codec
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "opus"}, "no codec is called 'opus'; known: encodec, melcodec, sacodec, soundstream"),
+        ({"codec": {"encodr": {}}}, "codec soundstream: unknown key 'encodr'; did you mean encoder"),
+        ({"discriminator_chance": 0.0}, "discriminator_chance must be above 0 and at most 1, got 0.0"),
+        ({"mel_weight": 0.0, "wave_weight": 0.0}, "no loss compares the wav; set wave_weight"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(prepared: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config("soundstream", prepared, **changes)
+
+
+def test_a_gan_without_discriminators_is_refused(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="no discriminator is left"):
+        CodecTask(config("encodec", prepared, discriminator=None))
+    assert CodecTask(config("encodec", prepared, discriminator=None, gan_from=99)).adversary is None
+
+
+def test_any_codec_may_be_judged_by_periods(prepared: Path) -> None:
+    judge = {"periods": [2, 3], "filters": 2, "max_filters": 4}
+    task = CodecTask(config("encodec", prepared, gan_from=0, period_discriminator=judge))
+    assert len(task.adversary.discriminator.scales) == 2 + 2  # beside those of the multi-scale STFT
+    assert task.update(0)["skipped"] == 0

@@ -1,0 +1,203 @@
+"""Codec training (lip2speech/train/codec/task.py) with very small numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech import checkpoint
+from lip2speech.codecs.builders import code_fingerprint, load_codec
+from lip2speech.config import ConfigError, from_dict
+from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.core.trainer import run
+from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
+from tests.factories import CODEC, SACODEC
+
+
+def config(folder: Path, **changes: Any) -> CodecTrainConfig:
+    numbers = {
+        "codec": CODEC,
+        "loop": {"steps": 8, "batch_size": 4, "save_every": 4, "valid_every": 8},
+        "optimizer": {"lr": 3e-3, "warmup": 1},
+        "data": {"folders": [str(folder)], "seconds": 0.2, "gain_db": 3.0},
+        "discriminator": {"filters": 2, "n_ffts": [256, 128]},
+        "quantize_from": 2,
+        "gan_from": 5,
+        "freeze_codes_from": 5,
+        "ema": 0.9,
+    }
+    return from_dict(CodecTrainConfig, numbers | changes)
+
+
+def codes(task: CodecTask, wav: Tensor) -> Tensor:
+    with torch.no_grad():
+        return task.averaged().encode(wav)
+
+
+@pytest.fixture(scope="module")
+def wav() -> Tensor:
+    return 0.1 * torch.randn(2, 1, 6400, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_spectral_loss_falls(prepared: Path) -> None:
+    task = CodecTask(config(prepared, quantize_from=100, gan_from=100, freeze_codes_from=101))
+    losses = [task.update(step)["spectral"] for step in range(14)]
+    assert np.mean(losses[-3:]) < 0.85 * np.mean(losses[:3])
+
+
+def test_codes_stay_the_same_once_they_are_frozen(prepared: Path, wav: Tensor) -> None:
+    task = CodecTask(config(prepared))
+    for step in range(5):
+        task.update(step)
+    before, decoder = codes(task, wav), decoder_of(task)
+    fingerprint = code_fingerprint(task.averaged())
+    for step in range(5, 9):
+        task.update(step)
+        assert torch.equal(codes(task, wav), before)
+        assert code_fingerprint(task.averaged()) == code_fingerprint(task.codec) == fingerprint
+    assert not all(torch.equal(a, b) for a, b in zip(decoder, decoder_of(task), strict=True))
+
+
+def decoder_of(task: CodecTask) -> list[Tensor]:
+    return [p.detach().clone() for p in task.averaged().decoder.parameters()]
+
+
+def test_everything_learns_before_that(prepared: Path, wav: Tensor) -> None:
+    task = CodecTask(config(prepared))
+    for step in range(3):
+        task.update(step)
+    before = {name: p.detach().clone() for name, p in task.codec.state_dict().items()}
+    task.update(3)
+    after = task.codec.state_dict()
+    for part in ("encoder.", "quantizer.codebooks.0.entries", "quantizer.codebooks.1.entries", "decoder."):
+        assert any(not torch.equal(after[n], before[n]) for n in after if n.startswith(part)), part
+
+
+def test_both_sides_of_the_gan_learn(prepared: Path) -> None:
+    task = CodecTask(config(prepared))
+    for step in range(5):
+        assert "d" not in task.update(step)
+    before = {name: p.detach().clone() for name, p in task.adversary.discriminator.named_parameters()}
+    logs = task.update(5)
+    assert {"d", "g", "feat", "spectral", "commit", "grad", "skipped"} <= set(logs)
+    assert logs["skipped"] == 0
+    after = dict(task.adversary.discriminator.named_parameters())
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    assert all(any(name.startswith(f"scales.{i}.") for name in moved) for i in range(2))
+    assert all(p.requires_grad for p in task.adversary.discriminator.parameters())
+
+
+def test_a_run_resumes_to_the_same_bits_and_exports_a_codec(prepared: Path, tmp_path: Path) -> None:
+    numbers = config(prepared)
+    run(CodecTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "whole" / "step-00000004.pt").rename(tmp_path / "half" / "step-00000004.pt")
+    run(CodecTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    whole, half = (load_codec(tmp_path / name / "final") for name in ("whole", "half"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, half.state_dict()[name]), name
+
+
+def test_validation_tells_every_depth(prepared: Path) -> None:
+    figures = CodecTask(config(prepared)).validate()
+    assert set(figures) == {"n_q1", "n_q2", "codes_used", "book1_used", "book2_used", "loss"}
+    assert all(np.isfinite(value) for value in figures.values())
+
+
+@pytest.fixture(scope="module")
+def units(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("units") / "final"
+    fit_kmeans(KMeansConfig(folders=(str(prepared),), n_units=6), folder)
+    return folder
+
+
+def sacodec(prepared: Path, units: Path, **changes: Any) -> CodecTrainConfig:
+    numbers = {
+        "name": "sacodec", "codec": SACODEC, "anchors": str(units), "commit_weight": [25.0, 5.0],
+        "spectral_weight": 45.0, "quantize_from": 0,
+    }  # fmt: skip
+    return config(prepared, **(numbers | changes))
+
+
+def test_a_sacodec_trains_in_the_same_loop_and_keeps_its_anchors(
+    prepared: Path, units: Path, tmp_path: Path
+) -> None:
+    numbers = sacodec(prepared, units)
+    run(CodecTask(numbers), numbers.loop, tmp_path, quiet=True)
+    trained = load_codec(tmp_path / "final")
+    stored = checkpoint.load(units).tensors["centroids"]
+    frozen = trained.state_dict()["quantizer.codebooks.0.frozen"]
+    assert frozen.numpy().tobytes() == stored.numpy().tobytes()
+
+
+def test_both_commitments_weigh_and_are_logged(prepared: Path, units: Path) -> None:
+    task = CodecTask(sacodec(prepared, units))
+    logs = task.update(0)
+    assert logs["commit"] == pytest.approx(logs["commit1"] + logs["commit2"])
+    light = CodecTask(sacodec(prepared, units, commit_weight=[0.0, 0.0]))
+    light.update(0)
+    maps = [n for n in task.codec.state_dict() if ".map." in n]
+    # Nothing but its own loss moves a map; without weight only weight decay does, alike for both.
+    moved = [float((task.codec.state_dict()[n] - light.codec.state_dict()[n]).abs().max()) for n in maps]
+    assert len(maps) == 3 and min(moved) > 1e-4
+
+
+def test_the_use_of_both_books_is_told(prepared: Path, units: Path) -> None:
+    task = CodecTask(sacodec(prepared, units, gan_from=100))
+    for step in range(3):
+        task.update(step)
+    figures = task.validate()
+    assert 0 < figures["book1_used"] <= 1 and 0 < figures["book2_used"] <= 1
+    assert {"n_q1", "n_q2", "loss"} <= set(figures)
+
+
+def test_a_frozen_sacodec_keeps_its_codes(prepared: Path, units: Path, wav: Tensor) -> None:
+    task = CodecTask(sacodec(prepared, units))
+    for step in range(5):
+        task.update(step)
+    before, decoder = codes(task, wav), decoder_of(task)
+    for step in range(5, 8):
+        task.update(step)
+    assert torch.equal(codes(task, wav), before)
+    assert not all(torch.equal(a, b) for a, b in zip(decoder, decoder_of(task), strict=True))
+
+
+def test_a_sacodec_without_anchors_does_not_begin(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="sacodec needs the centres of a k-means"):
+        CodecTask(config(prepared, name="sacodec", codec=SACODEC))
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        {"n_q": 1, "codebook_size": 32},
+        {"n_q": 2, "codebook_size": 16, "kind": "factorised", "factor_dim": 4},
+        {"n_q": 2, "codebook_size": 16, "kind": "simvq"},
+    ],
+    ids=["single", "factorised", "simvq"],
+)
+def test_every_kind_of_quantiser_learns(prepared: Path, quantizer: dict[str, Any]) -> None:
+    numbers = {"codec": CODEC | {"quantizer": quantizer}, "gan_from": 100, "freeze_codes_from": 101}
+    task = CodecTask(config(prepared, **numbers, quantize_from=0, commit_weight=1.0))
+    task.update(0)
+    before = {n: t.clone() for n, t in task.codec.quantizer.state_dict().items()}
+    losses = [task.update(step)["spectral"] for step in range(1, 15)]
+    assert np.mean(losses[-3:]) < 0.95 * np.mean(losses[:3])
+    after = task.codec.quantizer.state_dict()
+    moved = {name.split(".", 2)[2] for name in after if not torch.equal(after[name], before[name])}
+    assert moved & {"entries", "map.weight"}
+
+
+def test_the_codecs_name_and_numbers_are_checked_before_any_work(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="no codec is called 'opus'; known: encodec, melcodec"):
+        config(prepared, name="opus", codec={})
+    with pytest.raises(ConfigError, match="codec encodec: unknown key 'encoder'"):
+        config(prepared, name="encodec")
+
+
+def test_codes_cannot_be_frozen_before_there_are_any(prepared: Path) -> None:
+    with pytest.raises(ConfigError, match="freeze_codes_from must come after quantize_from, got 2 and 2"):
+        config(prepared, freeze_codes_from=2)

@@ -1,0 +1,265 @@
+"""Training where a GPU is (lip2speech/train/core/device.py and every task), with a GPU that is pretended.
+
+`pretend.py` says what that proves: that no operation meets tensors of two devices, that nothing but dropout
+is drawn on the GPU, and that every figure is the CPU's. benchmarks/gpu_check.py asks a real one.
+"""
+
+import copy
+import math
+import sys
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from typer.testing import CliRunner
+
+from benchmarks import gpu_check
+from benchmarks.gpu_check import CASES, apart, made_up, train
+from lip2speech.cli.train import train as command
+from lip2speech.config import from_dict
+from lip2speech.data.dataset import read_clips
+from lip2speech.data.targets import TargetExtractor
+from lip2speech.data.unit_tokenizers import AVHubertTokenizer, HubertTokenizer
+from lip2speech.models.frontends.transforms import Transform
+from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
+from lip2speech.train.adapt.trainer import AdaptationTrainer
+from lip2speech.train.codec.noise import DenoisingPair
+from lip2speech.train.core import distributed
+from lip2speech.train.core import trainer as loop
+from lip2speech.train.core.device import CPU, choose_device, moved
+from lip2speech.train.core.dry_run import in_use, rehearse
+from lip2speech.train.core.trainer import run
+from lip2speech.train.vocoder.data import VocoderBatch
+from tests.factories import make_codec, make_model
+from tests.models.hubert_golden import teacher
+from tests.train.adapt.test_trainer import config as adapt_config
+from tests.train.adapt.test_trainer import take
+from tests.train.fake_gpu import GPU, OnGpu, pretended
+from tests.train.processes import LINE, Line
+
+
+@pytest.fixture(autouse=True)
+def _short_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lip2speech.train.core.dummy_data.CLIP_FRAMES", 25)
+
+
+SLOW = {"finetune", "encodec", "simvq", "plain"}
+"""What other cases show as well."""
+
+
+@pytest.mark.parametrize("name", sorted(CASES.keys() - SLOW))
+def test_a_task_trains_on_a_gpu_as_on_the_cpu(name: str, tmp_path: Path) -> None:
+    make = made_up(name, tmp_path)
+    expected, _ = train(make, (CPU,), tmp_path / "cpu")
+    task = make()
+    with pretended() as gpu:
+        found, _ = train([task].pop, (gpu,), tmp_path / "gpu")
+    assert apart(expected, found) < 1e-3
+    learned = [p for network in task.networks().values() for p in network.parameters()]
+    assert learned and all(isinstance(p, OnGpu) for p in learned)
+    assert all(isinstance(p.grad, OnGpu) for p in learned if p.grad is not None)
+
+
+@pytest.mark.parametrize(("name", "on_gpu_first"), [("hifigan", True), ("speaker", False)])
+def test_a_run_goes_on_on_the_other_device(name: str, on_gpu_first: bool, tmp_path: Path) -> None:
+    make = made_up(name, tmp_path)
+    expected, _ = train(make, (CPU, CPU), tmp_path / "cpu")
+    tasks = [make(), make()]
+    with pretended() as gpu:
+        devices = (gpu, CPU) if on_gpu_first else (CPU, gpu)
+        found, _ = train(tasks.pop, devices, tmp_path / "both")
+    assert apart(expected, found) < 1e-3
+
+
+def test_the_loop_places_the_task_and_its_snapshots_are_the_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Line(2)
+    asked: list[str] = []
+    monkeypatch.setattr(loop, "choose_device", lambda name: asked.append(name) or GPU)
+    with pretended():
+        run(task, LINE, tmp_path, quiet=True)
+    assert asked == ["auto"] and task.device == GPU
+    assert all(isinstance(value, OnGpu) for value in task.average.values.values())
+    state = torch.load(tmp_path / "step-00000006.pt", weights_only=True)
+    tensors = [x for x in tree_leaves(state) if isinstance(x, Tensor)]
+    assert tensors and all(x.device == CPU for x in tensors)
+    assert (tmp_path / "final" / "model.safetensors").is_file()
+
+
+def test_the_pretence_sees_what_a_gpu_would_refuse() -> None:
+    cpu, index = torch.ones(2), torch.tensor([1])
+    with pretended() as gpu:
+        there = torch.ones(2, device=gpu)
+        assert ((2 * there + torch.tensor(1.0)).tolist(), there[index].tolist()) == ([3.0, 3.0], [1.0])
+        refused: list[Any] = [
+            lambda: there + cpu,
+            lambda: cpu[index.to(gpu)],
+            lambda: torch.cat([there, torch.ones(1)]),
+            lambda: torch.nn.Linear(2, 1)(there),
+            lambda: cpu.add_(there),
+            lambda: torch.rand(2, device=gpu),
+        ]
+        for wrong in refused:
+            with pytest.raises(RuntimeError, match="CPU meets one of the GPU|drawn on the GPU"):
+                wrong()
+        with pytest.raises(TypeError, match="numpy"):
+            there.numpy()
+
+
+def test_a_task_that_was_not_placed_is_told_apart(tmp_path: Path) -> None:
+    """The check can fail: a batch on the GPU and networks that stayed."""
+    task = made_up("speaker", tmp_path)()
+    with pretended() as gpu, pytest.raises(RuntimeError, match="meets one of the GPU"):
+        task.device = gpu
+        task.update(0)
+
+
+@pytest.mark.parametrize("kind", ["hubert", "avhubert"])
+def test_a_teacher_on_a_gpu_takes_and_gives_what_it_did(kind: str, prepared: Path) -> None:
+    own: Any = copy.deepcopy(teacher())  # other tests have the same one, on the CPU
+    if kind == "avhubert":
+        model = make_model().frontend
+        own = AVHubertTokenizer(model, Transform(), torch.randn(5, model.dim), 1)
+    assert isinstance(own, HubertTokenizer | AVHubertTokenizer)
+    tensors = read_clips([str(prepared)], "train")[0].tensors()
+    wav, roi, mark = tensors["wav"].float() / 32768, tensors["roi"], own.fingerprint
+    expected = own(wav, roi)
+    with pretended() as gpu:
+        own.model.to(gpu)
+        found = own(wav, roi)
+        assert own.features(wav, roi).device == CPU
+    assert torch.equal(found, expected) and type(found) is Tensor
+    assert own.fingerprint == mark
+
+
+def test_codes_made_on_a_gpu_are_kept_on_the_cpu(prepared: Path) -> None:
+    clip, codec = read_clips([str(prepared)], "train")[0], make_codec()
+    maker = TargetExtractor(None, codec)
+    expected = maker(clip).codes
+    with pretended() as gpu:
+        codec.to(gpu)
+        found = TargetExtractor(None, codec)(clip).codes
+    assert expected is not None and found is not None
+    assert torch.equal(found, expected) and found.device == CPU
+
+
+def test_adaptation_learns_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    takes, losses = [take(0), take(1)], []
+    for there in (False, True):
+        model = make_model()
+        with pytest.MonkeyPatch.context() as patch:
+            if not there:
+                work = AdaptationTrainer(model, Transform(), takes, adapt_config(), LTASSpeakerEncoder())
+                losses.append([work.update(step) for step in range(2)])
+                continue
+            patch.setattr("lip2speech.train.adapt.trainer.choose_device", lambda name: GPU)
+            with pretended():
+                work = AdaptationTrainer(model, Transform(), takes, adapt_config(), LTASSpeakerEncoder())
+                losses.append([work.update(step) for step in range(2)])
+                weights = work.finish().state_dict()
+            assert all(type(x) is Tensor and x.device == CPU for x in weights.values())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_auto_is_the_gpu_of_this_process_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_device("auto") == choose_device("cpu") == CPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device("auto") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match="process 2 of this machine has no GPU of its own, torch sees 2"):
+        choose_device("auto")
+
+
+def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("folders: [no/such/corpus]\n")
+    words = ["speaker", str(tmp_path / "recipe.yaml"), "loop.device=cuda", "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code != 0 and "torch sees no GPU here" in done.output
+    assert len(done.output.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_tells_the_device_and_what_a_gpu_had_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, config = CASES["speaker"]
+    lines = rehearse(task, config)
+    assert lines[0] == "device: cpu" and not any("GPU" in line for line in lines)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20 * (device.index + 1))
+    assert in_use(torch.device("cuda", 1)) == "; at most 6 MiB were in use on the GPU"
+
+
+def test_processes_with_gpus_sum_tensors_of_either_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "set_device", told.append)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **_: told.append(backend))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: told.append("end"))
+    for device in (CPU, torch.device("cuda", 1)):
+        with distributed.processes(device):
+            pass
+    assert told == ["gloo", "end", torch.device("cuda", 1), "cpu:gloo,cuda:nccl", "end"]
+
+
+def test_gradients_of_a_gpu_are_averaged_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which parameters were used is told by a tensor of the CPU, gradients are summed on the GPU."""
+    summed: list[torch.device] = []
+    monkeypatch.setattr(distributed, "sum_tensors", lambda tensors: summed.extend(t.device for t in tensors))
+    line = Line(2)
+    with pretended() as gpu:
+        line.place(gpu)
+        line.net(torch.ones(1, 3, device=gpu)).sum().backward()
+        loop.average_gradients(line.opt.parameters, 2)
+    assert summed[0] == CPU and set(summed[1:]) == {GPU} and len(summed) == 5
+
+
+def test_whatever_holds_tensors_is_moved() -> None:
+    x, Two = torch.ones(1), namedtuple("Two", "a b")
+    with pretended() as gpu:
+        segments, pairs = moved((VocoderBatch(x, x, x), DenoisingPair(x, x, x)), gpu)
+        assert (
+            isinstance(segments, VocoderBatch) and isinstance(segments.mel, OnGpu) and segments.units is None
+        )
+        assert isinstance(pairs, DenoisingPair) and isinstance(pairs.denoise, OnGpu)
+        held = moved({"a": [x, 1, "b"], "c": Two(x, None), "d": (0.9, x)}, gpu)
+        assert held["a"][1:] == [1, "b"] and held["d"][0] == 0.9 and held["c"].b is None
+        assert all(isinstance(t, OnGpu) for t in (held["a"][0], held["c"].a, held["d"][1]))
+        back = moved(held, CPU)
+    assert back["a"][0].tolist() == [1.0] and moved(x, CPU) is x
+
+
+def test_the_comparison_says_that_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_check"])
+    with pytest.raises(SystemExit) as ended:  # its text goes to stderr, and the command ends with 1
+        gpu_check.main()
+    assert ended.value.code == "no GPU here: torch.cuda.is_available() is False."
+
+
+def test_the_comparison_of_a_device_with_itself_finds_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gpu_check.table(["speaker"], CPU)
+    assert "| speaker | 0.0e+00 | 0.0e+00 | 0.0e+00 |" in capsys.readouterr().out
+    far = iter([[0.0, 0.1, 0.0], [0.0, math.inf, 0.0]])
+    monkeypatch.setattr(gpu_check, "compare", lambda *_: (next(far), [1.0, 2.0]))
+    assert not gpu_check.table(["speaker"], CPU) and not gpu_check.table(["speaker"], CPU)
+
+
+def test_figures_are_compared_as_shares_and_those_that_count_are_left_out() -> None:
+    assert apart([{"loss": 100.0, "acc": 0.0}], [{"loss": 101.0, "acc": 1.0}]) == 0.01
+    assert apart([{"loss": 0.01}, {"bits": math.nan}], [{"loss": 0.02}, {"bits": math.nan}]) == 0.01
+    assert apart([{"loss": 1.0}], [{"d": 1.0}]) == apart([{"loss": 1.0}], [{"loss": math.nan}]) == math.inf
+
+
+def test_recipes_know_three_devices() -> None:
+    assert from_dict(loop.TrainerConfig, {"device": "cuda"}).device == "cuda"
+    with pytest.raises(ValueError, match="device"):
+        from_dict(loop.TrainerConfig, {"device": "tpu"})

@@ -1,0 +1,153 @@
+"""Many processes as one (lip2speech/train/core/distributed.py and the loop): the same weights, one writer, one fate."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech import checkpoint
+from lip2speech.train.core.micro_batch import MicroBatch
+from lip2speech.train.core.trainer import run
+from tests.train.processes import (
+    LINE,
+    Line,
+    codec_task,
+    lip_task,
+    pretrain_task,
+    quantise,
+    together,
+    train_together,
+)
+
+ROWS = torch.randn(8, 3, 10, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """What two processes wrote."""
+    folder = tmp_path_factory.mktemp("together")
+    together(train_together, folder, prepared, ROWS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ranks(out: Path) -> list[dict[str, Any]]:
+    """What each of them had in the end."""
+    return [torch.load(out / f"rank{rank}.pt") for rank in (0, 1)]
+
+
+def two_parts() -> list[MicroBatch]:
+    """The parts of an update of one process that accumulates two."""
+    return [MicroBatch(0, 2, True, False), MicroBatch(1, 2, False, True)]
+
+
+def worst(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    """The largest difference of two sets of tensors."""
+    assert a.keys() == b.keys()
+    return max(float((a[name].float() - b[name].float()).abs().max()) for name in a)
+
+
+def alone(folder: Path, batch_size: int, config: Any = LINE) -> dict[str, Tensor]:
+    """What one process exports."""
+    run(Line(batch_size), config, folder, quiet=True)
+    return checkpoint.load(folder / "final").tensors
+
+
+def test_two_processes_equal_one_with_the_same_global_batch(out: Path, tmp_path: Path) -> None:
+    exported = checkpoint.load(out / "line" / "final").tensors
+    assert worst(exported, alone(tmp_path / "whole", 4)) < 1e-6
+    assert worst(exported, alone(tmp_path / "half", 2)) > 1e-3
+
+
+def test_two_parts_of_one_process_equal_a_batch_of_double_size(tmp_path: Path) -> None:
+    parted = alone(tmp_path / "parted", 2, replace(LINE, accumulate=2))
+    assert worst(parted, alone(tmp_path / "whole", 4)) < 1e-6
+
+
+def test_two_processes_equal_the_two_parts_of_one_to_the_bit(ranks: list, prepared: Path) -> None:
+    """With dropout, augmentation and batch norms, whose running figures alone differ."""
+    task = lip_task(prepared)
+    for step in range(3):
+        for part in two_parts():
+            task.update(step, part)
+    expected = {name: p.detach() for name, p in task.model.named_parameters()}
+    for own in ranks:
+        assert all(torch.equal(own["lips"][name], p) for name, p in expected.items())
+
+
+def test_two_processes_pretrain_as_the_two_parts_of_one(
+    ranks: list, out: Path, prepared: Path, tmp_path: Path
+) -> None:
+    """Each part with masks and streams of its own, on clusters of which each process made its share."""
+    task = pretrain_task(prepared, tmp_path)
+    for step in range(4):
+        for part in two_parts():
+            task.update(step, part)
+    expected = {name: p.detach() for name, p in task.model.named_parameters()}
+    for own in ranks:
+        assert all(torch.equal(own["guess"][name], p) for name, p in expected.items())
+        pairs = zip(own["clusters"], task.train_set.clusters, strict=True)
+        assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    kept = [folder / "clusters-train.safetensors" for folder in (out / "guess", tmp_path)]
+    assert kept[0].read_bytes() == kept[1].read_bytes()
+
+
+def test_processes_end_alike_down_to_running_figures_and_judges(ranks: list) -> None:
+    first, second = ranks
+    assert worst(first["lips"], second["lips"]) == 0
+    for name in ("codec", "average", "discriminator"):
+        assert worst(first["codec"][name], second["codec"][name]) == 0, name
+    assert first["codec"]["balancer"] == second["codec"]["balancer"]
+
+
+def test_judges_learn_in_two_processes_as_in_the_parts_of_one(ranks: list, prepared: Path) -> None:
+    """Codebooks and balancer, which see all processes at once but parts one by one, are near, not equal."""
+    task = codec_task(prepared)
+    before = {k: v.clone() for k, v in task.state()["discriminator"].items()}
+    for step in range(6):
+        for part in two_parts():
+            task.update(step, part)
+    after = task.state()["discriminator"]
+    assert worst(after, ranks[0]["codec"]["discriminator"]) < 0.2 * worst(after, before)
+
+
+def test_codebooks_follow_the_rows_of_all_processes(ranks: list) -> None:
+    first, second = (own["books"] for own in ranks)
+    assert worst(first, second) == 0
+    assert worst(first, quantise(ROWS)) < 1e-6
+
+
+def test_all_skip_the_step_of_which_one_had_no_finite_gradient(out: Path, ranks: list) -> None:
+    assert [own["skipped"] for own in ranks] == [1, 1]
+    assert worst(ranks[0]["line"], ranks[1]["line"]) == 0
+    assert all(tensor.isfinite().all() for tensor in ranks[0]["line"].values())
+    rows = [json.loads(line) for line in (out / "bad" / "log.jsonl").read_text().splitlines()]
+    assert [row["skipped"] for row in rows if "valid" not in row] == [0, 1, 1]
+
+
+def test_all_stop_when_one_is_asked_and_the_first_saves(out: Path, ranks: list) -> None:
+    assert [own["seen"] for own in ranks] == [2, 2]
+    assert [p.name for p in (out / "stopped").glob("step-*")] == ["step-00000002.pt"]
+    assert not (out / "stopped" / "final").exists()
+
+
+def test_the_first_process_alone_validates_and_writes(out: Path) -> None:
+    rows = [json.loads(line) for line in (out / "line" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 3, 4, 6, 6]
+    assert [row["valid"] for row in rows if "valid" in row] == [{"loss": 0.0}] * 2
+    assert sorted(p.name for p in (out / "line").glob("step-*")) == ["step-00000003.pt", "step-00000006.pt"]
+
+
+def test_rows_are_gathered_also_from_a_process_without_any(ranks: list) -> None:
+    assert [own["gathered"].tolist() for own in ranks] == [[[1], [1]]] * 2
+
+
+def test_processes_share_an_epoch_without_a_clip_twice(ranks: list) -> None:
+    in_turn = [batch for pair in zip(*(own["epoch"] for own in ranks), strict=True) for batch in pair]
+    assert len(in_turn) == 6
+    for epoch in (in_turn[:3], in_turn[3:]):
+        assert sorted(i for batch in epoch for i in batch) == list(range(5))

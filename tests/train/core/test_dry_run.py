@@ -1,0 +1,124 @@
+"""`--dry-run` (lip2speech/train/core/dry_run.py): every recipe can be tried before its corpus is there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lip2speech.cli.train import train
+from lip2speech.config import dump_yaml, from_dict, load_yaml
+from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
+from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.core.dry_run import corpus, counted, rehearse
+from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
+from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
+from lip2speech.train.speaker.task import SpeakerTask, SpeakerTrainConfig
+from lip2speech.train.vocoder.hifigan import HiFiGANTask, HiFiGANTrainConfig
+from lip2speech.train.vocoder.wavenet import WaveNetTask, WaveNetTrainConfig
+from tests.factories import CODEC, MODEL, SACODEC
+
+HEADS = MODEL["heads"] | {"speaker_dim": 9}
+LOOP = {"batch_size": 2, "steps": 10}
+FINETUNE = {
+    "model": MODEL | {"heads": HEADS}, "folders": ["no/clips"], "folder_weights": [1.0], "units": "no/units",
+    "codec": "no/codec", "speaker": "no/ears", "init": "no/model", "loop": LOOP,
+}  # fmt: skip
+HIFIGAN = {"mel": {}, "n_units": 5, "speaker_dim": 163, "unit_dim": 4, "channels": 16, "ratios": [5, 4, 4, 2],
+           "kernels": [11, 8, 8, 4], "block_kernels": [3], "dilations": [[1]]}  # fmt: skip
+WAVENET = {"stacks": 1, "layers": 2, "channels": 4, "skip": 4, "condition": 4, "speaker_dim": 0}
+RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
+    "finetune": (FinetuneTask, FinetuneConfig, FINETUNE, ["no/units", "no/codec", "no/ears"]),
+    "codec": (
+        CodecTask,
+        CodecTrainConfig,
+        {
+            "codec": CODEC, "loop": LOOP | {"accumulate": 2}, "data": {"folders": ["no/clips"]},
+            "discriminator": {"filters": 2, "n_ffts": [128]}, "quantize_from": 0, "gan_from": 1,
+        },
+        [],
+    ),
+    "sacodec": (
+        CodecTask,
+        CodecTrainConfig,
+        {"name": "sacodec", "codec": SACODEC, "loop": LOOP, "anchors": "no/units", "quantize_from": 0},
+        ["no/units"],
+    ),
+    "speaker": (
+        SpeakerTask,
+        SpeakerTrainConfig,
+        {"encoder": {"channels": 8, "pooled": 8, "attention": 4, "dim": 6}, "loop": LOOP},
+        [],
+    ),
+    "pretrain": (
+        PretrainTask,
+        PretrainConfig,
+        {
+            "frontend": MODEL["frontend"], "iterations": [{"n_units": 5, "units": "no/units"}],
+            "final_dim": 8, "loop": LOOP, "batch_frames": 160,
+        },
+        ["no/units"],
+    ),
+    "wavenet": (WaveNetTask, WaveNetTrainConfig, {"loop": LOOP, "frames": 10, "wavenet": WAVENET}, []),
+    "hifigan": (
+        HiFiGANTask,
+        HiFiGANTrainConfig,
+        {
+            "loop": LOOP, "frames": 10, "hifigan": HIFIGAN, "units": "no/units", "gan_from": 1,
+            "period_discriminator": {"filters": 2, "max_filters": 4, "periods": [2, 3]},
+            "wave_discriminator": {"filters": 4, "max_filters": 8, "layers": 1, "scales": 1},
+        },
+        ["no/units"],
+    ),
+    "likelihood": (
+        CodePriorTask,
+        CodePriorTrainConfig,
+        {
+            "codec": "no/codec", "loop": LOOP, "steps": 20,
+            "likelihood": {"n_q": 2, "codebook_size": 16, "channels": 4, "layers": 1, "vector_dim": 0},
+        },
+        ["no/codec"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_tried_without_its_corpus_and_teachers(name: str) -> None:
+    task, kind, numbers, missing = RECIPES[name]
+    lines = rehearse(task, from_dict(kind, numbers))
+    assert [line.split(": ")[1] for line in lines if line.startswith("made up")] == missing
+    assert any(line.endswith(" parameters") for line in lines)
+    assert any(line.startswith("memory: ") for line in lines)
+    assert lines[-1].startswith("2 updates on made-up clips: ") and "nan" not in lines[-1]
+
+
+def test_what_autograd_keeps_is_counted_once_and_weights_are_not() -> None:
+    weight, x = torch.nn.Parameter(torch.ones(100, 100)), torch.ones(10, 100)
+    with counted() as kept:
+        y = (x @ weight).tanh()  # keeps x and weight, then y
+        (y * y).sum()  # keeps y again
+    assert sum(kept.values()) == 4 * (10 * 100 + 10 * 100)
+
+
+def test_epochs_are_told_of_a_corpus_that_is_there(prepared: Path) -> None:
+    numbers = {"folders": [str(prepared)], "loop": LOOP | {"accumulate": 2}}
+    assert corpus(from_dict(FinetuneConfig, numbers)) == [
+        "corpus: 5 training clips, 0.0 h; one process draws as many in 2 updates, 10 are 6.7 such epochs"
+    ]
+    cut = {"folders": [str(prepared)], "batch_frames": 16, "max_frames": 16}  # clips of up to 18 frames
+    assert "in 5 updates" in corpus(from_dict(PretrainConfig, cut))[0]
+    by_length = corpus(from_dict(FinetuneConfig, numbers | {"batch_frames": 18}))
+    assert "in 2 updates, 10 are 4.0 such epochs" in by_length[0]
+
+
+def test_the_command_prints_a_recipe_that_can_be_read_again(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(dump_yaml(from_dict(FinetuneConfig, FINETUNE)))
+    words = ["finetune", str(recipe), "loop.steps=7", "--out", str(tmp_path / "run"), "--dry-run"]
+    done = CliRunner().invoke(train, words)
+    assert done.exit_code == 0, done.output
+    (tmp_path / "printed.yaml").write_text(done.output)
+    assert load_yaml(tmp_path / "printed.yaml")["loop"]["steps"] == 7
+    assert "# no clips yet: no/clips" in done.output
+    assert not (tmp_path / "run").exists()

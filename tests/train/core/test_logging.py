@@ -1,0 +1,90 @@
+"""What a run tells (lip2speech/train/core/logging.py): parts, torn lines, sounds, pictures, TensorBoard."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lip2speech.audio.io import read_wav
+from lip2speech.train.core.logging import MetricLogger, over_parts, paint
+from lip2speech.train.core.trainer import TrainerConfig, run
+from tests.train.processes import Line, codec_task, lip_task
+
+CONFIG = TrainerConfig(steps=4, log_every=2, valid_every=4, save_every=4, sample_every=2)
+
+
+def test_figures_of_an_update_are_means_over_its_parts_but_those_of_its_end() -> None:
+    rows = [
+        {"loss": 1.0, "grad": float("nan"), "skipped": 0, "text": 4.0},
+        {"loss": 3.0, "grad": 5.0, "skipped": 1},
+    ]
+    assert over_parts(rows) == {"loss": 2.0, "grad": 5.0, "skipped": 1, "text": 4.0}
+
+
+def test_a_line_that_a_kill_tore_stays_alone(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"st')
+    MetricLogger(CONFIG, tmp_path, 1, quiet=True).record({"step": 2})
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [lines[0], json.loads(lines[2])] == ['{"step": 1}', {"step": 2}]
+
+
+def test_the_caller_may_take_the_lines_and_the_share_that_is_done(tmp_path: Path) -> None:
+    lines: list[str] = []
+    shares: list[float] = []
+    run(Line(2), CONFIG, tmp_path, say=lines.append, progress=shares.append)
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+    assert [line.split()[:2] for line in lines] == [["step", "2/4"], ["step", "4/4"], ["valid", "4"]]
+
+
+def test_a_picture_shows_low_bands_at_the_bottom_and_loud_ones_bright() -> None:
+    mel = torch.full((80, 5), -11.0)
+    mel[:10] = 0.0
+    picture = paint(mel)
+    assert (picture.shape, picture.dtype) == ((320, 10, 3), "uint8")
+    assert picture[-40:].min() > 180 and picture[:-40].max() < 10
+
+
+class Singer(Line):
+    """A task with sounds; one of them is broken."""
+
+    sample_rate = 24_000
+
+    def samples(self) -> dict[str, Tensor]:
+        time = torch.arange(24_000) / 24_000
+        return {"tone": 0.5 * torch.sin(2765 * time), "broken": torch.full((24_000,), float("nan"))}
+
+
+def test_samples_are_written_as_sound_and_picture_and_to_the_board(tmp_path: Path, capsys: Any) -> None:
+    import cv2
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(Singer(2), TrainerConfig(**(vars(CONFIG) | {"tensorboard": True})), tmp_path)
+    assert "the sample broken of step 2 is not finite; it is left out." in capsys.readouterr().out
+    for step in (2, 4):
+        place = tmp_path / "samples" / f"step-{step:08d}"
+        assert sorted(p.name for p in place.iterdir()) == ["tone.png", "tone.wav"]
+        assert read_wav(place / "tone.wav", 24_000).shape == (24_000,)
+        assert cv2.imread(str(place / "tone.png")).shape == (320, 300, 3)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert {"train/loss", "train/grad", "valid/loss"} <= set(board.Tags()["scalars"])
+    assert [event.step for event in board.Scalars("train/loss")] == [2, 4]
+    assert board.Tags()["audio"] == board.Tags()["images"] == ["tone"]
+
+
+@pytest.mark.parametrize(
+    ("build", "names"), [(lip_task, {"said", "heard"}), (codec_task, {"heard", "decoded"})]
+)
+def test_tasks_that_speak_give_a_held_out_clip_always_the_same(
+    build: Any, names: set, prepared: Path
+) -> None:
+    task = build(prepared)
+    torch.manual_seed(0)  # Griffin-Lim begins with random phases
+    sounds = task.samples()
+    assert set(sounds) == names
+    assert len({wav.shape for wav in sounds.values()}) == 1
+    assert all(wav.dim() == 1 and wav.isfinite().all() for wav in sounds.values())
+    torch.manual_seed(0)
+    assert all(torch.equal(wav, sounds[name]) for name, wav in task.samples().items())

@@ -1,0 +1,46 @@
+"""Batches of similar length, each clip once in an epoch (lip2speech/train/core/sampler.py)."""
+
+import numpy as np
+import pytest
+
+from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
+from lip2speech.train.core.sampler import BucketBatchSampler
+
+LENGTHS = np.random.default_rng(0).integers(13, 156, 300).tolist()
+
+
+def drawn(epochs: BucketBatchSampler, count: int) -> list[list[int]]:
+    return [epochs.draw(FULL_BATCH) for _ in range(count)]
+
+
+def test_every_clip_comes_once_in_every_epoch() -> None:
+    epochs = BucketBatchSampler(LENGTHS, 600, 0)
+    orders = [[i for batch in drawn(epochs, epochs.per_epoch) for i in batch] for _ in range(3)]
+    assert all(sorted(order) == list(range(300)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_a_batch_holds_its_frames_and_little_padding() -> None:
+    batches = [[LENGTHS[i] for i in batch] for batch in BucketBatchSampler(LENGTHS, 600, 0).batches(0)]
+    assert max(len(batch) * max(batch) for batch in batches) <= 600
+    padded = sum(len(batch) * max(batch) for batch in batches)
+    assert padded < 1.1 * sum(LENGTHS)
+    assert 600 * len(batches) < 1.35 * sum(LENGTHS)
+
+
+def test_it_goes_on_where_it_stood() -> None:
+    first, second = BucketBatchSampler(LENGTHS, 600, 0), BucketBatchSampler(LENGTHS, 600, 0)
+    drawn(first, first.per_epoch + 7)
+    second.load_state(first.state())
+    assert drawn(first, 5) == drawn(second, 5)
+
+
+def test_two_processes_draw_what_one_draws_twice() -> None:
+    one, *two = (BucketBatchSampler(LENGTHS, 600, 0) for _ in range(3))
+    pairs = [(two[0].draw(MicroBatch(0, 2)), two[1].draw(MicroBatch(1, 2))) for _ in range(one.per_epoch)]
+    assert [batch for pair in pairs for batch in pair] == drawn(one, 2 * one.per_epoch)
+
+
+def test_a_clip_that_is_longer_than_a_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_frames is 100, the longest clip has 155; give as many"):
+        BucketBatchSampler(LENGTHS, 100, 0)

@@ -1,0 +1,90 @@
+"""Training of a WaveNet (lip2speech/train/vocoder/wavenet.py) with very small numbers."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lip2speech import checkpoint
+from lip2speech.config import ConfigError, from_dict
+from lip2speech.models.prediction import Prediction
+from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
+from lip2speech.train.core.trainer import run
+from lip2speech.train.vocoder.wavenet import WaveNetTask, WaveNetTrainConfig
+from lip2speech.vocoders.registry import load_vocoder
+from tests.factories import save_encoder
+
+
+def config(folder: Path, **changes: Any) -> WaveNetTrainConfig:
+    numbers = {
+        "wavenet": {"stacks": 1, "layers": 3, "channels": 8, "skip": 8, "condition": 8, "classes": 32},
+        "loop": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
+        "optimizer": {"lr": 1e-2, "warmup": 1, "weight_decay": 0.0},
+        "folders": [str(folder)],
+        "frames": 6,
+        "blur": 1.0,
+        "noise": 0.2,
+        "ema": 0.9,
+    }
+    return from_dict(WaveNetTrainConfig, numbers | changes)
+
+
+def test_training_saves_bits(prepared: Path) -> None:
+    fast = {"lr": 3e-2, "warmup": 1, "weight_decay": 0.0}
+    task = WaveNetTask(config(prepared, loop={"steps": 25, "batch_size": 2}, optimizer=fast))
+    first = task.validate()["bits"]
+    assert first == pytest.approx(math.log2(32), abs=0.5)
+    bits = [task.update(step)["bits"] for step in range(25)]
+    assert np.mean(bits[-3:]) < np.mean(bits[:3]) - 0.7, bits
+    assert task.validate()["bits"] < first - 0.3, (first, task.validate())
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(prepared: Path, tmp_path: Path) -> None:
+    numbers = config(prepared)
+    run(WaveNetTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
+    run(WaveNetTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    whole, half = (checkpoint.load(tmp_path / name / "final").tensors for name in ("whole", "half"))
+    assert all(torch.equal(whole[name], half[name]) for name in whole)
+
+
+def test_a_trained_wavenet_is_written_and_read(prepared: Path, tmp_path: Path) -> None:
+    task = WaveNetTask(config(prepared))
+    run(task, task.config.loop, tmp_path, quiet=True)
+    loaded = load_vocoder(tmp_path / "final")
+    p = Prediction(mel=torch.full((1, 80, 3), -6.0), speaker=torch.zeros(1, 163))
+    assert torch.equal(loaded(p), task.averaged()(p))
+    assert checkpoint.load(tmp_path / "final").config["speaker"] == LTASSpeakerEncoder().fingerprint
+
+
+def test_mels_are_brought_to_mean_0_and_deviation_1(prepared: Path) -> None:
+    task = WaveNetTask(config(prepared))
+    mel = torch.cat([t.mel.float() for t in task.train_set.targets], 1)[None]
+    normal = task.vocoder.normal(mel)
+    torch.testing.assert_close(normal.mean(-1), torch.zeros(1, 80), atol=1e-3, rtol=0)
+    assert normal.std(-1).max() < 1.01
+
+
+def test_voices_of_an_encoder_have_its_size(prepared: Path, tmp_path: Path) -> None:
+    ears = str(save_encoder(tmp_path / "ears"))
+    with pytest.raises(ValueError, match="wavenet.speaker_dim is 163, voices are heard as 9 numbers"):
+        WaveNetTask(config(prepared, speaker=ears))
+    sizes = {"stacks": 1, "layers": 1, "channels": 4, "skip": 4, "condition": 4, "speaker_dim": 9}
+    assert WaveNetTask(config(prepared, speaker=ears, wavenet=sizes)).update(0)["bits"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": 0}, "frames must be 1 or more, blur and noise 0 or more, got 0, 1.0 and 0.2"),
+        ({"blur": -1.0}, "blur and noise 0 or more"),
+        ({"wavenet": {"mel": {"hop_length": 200}}}, "leave wavenet.mel as it is"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(prepared: Path, change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(prepared, **change)

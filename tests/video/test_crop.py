@@ -1,0 +1,215 @@
+"""The crop: where the lips land, how large they are, and what happens at borders, in gaps and live."""
+
+import cv2
+import numpy as np
+import pytest
+
+from lip2speech.video.crop import BLANK, CENTRE, CROP, CausalCropper, crop_roi, warp_mouth
+from lip2speech.video.errors import NoFaceError
+from lip2speech.video.landmarks.geometry import LIPS, MEAN_STABLE
+from lip2speech.video.landmarks.tracker import Tracked
+from tests.video.faces import MOUTH, frames, landmarks_at
+
+POSES = [
+    (300, 200, 1.0, 0.0),
+    (150.3, 120.7, 0.5, 0.3),
+    (320, 180, 1.7, -0.6),
+    (300, 190, 2.6, 0.1),
+    (200, 150, 4.2, 0.0),
+]
+
+
+def draw_face(x: float, y: float, scale: float, angle: float, size: tuple[int, int] = (720, 720)) -> Tracked:
+    """White dots at the middle and the corners of the mouth, and the landmarks."""
+    landmarks = landmarks_at(x, y, scale, angle)
+    frame = np.full((*size, 3), 90, np.uint8)
+    corners = [(np.array([cos, 0]) * 22 * scale) for cos in (-1, 1)]
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    for offset in corners:
+        dot(frame, turn @ offset + (x, y), 3 * scale, 255)
+    dot(frame, np.array([x, y]), 3 * scale, 255)
+    return Tracked(frame, landmarks)
+
+
+def dot(frame: np.ndarray, at: np.ndarray, radius: float, value: int) -> None:
+    """A filled circle, placed to 1/16 pixel."""
+    centre = [round(float(v) * 16) for v in at]
+    cv2.circle(frame, centre, round(radius * 16), (value,) * 3, -1, cv2.LINE_AA, shift=4)
+
+
+def bright_spots(crop: np.ndarray) -> np.ndarray:
+    """(n, 2) x and y of the white dots, left to right."""
+    _, _, _, centres = cv2.connectedComponentsWithStats((crop > 170).astype(np.uint8))
+    return centres[1:][np.argsort(centres[1:, 0])]
+
+
+@pytest.mark.parametrize("pose", POSES)
+def test_lips_land_in_the_middle_upright_and_to_scale(pose: tuple[float, float, float, float]) -> None:
+    (crop,) = crop_roi([draw_face(*pose)])
+    left, middle, right = bright_spots(crop)
+    assert np.abs(middle - CENTRE).max() < 0.5
+    np.testing.assert_allclose(right - left, (44, 0), atol=0.7)
+
+
+def test_the_crop_is_the_published_one() -> None:
+    """AV-HuBERT warps the frame onto a 256x256 canvas, then cuts 96 round the rounded mean of the lips."""
+    rng = np.random.default_rng(0)
+    landmarks = landmarks_at(160, 140, 1.2, 0.2)
+    frame = cv2.GaussianBlur(rng.integers(0, 255, (288, 360, 3), dtype=np.uint8), (0, 0), 3)
+    transform = pytest.importorskip("skimage.transform")
+    stable = landmarks[[2, 33, 133, 362, 263]].astype(np.float64)
+    onto = transform.SimilarityTransform.from_estimate(stable, MEAN_STABLE)
+    canvas = transform.warp(
+        frame, inverse_map=onto.inverse, output_shape=(256, 256), order=1, preserve_range=True
+    )
+    x, y = np.rint(onto(landmarks[LIPS]).mean(0)).astype(int)
+    theirs = cv2.cvtColor(canvas.astype(np.uint8), cv2.COLOR_RGB2GRAY)[y - 48 : y + 48, x - 48 : x + 48]
+    (ours,) = crop_roi([Tracked(frame, landmarks)])
+    # They round the centre to whole pixels, we do not: half a pixel of a smooth picture.
+    assert np.abs(ours.astype(int) - theirs.astype(int)).mean() < 2.0
+
+
+@pytest.mark.parametrize("at", [(0, 0), (359, 287), (-40, 100), (180, 330)])
+def test_a_mouth_at_or_beyond_the_border_still_gives_a_full_crop(at: tuple[float, float]) -> None:
+    frame = np.full((288, 360, 3), 200, np.uint8)
+    (crop,) = crop_roi([Tracked(frame, landmarks_at(*at))])
+    assert (crop.shape, crop.dtype) == ((CROP, CROP), np.uint8)
+    assert 0.05 < (crop < 100).mean() < 0.95  # what lies outside the picture is black
+
+
+def test_cutting_the_frame_down_changes_nothing_near_borders() -> None:
+    rng = np.random.default_rng(1)
+    frame = rng.integers(0, 255, (288, 360, 3), dtype=np.uint8)
+    for pose in [(20, 270, 1.3, 0.7), (350, 30, 0.8, -0.5), (180, 150, 1.0, 2.0)]:
+        item = Tracked(frame, landmarks_at(*pose))
+        (crop,) = crop_roi([item])
+        state = CausalCropper().start()
+        whole, _ = CausalCropper().step(item, state)  # one frame: same shape, but the whole picture
+        assert np.array_equal(crop, whole)
+
+
+def test_a_large_face_is_averaged_not_picked() -> None:
+    stripes = np.zeros((1200, 1200, 3), np.uint8)
+    stripes[::2] = 200  # finer than a pixel of the crop
+    crop = warp_mouth(stripes, np.array([600.0, 600.0]), np.eye(2) / 4)
+    assert np.abs(crop.astype(int) - 100).max() <= 3
+
+
+def test_gray_is_that_of_the_rgb_frame() -> None:
+    frame = np.zeros((300, 300, 3), np.uint8)
+    frame[..., 0] = 200
+    crop = warp_mouth(frame, np.array([150.0, 150.0]), np.eye(2))
+    assert np.abs(crop.astype(int) - round(0.299 * 200)).max() <= 1
+
+
+def test_jitter_of_the_points_does_not_shake_the_scale() -> None:
+    rng = np.random.default_rng(0)
+    still = landmarks_at(300, 200)
+    picture = draw_face(300, 200, 1.0, 0.0).frame
+    shaky = [Tracked(picture, still + rng.normal(0, 1, still.shape).astype(np.float32)) for _ in range(40)]
+    widths = []
+    for crop in crop_roi(shaky):
+        left, _, right = bright_spots(crop)
+        widths.append(right[0] - left[0])
+    assert np.std(widths[6:-6]) < 0.4
+    assert np.mean(widths) == pytest.approx(44, rel=0.03)
+
+
+def test_every_frame_gives_one_crop_and_the_report_counts() -> None:
+    n = 100
+    places = [None if 40 <= k < 60 or 90 <= k < 95 else landmarks_at(300, 200) for k in range(n)]
+    crops = crop_roi(Tracked(f, p, k == 80) for k, (f, p) in enumerate(zip(frames(n), places, strict=True)))
+    assert len(list(crops)) == n
+    report = crops.report
+    assert (report.frames, report.face_frames, report.face_share) == (100, 75, 0.75)
+    assert report.gaps == [(1.6, 2.4)]
+    assert report.bridged == [(3.6, 3.8)]
+    assert report.cuts == [3.2]
+    assert report.first_missing == 1.6
+
+
+def test_too_few_faces_are_an_error_with_numbers() -> None:
+    places = [landmarks_at(300, 200)] * 37 + [None] * 83
+    crops = crop_roi(Tracked(f, p) for f, p in zip(frames(120), places, strict=True))
+    taken = 0
+    with pytest.raises(NoFaceError) as caught:
+        for _ in crops:
+            taken += 1
+    assert taken == 120
+    assert str(caught.value) == (
+        "video: no face in 83 of 120 frames (first at 1.48 s); crop closer or improve the light."
+    )
+
+
+def test_no_frames_at_all_are_an_error() -> None:
+    with pytest.raises(NoFaceError, match="no face in 0 of 0 frames"):
+        list(crop_roi([]))
+
+
+def test_frames_before_the_first_face_of_a_long_wait_are_blank() -> None:
+    places = [None] * 20 + [landmarks_at(300, 200)] * 30
+    crops = list(crop_roi(Tracked(f, p) for f, p in zip(frames(50), places, strict=True)))
+    assert all((crop == BLANK).all() for crop in crops[:20])
+    assert not (crops[20] == BLANK).all()
+
+
+def test_the_report_is_plain_json() -> None:
+    import json
+
+    crops = crop_roi([Tracked(frames(1)[0], landmarks_at(300, 200))])
+    list(crops)
+    plain = json.loads(json.dumps(crops.report.to_dict()))
+    assert (plain["frames"], plain["face_share"], plain["read"]) == (1, 1.0, None)
+
+
+class TestLive:
+    """The causal cropper."""
+
+    def test_it_does_not_depend_on_the_future(self) -> None:
+        scales = np.random.default_rng(0).uniform(0.8, 1.2, 30)
+        items = [draw_face(300, 300, s, 0.0) for s in scales]
+        assert np.array_equal(self.crops(items)[:12], self.crops(items[:12]))
+
+    def test_a_still_face_gives_the_offline_crop(self) -> None:
+        items = [draw_face(300, 300, 1.2, 0.1)] * 20
+        assert np.array_equal(self.crops(items), list(crop_roi(items)))
+
+    def test_a_moving_mouth_stays_in_the_middle(self) -> None:
+        crops = self.crops([draw_face(200 + 5 * k, 300 + 2 * k, 1.0, 0.0) for k in range(40)])
+        for crop in crops:
+            assert np.abs(bright_spots(crop)[1] - CENTRE).max() < 0.6
+
+    def test_it_is_blank_until_a_face_comes_and_holds_the_place_when_it_goes(self) -> None:
+        seen = draw_face(300, 300, 1.0, 0.0)
+        gone = Tracked(seen.frame, None)
+        blank, first, held = self.crops([gone, seen, gone])
+        assert (blank == BLANK).all()
+        assert np.array_equal(first, held)
+
+    def test_a_cut_forgets_the_place(self) -> None:
+        seen = draw_face(300, 300, 1.0, 0.0)
+        _, after = self.crops([seen, Tracked(seen.frame, None, cut=True)])
+        assert (after == BLANK).all()
+
+    def test_one_cropper_serves_two_streams(self) -> None:
+        cropper = CausalCropper()
+        first, second = draw_face(300, 300, 1.0, 0.0), draw_face(400, 200, 2.0, 0.3)
+        a, b = cropper.start(), cropper.start()
+        for _ in range(3):
+            crop_a, a = cropper.step(first, a)
+            crop_b, b = cropper.step(second, b)
+        assert np.array_equal(crop_a, self.crops([first] * 3)[-1])
+        assert np.array_equal(crop_b, self.crops([second] * 3)[-1])
+
+    @staticmethod
+    def crops(items: list[Tracked]) -> list[np.ndarray]:
+        cropper, out = CausalCropper(), []
+        state = cropper.start()
+        for item in items:
+            crop, state = cropper.step(item, state)
+            out.append(crop)
+        return out
+
+
+def test_the_made_up_face_is_centred_where_it_says() -> None:
+    np.testing.assert_allclose(landmarks_at(*MOUTH)[[2, 33, 133, 362, 263]], MEAN_STABLE, atol=1e-4)

@@ -1,0 +1,94 @@
+"""The account of a video for a person, for a program, and as a picture."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lip2speech.video.crop import CROP
+from lip2speech.video.diagnostics import (
+    CELL_HEIGHT,
+    CELL_WIDTH,
+    COLUMNS,
+    SAMPLES,
+    FrameSampler,
+    contact_sheet,
+    crop_corners,
+    describe,
+    inspect_video,
+)
+from lip2speech.video.errors import MediaError
+from lip2speech.video.landmarks.tracker import Tracked
+from tests.video.clips import write_video
+from tests.video.faces import frames, landmarks_at
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = pytest.importorskip("skimage.data")
+    portrait = np.ascontiguousarray(data.astronaut()[:260, 95:355])
+    return write_video(tmp_path_factory.mktemp("clip") / "talk.mp4", [portrait] * 40)
+
+
+def test_the_numbers_are_json_and_say_what_was_found(clip: Path) -> None:
+    result = json.loads(json.dumps(inspect_video(clip)))
+    assert (result["name"], result["frames"], result["face_share"]) == ("talk.mp4", 40, 1.0)
+    assert (result["read"]["width"], result["read"]["codec"]) == (260, "h264")
+    assert 40 < result["eye_corners"] < 90
+    assert (result["gaps"], result["cuts"], result["notes"]) == ([], [], [])
+    assert "error" not in result
+
+
+def test_the_text_has_the_same_numbers(clip: Path) -> None:
+    text = describe(inspect_video(clip))
+    assert text.startswith("talk.mp4: 1.60 s, 260x260, h264 in mov, 25 fps\n")
+    assert "100.0 % of frames; longer gaps: none; cuts: 0" in text
+
+
+def test_the_sheet_shows_twelve_frames_with_their_crops(clip: Path, tmp_path: Path) -> None:
+    contact_sheet(clip, tmp_path / "sheet.png")
+    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    rows = -(-SAMPLES // COLUMNS)
+    assert picture.shape == (rows * (CELL_HEIGHT + CROP), COLUMNS * CELL_WIDTH, 3)
+    assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
+    crop = picture[CELL_HEIGHT : CELL_HEIGHT + CROP, :CROP]
+    assert crop.std() > 10
+    assert np.ptp(crop, axis=2).max() == 0  # gray
+
+
+def test_a_video_without_a_face_is_described_and_has_an_error(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 99, np.uint8)] * 5)
+    result = contact_sheet(path, tmp_path / "sheet.png")
+    assert result["error"].startswith("wall.mp4: no face in 5 of 5 frames")
+    assert result["error"] in describe(result)
+    assert (tmp_path / "sheet.png").exists()
+
+
+def test_a_broken_file_raises_and_leaves_no_sheet(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"hello")
+    with pytest.raises(MediaError):
+        contact_sheet(tmp_path / "a.mp4", tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.parametrize("length", [1, 5, 24, 25, 300, 1000])
+def test_samples_are_few_small_and_spread_over_any_length(length: int) -> None:
+    sampler = FrameSampler()
+    items = [Tracked(frame, None) for frame in frames(length, size=(60, 400))]
+    assert len(list(sampler.watch(items))) == length
+    kept = sorted(sampler.kept)
+    assert len(kept) <= 2 * SAMPLES
+    assert kept[0] == 0 and length - kept[-1] <= sampler.stride
+    assert all(sample.picture.shape[1] <= CELL_WIDTH for sample in sampler.kept.values())
+
+
+def test_the_drawn_square_is_the_one_that_is_cut() -> None:
+    turn = 0.3
+    transform = 0.5 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    lips = landmarks_at(200, 150)[[13]].mean(0)
+    corners = crop_corners(transform, lips)
+    np.testing.assert_allclose(
+        (corners - lips) @ transform.T + 48, [(0, 0), (96, 0), (96, 96), (0, 96)], atol=1e-6
+    )

@@ -1,0 +1,137 @@
+"""What is opened at all: ordinary files whose first bytes we know."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lip2speech.video.errors import MediaError
+from lip2speech.video.formats import open_ordinary, sniff
+from lip2speech.video.reader import open_media, read_frames
+
+REFUSED = {
+    "hls": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n",
+    "concat": b"ffconcat version 1.0\nfile other.mp4\n",
+    "dash": b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>',
+    "sdp": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    "m3u": b"/etc/passwd\n",
+    "asx": b"<asx version='3.0'><entry><ref href='http://x/y'/></entry></asx>",
+    "png": b"\x89PNG\r\n\x1a\n" + bytes(64),
+    "jpeg": b"\xff\xd8\xff\xe0" + bytes(64),
+    "text": b"hello",
+    "one TS packet": b"\x47" + bytes(187),
+    "raw H.264": b"\x00\x00\x00\x01\x67" + bytes(64),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_lists_pictures_and_text_are_refused_whatever_their_name(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "talk.mp4"
+    path.write_bytes(REFUSED[kind])
+    with pytest.raises(MediaError, match="talk.mp4: not a video format that is accepted; convert it"):
+        read_frames(path)
+
+
+def test_a_playlist_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other.ts").write_bytes(b"\x47" * 188 * 4)
+    (tmp_path / "talk.m3u8").write_bytes(REFUSED["hls"])
+    opened: list[str] = []
+    real_open = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *a, **k: opened.append(str(path)) or real_open(path, *a, **k)
+    )
+    with pytest.raises(MediaError):
+        read_frames(tmp_path / "talk.m3u8")
+    assert opened == [str(tmp_path / "talk.m3u8")]
+
+
+def test_a_reference_to_another_file_is_not_followed() -> None:
+    from lip2speech.video.reader import _refuse_other_files
+
+    with pytest.raises(PermissionError, match="not followed: 'file:/etc/passwd'"):
+        _refuse_other_files("file:/etc/passwd", 1, {})
+
+
+@pytest.mark.parametrize("address", ["http://example.org/a.mp4", "rtsp://example.org/a", "file:///tmp/a.mp4"])
+def test_addresses_are_refused(address: str) -> None:
+    with pytest.raises(MediaError, match="an address was given, expected a file; download it first"):
+        read_frames(address)
+
+
+@pytest.mark.parametrize(
+    "name", ["concat:a.ts|b.ts", "subfile,,start,0,end,0,,:a.mp4", "pipe:0", "frame%03d.png"]
+)
+def test_protocol_tricks_are_only_names_of_files_that_are_not_there(name: str) -> None:
+    with pytest.raises(MediaError, match="No such file or directory"):
+        read_frames(name)
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(MediaError, match="pipe.mp4: this is a pipe, expected a video file"):
+        read_frames(tmp_path / "pipe.mp4")
+
+
+def test_a_pipe_put_there_after_the_check_does_not_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, plain = tmp_path / "pipe.mp4", tmp_path / "plain.mp4"
+    os.mkfifo(pipe)
+    plain.write_bytes(b"x")
+    ordinary = os.stat(plain)
+    monkeypatch.setattr(os, "stat", lambda path: ordinary)
+    with pytest.raises(MediaError, match="not an ordinary file"):
+        open_ordinary(pipe)
+
+
+def test_devices_and_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="zero: this is a device, expected a video file"):
+        read_frames("/dev/zero")
+    with pytest.raises(MediaError, match="this is a folder, expected a video file"):
+        read_frames(tmp_path)
+
+
+def test_a_missing_an_empty_and_an_unreadable_name(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="nothing.mp4: No such file or directory; check the path"):
+        read_frames(tmp_path / "nothing.mp4")
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(MediaError, match="empty.mp4: the file is empty"):
+        read_frames(tmp_path / "empty.mp4")
+    with pytest.raises(MediaError, match="not a path"):
+        read_frames("a\0b.mp4")
+
+
+def test_a_link_to_an_ordinary_file_is_one(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with open_ordinary(tmp_path / "link") as file:
+        assert file.read() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("head", "demuxer"),
+    [
+        (b"\x00\x00\x00\x20ftypisom", "mov"),
+        (b"\x00\x00\x00\x08moov", "mov"),
+        (b"\x1a\x45\xdf\xa3", "matroska"),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", "avi"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "wav"),
+        (b"GIF89a", "gif"),
+        ((b"\x47" + bytes(187)) * 3, "mpegts"),
+        ((bytes(4) + b"\x47" + bytes(187)) * 3, "mpegts"),
+        (b"", None),
+        (b"RIFF\x00\x00\x00\x00WEBP", None),
+    ],
+)
+def test_first_bytes_name_the_demuxer(head: bytes, demuxer: str | None) -> None:
+    assert sniff(head) == demuxer
+
+
+def test_the_right_first_bytes_and_nothing_behind_them_is_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "talk.mp4"
+    path.write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(40))
+    with (
+        pytest.raises(MediaError, match="talk.mp4: damaged or incomplete .*; export it again"),
+        open_media(path),
+    ):
+        pass

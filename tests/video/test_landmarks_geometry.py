@@ -1,0 +1,105 @@
+"""Similarity, squares and the look of a face."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lip2speech.video.landmarks.geometry import (
+    MEAN_STABLE,
+    STABLE,
+    FaceBox,
+    box_of,
+    cut_window,
+    fit_similarity,
+    lip_centre,
+    plausible,
+)
+from tests.video.faces import landmarks_at
+
+
+@settings(deadline=None)
+@given(st.floats(0.05, 20), st.floats(-3.1, 3.1), st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
+def test_a_similarity_is_found_exactly(scale: float, angle: float, x: float, y: float) -> None:
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = (MEAN_STABLE - (x, y)) @ np.linalg.inv(turn).T
+    np.testing.assert_allclose(fit_similarity(moved, MEAN_STABLE), turn, atol=1e-6 * scale, rtol=1e-6)
+
+
+def test_the_similarity_is_the_least_squares_one() -> None:
+    rng = np.random.default_rng(0)
+    points = MEAN_STABLE + rng.normal(0, 4, MEAN_STABLE.shape)
+    z, w = points - points.mean(0), MEAN_STABLE - MEAN_STABLE.mean(0)
+    rows = np.concatenate([np.stack([z[:, 0], -z[:, 1]], 1), np.stack([z[:, 1], z[:, 0]], 1)])
+    a, b = np.linalg.lstsq(rows, np.concatenate([w[:, 0], w[:, 1]]), rcond=None)[0]
+    np.testing.assert_allclose(fit_similarity(points, MEAN_STABLE), [[a, -b], [b, a]], atol=1e-9)
+
+
+def test_umeyamas_solution_as_scikit_image_has_it() -> None:
+    transform = pytest.importorskip("skimage.transform")
+    points = MEAN_STABLE * 1.7 + np.random.default_rng(1).normal(0, 3, MEAN_STABLE.shape)
+    theirs = transform.SimilarityTransform.from_estimate(points, MEAN_STABLE)
+    np.testing.assert_allclose(fit_similarity(points, MEAN_STABLE), theirs.params[:2, :2], atol=1e-6)
+
+
+def test_points_that_coincide_give_no_infinity() -> None:
+    assert np.isfinite(fit_similarity(np.zeros((5, 2)), MEAN_STABLE)).all()
+
+
+def test_the_square_of_a_turned_face_has_its_angle() -> None:
+    box = box_of(landmarks_at(200, 150, 1.5, angle=0.3))
+    assert box.angle == pytest.approx(0.3, abs=0.02)
+    assert 1.5 * 1.5 * 100 < box.size < 1.5 * 1.5 * 200
+
+
+def test_lips_are_the_mean_of_their_points() -> None:
+    np.testing.assert_allclose(lip_centre(landmarks_at(31, 17, mouth_open=8)), (31, 17), atol=1e-3)
+
+
+@pytest.mark.parametrize("angle", [0, 0.5, 1.5, 3.0])
+def test_a_face_is_plausible_at_any_angle(angle: float) -> None:
+    assert plausible(landmarks_at(100, 100, 0.7, angle=angle))
+
+
+def test_noise_specks_and_misplaced_features_are_not_faces() -> None:
+    face = landmarks_at(100, 100)
+    noise = np.random.default_rng(0).uniform(0, 300, face.shape).astype(np.float32)
+    nose_low = face.copy()
+    nose_low[1] += (0, 60)
+    for name, points in {
+        "noise": noise,
+        "nose under the mouth": nose_low,
+        "far too small": landmarks_at(100, 100, 0.1),
+        "not a number": np.full_like(face, np.nan),
+        "other count": face[:100],
+        "one point": np.zeros_like(face),
+    }.items():
+        assert not plausible(points), name
+
+
+def test_no_random_points_are_a_face() -> None:
+    rng = np.random.default_rng(3)
+    fooled = sum(plausible(rng.uniform(0, 300, (468, 2)).astype(np.float32)) for _ in range(300))
+    assert fooled <= 6
+
+
+@settings(deadline=None)
+@given(st.floats(-300, 900), st.floats(-300, 900), st.floats(1, 900), st.floats(-3.2, 3.2))
+def test_windows_are_square_and_show_the_frame_where_it_is(
+    x: float, y: float, size: float, angle: float
+) -> None:
+    frame = np.arange(90 * 120, dtype=np.uint16).reshape(90, 120)[..., None].repeat(3, 2)
+    window, left, top = cut_window(frame, FaceBox(x, y, size, angle))
+    assert window.shape[0] == window.shape[1] >= 1
+    rows, columns = np.arange(90), np.arange(120)
+    inside = (
+        (rows - top >= 0) & (rows - top < len(window)),
+        (columns - left >= 0) & (columns - left < len(window)),
+    )
+    seen = window[np.ix_(rows[inside[0]] - top, columns[inside[1]] - left)]
+    assert np.array_equal(seen, frame[np.ix_(*inside)])
+
+
+def test_stable_points_are_in_the_order_of_the_mean_face() -> None:
+    points = landmarks_at(0, 0)[STABLE]
+    assert points[1, 0] < points[2, 0] < points[0, 0] < points[3, 0] < points[4, 0]

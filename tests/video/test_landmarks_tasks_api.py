@@ -1,0 +1,102 @@
+"""A `.task` bundle by path: loaded, used, and found out when its answers are noise."""
+
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lip2speech.video.landmarks import detect_landmarks, load_faces
+from lip2speech.video.landmarks.tasks_api import CHECK_AFTER, TaskFaces
+from tests.video.faces import box_at, landmarks_at
+
+
+class FakeLandmarker:
+    """Answers every picture with the same faces, each (n, 2) in pixels of the whole frame."""
+
+    def __init__(self, *faces: np.ndarray) -> None:
+        self.faces = faces
+
+    def detect(self, pixels: np.ndarray) -> Any:
+        height, width = pixels.shape[:2]
+        points = [
+            [SimpleNamespace(x=(x + 0.5) / width, y=(y + 0.5) / height) for x, y in face.tolist()]
+            for face in self.faces
+        ]
+        return SimpleNamespace(face_landmarks=points)
+
+
+def task_faces(*faces: np.ndarray) -> TaskFaces:
+    """The plug with a made-up landmarker inside."""
+    plug = TaskFaces.__new__(TaskFaces)
+    plug.name, plug._answers, plug._faces = "face.task", 0, 0
+    plug._landmarker, plug._image = FakeLandmarker(*faces), lambda pixels: pixels
+    return plug
+
+
+def with_irises(points: np.ndarray) -> np.ndarray:
+    """The 478 points of a bundle: ten more than the mesh."""
+    return np.concatenate([points, points[:10]])
+
+
+def test_the_largest_face_is_followed_and_irises_are_left_out() -> None:
+    plug = task_faces(with_irises(landmarks_at(100, 150, 0.7)), with_irises(landmarks_at(400, 200, 1.1)))
+    boxes = plug.detect(np.zeros((360, 640, 3), np.uint8))
+    assert [round(box.x) for box in boxes] == [round(box_at(400, 200, 1.1).x), round(box_at(100, 150, 0.7).x)]
+
+
+def test_points_come_back_in_pixels_of_the_frame() -> None:
+    inside = with_irises(landmarks_at(150, 150, 1.0))
+    plug = task_faces(inside)
+    frame = np.zeros((300, 300, 3), np.uint8)
+    np.testing.assert_allclose(plug._points(frame)[0], inside[:468], atol=1e-3)
+
+
+def test_answers_that_are_noise_are_found_out() -> None:
+    rng = np.random.default_rng(0)
+    plug = task_faces(rng.uniform(0, 200, (478, 2)))
+    frames = [np.full((200, 200, 3), k, np.uint8) for k in range(CHECK_AFTER * 5)]
+    with pytest.raises(ValueError, match=r"face.task: its points are no face in 5 of 5 answers"):
+        list(detect_landmarks(frames, plug))
+
+
+def test_now_and_then_a_wrong_answer_is_forgiven() -> None:
+    plug = task_faces(with_irises(landmarks_at(150, 150)), with_irises(landmarks_at(100, 100, 0.05)))
+    for _ in range(20):
+        plug.detect(np.zeros((300, 300, 3), np.uint8))
+
+
+def test_a_missing_file_and_a_file_that_is_no_bundle_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing.task: no such file; expected a FaceLandmarker bundle"):
+        load_faces(tmp_path / "nothing.task")
+    (tmp_path / "face.task").write_bytes(b"hello")
+    with pytest.raises(
+        ValueError, match=r"face.task: not a FaceLandmarker bundle .*; expected face_landmarker.task"
+    ):
+        load_faces(tmp_path / "face.task")
+
+
+@pytest.mark.parametrize("mesh", ["face_landmark.tflite", "face_landmark_with_attention.tflite"])
+def test_a_bundle_with_the_wrong_networks_inside_is_found_out(mesh: str, tmp_path: Path) -> None:
+    """The wheel's own networks, zipped under the names a bundle has: it loads, and answers with noise."""
+    data = pytest.importorskip("skimage.data")
+    portrait = np.ascontiguousarray(data.astronaut()[:260, 95:355])
+    faces = load_faces(wrong_bundle(tmp_path / "face.task", mesh))
+    tracked = detect_landmarks([np.roll(portrait, k, 1) for k in range(60)], faces)
+    with pytest.raises(ValueError, match="face.task: (its points are no face|not a FaceLandmarker bundle)"):
+        list(tracked)
+
+
+def wrong_bundle(path: Path, name: str) -> Path:
+    """face_landmarker.task as somebody might make it who has only mediapipe's wheel."""
+    import mediapipe
+
+    modules = Path(mediapipe.__file__).parent / "modules"
+    detector = modules / "face_detection" / "face_detection_short_range.tflite"
+    mesh = modules / "face_landmark" / name
+    with zipfile.ZipFile(path, "w") as bundle:
+        bundle.write(detector, "face_detector.tflite")
+        bundle.write(mesh, "face_landmarks_detector.tflite")
+    return path

@@ -1,0 +1,55 @@
+"""How much of a mouth can be seen in a crop (lip2speech/video/sharpness.py)."""
+
+import numpy as np
+import pytest
+
+from lip2speech.video.sharpness import TYPICAL_STEP, detail
+
+RNG = np.random.default_rng(0)
+
+
+def blobs(size: float, contrast: float = 50.0) -> np.ndarray:
+    """(5, 96, 96) uint8: waves of `size` pixels in both directions."""
+    wave = np.sin(np.arange(96) * 2 * np.pi / size)
+    shifts = np.arange(5)[:, None, None]
+    return (128 + contrast * np.roll(wave, 3)[None, :, None] * wave[None, None] + shifts).astype(np.uint8)
+
+
+def noisy(roi: np.ndarray, level: float) -> np.ndarray:
+    return (roi + RNG.normal(0, level, roi.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(1, 96, 96), (2, 96, 96), (7, 97, 91), (0, 96, 96), (1, 88, 88)])
+def test_every_crop_has_a_number(shape: tuple[int, int, int]) -> None:
+    numbers = detail(RNG.integers(0, 256, shape, dtype=np.uint8))
+    assert (numbers.shape, numbers.dtype) == (shape[:1], np.float32)
+    assert np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers < 1).all()
+
+
+@pytest.mark.parametrize("gray", [0, 107, 255])
+def test_a_crop_of_one_gray_shows_nothing(gray: int) -> None:
+    assert detail(np.full((3, 96, 96), gray, np.uint8)).tolist() == [0.0] * 3
+
+
+def test_less_is_seen_of_what_is_larger_and_paler() -> None:
+    sizes = [detail(blobs(size)).mean() for size in (8, 16, 32, 64)]
+    pale = [detail(blobs(16, contrast)).mean() for contrast in (100, 50, 20, 5)]
+    assert sizes == sorted(sizes, reverse=True) and pale == sorted(pale, reverse=True)
+    assert sizes[0] > 0.8 and sizes[-1] < 0.5 and pale[-1] < 0.35
+
+
+def test_a_ramp_has_its_step() -> None:
+    ramp = np.tile(np.arange(96, dtype=np.uint8) * 2, (1, 96, 1))
+    step = np.sqrt(((4 / 255) ** 2 - (2 / 255) ** 2 / 4) / 2)
+    assert detail(ramp) == pytest.approx(step / (step + TYPICAL_STEP), rel=1e-4)
+
+
+def test_noise_shows_next_to_nothing() -> None:
+    seen = blobs(16)
+    assert detail(noisy(seen, 20)).mean() == pytest.approx(detail(seen).mean(), abs=0.05)
+    assert detail(noisy(np.full((5, 96, 96), 128, np.uint8), 10)).max() < 0.3
+
+
+def test_a_crop_counts_alone() -> None:
+    roi = RNG.integers(0, 256, (6, 96, 96), dtype=np.uint8)
+    assert detail(roi).tolist() == [float(detail(crop[None])[0]) for crop in roi]
