@@ -46,7 +46,7 @@ UPDATES = 2
 TOLERANCE = 1e-2
 """Of a figure's share. Two updates of AdamW make more of small differences than rounding does."""
 
-SHORT = {"loop": LOOP, "quantize_from": 1, "gan_from": 1, "freeze_codes_from": 3}
+SHORT = {"trainer": LOOP, "quantizer_start_step": 1, "disc_start_step": 1, "freeze_encoder_step": 3}
 LEFT_OUT = ("used", "acc", "right", "lag", "eer", "grad")
 """How the names of figures end that count, or jump."""
 
@@ -58,7 +58,7 @@ KINDS = {
     for kind in ("simvq", "factorised", "plain")
 }
 ALL_LOSSES = FINETUNE | {
-    "model": MODEL | {"heads": HEADS | {"pitch": 8}}, "folder_weights": [], "batch_frames": 80,
+    "model": MODEL | {"heads": HEADS | {"pitch": 8}}, "sampling_weights": [], "max_frames_per_batch": 80,
     "weights": {"text": 0.1, "bands": 0.1, "pitch": 0.1}, "chunks": [5, 0],
 }  # fmt: skip
 CASES: dict[str, tuple[Any, Any]] = {
@@ -186,14 +186,15 @@ def sizes(gpu: torch.device) -> None:
     for name, (kind, of) in SIZES.items():
         config = load_config(of, CONFIGS / f"{name}.yaml", [])
         plain, half = (
-            replace(config, loop=replace(config.loop, precision=precision)) for precision in ("fp32", "bf16")
+            replace(config, trainer=replace(config.trainer, precision=precision))
+            for precision in ("fp32", "bf16")
         )
         slow = pace(kind, plain, CPU, 2)
         torch.cuda.reset_peak_memory_stats(gpu)
         paces = [pace(kind, given, gpu, 20) for given in (plain, half)]
         used = torch.cuda.max_memory_allocated(gpu) / 2**20
         cells = " | ".join(f"{x:.2f}" for x in (slow, *paces))
-        print(f"| {name} | {config.loop.batch_size} | {cells} | {used:.0f} |", flush=True)
+        print(f"| {name} | {config.trainer.batch_size} | {cells} | {used:.0f} |", flush=True)
 
 
 def main() -> None:

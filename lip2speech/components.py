@@ -116,9 +116,9 @@ def check_codec(heads: AnyHeadsConfig, codec: Codec) -> None:
             f"the model speaks at {SAMPLE_RATE} Hz, the codec is at {codec.sample_rate} Hz; they do not fit."
         )
     sizes = codec.codebook_sizes
-    if heads.n_q and (heads.codebook_sizes, heads.code_rate) != (sizes[: heads.n_q], codec.frame_rate):
+    if heads.n_q and (heads.codebook_sizes, heads.code_frame_rate) != (sizes[: heads.n_q], codec.frame_rate):
         raise checkpoint.CheckpointError(
-            f"the heads predict {books(heads.codebook_sizes)} at {heads.code_rate} Hz, the codec has "
+            f"the heads predict {books(heads.codebook_sizes)} at {heads.code_frame_rate} Hz, the codec has "
             f"{books(sizes)} at {codec.frame_rate} Hz; they do not fit."
         )
 
@@ -146,10 +146,10 @@ def likelihood_of(
 
     Its part names the codec as the folder keeps it, in float16: not as it was when the codes were learned.
     """
-    if not has_part(loaded, "likelihood"):
+    if not has_part(loaded, "code_prior"):
         return None
-    part = loaded.config["likelihood"]
-    network = likelihood_from_dict(part["config"], loaded.part("likelihood."))
+    part = loaded.config["code_prior"]
+    network = likelihood_from_dict(part["config"], loaded.part("code_prior."))
     check_likelihood(heads, network.config)
     check_learned(network.config, part, codec_of(loaded, heads, mel), speakers)
     return network
@@ -160,7 +160,7 @@ def check_learned(
 ) -> None:
     """Refuse a likelihood that has `learned` the codes of another codec, or voices heard in another way."""
     pairs = {"codec": "none" if codec is None else code_fingerprint(codec)}
-    if config.vector_dim:
+    if config.speaker_dim:
         pairs["speaker"] = speakers.fingerprint
     for name, own in pairs.items():
         if learned[name] != own:
@@ -177,9 +177,9 @@ def check_likelihood(heads: AnyHeadsConfig, config: CodePriorConfig) -> None:
             f"the heads predict {books(heads.codebook_sizes)}, the likelihood is of "
             f"{books(config.codebook_sizes)}; they do not fit."
         )
-    if config.vector_dim not in (0, heads.speaker_dim):
+    if config.speaker_dim not in (0, heads.speaker_dim):
         raise checkpoint.CheckpointError(
-            f"the heads take voices of {heads.speaker_dim} numbers, the likelihood of {config.vector_dim}; "
+            f"the heads take voices of {heads.speaker_dim} numbers, the likelihood of {config.speaker_dim}; "
             "they do not fit."
         )
 
@@ -187,7 +187,9 @@ def check_likelihood(heads: AnyHeadsConfig, config: CodePriorConfig) -> None:
 def speaker_model_of(loaded: checkpoint.Checkpoint) -> SpeakerEncoder:
     """What a system hears voices with. CheckpointError, KeyError or ValueError: its folder is wrong."""
     heads = from_dict(ModelConfig, loaded.config["model"], "model").heads
-    return speaker_model_from(loaded.config.get("speaker"), loaded.part("speaker."), heads.speaker_dim)
+    return speaker_model_from(
+        loaded.config.get("speaker_encoder"), loaded.part("speaker_encoder."), heads.speaker_dim
+    )
 
 
 def speaker_model_at(model: str | os.PathLike) -> SpeakerEncoder:

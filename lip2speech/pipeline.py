@@ -25,7 +25,7 @@ from lip2speech.components import likelihood_of, model_of, speaker_model_of, voc
 from lip2speech.confidence.tracker import Calibration, WindowedConfidenceTracker, observe, replace_unsure
 from lip2speech.config import from_dict
 from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS, per_video_frame
-from lip2speech.models.code_prior import CodePrior, CodePriorState, RunningBits, bits_per_token
+from lip2speech.models.code_prior import CodePrior, CodePriorState, RunningBits, bits_per_code
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel
 from lip2speech.models.prediction import Prediction
@@ -39,25 +39,27 @@ from lip2speech.voices.store import list_voices, load_voice
 class PipelineConfig:
     """How a model is run: its route, its default voice, and the windows of a long video (in video frames).
 
-    voice: may be empty in a folder without voices: then whoever lets it speak gives one.
-    note: what its user must know whenever it speaks (the shipped model: that it knows one small grammar).
+    default_voice: may be empty in a folder without voices: then whoever lets it speak gives one.
+    usage_note: what its user must know whenever it speaks (the shipped model: that it knows one small grammar).
     confidence: written by `lip2speech calibrate`; a model without it never says how sure it is.
-    unsure: the confidence below which a second of speech may be replaced.
+    confidence_threshold: the confidence below which a second of speech may be replaced.
     """
 
-    route: str = "mel"
-    voice: str = ""
-    window: int = 150
-    overlap: int = 50
-    note: str = ""
+    vocoder: str = "mel"
+    default_voice: str = ""
+    window_frames: int = 150
+    overlap_frames: int = 50
+    usage_note: str = ""
     confidence: Calibration | None = None
-    unsure: float = 0.5
+    confidence_threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap < self.window:
-            raise ValueError(f"overlap must be 0 .. window - 1, got {self.overlap} and window {self.window}.")
-        if not 0 <= self.unsure <= 1:
-            raise ValueError(f"unsure must be a confidence of 0 to 1, got {self.unsure}.")
+        if not 0 <= self.overlap_frames < self.window_frames:
+            raise ValueError(
+                f"overlap must be 0 .. window - 1, got {self.overlap_frames} and window {self.window_frames}."
+            )
+        if not 0 <= self.confidence_threshold <= 1:
+            raise ValueError(f"unsure must be a confidence of 0 to 1, got {self.confidence_threshold}.")
 
     def check_unsure(self, unsure: LowConfidenceMode) -> LowConfidenceMode:
         """A known way to deal with unsure speech that this model can go; ValueError otherwise."""
@@ -80,17 +82,17 @@ class SynthesisResult:
     confidence: the probability that a word is right, for each second of sound and a shorter last one; a frame
         without a face counts as 0. sure: their mean, by how much is said in each. Both are None for a model
         that was never calibrated.
-    bits_per_token: what it takes to tell a predicted code, on average; None for a model without a likelihood.
+    bits_per_code: what it takes to tell a predicted code, on average; None for a model without a likelihood.
     """
 
     wav: Tensor | None
     sample_rate: int
     report: FaceReport
-    route: str
-    seconds: float
+    vocoder: str
+    elapsed_s: float
     confidence: tuple[float, ...] | None = None
-    sure: float | None = None
-    bits_per_token: float | None = None
+    mean_confidence: float | None = None
+    bits_per_code: float | None = None
 
     @property
     def duration(self) -> float:
@@ -135,7 +137,7 @@ class Lip2Speech:
             mel = from_dict(MelConfig, values["mel"], "mel")
             vocoders = vocoders_of(loaded, model.config.heads, mel)
             transform = from_dict(Transform, values["transform"], "transform")
-            config = from_dict(PipelineConfig, values["pipeline"], "pipeline")
+            config = from_dict(PipelineConfig, values["inference"], "inference")
             speakers = speaker_model_of(loaded)
             likelihood = likelihood_of(loaded, model.config.heads, mel, speakers)
         except checkpoint.CheckpointError:
@@ -153,13 +155,13 @@ class Lip2Speech:
             mel=mel,
             likelihood=None if likelihood is None else likelihood.to(where),
         )
-        voiceless = not config.voice and not speech.voices
-        if config.route not in speech.vocoders or not (voiceless or config.voice in speech.voices):
+        voiceless = not config.default_voice and not speech.voices
+        if config.vocoder not in speech.vocoders or not (voiceless or config.default_voice in speech.voices):
             raise checkpoint.CheckpointError(
-                f"{loaded.folder}: its own route {config.route!r} or voice {config.voice!r} is not in it "
+                f"{loaded.folder}: its own route {config.vocoder!r} or voice {config.default_voice!r} is not in it "
                 f"(routes {', '.join(speech.routes)}; voices {', '.join(speech.voices)})."
             )
-        if config.confidence is not None and config.confidence.likelihood and likelihood is None:
+        if config.confidence is not None and config.confidence.code_nll and likelihood is None:
             raise checkpoint.CheckpointError(
                 f"{loaded.folder}: was calibrated with a likelihood that is not in it; calibrate it again."
             )
@@ -239,10 +241,12 @@ class Lip2Speech:
             roi = crop_roi(landmarks)
             counted = roi if progress is None else report_progress(roi, frames, progress)
             account, count = self.account(roi.report), RunningBits()
-            windows = self.windows(counted, speaker, route, roi.report.gaps, account, count)
-            joined = join_windows(windows, self.config.overlap * PER_FRAME)
+            windows = self.windows(counted, speaker, route, roi.report.no_face_segments, account, count)
+            joined = join_windows(windows, self.config.overlap_frames * PER_FRAME)
             for wav in (
-                joined if account is None else replace_unsure(joined, account, self.config.unsure, unsure)
+                joined
+                if account is None
+                else replace_unsure(joined, account, self.config.confidence_threshold, unsure)
             ):
                 write(wav)
         if progress is not None:
@@ -259,7 +263,9 @@ class Lip2Speech:
         return (
             None
             if calibration is None
-            else WindowedConfidenceTracker(calibration, (report.gaps, report.bridged))
+            else WindowedConfidenceTracker(
+                calibration, (report.no_face_segments, report.interpolated_segments)
+            )
         )
 
     @torch.no_grad()
@@ -298,10 +304,10 @@ class Lip2Speech:
         if self.likelihood is None:
             return None, None
         codes = prediction.require("codes")
-        voice = prediction.require("speaker") if self.likelihood.config.vector_dim else None
+        voice = prediction.require("speaker") if self.likelihood.config.speaker_dim else None
         logits, state = self.likelihood.step(codes, voice, state)
-        per_frame = per_video_frame(self.model.config.heads.code_rate)
-        bits = bits_per_token(logits, codes)[0].mean(0)  # (rT,)
+        per_frame = per_video_frame(self.model.config.heads.code_frame_rate)
+        bits = bits_per_code(logits, codes)[0].mean(0)  # (rT,)
         return bits.unflatten(0, (-1, per_frame)).mean(1).cpu(), state
 
     @torch.no_grad()
@@ -337,10 +343,10 @@ class Lip2Speech:
         for crop in roi:
             held.append(crop)
             new += 1
-            if len(held) == self.config.window:
+            if len(held) == self.config.window_frames:
                 yield window()
-                held, new = held[len(held) - self.config.overlap :], 0
-                start += self.config.window - self.config.overlap
+                held, new = held[len(held) - self.config.overlap_frames :], 0
+                start += self.config.window_frames - self.config.overlap_frames
         if new:
             yield window()
 
@@ -351,12 +357,12 @@ class Lip2Speech:
             if voice.shape != (size,):
                 raise ValueError(f"a voice vector must be ({size},), got {tuple(voice.shape)}.")
             return voice.to(self.device)
-        if voice is None and not self.config.voice:
+        if voice is None and not self.config.default_voice:
             raise ValueError(
                 "this model has no voice of its own; give one: an enrolled voice, or a vector of its speaker "
                 f"encoder's {size} numbers as FILE.npy."
             )
-        name = self.config.voice if voice is None else os.fspath(voice)
+        name = self.config.default_voice if voice is None else os.fspath(voice)
         if name.endswith(".npy"):
             return read_vector(name, size).to(self.device)
         if voice is not None and name in (enrolled := list_voices()):
@@ -370,7 +376,7 @@ class Lip2Speech:
 
     def check_route(self, route: str | None) -> str:
         """A known route's name; the model's own choice when None."""
-        route = route or self.config.route
+        route = route or self.config.vocoder
         if route not in self.vocoders:
             raise ValueError(f"no route is called {route!r}; this model has {', '.join(self.routes)}.")
         return route

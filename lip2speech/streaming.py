@@ -64,15 +64,15 @@ class StreamConfig:
 class StreamStats:
     """What became of the frames so far.
 
-    face: whether the last one showed a face. confidence: the probability that a word is right, of the last
+    face_detected: whether the last one showed a face. confidence: the probability that a word is right, of the last
     second that was said; None before anything was said, and for a model that was never calibrated.
     """
 
     frames: int = 0
-    late: int = 0
-    instants: int = 0
-    blind: int = 0
-    face: bool = False
+    dropped_frames: int = 0
+    output_frames: int = 0
+    no_face_frames: int = 0
+    face_detected: bool = False
     confidence: float | None = None
 
 
@@ -166,7 +166,7 @@ class Stream:
         self.status.frames += 1
         counts = self._grid.push(round(time * MICRO))
         if counts is None:
-            self.status.late += 1
+            self.status.dropped_frames += 1
             return
         before, now = counts
         if before > LONG_GAP:
@@ -177,7 +177,7 @@ class Stream:
         tracked = self._tracker.step(frame)
         crop, self._crops = self._cropper.step(tracked, self._crops)
         self._last = crop, tracked.landmarks is not None
-        self.status.face = self._last[1]
+        self.status.face_detected = self._last[1]
         self.face_box = None if tracked.landmarks is None else rectangle(tracked.landmarks)
         for _ in range(now):
             self._say(*self._last)
@@ -212,15 +212,15 @@ class Stream:
         self._ready.append(torch.zeros(played * PER_FRAME))
         for _ in range(played):
             self._count(NO_FACE)
-        self.status.instants += instants
-        self.status.blind += instants
+        self.status.output_frames += instants
+        self.status.no_face_frames += instants
         self._fader.rest()
         self._begin()
 
     def _say(self, crop: np.ndarray, seen: bool) -> None:
         """One instant."""
-        self.status.instants += 1
-        self.status.blind += not seen
+        self.status.output_frames += 1
+        self.status.no_face_frames += not seen
         self._seen.append(seen)
         self._ready.append(self._hear(self._speaker.push(crop)))
 
@@ -231,7 +231,7 @@ class Stream:
             seen = self._seen.popleft()
             self._count(frame if seen else NO_FACE)
             confidence = self.status.confidence
-            self._fader.add(seen, confidence is None or confidence >= self._settings.unsure)
+            self._fader.add(seen, confidence is None or confidence >= self._settings.confidence_threshold)
         return self._fader(said.wav)
 
     def _count(self, frame: FrameConfidence) -> None:
@@ -269,11 +269,11 @@ class StreamingResult:
 
     status: StreamStats
     duration: float
-    latency: float
-    computed: float
-    worst: float
+    algorithmic_latency_s: float
+    compute_s: float
+    max_frame_compute_s: float
     confidence: tuple[float, ...] | None = None
-    sure: float | None = None
+    mean_confidence: float | None = None
 
 
 def speak_live(
@@ -309,7 +309,7 @@ def speak_live(
         stream.finish()
         write(torch.from_numpy(stream.pull()))
         check_faces(stream.status, os.path.basename(os.fspath(video)))
-    duration = stream.status.instants / VIDEO_FPS
+    duration = stream.status.output_frames / VIDEO_FPS
     sure += stream.pull_confidence()
     seconds = None if speech.config.confidence is None else tuple(sure)
     return StreamingResult(
@@ -319,9 +319,9 @@ def speak_live(
 
 def check_faces(status: StreamStats, name: str) -> None:
     """NoFaceError when too few instants showed a face."""
-    if status.blind > (1 - MIN_FACE_SHARE) * status.instants:
+    if status.no_face_frames > (1 - MIN_FACE_SHARE) * status.output_frames:
         raise NoFaceError(
-            f"{name}: no face in {status.blind} of {status.instants} frames; "
+            f"{name}: no face in {status.no_face_frames} of {status.output_frames} frames; "
             "crop closer or improve the light."
         )
 

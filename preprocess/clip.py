@@ -90,7 +90,7 @@ def prepare_clip(utterance: Utterance, path: Path, recipe: TargetsConfig | None 
         raise UnusableClip(str(error)) from error
     save_clip(path, {"roi": torch.from_numpy(roi), "wav": pcm, **targets}, stamps(recipe or TargetsConfig()))
     row = row_of(utterance, "done")
-    return replace(row, n_frames=len(roi), face_share=round(float(report.face_share), 4))
+    return replace(row, n_frames=len(roi), face_detection_rate=round(float(report.face_detection_rate), 4))
 
 
 def frames_of(utterance: Utterance) -> tuple[int, int | None]:

@@ -39,7 +39,7 @@ class IndexRow:
     status: str
     reason: str = ""
     n_frames: int = 0
-    face_share: float = 0.0
+    face_detection_rate: float = 0.0
     source: str = ""
     recipe: str = ""
     tar: str = ""

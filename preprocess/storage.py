@@ -21,7 +21,7 @@ from preprocess.index import IndexRow
 from preprocess.validation import check_id
 
 SHARD_BYTES = 256 << 20  # of a tar: what a kill may cost, and what one request to an object store fetches
-_KEYS = ("id", "split", "speaker", "text", "n_frames", "face_share")
+_KEYS = ("id", "split", "speaker", "text", "n_frames", "face_detection_rate")
 
 
 class ClipStore(Protocol):

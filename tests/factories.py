@@ -13,7 +13,7 @@ from lip2speech.audio.mel import MelConfig
 from lip2speech.codecs import MelCodec, MelCodecConfig
 from lip2speech.codecs.builders import code_fingerprint, codec_from_dict
 from lip2speech.config import from_dict, to_dict
-from lip2speech.models.code_prior import CodePrior, CodePriorConfig, bits_per_token, build_likelihood
+from lip2speech.models.code_prior import CodePrior, CodePriorConfig, bits_per_code, build_likelihood
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.models.speaker_encoder import XVectorSpeakerEncoder
@@ -33,14 +33,14 @@ SACODEC: dict[str, Any] = {
 }
 MODEL: dict[str, Any] = {
     "frontend": {
-        "trunk_width": 2, "encoder_layers": 1, "embed_dim": 16, "ffn_dim": 16, "heads": 2, "conv_pos": 16,
+        "resnet_width": 2, "encoder_layers": 1, "embed_dim": 16, "ffn_dim": 16, "heads": 2, "conv_pos": 16,
         "activation": "relu", "layerdrop": 0.0,
     },
-    "heads": {"hidden": 16, "blocks": 1, "n_units": 8, "n_q": 2, "codebook_size": 16},
+    "heads": {"hidden_dim": 16, "n_blocks": 1, "n_units": 8, "n_q": 2, "codebook_size": 16},
 }  # fmt: skip
 
 LIKELIHOOD: dict[str, Any] = {
-    "n_q": 2, "codebook_size": 16, "vector_dim": 163, "channels": 8, "layers": 2
+    "n_q": 2, "codebook_size": 16, "speaker_dim": 163, "channels": 8, "layers": 2
 }  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def taught_likelihood(codes: Tensor, vector: Tensor) -> CodePrior:
     adam = torch.optim.Adam(network.parameters(), lr=1e-2)
     for _ in range(20):
         adam.zero_grad()
-        bits_per_token(network(codes, vector), codes).mean().backward()
+        bits_per_code(network(codes, vector), codes).mean().backward()
         adam.step()
     return network
 
@@ -110,7 +110,7 @@ def taught_likelihood(codes: Tensor, vector: Tensor) -> CodePrior:
 def tiny_encoded(seed: int) -> XVectorSpeakerEncoder:
     """A speaker model of a few random weights, (9,)."""
     torch.manual_seed(seed)
-    return XVectorSpeakerEncoder(XVectorNet(XVectorConfig(channels=8, pooled=8, attention=4, dim=6)))
+    return XVectorSpeakerEncoder(XVectorNet(XVectorConfig(channels=8, pool_dim=8, attention_dim=4, dim=6)))
 
 
 def save_encoder(folder: Path, seed: int = 0) -> Path:
@@ -133,7 +133,7 @@ def save_likelihood(folder: Path, codec: MelCodec | None = None, speaker: str = 
     """The folder that training of a likelihood would have written."""
     network = make_likelihood()
     learned = {"codec": code_fingerprint(codec or make_codec()), "speaker": speaker}
-    values = {"kind": "likelihood", "likelihood": to_dict(network.config)} | learned
+    values = {"kind": "code_prior", "code_prior": to_dict(network.config)} | learned
     checkpoint.save(folder, values, network.state_dict(), "# Likelihood\n")
     return folder
 
@@ -158,7 +158,7 @@ def system(**changes: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "transform": to_dict(Transform()),
         "codec": {"name": "melcodec", "config": to_dict(codec.config)},
         "mel": to_dict(MelConfig()),
-        "pipeline": to_dict(PipelineConfig(voice="ann")),
+        "inference": to_dict(PipelineConfig(default_voice="ann")),
     }
     return values | changes, tensors
 
@@ -175,7 +175,7 @@ def save_judged(folder: Path, *, likelihood: dict[str, Any] | None = None, **cha
     values, tensors = system(**changes)
     network = make_likelihood(**(likelihood or {}))
     part = {"config": to_dict(network.config), "codec": code_fingerprint(make_codec()), "speaker": "spectrum"}
-    values["likelihood"] = part | values.get("likelihood", {})
-    tensors |= {f"likelihood.{name}": tensor for name, tensor in network.state_dict().items()}
+    values["code_prior"] = part | values.get("code_prior", {})
+    tensors |= {f"code_prior.{name}": tensor for name, tensor in network.state_dict().items()}
     checkpoint.save(folder, values, tensors, "# Tiny\n")
     return folder

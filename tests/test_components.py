@@ -50,7 +50,7 @@ def without(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def pipeline(route: str, voice: str = "ann") -> dict[str, Any]:
-    return to_dict(PipelineConfig(route=route, voice=voice))
+    return to_dict(PipelineConfig(vocoder=route, default_voice=voice))
 
 
 def test_a_folder_may_bring_a_vocoder_beside_its_codec(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_vocoder_that_does_not_fit_is_refused_by_both_sides(
         Lip2Speech.load(save(tmp_path / "s", vocoder=numbers), device="cpu")
 
 
-@pytest.mark.parametrize("part", ["codec", "vocoder", "likelihood"])
+@pytest.mark.parametrize("part", ["codec", "vocoder", "code_prior"])
 def test_weights_without_their_config_are_a_damaged_folder(tmp_path: Path, part: str) -> None:
     values, tensors = system()
     values.pop("codec")
@@ -110,7 +110,7 @@ def test_a_folder_may_bring_a_likelihood(tmp_path: Path) -> None:
     [
         ({"n_q": 3}, "the heads predict 2 books of 16, the likelihood is of 3 books of 16; they do not fit"),
         ({"codebook_size": 32}, "the heads predict 2 books of 16, the likelihood is of 2 books of 32"),
-        ({"vector_dim": 9}, "the heads take voices of 163 numbers, the likelihood of 9; they do not fit"),
+        ({"speaker_dim": 9}, "the heads take voices of 163 numbers, the likelihood of 9; they do not fit"),
     ],
 )
 def test_a_likelihood_of_other_sizes_is_refused(tmp_path: Path, sizes: dict[str, int], message: str) -> None:
@@ -122,26 +122,26 @@ def test_a_likelihood_of_other_sizes_is_refused(tmp_path: Path, sizes: dict[str,
 def test_a_likelihood_that_learned_other_codes_or_voices_is_refused(tmp_path: Path, name: str) -> None:
     folder = save_judged(tmp_path / "s")
     loaded = checkpoint.load(folder)
-    loaded.config["likelihood"][name] = "0123"
+    loaded.config["code_prior"][name] = "0123"
     with pytest.raises(
         CheckpointError, match=f"has learned with {name} 0123, the model's {name} is .*; train one with the"
     ):
         Lip2Speech.build(loaded, "cpu")
-    del loaded.config["likelihood"][name]
+    del loaded.config["code_prior"][name]
     with pytest.raises(CheckpointError, match=f"config is wrong .*{name}"):
         Lip2Speech.build(loaded, "cpu")
 
 
 def test_a_likelihood_that_hears_no_voice_may_have_learned_with_any(tmp_path: Path) -> None:
-    folder = save_judged(tmp_path / "s", likelihood={"vector_dim": 0})
+    folder = save_judged(tmp_path / "s", likelihood={"speaker_dim": 0})
     loaded = checkpoint.load(folder)
-    loaded.config["likelihood"]["speaker"] = "0123"
+    loaded.config["code_prior"]["speaker"] = "0123"
     bits = Lip2Speech.build(loaded, "cpu").speak(np.zeros((2, 96, 96), np.uint8))[2]
     assert bits is not None and bits.shape == (2,)
 
 
 def test_a_calibration_that_counts_a_likelihood_needs_one(tmp_path: Path) -> None:
-    counted = PipelineConfig(voice="ann", confidence=Calibration(bias=1.0, likelihood=-2.0))
+    counted = PipelineConfig(default_voice="ann", confidence=Calibration(bias=1.0, code_nll=-2.0))
     Lip2Speech.load(save_judged(tmp_path / "with", pipeline=to_dict(counted)), device="cpu")
     folder = save(tmp_path / "without", pipeline=to_dict(counted))
     with pytest.raises(CheckpointError, match="with a likelihood that is not in it; calibrate it again"):

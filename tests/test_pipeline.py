@@ -60,13 +60,13 @@ class Echo(Lip2Speech):
         self, roi: Any, speaker: Tensor | None = None, route: str | None = None
     ) -> tuple[Tensor, Tensor, None]:
         first = int(roi[0, 0, 0]) * 256 + int(roi[0, 0, 1])
-        assert len(roi) <= self.config.window
+        assert len(roi) <= self.config.window_frames
         wav = self.signal[640 * first : 640 * (first + len(roi))]
         return wav, torch.zeros(len(roi), len(FEATURES) + 1), None
 
     def say(self, frames: int) -> Tensor:
         sounds = self.windows(numbered(frames), torch.zeros(163), "mel")
-        return torch.cat([torch.zeros(0), *join_windows(sounds, 640 * self.config.overlap)])
+        return torch.cat([torch.zeros(0), *join_windows(sounds, 640 * self.config.overlap_frames)])
 
 
 def numbered(frames: int) -> Iterator[np.ndarray]:
@@ -75,7 +75,7 @@ def numbered(frames: int) -> Iterator[np.ndarray]:
 
 
 def echo(tiny: Lip2Speech, window: int = 150, overlap: int = 50) -> Echo:
-    config = PipelineConfig(window=window, overlap=overlap)
+    config = PipelineConfig(window_frames=window, overlap_frames=overlap)
     return Echo("echo", tiny.model, tiny.vocoders, tiny.transform, tiny.voices, config)
 
 
@@ -138,7 +138,7 @@ def test_no_frames_give_no_sound(tiny: Lip2Speech) -> None:
 
 @pytest.mark.parametrize("frames", [1, 11, 12, 13, 40])
 def test_a_model_speaks_long_videos_in_windows(tiny: Lip2Speech, frames: int) -> None:
-    short = replace(tiny, config=PipelineConfig(window=12, overlap=4, voice="ann"))
+    short = replace(tiny, config=PipelineConfig(window_frames=12, overlap_frames=4, default_voice="ann"))
     sounds = list(join_windows(short.windows(iter(crops(frames)), short.speaker(None), "mel"), 640 * 4))
     assert sum(map(len, sounds)) == 640 * frames
     if frames <= 12:
@@ -177,7 +177,7 @@ def test_windows_that_cannot_move_on_are_refused(window: int, overlap: int) -> N
     with pytest.raises(
         ValueError, match=f"overlap must be 0 .. window - 1, got {overlap} and window {window}"
     ):
-        PipelineConfig(window=window, overlap=overlap)
+        PipelineConfig(window_frames=window, overlap_frames=overlap)
 
 
 def test_progress_rises_to_the_share_that_was_read() -> None:
@@ -205,13 +205,13 @@ def test_a_gap_over_several_windows_is_silent_to_the_sample(tiny: Lip2Speech) ->
 
 @pytest.fixture(scope="module")
 def calibrated(tiny: Lip2Speech) -> Lip2Speech:
-    config = PipelineConfig(voice="ann", confidence=Calibration(bias=8.0, units=-9.0))
+    config = PipelineConfig(default_voice="ann", confidence=Calibration(bias=8.0, unit_entropy=-9.0))
     return replace(tiny, config=config)
 
 
 def test_a_model_that_was_never_calibrated_has_no_confidence(tiny: Lip2Speech, clip: Path) -> None:
     spoken = tiny.convert(clip)
-    assert (spoken.confidence, spoken.sure, spoken.bits_per_token) == (None, None, None)
+    assert (spoken.confidence, spoken.mean_confidence, spoken.bits_per_code) == (None, None, None)
     with pytest.raises(ValueError, match="was never calibrated; run `lip2speech calibrate` on it"):
         tiny.convert(clip, unsure="silence")
 
@@ -220,15 +220,15 @@ def test_every_second_has_a_confidence_and_the_sound_stays_as_it_was(
     tiny: Lip2Speech, calibrated: Lip2Speech, clip: Path
 ) -> None:
     spoken, plain = calibrated.convert(clip), tiny.convert(clip)
-    assert spoken.confidence is not None and spoken.sure is not None
+    assert spoken.confidence is not None and spoken.mean_confidence is not None
     assert len(spoken.confidence) == -(-spoken.report.frames // 25)
     assert all(0 < c < 1 for c in spoken.confidence)
-    assert min(spoken.confidence) <= spoken.sure <= max(spoken.confidence)
+    assert min(spoken.confidence) <= spoken.mean_confidence <= max(spoken.confidence)
     assert torch.equal(spoken.wav, plain.wav)
 
 
 def test_short_windows_say_how_sure_they_are_of_every_second(calibrated: Lip2Speech, clip: Path) -> None:
-    config = replace(calibrated.config, window=20, overlap=6)
+    config = replace(calibrated.config, window_frames=20, overlap_frames=6)
     short = replace(calibrated, config=config).convert(clip)
     whole = calibrated.convert(clip)
     assert short.confidence == pytest.approx(whole.confidence, abs=0.1)
@@ -239,7 +239,7 @@ def test_a_likelihood_that_was_not_calibrated_with_changes_no_confidence(
 ) -> None:
     judged, before = replace(calibrated, likelihood=make_likelihood()), calibrated.convert(clip).confidence
     assert before is not None and judged.convert(clip).confidence == before
-    counted = replace(calibrated.config, confidence=Calibration(bias=8.0, units=-9.0, likelihood=-2.0))
+    counted = replace(calibrated.config, confidence=Calibration(bias=8.0, unit_entropy=-9.0, code_nll=-2.0))
     doubt = replace(judged, config=counted).convert(clip).confidence
     assert doubt is not None and max(doubt) < min(before)
 
@@ -248,7 +248,7 @@ def test_below_the_threshold_the_model_is_silent(calibrated: Lip2Speech, clip: P
     sure = calibrated.convert(clip).confidence
     assert sure is not None and len(set(sure)) > 1
     between = (min(sure) + max(sure)) / 2
-    strict = replace(calibrated, config=replace(calibrated.config, unsure=between))
+    strict = replace(calibrated, config=replace(calibrated.config, confidence_threshold=between))
     wav = strict.convert(clip, unsure="silence").wav
     loud = [bool(second[160:].any()) for second in wav.split(16_000)]
     assert loud == [c >= between for c in sure]
@@ -260,7 +260,7 @@ def test_a_way_with_unsure_speech_that_is_unknown_is_refused() -> None:
     with pytest.raises(ValueError, match="unsure must be one of speak, tone, silence, got 'mumble'"):
         PipelineConfig().check_unsure("mumble")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unsure must be a confidence of 0 to 1, got 1.5"):
-        PipelineConfig(unsure=1.5)
+        PipelineConfig(confidence_threshold=1.5)
 
 
 # Voices and routes
@@ -365,8 +365,8 @@ def test_codes_that_are_not_the_codecs_are_refused_by_both_sides(tmp_path: Path)
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({"voice": "eve"}, "voice 'eve' is not in it .*voices ann"),
-        ({"voice": "ann", "route": "x"}, "route 'x'"),
+        ({"default_voice": "eve"}, "voice 'eve' is not in it .*voices ann"),
+        ({"default_voice": "ann", "vocoder": "x"}, "route 'x'"),
     ],
 )
 def test_a_system_must_hold_its_own_route_and_voice(
@@ -383,7 +383,7 @@ def test_a_system_must_hold_its_own_route_and_voice(
         ({"model": {"fronted": {}}}, "its config is wrong .*unknown key 'fronted'; did you mean frontend"),
         ({"codec": {"name": "dac", "config": {}}}, "no codec is called 'dac'"),
         ({"codec": {}}, "its config is wrong .*'name'"),
-        ({"pipeline": {"overlap": 900}}, "overlap must be 0 .. window - 1, got 900"),
+        ({"inference": {"overlap_frames": 900}}, "overlap must be 0 .. window - 1, got 900"),
     ],
 )
 def test_a_config_that_is_wrong_is_a_damaged_model(tmp_path: Path, change: dict, message: str) -> None:

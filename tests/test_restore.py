@@ -46,7 +46,7 @@ def save_hubert(folder: Path) -> Path:
 
 def save_likelihood(folder: Path) -> Path:
     network = build_likelihood(from_dict(CodePriorConfig, LIKELIHOOD))
-    values = {"kind": "likelihood", "likelihood": LIKELIHOOD, "codec": "c", "speaker": "spectrum"}
+    values = {"kind": "code_prior", "code_prior": LIKELIHOOD, "codec": "c", "speaker": "spectrum"}
     checkpoint.save(folder, values, network.state_dict(), "")
     return folder
 
@@ -93,7 +93,7 @@ HOSTILE = [
     Hostile("system", "model.heads.codebook_size", BILLION),
     Hostile("system", "model.heads.codebook_size", [MILLION, MILLION], r"expects shape \(1000000, 16\)"),
     Hostile("system", "model.heads", {"kind": "conformer", "layers": MILLION}, "heads.layers 1000000"),
-    Hostile("system", "model.frontend", {"kind": "resnet", "trunk_width": BILLION}, "frontend.trunk_width"),
+    Hostile("system", "model.frontend", {"kind": "resnet", "resnet_width": BILLION}, "frontend.trunk_width"),
     Hostile("system", "codec.config.encoder.width", BILLION, "codec.encoder.width"),
     Hostile("system", "codec.config.quantizer.n_q", MILLION, "codec.quantizer.n_q 1000000"),
     Hostile("system", "mel.n_fft", BILLION, "n_fft times n_mels at most"),
@@ -211,10 +211,10 @@ def test_a_plan_has_the_shapes_of_the_module_and_draws_nothing(name: str, number
 
 
 def test_numbers_that_no_tensor_has_may_be_large_but_not_without_end() -> None:
-    check_numbers(CodePriorConfig(vector_dim=192_000), [], "x")
-    check_numbers(CodePriorConfig(vector_dim=1 << 21), [torch.empty(1 << 21, device="meta")], "x")
+    check_numbers(CodePriorConfig(speaker_dim=192_000), [], "x")
+    check_numbers(CodePriorConfig(speaker_dim=1 << 21), [torch.empty(1 << 21, device="meta")], "x")
     with pytest.raises(CheckpointError, match="x.vector_dim: is 2097152, expected 1048576 or less"):
-        check_numbers(CodePriorConfig(vector_dim=1 << 21), [torch.empty(4)], "x")
+        check_numbers(CodePriorConfig(speaker_dim=1 << 21), [torch.empty(4)], "x")
 
 
 def test_the_wall_stands_in_its_own_thread_alone() -> None:

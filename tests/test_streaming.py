@@ -20,7 +20,7 @@ from tests.factories import MODEL, make_model, save_system, taught_likelihood
 from tests.video.faces import FakeFaces, frames
 
 CAUSAL: dict[str, Any] = {
-    "frontend": MODEL["frontend"] | {"causal": True, "context": 20},
+    "frontend": MODEL["frontend"] | {"causal": True, "left_context": 20},
     "heads": MODEL["heads"] | {"causal": True},
 }
 VOICE = 0.1 * torch.arange(163.0)
@@ -126,7 +126,7 @@ def test_every_instant_is_640_samples(model: str, request: pytest.FixtureRequest
     assert len(wav) == 20 * 640 and wav.dtype == np.float32
     assert np.abs(wav).max() <= 1
     assert not len(made.pull())
-    assert (made.status.frames, made.status.instants, made.status.blind) == (20, 20, 0)
+    assert (made.status.frames, made.status.output_frames, made.status.no_face_frames) == (20, 20, 0)
 
 
 def test_how_often_one_pulls_changes_nothing(live: Lip2Speech) -> None:
@@ -147,8 +147,8 @@ def test_frames_may_be_slow_late_doubled_or_out_of_order(live: Lip2Speech) -> No
     times = [0.0, 0.06, 0.06, 0.03, 0.12, 0.19, 0.24]  # 15 to 20 fps, one doubled, one too late
     for frame, time in zip(frames(12), times, strict=False):
         made.push(frame, time)
-    assert made.status.late == 2
-    assert made.status.instants == 7  # 0 .. 0.24 s
+    assert made.status.dropped_frames == 2
+    assert made.status.output_frames == 7  # 0 .. 0.24 s
     made.finish()
     assert len(made.pull()) == 7 * 640
 
@@ -159,7 +159,7 @@ def test_a_lost_face_is_silence_and_comes_back_without_a_click(live: Lip2Speech)
         made.push(frame, i / 25)
     made.finish()
     wav = made.pull()
-    assert made.status.blind >= 10
+    assert made.status.no_face_frames >= 10
     quiet = wav[10 * 640 + 160 : 20 * 640]
     assert not quiet.any() and np.abs(wav[: 10 * 640]).max() > 0 and np.abs(wav[25 * 640 :]).max() > 0
 
@@ -173,7 +173,7 @@ def test_a_stream_that_stops_for_seconds_pauses_and_goes_on(live: Lip2Speech) ->
         made.push(shown[i], 3 + i / 25)
     made.finish()
     wav = made.pull()
-    assert made.status.instants == 95 and len(wav) == 95 * 640
+    assert made.status.output_frames == 95 and len(wav) == 95 * 640
     assert not wav[10 * 640 : 84 * 640].any() and wav[: 9 * 640].any() and wav[86 * 640 :].any()
 
 
@@ -222,7 +222,9 @@ def speak_frames(
 
 def calibrated(speech: Lip2Speech, bias: float, unsure: float = 0.5) -> Lip2Speech:
     """The same system, which is always equally sure."""
-    return replace(speech, config=replace(speech.config, confidence=Calibration(bias), unsure=unsure))
+    return replace(
+        speech, config=replace(speech.config, confidence=Calibration(bias), confidence_threshold=unsure)
+    )
 
 
 def test_a_stream_of_a_model_that_was_never_calibrated_has_no_confidence(live: Lip2Speech) -> None:
@@ -253,13 +255,13 @@ def test_as_much_is_seen_of_a_mouth_live_as_of_the_whole(live: Lip2Speech, kind:
         live, VOICE, "mel", 4 if kind is ChunkedSynthesizer else StreamConfig(window=12, hop=4, ahead=3)
     )
     said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
-    column = FEATURES.index("detail")
+    column = FEATURES.index("sharpness")
     seen = torch.cat([part.observed for part in said])[:, column]
     assert torch.equal(seen, live.speak(roi, VOICE, "mel")[1][:, column])
     assert len(set(seen.tolist())) > 20
 
 
-LIKELIHOOD = FEATURES.index("likelihood")
+LIKELIHOOD = FEATURES.index("code_nll")
 
 
 def weighed(speaker: Any, roi: np.ndarray) -> Tensor:
@@ -322,7 +324,7 @@ def test_codes_that_are_said_of_windows_cost_what_they_cost_in_the_whole(plain: 
 def test_a_second_without_a_face_has_no_confidence_at_all(live: Lip2Speech) -> None:
     made, _ = speak_frames(calibrated(live, 50.0), "x" * 25 + "." * 25)
     first, second = made.pull_confidence()
-    assert first == pytest.approx(1.0) and second == pytest.approx(1 - made.status.blind / 25)
+    assert first == pytest.approx(1.0) and second == pytest.approx(1 - made.status.no_face_frames / 25)
     assert made.status.confidence == second
 
 

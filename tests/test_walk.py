@@ -78,7 +78,7 @@ def test_a_silent_video_becomes_sound_of_its_length(tiny: Lip2Speech, clip: Path
     assert (speech.wav.shape, speech.wav.dtype) == ((640 * frames,), torch.float32)
     assert speech.wav.abs().max() <= 1
     assert speech.duration == frames / 25
-    assert speech.report.face_share == 1
+    assert speech.report.face_detection_rate == 1
     assert told == sorted(told) and told[-1] == 1
 
 
@@ -101,9 +101,9 @@ def test_the_codes_of_a_whole_clip_have_their_mean_bits(
     network, prediction = make_likelihood(), tiny.predict(roi)
     expected = float(network.bits(prediction.require("codes"), prediction.speaker).mean())
     judged = replace(tiny, likelihood=network)
-    assert judged.convert(clip).bits_per_token == pytest.approx(expected, abs=1e-5)
+    assert judged.convert(clip).bits_per_code == pytest.approx(expected, abs=1e-5)
     short = replace(judged, config=PipelineConfig("mel", "ann", 20, 6)).convert(clip)
-    assert short.bits_per_token == pytest.approx(expected, abs=0.3)
+    assert short.bits_per_code == pytest.approx(expected, abs=0.3)
 
 
 def test_a_video_without_a_face_is_an_error_and_leaves_nothing(tiny: Lip2Speech, blank: Path) -> None:

@@ -57,12 +57,12 @@ def recipe(name: str, given: argparse.Namespace) -> FinetuneConfig:
     iteration, changes = ABLATIONS[name]
     shared = [
         f"folders=[{','.join(map(str, given.train))}]",
-        f"folder_weights=[{','.join('1.0' for _ in given.train)}]",
+        f"sampling_weights=[{','.join('1.0' for _ in given.train)}]",
         f"units={given.units}",
         f"codec={given.codec}",
-        f"loop.steps={given.steps}",
-        f"loop.valid_every={given.steps}",
-        "loop.save_every=250",
+        f"trainer.steps={given.steps}",
+        f"trainer.valid_every={given.steps}",
+        "trainer.save_every=250",
     ]
     if iteration:
         shared.append(f"init={given.pretrained / str(iteration) / 'final'}")
@@ -75,7 +75,7 @@ def spoken_by(folder: Path) -> Lip2Speech:
     config = from_dict(ModelConfig, loaded.config["model"], "model")
     model = restore(lambda: LipModel(config), config, loaded.tensors, "model").eval()
     transform = from_dict(Transform, loaded.config["transform"], "transform")
-    own = PipelineConfig(route=ROUTE, voice="")
+    own = PipelineConfig(vocoder=ROUTE, default_voice="")
     return Lip2Speech(folder.parent.name, model, {ROUTE: GriffinLim()}, transform, voices={}, config=own)
 
 
@@ -121,7 +121,7 @@ def main() -> None:
     for name in given.only:
         config, out = recipe(name, given), given.out / folder_name(name)
         if not (out / "final").is_dir():
-            run(FinetuneTask(config), config.loop, out)
+            run(FinetuneTask(config), config.trainer, out)
         if not (out / "final").is_dir():
             return  # it was asked to stop
     print(f"\n{HEADER}\n" + "|---" * (HEADER.count("|") - 1) + "|", flush=True)

@@ -76,13 +76,13 @@ def train(rows: list[Heard], codec: Codec, n_q: int, *, delayed: bool, steps: in
     """Code heads on frozen features."""
     torch.manual_seed(0)
     config = HeadsConfig(
-        hidden=HIDDEN,
+        hidden_dim=HIDDEN,
         speaker_dim=len(rows[0].speaker),
         n_mels=0,
         n_units=0,
         n_q=n_q,
         codebook_size=codec.codebook_sizes[:n_q],
-        code_rate=codec.frame_rate,
+        code_frame_rate=codec.frame_rate,
         delayed=delayed,
     )
     heads = Heads(rows[0].features.shape[1], config).train()

@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--only", nargs="*", default=[""], help="quantisers whose names hold one of these")
     args = parser.parse_args()
-    data = CodecDataConfig(folders=(args.folder,))
+    data = CodecDataConfig(prepared_dirs=(args.folder,))
     speech, held_out = (SpeechSegments(data, split, 16000) for split in ("train", "valid|test"))
     print(f"{args.steps} steps of {BATCH} x {data.seconds} s\n")
     print("| quantiser | bit/s | books used | spectral loss | s |\n|---|---|---|---|---|", flush=True)

@@ -35,21 +35,21 @@ def recipe(
     """The recipe `name`, brought to what all have in common, then changed (key=value)."""
     changes = [
         f"data.folders={json.dumps(list(map(str, folders)))}",
-        f"data.talker_sentences={SENTENCES}",
+        f"data.synthetic_sentences={SENTENCES}",
         f"data.weights={json.dumps([0.5 / len(folders)] * len(folders) + [0.5])}",
         "data.seconds=0.8",
-        f"loop.steps={steps}",
-        "loop.batch_size=8",
-        "loop.valid_every=500",
-        "loop.save_every=250",
+        f"trainer.steps={steps}",
+        "trainer.batch_size=8",
+        "trainer.valid_every=500",
+        "trainer.save_every=250",
         f"optimizer.lr={RATE}",
         "optimizer.betas=[0.8, 0.99]",
-        f"quantize_from={JOIN}",
-        f"gan_from={steps}",
-        f"freeze_codes_from={steps + 1}",
+        f"quantizer_start_step={JOIN}",
+        f"disc_start_step={steps}",
+        f"freeze_encoder_step={steps + 1}",
     ]
     if name == "sacodec":
-        changes.append(f"anchors={units}")
+        changes.append(f"semantic_centroids={units}")
     return load_config(CodecTrainConfig, RECIPES / f"{name}.yaml", [*changes, *change])
 
 
@@ -67,7 +67,7 @@ def main() -> None:
         config = recipe(name, given.folders, units=given.units, steps=given.steps, change=given.change)
         task = CodecTask(config)
         print(f"{name}: {sum(p.numel() for p in task.codec.parameters()):,} weights", flush=True)
-        run(task, config.loop, given.out / name)
+        run(task, config.trainer, given.out / name)
         if not (given.out / name / "final").is_dir():
             return  # it was asked to stop
 

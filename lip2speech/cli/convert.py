@@ -49,14 +49,14 @@ class ConvertResult:
     output: str | None = None
     duration: float | None = None
     frames: int | None = None
-    face_share: float | None = None
+    face_detection_rate: float | None = None
     gaps: list[tuple[float, float]] | None = None
     model: str | None = None
     route: str | None = None
     rtf: float | None = None
     confidence: list[float] | None = None
     sure: float | None = None
-    bits_per_token: float | None = None
+    bits_per_code: float | None = None
     error: str | None = None
     code: int = errors.OK
 
@@ -104,9 +104,9 @@ def convert(
             config = speech.config
             config.check_unsure(unsure.value)
             who = speech.speaker(voice), speech.check_route(route)
-            options = ConvertOptions(*who, unsure, config.unsure, as_json, quiet)
-            if speech.config.note and not quiet:
-                errors.say(f"lip2speech: model {speech.name}: {speech.config.note}")
+            options = ConvertOptions(*who, unsure, config.confidence_threshold, as_json, quiet)
+            if speech.config.usage_note and not quiet:
+                errors.say(f"lip2speech: model {speech.name}: {speech.config.usage_note}")
             rows = [_convert_one(speech, job, options, progress) for job in jobs]
     raise typer.Exit(exit_code([row.code for row in rows]))
 
@@ -183,21 +183,21 @@ def _speak(
         output=os.fsdecode(job.output),
         duration=round(spoken.duration, 3),
         frames=spoken.report.frames,
-        face_share=round(spoken.report.face_share, 4),
-        gaps=list(spoken.report.gaps),
+        face_detection_rate=round(spoken.report.face_detection_rate, 4),
+        gaps=list(spoken.report.no_face_segments),
         model=speech.name,
-        route=spoken.route,
-        rtf=round(spoken.seconds / max(spoken.duration, 1e-9), 3),
-        bits_per_token=None if spoken.bits_per_token is None else round(spoken.bits_per_token, 3),
-        **how_sure(spoken.confidence, spoken.sure),
+        route=spoken.vocoder,
+        rtf=round(spoken.elapsed_s / max(spoken.duration, 1e-9), 3),
+        bits_per_code=None if spoken.bits_per_code is None else round(spoken.bits_per_code, 3),
+        **how_sure(spoken.confidence, spoken.mean_confidence),
     )
 
 
 def json_line(row: ConvertResult) -> str:
-    """One line; `bits_per_token` is there for a model with a likelihood alone."""
+    """One line; `bits_per_code` is there for a model with a likelihood alone."""
     values = asdict(row)
-    if row.bits_per_token is None:
-        del values["bits_per_token"]
+    if row.bits_per_code is None:
+        del values["bits_per_code"]
     return json.dumps(values)
 
 
@@ -213,7 +213,7 @@ def _report(row: ConvertResult, options: ConvertOptions, progress: Progress) -> 
         gaps = f", {len(row.gaps)} gaps without a face" if row.gaps else ""
         progress.print(
             f"{errors.one_line(row.input)} -> {errors.one_line(row.output)}: {row.duration:.2f} s, face in "
-            f"{100 * (row.face_share or 0):.0f} % of {row.frames} frames{gaps}, route {row.route} of model "
+            f"{100 * (row.face_detection_rate or 0):.0f} % of {row.frames} frames{gaps}, route {row.route} of model "
             f"{row.model}, {row.rtf:.2f} x real time, {say_sure(row.confidence, row.sure, options.threshold)}"
         )
 

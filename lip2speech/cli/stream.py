@@ -42,8 +42,8 @@ def stream(
             progress.start("loading the model")
             speech = load(model, device)
             speech.config.check_unsure(unsure.value)
-            if speech.config.note and not quiet:
-                errors.say(f"lip2speech: model {speech.name}: {speech.config.note}")
+            if speech.config.usage_note and not quiet:
+                errors.say(f"lip2speech: model {speech.name}: {speech.config.usage_note}")
             from lip2speech.streaming import StreamConfig, speak_live
 
             config = StreamConfig(chunk=chunk, hop=hop, ahead=ahead)
@@ -55,15 +55,15 @@ def stream(
                 )  # fmt: skip
         if as_json:
             named = {"input": str(job.video), "output": str(job.output)}
-            sure = how_sure(spoken.confidence, spoken.sure)
+            sure = how_sure(spoken.confidence, spoken.mean_confidence)
             typer.echo(json.dumps(named | asdict(spoken) | sure))
         elif not quiet:
             typer.echo(
                 f"{errors.one_line(str(job.video))} -> {errors.one_line(str(job.output))}: "
-                f"{spoken.duration:.2f} s, {spoken.latency:.2f} s late, computed at "
-                f"{spoken.computed / max(spoken.duration, 1e-9):.2f} x real time, "
-                f"at worst {spoken.worst:.2f} s for a frame, "
-                f"{say_sure(spoken.confidence, spoken.sure, speech.config.unsure)}"
+                f"{spoken.duration:.2f} s, {spoken.algorithmic_latency_s:.2f} s late, computed at "
+                f"{spoken.compute_s / max(spoken.duration, 1e-9):.2f} x real time, "
+                f"at worst {spoken.max_frame_compute_s:.2f} s for a frame, "
+                f"{say_sure(spoken.confidence, spoken.mean_confidence, speech.config.confidence_threshold)}"
             )
 
 

@@ -16,7 +16,8 @@ train = typer.Typer(
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A file of configs/, or one like it.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Changes to the recipe: loop.steps=100")
+    list[str] | None,
+    typer.Argument(metavar="[NAME=VALUE]...", help="Changes to the recipe: trainer.steps=100"),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", help="The run's folder: snapshots, log, and final/.")]
 DryRun = Annotated[

@@ -51,7 +51,9 @@ class MelCodecConfig:
     encoder: MelEncoderConfig = field(default_factory=MelEncoderConfig)
     quantizer: QuantizerConfig = field(default_factory=lambda: QuantizerConfig(n_q=4, codebook_size=512))
     decoder: SEANetConfig = field(default_factory=_decoder_config)
-    bypass: float = 0.5  # share of training items that skip the quantiser; the others use 1..n_q codebooks
+    quantizer_bypass_prob: float = (
+        0.5  # share of training items that skip the quantiser; the others use 1..n_q codebooks
+    )
 
 
 class MelEncoder(nn.Module):
@@ -132,7 +134,7 @@ class MelCodec(Codec):
         Returns:
             wav_hat (B, 1, T_a), commit_loss (), codes (B, n_q, T_c) with -1 for stages an item did not use.
         """
-        bypass = self.config.bypass if bypass is None else bypass
+        bypass = self.config.quantizer_bypass_prob if bypass is None else bypass
         latent = self.latent(wav)
         if bypass >= 1:
             return self.decoder(latent)[..., : wav.shape[-1]], latent.new_zeros(()), None

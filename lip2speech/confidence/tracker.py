@@ -32,7 +32,7 @@ from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.models.prediction import Prediction
 from lip2speech.video.sharpness import detail
 
-FEATURES = ("units", "codes", "agreement", "detail", "likelihood")
+FEATURES = ("unit_entropy", "code_entropy", "head_agreement", "sharpness", "code_nll")
 LOUD = -8.5
 """Mean natural-log mel between pauses (the recipe's floor is -11.5) and words (-7.5 and more)."""
 QUIET = 0.01
@@ -58,11 +58,11 @@ class Calibration:
     """The weights of `FEATURES` in a frame's logit; a feature that a model lacks is 0 in all its frames."""
 
     bias: float
-    units: float = 0.0
-    codes: float = 0.0
-    agreement: float = 0.0
-    detail: float = 0.0
-    likelihood: float = 0.0
+    unit_entropy: float = 0.0
+    code_entropy: float = 0.0
+    head_agreement: float = 0.0
+    sharpness: float = 0.0
+    code_nll: float = 0.0
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, astuple(self))):
@@ -95,17 +95,17 @@ def observe(prediction: Prediction, roi: np.ndarray | Tensor, bits: Tensor | Non
     """
     p, frames = prediction, len(roi)
     rows = dict.fromkeys(FEATURES, torch.zeros(frames)) | {"speech": torch.ones(frames)}
-    rows["detail"] = torch.from_numpy(detail(torch.as_tensor(roi).cpu().numpy()))
+    rows["sharpness"] = torch.from_numpy(detail(torch.as_tensor(roi).cpu().numpy()))
     if p.mel is not None:
         rows["speech"] = torch.sigmoid(2 * (p.mel[0].mean(0) - LOUD))
     if p.unit_logits is not None:
-        rows["units"] = entropy(p.unit_logits[0], 0)
+        rows["unit_entropy"] = entropy(p.unit_logits[0], 0)
     if bits is not None:
-        rows["likelihood"] = bits / (bits + math.log2(p.require("code_logits").shape[2]))
+        rows["code_nll"] = bits / (bits + math.log2(p.require("code_logits").shape[2]))
     if p.independent_code_logits is not None:
-        rows["codes"] = entropy(p.independent_code_logits[0], 1).mean(0)
+        rows["code_entropy"] = entropy(p.independent_code_logits[0], 1).mean(0)
         if p.codes is not None:
-            rows["agreement"] = (p.independent_code_logits[0].argmax(1) == p.codes[0]).float().mean(0)
+            rows["head_agreement"] = (p.independent_code_logits[0].argmax(1) == p.codes[0]).float().mean(0)
     return torch.stack([row.float().cpu().reshape(frames, -1).mean(1) for row in rows.values()], 1)
 
 

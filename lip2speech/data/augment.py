@@ -20,25 +20,25 @@ from torch.nn import functional as F
 class AugmentConfig:
     """Ranges; 0 switches one off. Pixels are of the 96x96 crop, chances are per clip.
 
-    tract: half the clips speak, and are asked to, with a vocal tract up to this share shorter or longer.
+    vtlp: half the clips speak, and are asked to, with a vocal tract up to this share shorter or longer.
     """
 
     shift: float = 5.0
     scale: float = 0.12
-    stretch: float = 0.05
+    aspect: float = 0.05
     rotation: float = 8.0
     flip: float = 0.5
     contrast: float = 0.4
     brightness: float = 0.25
     gamma: float = 0.35
-    shading: float = 0.3
+    illumination_gradient: float = 0.3
     noise: float = 0.03
     blur: float = 0.3
-    erase: float = 0.3
+    random_erasing: float = 0.3
     time_mask: int = 10
     time_masks_per_second: float = 0.6
     speed: float = 0.1
-    tract: float = 0.0
+    vtlp: float = 0.0
 
 
 def uniform(count: int, reach: float) -> Tensor:
@@ -65,7 +65,7 @@ def warp(x: Tensor, c: AugmentConfig, size: int = 88) -> Tensor:
     """(B, T, H, W) float -> (B, T, size, size): one affine map per clip."""
     batch, _, height, _ = x.shape
     zoom = size / height * torch.exp(uniform(batch, c.scale))
-    wide = zoom * torch.exp(uniform(batch, c.stretch))
+    wide = zoom * torch.exp(uniform(batch, c.aspect))
     mirror = torch.where(torch.rand(batch) < c.flip, -1.0, 1.0)
     angle = uniform(batch, math.radians(c.rotation))
     cos, sin = torch.cos(angle), torch.sin(angle)
@@ -81,11 +81,11 @@ def spoil(x: Tensor, c: AugmentConfig) -> Tensor:
     _, steps, height, width = x.shape
     noise = torch.randn((steps + 1) * height * width)  # one stretch of noise, entered at random places
     for clip in x:
-        down = torch.linspace(-1, 1, height)[:, None] * uniform(1, c.shading)
-        clip *= 1 + down + torch.linspace(-1, 1, width)[None] * uniform(1, c.shading)
+        down = torch.linspace(-1, 1, height)[:, None] * uniform(1, c.illumination_gradient)
+        clip *= 1 + down + torch.linspace(-1, 1, width)[None] * uniform(1, c.illumination_gradient)
         if torch.rand(()) < c.blur:
             clip.lerp_(F.avg_pool2d(clip.unsqueeze(1), 3, 1, 1)[:, 0], float(torch.rand(())) * 1.2)
-        if torch.rand(()) < c.erase:
+        if torch.rand(()) < c.random_erasing:
             h, w = (int(v) for v in torch.randint(height // 8, height // 3, (2,)))
             top, left = int(torch.randint(height - h, ())), int(torch.randint(width - w, ()))
             clip[:, top : top + h, left : left + w] = torch.rand(())

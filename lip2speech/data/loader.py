@@ -102,7 +102,7 @@ class BatchCollator:
         video = video * (~padding)[:, None, :, None, None]
         voices = [self.targets[self.other(i, rng)] for i in chosen]
         speaker = tuple(voice.speaker for voice in voices)
-        if self.config and self.config.tract:
+        if self.config and self.config.vtlp:
             pairs = (self.revoice(t, v, rng) for t, v in zip(targets, voices, strict=True))
             targets, speaker = zip(*pairs, strict=True)
         mel = pad_stack([t.mel for t in targets], frames * per_video_frame(100))
@@ -134,7 +134,7 @@ class BatchCollator:
         assert self.config is not None, "only an augmented batch is revoiced"
         if rng.random() >= 0.5:
             return t, voice.speaker
-        factor = float(np.exp(rng.uniform(-self.config.tract, self.config.tract)))
+        factor = float(np.exp(rng.uniform(-self.config.vtlp, self.config.vtlp)))
         units, codes = (None if x is None else torch.full_like(x, IGNORED) for x in (t.units, t.codes))
         mel = stretch_bands(t.mel, factor, MelConfig())
         pitch = None if t.pitch is None else t.pitch + torch.tensor([[math.log2(factor)], [0.0]])

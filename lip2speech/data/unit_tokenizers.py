@@ -117,10 +117,10 @@ class MFCCTokenizer:
 class HubertTokenizerConfig:
     """What an imported HuBERT's centroids are; the defaults are those of the published English units.
 
-    layer: whose features were clustered, from 1; n_units: how many centroids.
+    feature_layer: whose features were clustered, from 1; n_units: how many centroids.
     """
 
-    layer: int = 6
+    feature_layer: int = 6
     n_units: int = 200
 
 
@@ -155,7 +155,7 @@ class HubertTokenizer:
         centroids = loaded.tensors["centroids"]
         if len(centroids) != units.n_units:
             raise ValueError(f"{loaded.folder} says {units.n_units} units and holds {len(centroids)}.")
-        return cls(hubert_of(loaded), centroids, units.layer)
+        return cls(hubert_of(loaded), centroids, units.feature_layer)
 
     @property
     def n_units(self) -> int:
@@ -198,10 +198,10 @@ class HubertTokenizer:
 class AVHubertTokenizerConfig:
     """What the centroids beside an AV-HuBERT are.
 
-    layer: whose features were clustered, from 1; sound: whether it was given the sound, or the lips alone.
+    feature_layer: whose features were clustered, from 1; sound: whether it was given the sound, or the lips alone.
     """
 
-    layer: int = 12
+    feature_layer: int = 12
     n_units: int = 500
     sound: bool = True
 
@@ -239,7 +239,7 @@ class AVHubertTokenizer:
         centroids = loaded.tensors["centroids"]
         if len(centroids) != units.n_units:
             raise ValueError(f"{loaded.folder} says {units.n_units} units and holds {len(centroids)}.")
-        return cls(*avhubert_of(loaded), centroids, units.layer, sound=units.sound)
+        return cls(*avhubert_of(loaded), centroids, units.feature_layer, sound=units.sound)
 
     @property
     def n_units(self) -> int:

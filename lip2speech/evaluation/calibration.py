@@ -39,7 +39,7 @@ Set = tuple[Path, str]
 """A folder of prepared clips and a split of it."""
 
 PICTURES = ("plain", "worse")
-SIGNS = {"units": -1, "codes": -1, "agreement": 1, "detail": 1, "likelihood": -1}
+SIGNS = {"unit_entropy": -1, "code_entropy": -1, "head_agreement": 1, "sharpness": 1, "code_nll": -1}
 """Undecided heads, and codes unlike speech, never make a word surer; agreeing ones, and seeing more, never
 less sure: such a weight is chance."""
 RIDGE = 1.0
@@ -84,7 +84,7 @@ def listen(
     if live is None:
         wav, observed, _ = model.speak(seen)
     else:
-        wav, observed = say_live(model, seen, None, model.config.route, live)
+        wav, observed = say_live(model, seen, None, model.config.vocoder, live)
     text, heard = item.text.lower().split(), recogniser.hear(wav)
     if len(heard) == len(text):
         middles = [(h.start + h.end) / 2 for h in heard]
@@ -251,8 +251,8 @@ def calibrate(
             progress(done, len(work))
     report = CalibrationReport(fit(spoken[True]), len(spoken[True]) // 2, tuple(spoken[False]), how)
     if write:
-        pipeline = dict(stored.config["pipeline"]) | {"confidence": asdict(report.calibration)}
-        checkpoint.replace_config(folder, dict(stored.config) | {"pipeline": pipeline})
+        pipeline = dict(stored.config["inference"]) | {"confidence": asdict(report.calibration)}
+        checkpoint.replace_config(folder, dict(stored.config) | {"inference": pipeline})
     return report
 
 

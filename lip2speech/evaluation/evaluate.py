@@ -100,7 +100,7 @@ def _counted(
 
 def own_route(model: Lip2Speech, routes: Sequence[str]) -> str:
     """The model's own choice of route where it is among `routes`, else the first of them."""
-    return model.config.route if model.config.route in routes else routes[0]
+    return model.config.vocoder if model.config.vocoder in routes else routes[0]
 
 
 def speak(

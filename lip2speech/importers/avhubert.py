@@ -195,7 +195,7 @@ def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int
     if activation not in ("prelu", "relu", "swish"):
         raise ForeignFileError(f"{path}: resnet_relu_type {shown(activation)} is unknown.")
     return AVHubertConfig(
-        trunk_width=keys.shape(found, "frontend.resnet.stem.weight", 5)[0],
+        resnet_width=keys.shape(found, "frontend.resnet.stem.weight", 5)[0],
         activation=activation,
         encoder_layers=count_layers(found, "frontend.encoder.layers.", path, WHAT),
         embed_dim=embed_dim,

@@ -29,7 +29,7 @@ from lip2speech.models.hubert import Hubert, HubertConfig
 
 WHAT = "HuBERT base"
 HEAD_DIM = 64  # of each attention head in the published model
-UNIT_LAYER = HubertTokenizerConfig().layer
+UNIT_LAYER = HubertTokenizerConfig().feature_layer
 LICENCE = "MIT licence of fairseq (Meta Platforms), which says that it covers its pretrained models"
 
 PREFIXES = ("w2v_encoder.w2v_model.", "")  # fine-tuned, pretrained

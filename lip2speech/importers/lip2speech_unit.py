@@ -124,7 +124,7 @@ def import_unit_model(
         values["vocoder"], weights = _vocoder_part(Path(vocoder))
         tensors |= weights
     route = values["vocoder"]["name"] if vocoder is not None else "griffin-lim"
-    values["pipeline"] = config.to_dict(PipelineConfig(route=route, voice=own))
+    values["inference"] = config.to_dict(PipelineConfig(vocoder=route, default_voice=own))
     imported = Imported(values, tensors, model.dropped)
     text = _card(Path(source), imported)
     Lip2Speech.build(checkpoint.Checkpoint(values, tensors, text, Path(out)), "cpu")  # its parts must fit
@@ -151,7 +151,7 @@ def read_unit_model(
         tensors = fit_heads(found, keys, sizes)
         return UnitModel(sizes, encoder.tensors | tensors, encoder.dropped)
     width = keys.shape(found, "frontend.resnet.stem.weight", 5)[0]
-    sizes = ModelConfig(ResNetConfig(trunk_width=width), infer_heads(found, keys, layers))
+    sizes = ModelConfig(ResNetConfig(resnet_width=width), infer_heads(found, keys, layers))
     return UnitModel(sizes, fit_heads(found, keys, sizes), ())
 
 
@@ -184,7 +184,7 @@ def infer_heads(found: Found, keys: KeyMap, layers: int) -> ConformerHeadsConfig
             f"{hidden} features for {heads} heads, a kernel of {kernel_size}."
         )
     return ConformerHeadsConfig(
-        hidden=hidden,
+        hidden_dim=hidden,
         projection=embedded if "heads.project.weight" in found else 0,
         layers=layers,
         ffn_dim=keys.shape(found, f"{first}.after.fc1.weight", 2)[0],
@@ -193,7 +193,7 @@ def infer_heads(found: Found, keys: KeyMap, layers: int) -> ConformerHeadsConfig
         speaker_dim=speaker_dim,
         n_mels=bands // MEL_FRAMES,
         n_units=rows - SPECIALS,
-        specials=SPECIALS,
+        n_special_tokens=SPECIALS,
     )
 
 
@@ -243,7 +243,7 @@ def _card(source: Path, imported: Imported) -> str:
         "- Mel: windows of 640 samples every 160, 80 Slaney bands up to 8 kHz, natural log of magnitudes.",
         f"- Voices: vectors of {heads['speaker_dim']} numbers of length 1, as the encoder of Real-Time Voice",
         "  Cloning (GE2E, Wan et al. 2018) makes them; give one as FILE.npy.",
-        f"- Speaks by: {values['pipeline']['route']}.",
+        f"- Speaks by: {values['inference']['vocoder']}.",
         "- Source: Choi, Kim and Ro 2023, Intelligible lip-to-speech synthesis with speech units.",
     ]
     if imported.dropped:

@@ -35,7 +35,7 @@ from lip2speech.config import from_dict
 from lip2speech.modules.codebook_layout import ABSENT, book_sizes
 from lip2speech.restore import restore
 
-KIND = "likelihood"
+KIND = "code_prior"
 
 RowMask = Literal["none", "before", "upto", "all"]
 """Which columns of its own row a masked convolution sees; of rows before it sees all in its kernel."""
@@ -50,21 +50,21 @@ class CodePriorConfig:
     and over books; vector_dim: numbers of a voice vector, 0 for none.
     """
 
-    kind: Literal["gated", "plain"] = "gated"
+    type: Literal["gated", "plain"] = "gated"
     n_q: int = 4
     codebook_size: int | tuple[int, ...] = 512
-    vector_dim: int = 163
+    speaker_dim: int = 163
     channels: int = 96
     layers: int = 8
-    rows: int = 3
-    columns: int = 3
+    kernel_time: int = 3
+    kernel_codebook: int = 3
 
     def __post_init__(self) -> None:
         book_sizes(self.codebook_size, self.n_q)
-        if self.rows < 2 or self.columns % 2 == 0 or self.layers < 1:
+        if self.kernel_time < 2 or self.kernel_codebook % 2 == 0 or self.layers < 1:
             raise ValueError(
                 "rows must be 2 or more, columns odd and layers 1 or more, got "
-                f"{self.rows}, {self.columns} and {self.layers}."
+                f"{self.kernel_time}, {self.kernel_codebook} and {self.layers}."
             )
 
     @property
@@ -108,7 +108,7 @@ class ConditioningBias(nn.Module):
     def __init__(self, c: CodePriorConfig, channels: int):
         super().__init__()
         self.book = nn.Parameter(torch.zeros(channels, 1, c.n_q))
-        self.voice = nn.Linear(c.vector_dim, channels, bias=False) if c.vector_dim else None
+        self.voice = nn.Linear(c.speaker_dim, channels, bias=False) if c.speaker_dim else None
 
     def forward(self, vector: Tensor | None) -> Tensor:
         if self.voice is None or vector is None:
@@ -125,8 +125,10 @@ class GatedPixelCNNBlock(nn.Module):
     def __init__(self, c: CodePriorConfig, *, first: bool):
         super().__init__()
         size, self.first = c.channels, first
-        self.vertical = MaskedConv2d(size, 2 * size, c.rows, c.columns, "none" if first else "all")
-        self.horizontal = MaskedConv2d(size, 2 * size, 1, c.columns, "before" if first else "upto")
+        self.vertical = MaskedConv2d(
+            size, 2 * size, c.kernel_time, c.kernel_codebook, "none" if first else "all"
+        )
+        self.horizontal = MaskedConv2d(size, 2 * size, 1, c.kernel_codebook, "before" if first else "upto")
         self.across = nn.Conv2d(2 * size, 2 * size, 1)
         self.out = nn.Conv2d(size, size, 1)
         self.bias = ConditioningBias(c, 4 * size)
@@ -153,7 +155,9 @@ class PixelCNNBlock(nn.Module):
     def __init__(self, c: CodePriorConfig, *, first: bool):
         super().__init__()
         self.first = first
-        self.conv = MaskedConv2d(c.channels, c.channels, c.rows, c.columns, "before" if first else "upto")
+        self.conv = MaskedConv2d(
+            c.channels, c.channels, c.kernel_time, c.kernel_codebook, "before" if first else "upto"
+        )
         self.bias = ConditioningBias(c, c.channels)
 
     def forward(self, x: Tensor, vector: Tensor | None, state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -209,7 +213,7 @@ class CodePrior(nn.Module, ABC):
 
     @torch.no_grad()
     def bits(self, codes: Tensor, vector: Tensor | None = None) -> Tensor:
-        return bits_per_token(self(codes, vector).float(), codes)
+        return bits_per_code(self(codes, vector).float(), codes)
 
     def check(self, codes: Tensor, vector: Tensor | None) -> None:
         """ValueError unless the codes are of these books, and the voice of this size."""
@@ -222,8 +226,8 @@ class CodePrior(nn.Module, ABC):
                     f"codes must be 0 .. {size - 1}, got {int(book.min())} .. {int(book.max())}."
                 )
         size = 0 if vector is None else vector.shape[-1]
-        if size != c.vector_dim:
-            raise ValueError(f"the vector must have {c.vector_dim} numbers, got {size}.")
+        if size != c.speaker_dim:
+            raise ValueError(f"the vector must have {c.speaker_dim} numbers, got {size}.")
 
 
 class GatedPixelCNN(CodePrior):
@@ -265,7 +269,7 @@ LIKELIHOODS = {"gated": GatedPixelCNN, "plain": PixelCNN}
 
 def build_likelihood(config: CodePriorConfig) -> CodePrior:
     """The network that a config names, with fresh weights."""
-    return LIKELIHOODS[config.kind](config)
+    return LIKELIHOODS[config.type](config)
 
 
 def gated(x: Tensor) -> Tensor:
@@ -274,7 +278,7 @@ def gated(x: Tensor) -> Tensor:
     return filtered.tanh() * gate.sigmoid()
 
 
-def bits_per_token(logits: Tensor, codes: Tensor) -> Tensor:
+def bits_per_code(logits: Tensor, codes: Tensor) -> Tensor:
     """What it takes to tell each code: logits (B, n_q, K, T), codes (B, n_q, T) -> (B, n_q, T)."""
     return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none") / math.log(2)
 

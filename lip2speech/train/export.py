@@ -44,14 +44,14 @@ class AssembleConfig:
     does by itself, name it as pipeline.route too); card: the text of its README.md.
     """
 
-    lip: str
-    codec: str
-    card: str
-    speaker: str = ""
+    lip_model: str
+    codec_path: str
+    model_card: str
+    speaker_encoder: str = ""
     vocoder: str = ""
-    likelihood: str = ""
-    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-    voices: tuple[VoiceSource, ...] = ()
+    code_prior: str = ""
+    inference: PipelineConfig = field(default_factory=PipelineConfig)
+    stored_voices: tuple[VoiceSource, ...] = ()
 
 
 def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -> int:
@@ -60,11 +60,13 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
     Raises:
         ValueError: the default voice is not among the voices, or a part is not what it should be.
     """
-    lip, codec = checkpoint.load(config.lip), checkpoint.load(config.codec)
+    lip, codec = checkpoint.load(config.lip_model), checkpoint.load(config.codec_path)
     codes, speakers = heard_and_told(config, lip)
-    voices = {voice.name: mean_voice(voice, speakers) for voice in config.voices}
-    if config.pipeline.voice not in voices:
-        raise ValueError(f"pipeline.voice is {config.pipeline.voice!r}, expected one of {', '.join(voices)}.")
+    voices = {voice.name: mean_voice(voice, speakers) for voice in config.stored_voices}
+    if config.inference.default_voice not in voices:
+        raise ValueError(
+            f"inference.default_voice is {config.inference.default_voice!r}, expected one of {', '.join(voices)}."
+        )
     tensors = {f"model.{k}": v for k, v in lip.tensors.items()}
     tensors |= {f"codec.{k}": v for k, v in codec.tensors.items()}
     tensors |= {f"voice.{k}": v for k, v in voices.items()}
@@ -74,21 +76,21 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
         "transform": lip.config["transform"],
         "codec": {"name": codec.config["name"], "config": codec.config["codec"]},
         "mel": to_dict(MelConfig()),
-        "pipeline": to_dict(config.pipeline),
+        "inference": to_dict(config.inference),
     }
     if isinstance(speakers, XVectorSpeakerEncoder):
-        tensors |= {f"speaker.{k}": v for k, v in speakers.encoder.state_dict().items()}
-        values["speaker"] = to_dict(speakers.encoder.config)
+        tensors |= {f"speaker_encoder.{k}": v for k, v in speakers.encoder.state_dict().items()}
+        values["speaker_encoder"] = to_dict(speakers.encoder.config)
     if config.vocoder:
         vocoder = trained_vocoder(config.vocoder, speakers)
         tensors |= {f"vocoder.{k}": v for k, v in vocoder.tensors.items()}
         values["vocoder"] = {"name": vocoder.config["name"], "config": vocoder.config["vocoder"]}
-    if config.likelihood:
-        values[KIND], weights = likelihood_part(config.likelihood, codes, speakers)
+    if config.code_prior:
+        values[KIND], weights = likelihood_part(config.code_prior, codes, speakers)
         tensors |= {f"{KIND}.{k}": v for k, v in weights.items()}
     tensors = {k: as_stored(k, v) for k, v in tensors.items()}
-    Lip2Speech.build(checkpoint.Checkpoint(values, tensors, config.card, folder), "cpu")
-    checkpoint.save(folder, values, tensors, config.card, overwrite=overwrite, half=True)
+    Lip2Speech.build(checkpoint.Checkpoint(values, tensors, config.model_card, folder), "cpu")
+    checkpoint.save(folder, values, tensors, config.model_card, overwrite=overwrite, half=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
 
 
@@ -96,17 +98,17 @@ def heard_and_told(config: AssembleConfig, lip: checkpoint.Checkpoint) -> tuple[
     """The codec and the speaker model that the lip model learned with. ValueError: others are given."""
     if lip.config.get("kind") != "lip-model":
         raise ValueError(f"{lip.folder} holds {lip.config.get('kind')!r}, expected a lip-model.")
-    codes = load_codec(config.codec)
+    codes = load_codec(config.codec_path)
     taught, given = lip.config.get("codec"), code_fingerprint(codes)
     if taught not in (None, given):
         raise ValueError(
-            f"{lip.folder} has learned codes of codec {taught}, {config.codec} is {given}; only a codec with "
+            f"{lip.folder} has learned codes of codec {taught}, {config.codec_path} is {given}; only a codec with "
             "the same encoder and codebooks speaks them."
         )
-    speakers = load_speaker_model(config.speaker)
+    speakers = load_speaker_model(config.speaker_encoder)
     if (heard := lip.config.get("speaker", "spectrum")) != speakers.fingerprint:
         raise ValueError(
-            f"{lip.folder} was told of voices by speaker model {heard}, {config.speaker or 'none'!r} gives "
+            f"{lip.folder} was told of voices by speaker model {heard}, {config.speaker_encoder or 'none'!r} gives "
             f"{speakers.fingerprint}; give the one it learned with."
         )
     return codes, speakers

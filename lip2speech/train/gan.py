@@ -110,6 +110,6 @@ def build_adversary(
     chance: float = 1.0,
 ) -> AdversarialTrainer:
     """Discriminators that learn for `steps` at the rate `lr`."""
-    config = OptimizerConfig(lr=lr, betas=betas, warmup=100, final=0.1, grad_clip=10.0)
+    config = OptimizerConfig(lr=lr, betas=betas, warmup_steps=100, min_lr_ratio=0.1, grad_clip=10.0)
     optimizer = OptimizerWithSchedule(discriminator.parameters(), config, steps)
     return AdversarialTrainer(discriminator, optimizer, precision=precision, chance=chance)

@@ -40,30 +40,30 @@ class KMeansConfig:
 
     features: cepstra of the sound (50 a second), or a layer of a HuBERT (50) or of an AV-HuBERT (25).
     model: folder of an imported HuBERT; or of an imported AV-HuBERT or a lip model.
-    layer: whose output is clustered, from 1. sound: whether an AV-HuBERT is given the sound beside the lips.
-    frames: features that are looked at, at most; they take 4 bytes times their width each.
+    feature_layer: whose output is clustered, from 1. sound: whether an AV-HuBERT is given the sound beside the lips.
+    n_frames: features that are looked at, at most; they take 4 bytes times their width each.
     device: where that model computes; k-means itself is the CPU's.
     """
 
-    folders: tuple[str, ...] = ()
+    train_data: tuple[str, ...] = ()
     n_units: int = 100
-    frames: int = 300_000
+    n_frames: int = 300_000
     seed: int = 0
     features: Literal["mfcc", "hubert", "avhubert"] = "mfcc"
     model: str = ""
-    layer: int = 0
+    feature_layer: int = 0
     sound: bool = True
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        if (self.features == "mfcc") != (not self.model and not self.layer):
+        if (self.features == "mfcc") != (not self.model and not self.feature_layer):
             raise ValueError(
                 "features hubert and avhubert need a model and its layer, mfcc takes neither; got features "
-                f"{self.features}, model {self.model!r} and layer {self.layer}."
+                f"{self.features}, model {self.model!r} and layer {self.feature_layer}."
             )
-        if self.n_units < 1 or self.frames < self.n_units:
+        if self.n_units < 1 or self.n_frames < self.n_units:
             raise ValueError(
-                f"frames must be n_units or more, n_units 1 or more, got {self.frames} and {self.n_units}."
+                f"frames must be n_units or more, n_units 1 or more, got {self.n_frames} and {self.n_units}."
             )
 
 
@@ -75,7 +75,7 @@ def fit_kmeans(config: KMeansConfig, folder: Path) -> float:
     from sklearn.cluster import MiniBatchKMeans
 
     teacher = blank_teacher(config)
-    features = sample(config, teacher, read_clips(config.folders, "train"))
+    features = sample(config, teacher, read_clips(config.train_data, "train"))
     if isinstance(teacher, MFCCTokenizer):
         teacher.mean, teacher.std = features.mean(0), features.std(0)
         features = features.sub_(teacher.mean).div_(teacher.std)
@@ -100,21 +100,21 @@ def blank_teacher(config: KMeansConfig) -> UnitTokenizer:
     device, loaded = choose_device(config.device), checkpoint.load(config.model)
     if config.features == "hubert":
         hubert = hubert_of(loaded).to(device)
-        return HubertTokenizer(hubert, torch.zeros(config.n_units, hubert.dim), config.layer)
+        return HubertTokenizer(hubert, torch.zeros(config.n_units, hubert.dim), config.feature_layer)
     model, transform = avhubert_of(loaded)
     centroids = torch.zeros(config.n_units, model.dim)
-    return AVHubertTokenizer(model.to(device), transform, centroids, config.layer, sound=config.sound)
+    return AVHubertTokenizer(model.to(device), transform, centroids, config.feature_layer, sound=config.sound)
 
 
 def sample(config: KMeansConfig, teacher: UnitTokenizer, clips: Sequence[Clip]) -> Tensor:
     """Features of clips in a random order until there are `frames` of them, (N, C); no more are held."""
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(config.seed))
-    rows, count = torch.empty(config.frames, teacher.centroids.shape[1]), 0
+    rows, count = torch.empty(config.n_frames, teacher.centroids.shape[1]), 0
     for i in order.tolist():
         tensors = clips[i].tensors()
-        found = teacher.features(tensors["wav"].float() / 32768.0, tensors["roi"])[: config.frames - count]
+        found = teacher.features(tensors["wav"].float() / 32768.0, tensors["roi"])[: config.n_frames - count]
         rows[count : count + len(found)] = found
         count += len(found)
-        if count == config.frames:
+        if count == config.n_frames:
             break
     return rows[:count]

@@ -25,7 +25,12 @@ from lip2speech.video.smoothing import CropPlacement, place, smooth
 SAMPLES = 12  # frames on a sheet
 COLUMNS = 4
 CELL_WIDTH, CELL_HEIGHT = 320, 240
-COLOURS = {"found": (90, 220, 90), "bridged": (240, 200, 60), "held": (250, 120, 40), "blank": (230, 60, 60)}
+COLOURS = {
+    "found": (90, 220, 90),
+    "interpolated": (240, 200, 60),
+    "held": (250, 120, 40),
+    "blank": (230, 60, 60),
+}
 SMALL_FACE = 40  # pixels between the outer eye corners; the crop then shows enlarged pixels
 DARK_MOUTH = 40  # of 255, mean of a crop
 TURNED = 0.6  # eyes' distance against eyes-to-nose, as a share of the mean face's
@@ -108,7 +113,7 @@ def describe(result: dict[str, Any]) -> str:
         f"{read['container']}, {read['source_fps']:g} fps",
         f"  frames at {VIDEO_FPS} fps   {result['frames']} (of {read['source_frames']} in the file, "
         f"{read['corrupt']} damaged)",
-        f"  face                {100 * result['face_share']:.1f} % of frames; longer gaps: {gaps}{more}; "
+        f"  face                {100 * result['face_detection_rate']:.1f} % of frames; longer gaps: {gaps}{more}; "
         f"cuts: {len(result['cuts'])}",
     ]
     if result["face_frames"]:

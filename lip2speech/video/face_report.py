@@ -34,19 +34,19 @@ class FaceReport:
     frames: int = 0
     face_frames: int = 0
     first_missing: float | None = None
-    gaps: list[tuple[float, float]] = field(default_factory=list)
-    bridged: list[tuple[float, float]] = field(default_factory=list)
+    no_face_segments: list[tuple[float, float]] = field(default_factory=list)
+    interpolated_segments: list[tuple[float, float]] = field(default_factory=list)
     cuts: list[float] = field(default_factory=list)
     read: ReadReport | None = None
 
     @property
-    def face_share(self) -> float:
+    def face_detection_rate(self) -> float:
         """Part of the frames with a face, 0..1."""
         return self.face_frames / self.frames if self.frames else 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self) | {"face_share": round(self.face_share, 4)}
+        return asdict(self) | {"face_detection_rate": round(self.face_detection_rate, 4)}
 
     def count(self, placed: CropPlacement) -> None:
         """Take one frame into the account."""
@@ -59,11 +59,14 @@ class FaceReport:
             return
         if self.first_missing is None:
             self.first_missing = now
-        _add(self.bridged if placed.source == "bridged" else self.gaps, now)
+        _add(
+            self.interpolated_segments if placed.source == "interpolated" else self.no_face_segments,
+            now,
+        )
 
     def check(self) -> None:
         """Raise NoFaceError when the face was found too seldom."""
-        if self.frames and self.face_share >= MIN_FACE_SHARE:
+        if self.frames and self.face_detection_rate >= MIN_FACE_SHARE:
             return
         missing, name, first = self.frames - self.face_frames, self.name or "video", self.first_missing or 0.0
         raise NoFaceError(

@@ -42,7 +42,7 @@ class CropPlacement:
         frame: the part of the picture round the mouth, or all of it.
         corner: left and top of `frame` in the picture.
         mouth: None where no face has been seen in this scene.
-        source: "found", "bridged" (interpolated over a short gap), "held" (long gap, last place) or "blank".
+        source: "found", "interpolated" (interpolated over a short gap), "held" (long gap, last place) or "blank".
         cut: as in `Tracked`.
     """
 
@@ -143,7 +143,7 @@ def _fill(
     for k, item in enumerate(gap, 1):
         part = k / (len(gap) + 1)
         here = MouthPose(*((1 - part) * a + part * b for a, b in zip(start, mouth, strict=True)))
-        yield replace(item, mouth=here, source="bridged")
+        yield replace(item, mouth=here, source="interpolated")
 
 
 def _hold(

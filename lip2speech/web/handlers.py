@@ -94,14 +94,14 @@ def speak(
     numbers = {
         "seconds": round(spoken.duration, 2),
         "frames": spoken.report.frames,
-        "face_share": round(spoken.report.face_share, 4),
-        "gaps": [list(gap) for gap in spoken.report.gaps],
-        "sure": spoken.sure,
+        "face_detection_rate": round(spoken.report.face_detection_rate, 4),
+        "gaps": [list(gap) for gap in spoken.report.no_face_segments],
+        "sure": spoken.mean_confidence,
         "confidence": spoken.confidence,
         "model": speech.name,
-        "route": spoken.route,
-        "note": speech.config.note,
-        "rtf": round(spoken.seconds / max(spoken.duration, 1e-9), 3),
+        "route": spoken.vocoder,
+        "note": speech.config.usage_note,
+        "rtf": round(spoken.elapsed_s / max(spoken.duration, 1e-9), 3),
     }
     picture = room / "spectrogram.png"
     write_png(picture, spectrogram(sound))

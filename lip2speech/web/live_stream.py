@@ -107,7 +107,7 @@ class LiveSession:
         status, box = self.stream.status, self.stream.face_box
         height, width = frame.shape[:2]
         return {
-            "face": status.face,
+            "face": status.face_detected,
             "box": None
             if box is None
             else [round(v / s, 4) for v, s in zip(box, (width, height) * 2, strict=True)],

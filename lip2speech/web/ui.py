@@ -26,7 +26,7 @@ def build(room: AppState) -> gr.Blocks:
     with gr.Blocks(title="lip2speech", analytics_enabled=False) as page:
         gr.Markdown(i18n("title"), elem_id="title")
         gr.Markdown(i18n("lead"), elem_id="lead")
-        if note := room.speech.config.note:
+        if note := room.speech.config.usage_note:
             known = key_of(note)
             gr.Markdown(i18n(known) if known else f"**{room.speech.name}**: {note}", elem_id="note")
         with gr.Row():

@@ -26,7 +26,7 @@ def test_every_ablation_is_trained_and_has_its_rows(
         front = {f"frontend.{k}": v for k, v in AVHubert(model.frontend).state_dict().items()}
         checkpoint.save(tmp_path / "pre" / iteration / "final", values, front, "")
     small = tmp_path / "recipe.yaml"
-    OmegaConf.save(OmegaConf.create({"model": to_dict(model), "loop": {"batch_size": 2}}), small)
+    OmegaConf.save(OmegaConf.create({"model": to_dict(model), "trainer": {"batch_size": 2}}), small)
     monkeypatch.setattr(ablations, "RECIPE", small)
     clips = prepare(
         tmp_path / "clips",

@@ -17,7 +17,7 @@ from tests.train.test_export import save_vocoder
 def given(tmp_path: Path) -> dict[str, Any]:
     """Two clips to measure, a teacher of eight units, a model of as many."""
     clips = prepare(tmp_path / "clips", splits="train train test test", frames=16)
-    fit_kmeans(KMeansConfig(folders=(str(clips),), n_units=8), tmp_path / "units")
+    fit_kmeans(KMeansConfig(train_data=(str(clips),), n_units=8), tmp_path / "units")
     model = save_system(tmp_path / "tiny")
     units = tmp_path / "units"
     return {"--speech": clips, "--units": units, "--model": model, "--seconds": 0.44, "--clips": 1}

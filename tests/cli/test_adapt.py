@@ -30,7 +30,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for i in (1, 2, 3):
         (tmp_path / "me" / f"00{i}.mp4").touch()
         write_wav(tmp_path / "me" / f"00{i}.wav", buzz(14, 100.0 + 10 * i))
-    report = type("Report", (), {"face_share": 1.0})
+    report = type("Report", (), {"face_detection_rate": 1.0})
     monkeypatch.setattr("lip2speech.video.load_roi", lambda video: (ROI, report))
     return tmp_path / "me"
 

@@ -31,7 +31,7 @@ class FakeSpeech:
     name: str = "fake"
     config: PipelineConfig = field(default_factory=PipelineConfig)
     confidence: tuple[float, ...] | None = None
-    bits_per_token: float | None = None
+    bits_per_code: float | None = None
     unsure: str = ""
 
     def speaker(self, voice: str | None) -> str:
@@ -59,12 +59,12 @@ class FakeSpeech:
         with wave.open(str(wav), "wb") as file:
             file.setparams((1, 2, SAMPLES, SAMPLES, "NONE", ""))
             file.writeframes(bytes(2 * SAMPLES))
-        report = FaceReport(name=video.name, frames=25, face_frames=24, gaps=[(0.0, 0.04)])
+        report = FaceReport(name=video.name, frames=25, face_frames=24, no_face_segments=[(0.0, 0.04)])
         self.unsure = options["unsure"]
         return SimpleNamespace(
             report=report, route="mel", seconds=0.25, duration=1.0, sample_rate=SAMPLES,
             confidence=self.confidence, sure=self.confidence and sum(self.confidence) / len(self.confidence),
-            bits_per_token=self.bits_per_token,
+            bits_per_code=self.bits_per_code,
         )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def test_one_good_file_is_spoken(speak: Callable[..., Result], folder: Path) -> 
 def test_a_models_note_is_told_once_beside_the_results(
     speak: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noted = FakeSpeech(config=PipelineConfig(note="knows one grammar."))
+    noted = FakeSpeech(config=PipelineConfig(usage_note="knows one grammar."))
     monkeypatch.setattr(convert_module(), "load", lambda model, device: noted)
     result = speak("good.mp4", "--json", "-o", "a.wav")
     assert result.stderr == "lip2speech: model fake: knows one grammar.\n"
@@ -120,7 +120,7 @@ def test_json_is_one_line_per_input(speak: Callable[..., Result]) -> None:
     result = speak("--json", "good.mp4", "noface.mp4")
     good, bad = map(json.loads, result.stdout.splitlines())
     assert good == {
-        "input": "good.mp4", "output": "good.wav", "duration": 1.0, "frames": 25, "face_share": 0.96,
+        "input": "good.mp4", "output": "good.wav", "duration": 1.0, "frames": 25, "face_detection_rate": 0.96,
         "gaps": [[0.0, 0.04]], "model": "fake", "route": "mel", "rtf": 0.25, "confidence": None, "sure": None,
         "error": None, "code": 0,
     }  # fmt: skip
@@ -132,7 +132,8 @@ def test_json_is_one_line_per_input(speak: Callable[..., Result]) -> None:
 def sure(monkeypatch: pytest.MonkeyPatch) -> FakeSpeech:
     """A fake model that knows how sure it is; for `speak`, which is asked for before."""
     made = FakeSpeech(
-        config=PipelineConfig(confidence=Calibration(0.0), unsure=0.6), confidence=(0.91234, 0.5, 0.59)
+        config=PipelineConfig(confidence=Calibration(0.0), confidence_threshold=0.6),
+        confidence=(0.91234, 0.5, 0.59),
     )
     monkeypatch.setattr(convert_module(), "load", lambda model, device: made)
     return made
@@ -142,9 +143,9 @@ def test_how_sure_the_model_is_is_told(speak: Callable[..., Result], sure: FakeS
     assert "sure 67 %, not sure of 2 of 3 s" in speak("good.mp4", "-o", "a.wav").stdout
     row = json.loads(speak("good.mp4", "-o", "b.wav", "--json").stdout)
     assert (row["confidence"], row["sure"]) == ([0.912, 0.5, 0.59], 0.667)
-    assert "bits_per_token" not in row
-    sure.bits_per_token = 3.14159
-    assert json.loads(speak("good.mp4", "-o", "d.wav", "--json").stdout)["bits_per_token"] == 3.142
+    assert "bits_per_code" not in row
+    sure.bits_per_code = 3.14159
+    assert json.loads(speak("good.mp4", "-o", "d.wav", "--json").stdout)["bits_per_code"] == 3.142
     sure.confidence = (0.9, 0.8)
     assert speak("good.mp4", "-o", "c.wav").stdout.rstrip().endswith("sure 85 %")
 

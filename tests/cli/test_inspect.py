@@ -43,7 +43,7 @@ def test_no_face_is_code_4_and_still_described(gray: Path) -> None:
     result = run(gray, "--json")
     assert result.exit_code == 4
     seen = json.loads(result.stdout)
-    assert (seen["frames"], seen["face_share"]) == (10, 0.0)
+    assert (seen["frames"], seen["face_detection_rate"]) == (10, 0.0)
     assert "no face in 10 of 10 frames" in seen["error"]
 
 

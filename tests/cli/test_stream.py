@@ -39,7 +39,7 @@ def test_a_video_is_spoken_live_and_its_delay_told(model: Path, clip: Path, tmp_
 
 
 def test_a_calibrated_model_says_how_sure_it_is(clip: Path, tmp_path: Path) -> None:
-    own = to_dict(PipelineConfig(voice="ann", confidence=Calibration(bias=-2.0)))
+    own = to_dict(PipelineConfig(default_voice="ann", confidence=Calibration(bias=-2.0)))
     model = save_system(tmp_path / "sure", pipeline=own)
     out = tmp_path / "live.wav"
     options = ("--model", model, "--unsure", "silence", "--quiet")

@@ -63,7 +63,9 @@ def rvq(name: str, moment: str = "before.") -> tuple[ResidualVQ, dict[str, Tenso
     """The quantiser before (or "after.") the golden training step."""
     config, tensors = read(name)
     quantizer = ResidualVQ(
-        QuantizerConfig(config["n_q"], config["bins"], config["dim"], decay=config["decay"], dead_share=0)
+        QuantizerConfig(
+            config["n_q"], config["bins"], config["dim"], decay=config["decay"], dead_code_threshold=0
+        )
     )
     state = {key.removeprefix(moment): tensors[key] for key in tensors if key.startswith(moment)}
     state = {key.removeprefix("quantizer."): tensor for key, tensor in encodec_key_map(state).items()}

@@ -7,7 +7,7 @@ from lip2speech.codecs.quantization.codebooks import QuantizerConfig
 from lip2speech.codecs.quantization.factorized import FactorizedCodebook
 from lip2speech.codecs.quantization.residual import ResidualVQ
 
-CONFIG = QuantizerConfig(n_q=3, codebook_size=16, codebook_dim=12, kind="factorised", factor_dim=3)
+CONFIG = QuantizerConfig(n_q=3, codebook_size=16, codebook_dim=12, kind="factorised", factorized_dim=3)
 
 
 def latent(frames: int = 100, seed: int = 0) -> Tensor:

@@ -113,7 +113,7 @@ def test_a_whole_sighted_encoder_is_another_number():
         codec.encode_step(wav(3200))
 
 
-@pytest.mark.parametrize("bypass", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("quantizer_bypass_prob", [0.0, 0.5, 1.0])
 def test_training_gives_a_wav_of_the_same_length_and_gradients_everywhere(bypass):
     torch.manual_seed(0)
     codec, x = build().train(), wav(1000, batch=8)
@@ -146,7 +146,7 @@ def test_without_bypass_every_item_is_quantised_and_with_all_of_it_the_codebooks
 
 def test_a_few_training_steps_make_a_tone_louder_than_its_error():
     torch.manual_seed(0)
-    codec = build(replace(TINY, bypass=0.25)).train()
+    codec = build(replace(TINY, quantizer_bypass_prob=0.25)).train()
     before = [codebook.entries.clone() for codebook in codec.quantizer.codebooks]
     x = 0.5 * torch.sin(torch.arange(3200) * 0.05).expand(4, 1, 3200)
     optimizer = torch.optim.Adam(codec.parameters(), lr=3e-3)

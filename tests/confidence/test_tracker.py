@@ -25,7 +25,7 @@ from lip2speech.config import from_dict
 from lip2speech.models.prediction import Prediction
 
 WIDTH = len(FEATURES) + 1
-DOUBT = Calibration(bias=3.0, units=-4.0, codes=-4.0, agreement=1.0)
+DOUBT = Calibration(bias=3.0, unit_entropy=-4.0, code_entropy=-4.0, head_agreement=1.0)
 
 
 def prediction(frames: int, sharpness: float, *, codes: bool = True, rate: int = 2) -> Prediction:
@@ -95,7 +95,7 @@ def test_heads_that_choose_other_codes_do_not_agree() -> None:
     other = whole.codes.clone()
     other[:, 0] = 6
     half = Prediction(independent_code_logits=whole.independent_code_logits, codes=other)
-    assert observe(half, blank(4))[:, FEATURES.index("agreement")].tolist() == [0.5] * 4
+    assert observe(half, blank(4))[:, FEATURES.index("head_agreement")].tolist() == [0.5] * 4
 
 
 def test_what_a_model_does_not_predict_is_0() -> None:
@@ -105,7 +105,7 @@ def test_what_a_model_does_not_predict_is_0() -> None:
 
 
 def test_the_less_can_be_seen_the_less_sure_it_is() -> None:
-    calibration, column = Calibration(bias=-1.0, detail=4.0), FEATURES.index("detail")
+    calibration, column = Calibration(bias=-1.0, sharpness=4.0), FEATURES.index("sharpness")
     rois = [blank(25), *(stripes(25, contrast) for contrast in (2, 10, 40))]
     observed = [observe(prediction(25, 1.0), roi) for roi in rois]
     rising = [score(calibration.frames(numbers)) for numbers in observed]
@@ -115,28 +115,37 @@ def test_the_less_can_be_seen_the_less_sure_it_is() -> None:
 
 
 def test_a_calibration_from_before_crops_were_looked_at_gives_the_numbers_it_gave() -> None:
-    old = from_dict(Calibration, {"bias": 35.5863, "units": -4.732, "codes": -34.0256, "agreement": 1.3996})
+    old = from_dict(
+        Calibration,
+        {"bias": 35.5863, "unit_entropy": -4.732, "code_entropy": -34.0256, "head_agreement": 1.3996},
+    )
     observed = torch.rand(50, WIDTH, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([-4.732, -34.0256, 1.3996])
     assert [frame.logit for frame in old.frames(observed)] == (observed[:, :3] @ weights + 35.5863).tolist()
 
 
 def test_the_likelihood_is_half_where_codes_cost_what_they_cost_at_random() -> None:
-    column = FEATURES.index("likelihood")
+    column = FEATURES.index("code_nll")
     observed = observe(prediction(4, 1.0), blank(4), torch.tensor([0.0, 4.0, 12.0, 1e9]))  # 16 codes: 4 bits
     assert observed[:, column].tolist() == [0.0, 0.5, 0.75, 1.0]
     assert not observe(prediction(4, 1.0), blank(4))[:, column].any()
-    doubt = Calibration(bias=1.0, likelihood=-2.0)
+    doubt = Calibration(bias=1.0, code_nll=-2.0)
     assert [frame.logit for frame in doubt.frames(observed)] == [1.0, 0.0, -0.5, -1.0]
 
 
 def test_a_calibration_from_before_codes_were_weighed_gives_the_numbers_it_gave() -> None:
-    numbers = {"bias": 26.8613, "units": -5.2226, "codes": -25.4191, "agreement": 0.3, "detail": 1.7005}
+    numbers = {
+        "bias": 26.8613,
+        "unit_entropy": -5.2226,
+        "code_entropy": -25.4191,
+        "head_agreement": 0.3,
+        "sharpness": 1.7005,
+    }
     observed = torch.rand(50, WIDTH, generator=torch.Generator().manual_seed(0))
     before = observed.clone()
-    before[:, FEATURES.index("likelihood")] = 0
+    before[:, FEATURES.index("code_nll")] = 0
     old = from_dict(Calibration, numbers)
-    assert old.likelihood == 0 and old.frames(observed) == old.frames(before)
+    assert old.code_nll == 0 and old.frames(observed) == old.frames(before)
     weights = torch.tensor([-5.2226, -25.4191, 0.3, 1.7005])
     expected = (before[:, :4] @ weights + 26.8613).tolist()
     assert [frame.logit for frame in old.frames(before)] == pytest.approx(expected, abs=1e-5)
@@ -165,7 +174,7 @@ def test_frames_without_a_face_count_as_0() -> None:
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_a_calibration_of_no_numbers_is_refused(number: float) -> None:
     with pytest.raises(ValueError, match="finite numbers.*calibrate the model again"):
-        Calibration(bias=0.0, units=number)
+        Calibration(bias=0.0, unit_entropy=number)
 
 
 # Second by second
@@ -231,7 +240,7 @@ def test_windows_give_the_numbers_of_one_pass(frames: int, window: int, overlap:
 
 
 def test_where_windows_differ_each_has_half_of_what_they_share() -> None:
-    account = WindowedConfidenceTracker(Calibration(bias=0.0, units=1.0))
+    account = WindowedConfidenceTracker(Calibration(bias=0.0, unit_entropy=1.0))
     account.add(0, torch.zeros(10, WIDTH))
     account.add(4, torch.ones(10, WIDTH))
     account.say(torch.zeros(14 * 640))
@@ -263,7 +272,7 @@ def test_an_account_keeps_no_more_than_a_window() -> None:
 
 def unsure_second(unsure: str, threshold: float = 0.5) -> torch.Tensor:
     """Three seconds of ones, of which the model is sure, not sure, and sure; then one without a face."""
-    account = WindowedConfidenceTracker(Calibration(bias=5.0, units=-10.0), [[(3.0, 4.0)]])
+    account = WindowedConfidenceTracker(Calibration(bias=5.0, unit_entropy=-10.0), [[(3.0, 4.0)]])
     observed = torch.zeros(100, WIDTH)
     observed[25:50] = 1
     account.add(0, observed)

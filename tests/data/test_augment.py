@@ -110,7 +110,7 @@ def test_noise_differs_from_clip_to_clip_and_frame_to_frame() -> None:
 def test_erasing_leaves_one_rectangle() -> None:
     torch.manual_seed(1)
     x = torch.full((1, 3, 88, 88), 2.0)
-    erased = (spoil(x, replace(OFF, erase=1.0)) != 2)[0]
+    erased = (spoil(x, replace(OFF, random_erasing=1.0)) != 2)[0]
     assert torch.equal(erased, erased[:1].expand_as(erased))
     rows, columns = erased[0].any(1).sum(), erased[0].any(0).sum()
     assert erased[0].sum() == rows * columns

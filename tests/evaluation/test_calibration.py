@@ -77,7 +77,7 @@ def test_the_weights_are_those_the_words_were_drawn_with() -> None:
 
 def test_a_fit_keeps_its_word_on_other_clips() -> None:
     calibration = fit(clips(3000, 0))
-    assert calibration.units == pytest.approx(-8, abs=1)
+    assert calibration.unit_entropy == pytest.approx(-8, abs=1)
     report = CalibrationReport(calibration, 3000, tuple(clips(3000, 1)))
     assert module.reliability.ece(report.filled()) < 0.03
     line = report.text().splitlines()[4]
@@ -92,29 +92,31 @@ def test_every_set_counts_alike() -> None:
 
 
 def test_what_can_be_seen_has_the_weight_it_was_drawn_with() -> None:
-    rng, column = np.random.default_rng(2), FEATURES.index("detail")
+    rng, column = np.random.default_rng(2), FEATURES.index("sharpness")
     made = []
     for clip in clips(4000, 2):
         seen = float(clip.observed[0, column])
         right = rng.random() < 1 / (1 + np.exp(2 - 5 * seen))
         made.append(replace(clip, words=((0.6, bool(right)),), picture="worse" if seen < 0.5 else "plain"))
     calibration = fit(made)
-    assert calibration.detail == pytest.approx(5, abs=0.6) and calibration.bias == pytest.approx(-2, abs=0.5)
+    assert calibration.sharpness == pytest.approx(5, abs=0.6) and calibration.bias == pytest.approx(
+        -2, abs=0.5
+    )
     report = CalibrationReport(calibration, 1, tuple(made))
     assert max(module.reliability.ece(report.filled(None, picture)) for picture in module.PICTURES) < 0.05
 
 
 def test_what_is_unlike_speech_has_the_weight_it_was_drawn_with() -> None:
-    rng, column = np.random.default_rng(3), FEATURES.index("likelihood")
+    rng, column = np.random.default_rng(3), FEATURES.index("code_nll")
     made = []
     for clip in clips(4000, 3):
         unlike = float(clip.observed[0, column])
         right = rng.random() < 1 / (1 + np.exp(-(3 - 6 * unlike)))
         made.append(replace(clip, words=((0.6, bool(right)),)))
     found = fit(made)
-    assert found.likelihood == pytest.approx(-6, abs=0.7) and found.bias == pytest.approx(3, abs=0.5)
+    assert found.code_nll == pytest.approx(-6, abs=0.7) and found.bias == pytest.approx(3, abs=0.5)
     turned = [replace(c, words=((0.6, not c.words[0][1]),)) for c in made]
-    assert fit(turned).likelihood == 0
+    assert fit(turned).code_nll == 0
 
 
 @pytest.mark.parametrize("live", [None, 120])
@@ -123,7 +125,7 @@ def test_a_model_with_a_likelihood_is_calibrated_by_it(
 ) -> None:
     folder, sets = save_judged(tmp_path / "model"), [(prepared, "test")]
     report = calibrate(folder, sets, sets, live=live, device="cpu")
-    column = torch.cat([clip.observed for clip in report.clips])[:, FEATURES.index("likelihood")]
+    column = torch.cat([clip.observed for clip in report.clips])[:, FEATURES.index("code_nll")]
     assert (column > 0).all()
     assert "likelihood " in report.text()
     assert Lip2Speech.load(folder, "cpu").config.confidence == report.calibration
@@ -131,7 +133,7 @@ def test_a_model_with_a_likelihood_is_calibrated_by_it(
 
 def test_a_weight_that_would_reward_doubt_is_left_out() -> None:
     turned = [CalibrationClip(c.set, c.id, c.observed, ((0.6, not c.words[0][1]),)) for c in clips(500, 0)]
-    assert fit(turned).units == 0
+    assert fit(turned).unit_entropy == 0
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -257,7 +259,7 @@ def test_crops_said_live_are_what_is_said_of_them_in_such_chunks(tiny_system: Pa
     model = Lip2Speech.load(tiny_system, device="cpu")
     roi = np.random.default_rng(0).integers(0, 256, (20, 96, 96), dtype=np.uint8)
     config = live_configs([400])["live, 400 ms ahead"]
-    wav, observed = say_live(model, roi, None, model.config.route, config)
+    wav, observed = say_live(model, roi, None, model.config.vocoder, config)
     whole, seen, _ = model.speak(roi)
     torch.testing.assert_close(wav, whole, rtol=0, atol=1e-4)  # shorter than a window: one piece at the end
     torch.testing.assert_close(observed, seen)

@@ -112,7 +112,7 @@ def test_one_voice_cannot_be_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_the_table(people: Path, tmp_path: Path) -> None:
-    config = XVectorConfig(channels=16, dilations=(2,), pooled=24, attention=8, dim=12)
+    config = XVectorConfig(channels=16, dilations=(2,), pool_dim=24, attention_dim=8, dim=12)
     torch.manual_seed(0)
     values = {"kind": KIND, "encoder": to_dict(config)}
     checkpoint.save(tmp_path / "judge", values, XVectorNet(config).state_dict(), "card")

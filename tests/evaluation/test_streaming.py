@@ -38,7 +38,7 @@ def test_more_to_see_is_nearer_to_the_whole(clip: Path) -> None:
 
     def likeness(ms: int) -> float:
         (config,) = live_configs([ms]).values()
-        wav = speak_live(speech, item, None, speech.config.route, config).wav
+        wav = speak_live(speech, item, None, speech.config.vocoder, config).wav
         assert wav.shape == whole.shape
         power = [w.unfold(0, 320, 160).square().mean(1).log1p() for w in (wav, whole)]
         return float(torch.corrcoef(torch.stack(power))[0, 1])

@@ -96,7 +96,7 @@ def test_old_half_precision_and_new_spellings_are_understood(tmp_path: Path) -> 
 def test_without_settings_a_head_has_64_features_as_in_base_and_large(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = AVHubertConfig(
-        trunk_width=2, encoder_layers=1, embed_dim=128, ffn_dim=8, heads=2, conv_pos=4, conv_pos_groups=2
+        resnet_width=2, encoder_layers=1, embed_dim=128, ffn_dim=8, heads=2, conv_pos=4, conv_pos_groups=2
     )
     own = {f"frontend.{k}": v for k, v in AVHubert(config).state_dict().items()}
     head = MaskedPredictionHead(MaskedPredictionHeadConfig(128, final_dim=4, n_clusters=6))

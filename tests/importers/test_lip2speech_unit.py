@@ -86,7 +86,7 @@ def test_every_published_weight_has_its_place(
     assert len(read.dropped) == dropped
     assert len(read.tensors) == len(weights) - dropped + len(unitmodel.OURS_ALONE)
     sizes = read.config.heads
-    assert (sizes.hidden, sizes.speaker_dim, sizes.n_units) == (512, 256, 200)
+    assert (sizes.hidden_dim, sizes.speaker_dim, sizes.n_units) == (512, 256, 200)
     with torch.device("meta"):
         assert LipModel(read.config).state_dict().keys() == read.tensors.keys()
 
@@ -113,7 +113,7 @@ def test_a_video_is_converted_by_the_same_walk(
     speech = Lip2Speech.load(folder, device="cpu")
     assert speech.routes == ["griffin-lim", "hifigan"]
     said = speech.convert(clip, voice=voice, route=route)
-    assert said.route == (route or "hifigan")
+    assert said.vocoder == (route or "hifigan")
     assert said.wav is not None and len(said.wav) == 640 * said.report.frames
     assert 1e-3 < said.wav.abs().max() <= 1
 
@@ -162,14 +162,14 @@ def test_a_recording_is_no_voice_to_it(folder: Path, tmp_path: Path) -> None:
 def test_it_speaks_live_in_windows(folder: Path, clip: Path, voice: Path, tmp_path: Path) -> None:
     speech = Lip2Speech.load(folder, device="cpu")
     spoken = speak_live(speech, clip, tmp_path / "x.wav", voice=voice)
-    assert spoken.status.instants > 50 and (tmp_path / "x.wav").is_file()
+    assert spoken.status.output_frames > 50 and (tmp_path / "x.wav").is_file()
 
 
 def test_a_voice_and_a_vocoder_folder_may_come_along(voice: Path, tmp_path: Path) -> None:
     import_unit_vocoder(VOCODER, tmp_path / "vocoder")
     import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder", voice=voice)
     speech = Lip2Speech.load(tmp_path / "out", device="cpu")
-    assert speech.config.voice == "ann" and speech.config.route == "hifigan"
+    assert speech.config.default_voice == "ann" and speech.config.vocoder == "hifigan"
     torch.testing.assert_close(speech.speaker(None), torch.from_numpy(np.load(voice)))
 
 

@@ -11,7 +11,7 @@ from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, 
 from tests.models.golden import CASES, TOLERANCE, case_rows, finetuned_row
 
 SMALL = AVHubertConfig(
-    trunk_width=4, encoder_layers=2, embed_dim=32, ffn_dim=48, heads=4, conv_pos=8, conv_pos_groups=4
+    resnet_width=4, encoder_layers=2, embed_dim=32, ffn_dim=48, heads=4, conv_pos=8, conv_pos_groups=4
 )
 
 
@@ -177,7 +177,7 @@ def test_impossible_sizes_are_named(change: dict[str, object], message: str) -> 
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_steps_of_a_causal_model_equal_the_whole_in_chunks(chunk: int) -> None:
     torch.manual_seed(0)
-    live = AVHubert(dataclasses.replace(SMALL, causal=True, context=4)).eval()
+    live = AVHubert(dataclasses.replace(SMALL, causal=True, left_context=4)).eval()
     video, _ = clips(2, 7)
     pieces, state = [], None
     for part in video.split(chunk, 2):

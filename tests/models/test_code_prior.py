@@ -17,12 +17,12 @@ from lip2speech.models.code_prior import (
     MaskedConv2d,
     PixelCNN,
     RunningBits,
-    bits_per_token,
+    bits_per_code,
     build_likelihood,
     load_likelihood,
 )
 
-TINY = CodePriorConfig(n_q=4, codebook_size=8, vector_dim=3, channels=12, layers=3)
+TINY = CodePriorConfig(n_q=4, codebook_size=8, speaker_dim=3, channels=12, layers=3)
 STEPS = 6
 
 
@@ -60,7 +60,7 @@ def earlier(t: int, q: int) -> set[tuple[int, int]]:
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
 def test_books_of_different_sizes_are_told_within_their_own(kind: str) -> None:
-    network = build(kind=kind, n_q=2, codebook_size=(3, 8), vector_dim=0)
+    network = build(type=kind, n_q=2, codebook_size=(3, 8), speaker_dim=0)
     given = torch.stack([torch.arange(6) % 3, torch.arange(6) + 2])[None]
     logits = network(given)
     assert logits.shape == (1, 2, 8, 6)
@@ -79,7 +79,7 @@ def test_the_gated_one_is_given_all_that_is_earlier_and_nothing_else(t: int, q: 
 @pytest.mark.parametrize("q", range(4))
 @pytest.mark.parametrize("t", range(STEPS))
 def test_the_plain_one_leaks_nothing_and_has_a_blind_spot(t: int, q: int) -> None:
-    found = reached(build(kind="plain"), t, q)
+    found = reached(build(type="plain"), t, q)
     assert found <= earlier(t, q)
     if t:  # three columns wide: one book to the right for each row back
         assert found == {(i, j) for i, j in earlier(t, q) if j <= q + t - i}
@@ -87,7 +87,7 @@ def test_the_plain_one_leaks_nothing_and_has_a_blind_spot(t: int, q: int) -> Non
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
 def test_a_changed_code_changes_later_logits_alone(kind: str) -> None:
-    network, first = build(kind=kind), codes(2, STEPS)
+    network, first = build(type=kind), codes(2, STEPS)
     other = first.clone()
     other[:, 2, 3] = (other[:, 2, 3] + 1) % 8
     a, b = (network(x, voice(2)).permute(0, 3, 1, 2).flatten(1, 2) for x in (first, other))
@@ -115,14 +115,14 @@ def test_a_mask_hides_the_columns_it_names(own: str, row: list[float]) -> None:
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_every_code_has_logits_and_bits(kind: str, batch: int, steps: int) -> None:
-    network = build(kind=kind)
+    network = build(type=kind)
     assert network(codes(batch, steps), voice(batch)).shape == (batch, 4, 8, steps)
     bits = network.bits(codes(batch, steps), voice(batch))
     assert bits.shape == (batch, 4, steps) and (bits > 0).all()
 
 
 def test_all_grids_together_have_probability_1() -> None:
-    network = build(n_q=2, codebook_size=2, vector_dim=0)
+    network = build(n_q=2, codebook_size=2, speaker_dim=0)
     grids = torch.cartesian_prod(*[torch.arange(2)] * 6).reshape(64, 2, 3)
     probability = torch.exp2(-network.bits(grids).sum((1, 2)))
     torch.testing.assert_close(probability.sum(), torch.tensor(1.0))
@@ -131,13 +131,13 @@ def test_all_grids_together_have_probability_1() -> None:
 
 def test_bits_of_known_logits() -> None:
     logits = torch.tensor([0.5, 0.25, 0.25]).log().reshape(1, 1, 3, 1).expand(1, 2, 3, 2)
-    found = bits_per_token(logits, torch.tensor([[[0, 1], [2, 0]]]))
+    found = bits_per_code(logits, torch.tensor([[[0, 1], [2, 0]]]))
     torch.testing.assert_close(found, torch.tensor([[[1.0, 2.0], [2.0, 1.0]]]))
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
 def test_voice_and_book_are_heard(kind: str) -> None:
-    network = build(kind=kind)
+    network = build(type=kind)
     assert not torch.allclose(network(codes(1, 2), voice(1)), network(codes(1, 2), -voice(1)))
     with torch.no_grad():
         before = network(codes(1, 1), voice(1))
@@ -149,9 +149,9 @@ def test_voice_and_book_are_heard(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
 def test_every_weight_learns(kind: str) -> None:
-    network = build(kind=kind, codebook_size=3)
+    network = build(type=kind, codebook_size=3)
     grid = codes(4, 40) % 3
-    bits_per_token(network(grid, voice(4)), grid).mean().backward()
+    bits_per_code(network(grid, voice(4)), grid).mean().backward()
     idle = [name for name, w in network.named_parameters() if w.grad is None or not w.grad.any()]
     assert idle == []
 
@@ -180,7 +180,7 @@ def trained(network: CodePrior, updates: int) -> float:
     generator = torch.Generator().manual_seed(3)
     for _ in range(updates):
         chosen = torch.randint(512, (24,), generator=generator)
-        loss = bits_per_token(network(grids[chosen], voices[chosen]), grids[chosen]).mean()
+        loss = bits_per_code(network(grids[chosen], voices[chosen]), grids[chosen]).mean()
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -195,7 +195,7 @@ def learned() -> tuple[CodePrior, float]:
 
 
 def test_gates_save_bits_on_the_same_tokens(learned: tuple[CodePrior, float]) -> None:
-    gated, plain = learned[0], build(kind="plain", channels=48, layers=2)
+    gated, plain = learned[0], build(type="plain", channels=48, layers=2)
     sizes = [sum(w.numel() for w in x.parameters()) for x in (gated, plain)]
     assert isinstance(gated, GatedPixelCNN) and isinstance(plain, PixelCNN) and sizes[0] < sizes[1], sizes
     bits = [learned[1], trained(plain, 120)]
@@ -215,12 +215,12 @@ def test_the_same_codes_in_another_order_cost_more(learned: tuple[CodePrior, flo
 @pytest.mark.parametrize("chunk", [1, 2, 3, 8])
 @pytest.mark.parametrize("rows", [2, 3])
 def test_codes_that_come_in_chunks_cost_what_they_cost_at_once(kind: str, chunk: int, rows: int) -> None:
-    network, grid = build(kind=kind, rows=rows), codes(2, 19)
+    network, grid = build(type=kind, kernel_time=rows), codes(2, 19)
     pieces, state = [], None
     with torch.no_grad():
         for piece in grid.split(chunk, 2):
             logits, state = network.step(piece, voice(2), state)
-            pieces.append(bits_per_token(logits, piece))
+            pieces.append(bits_per_code(logits, piece))
             assert [tuple(kept.shape) for kept in state] == [(2, 12, rows - 1, 4)] * 3
     torch.testing.assert_close(torch.cat(pieces, 2), network.bits(grid, voice(2)), rtol=0, atol=1e-5)
 
@@ -257,15 +257,15 @@ def test_codes_and_voices_of_another_model_are_refused(
 
 def test_a_kernel_that_sees_no_row_before_is_refused() -> None:
     with pytest.raises(ValueError, match="rows must be 2 or more, columns odd .*got 1, 3 and 3"):
-        replace(TINY, rows=1)
+        replace(TINY, kernel_time=1)
     with pytest.raises(ValueError, match="columns odd"):
-        replace(TINY, columns=4)
+        replace(TINY, kernel_codebook=4)
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
 def test_a_folder_gives_the_bits_of_the_network_that_was_saved(kind: str, tmp_path: Path) -> None:
-    network = build(kind=kind)
-    values = {"kind": "likelihood", "likelihood": to_dict(network.config), "codec": "c", "speaker": "s"}
+    network = build(type=kind)
+    values = {"kind": "code_prior", "code_prior": to_dict(network.config), "codec": "c", "speaker": "s"}
     checkpoint.save(tmp_path / "net", values, network.state_dict(), "# Card\n")
     loaded = load_likelihood(tmp_path / "net")
     assert torch.equal(loaded.bits(codes(1, 5), voice(1)), network.bits(codes(1, 5), voice(1)))
@@ -276,7 +276,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "codec", {"kind": "codec"}, {"a": torch.zeros(1)}, "card")
     with pytest.raises(checkpoint.CheckpointError, match="holds 'codec', expected a likelihood"):
         load_likelihood(tmp_path / "codec")
-    values = {"kind": "likelihood", "likelihood": {"layer": 3}, "codec": "c", "speaker": "s"}
+    values = {"kind": "code_prior", "code_prior": {"layer": 3}, "codec": "c", "speaker": "s"}
     checkpoint.save(tmp_path / "wrong", values, {"a": torch.zeros(1)}, "card")
     with pytest.raises(
         checkpoint.CheckpointError, match="the likelihood's config is wrong .*did you mean layers"

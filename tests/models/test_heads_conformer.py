@@ -13,9 +13,17 @@ from lip2speech.models.heads.conformer import ConformerHeads, ConformerHeadsConf
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 
 SMALL = ConformerHeadsConfig(
-    hidden=16, projection=0, layers=1, ffn_dim=16, heads=2, kernel_size=3, speaker_dim=6, n_mels=5, n_units=7
+    hidden_dim=16,
+    projection=0,
+    layers=1,
+    ffn_dim=16,
+    heads=2,
+    kernel_size=3,
+    speaker_dim=6,
+    n_mels=5,
+    n_units=7,
 )
-MODEL: dict[str, Any] = {"frontend": {"kind": "resnet", "trunk_width": 2}, "heads": to_dict(SMALL)}
+MODEL: dict[str, Any] = {"frontend": {"kind": "resnet", "resnet_width": 2}, "heads": to_dict(SMALL)}
 
 
 def make(config: ConformerHeadsConfig = SMALL, channels: int = 12) -> ConformerHeads:
@@ -57,7 +65,7 @@ def test_each_step_makes_two_mel_frames_band_by_band() -> None:
 @torch.no_grad()
 def test_the_special_symbols_are_never_units() -> None:
     heads = make()
-    heads.units.bias[: SMALL.specials] = 1e6
+    heads.units.bias[: SMALL.n_special_tokens] = 1e6
     logits = heads(torch.randn(1, 2, 12), torch.randn(1, 6)).require("unit_logits")
     assert logits.shape[1] == SMALL.n_units and logits.abs().max() < 1e3
 
@@ -67,7 +75,7 @@ def test_without_a_view_of_padding_a_clip_gives_in_a_batch_what_it_gives_alone()
     features, speaker, mask = torch.randn(2, 6, 12), torch.randn(2, 6), torch.zeros(2, 6, dtype=torch.bool)
     mask[1, 4:] = True
     for sees_padding in (False, True):
-        heads = make(replace(SMALL, sees_padding=sees_padding))
+        heads = make(replace(SMALL, conv_over_padding=sees_padding))
         batch, alone = heads(features, speaker, mask), heads(features[1:, :4], speaker[1:])
         apart = (batch.require("mel")[1, :, :16] - alone.require("mel")[0]).abs().max()
         apart_units = (batch.require("unit_logits")[1, :, :8] - alone.require("unit_logits")[0]).abs().max()
@@ -120,8 +128,10 @@ def test_a_model_is_made_of_the_plugs_its_config_names() -> None:
 
 def test_without_a_kind_the_plugs_are_the_usual_ones() -> None:
     with torch.device("meta"):
-        model = LipModel(from_dict(ModelConfig, {"frontend": {"encoder_layers": 1}, "heads": {"hidden": 8}}))
-    assert isinstance(model.frontend, AVHubert) and model.config.heads.hidden == 8
+        model = LipModel(
+            from_dict(ModelConfig, {"frontend": {"encoder_layers": 1}, "heads": {"hidden_dim": 8}})
+        )
+    assert isinstance(model.frontend, AVHubert) and model.config.heads.hidden_dim == 8
 
 
 def test_an_unknown_kind_tells_the_known_ones() -> None:

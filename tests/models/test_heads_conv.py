@@ -9,7 +9,7 @@ from torch import Tensor
 from lip2speech.models.heads.conv import Heads, HeadsConfig
 from lip2speech.models.prediction import Prediction
 
-TINY = HeadsConfig(hidden=12, blocks=2, n_units=7, n_q=3, codebook_size=11, speaker_dim=5, pitch=10)
+TINY = HeadsConfig(hidden_dim=12, n_blocks=2, n_units=7, n_q=3, codebook_size=11, speaker_dim=5, pitch_dim=10)
 CHANNELS = 6
 
 
@@ -53,7 +53,7 @@ def test_every_field_keeps_its_clock(batch: int, frames: int) -> None:
 
 
 def test_a_codec_at_75_hz_has_three_steps_a_frame() -> None:
-    found = build(replace(TINY, code_rate=75))(features(2, 5), voice(2))
+    found = build(replace(TINY, code_frame_rate=75))(features(2, 5), voice(2))
     assert found.require("codes").shape == (2, 3, 15)
 
 
@@ -205,7 +205,7 @@ def test_the_pitch_of_a_new_head_moves_with_the_median_of_the_voice() -> None:
 
 def test_a_clock_that_does_not_fit_the_video_is_refused() -> None:
     with pytest.raises(ValueError, match="whole multiple of 25 Hz, got 60 Hz"):
-        Heads(CHANNELS, replace(TINY, code_rate=60))
+        Heads(CHANNELS, replace(TINY, code_frame_rate=60))
 
 
 def test_a_kernel_without_a_middle_is_refused() -> None:

@@ -9,7 +9,7 @@ from lip2speech.models.frontends.resnet import ResNetConfig, ResNetFrontEnd
 @pytest.fixture(scope="module")
 def frontend() -> ResNetFrontEnd:
     torch.manual_seed(0)
-    return ResNetFrontEnd(ResNetConfig(trunk_width=2)).eval()
+    return ResNetFrontEnd(ResNetConfig(resnet_width=2)).eval()
 
 
 @torch.no_grad()

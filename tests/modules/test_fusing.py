@@ -11,7 +11,7 @@ from lip2speech.modules import fusing as inference
 from lip2speech.modules.fusing import PackedLinear, prepare
 
 SMALL = AVHubertConfig(
-    trunk_width=4, encoder_layers=2, embed_dim=32, ffn_dim=48, heads=4, conv_pos=8, conv_pos_groups=4
+    resnet_width=4, encoder_layers=2, embed_dim=32, ffn_dim=48, heads=4, conv_pos=8, conv_pos_groups=4
 )
 
 

@@ -46,7 +46,7 @@ def test_a_clip_becomes_crops_and_equally_long_sound(talk: Path, tmp_path: Path)
     assert tensors["wav"].shape == (640 * FRAMES,) and tensors["wav"].dtype == torch.int16
     np.testing.assert_allclose(tensors["wav"][: len(spoken)] / 32768, spoken, atol=1e-4)
     assert not tensors["wav"][len(spoken) :].any()
-    assert row.face_share > 0.9
+    assert row.face_detection_rate > 0.9
 
 
 def test_a_part_of_a_video_has_its_own_frames_and_samples(talk: Path, tmp_path: Path) -> None:

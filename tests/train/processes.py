@@ -79,7 +79,7 @@ class Line(TrainingTask):
         self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
         self.unused = nn.Linear(2, 2)  # by the first part of each update
         both = [*self.net.parameters(), *self.unused.parameters()]
-        self.opt = OptimizerWithSchedule(both, OptimizerConfig(lr=0.05, warmup=2), 10)
+        self.opt = OptimizerWithSchedule(both, OptimizerConfig(lr=0.05, warmup_steps=2), 10)
         self.average = EMA(self.net, 0.9)
         self.batch_size, self.bad, self.stopped, self.seen = batch_size, bad, stopped, 0
 
@@ -118,7 +118,7 @@ def lip_task(folder: Path, **changes: Any) -> FinetuneTask:
     numbers: dict[str, Any] = {
         "model": MODEL | {"heads": heads},
         "folders": [str(folder)],
-        "loop": {"steps": 3, "batch_size": 2},
+        "trainer": {"steps": 3, "batch_size": 2},
     }
     return FinetuneTask(from_dict(FinetuneConfig, numbers | changes))
 
@@ -132,7 +132,7 @@ def pretrain_task(folder: Path, out: Path) -> PretrainTask:
         "frontend": MODEL["frontend"],
         "iterations": [{"n_units": 5, "units": str(units)}],
         "folders": [str(folder)],
-        "loop": {"steps": 4, "batch_size": 2},
+        "trainer": {"steps": 4, "batch_size": 2},
         "final_dim": 8,
     }
     return PretrainTask(from_dict(PretrainConfig, numbers), out)
@@ -142,13 +142,13 @@ def codec_task(folder: Path, **loop: Any) -> CodecTask:
     """A codec with everything that has a state: codebooks, judges, balancer, two optimisers, an average."""
     numbers = {
         "codec": CODEC,
-        "loop": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | loop,
+        "trainer": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | loop,
         "data": {"folders": [str(folder)], "seconds": 0.1},
         "discriminator": {"filters": 2, "n_ffts": [128]},
-        "discriminator_chance": 0.7,
-        "quantize_from": 1,
-        "gan_from": 3,
-        "freeze_codes_from": 1000,
+        "disc_update_prob": 0.7,
+        "quantizer_start_step": 1,
+        "disc_start_step": 3,
+        "freeze_encoder_step": 1000,
         "balance": True,
     }
     return CodecTask(from_dict(CodecTrainConfig, numbers))
@@ -157,7 +157,9 @@ def codec_task(folder: Path, **loop: Any) -> CodecTask:
 def quantise(rows: Tensor) -> dict[str, Tensor]:
     """What two training steps make of a quantiser, on this process' share of rows (8, C, T)."""
     torch.manual_seed(1)
-    quantizer = ResidualVQ(QuantizerConfig(n_q=2, codebook_size=4, codebook_dim=3, dead_share=0.0)).train()
+    quantizer = ResidualVQ(
+        QuantizerConfig(n_q=2, codebook_size=4, codebook_dim=3, dead_code_threshold=0.0)
+    ).train()
     depths = torch.tensor([2] * 4 + [1] * 4)  # no row of the second process reaches the second book
     own, own_depths = (x.chunk(distributed.world())[distributed.rank()] for x in (rows, depths))
     quantizer(own)
@@ -206,4 +208,4 @@ def train_and_tell(prepared: Path, folder: Path, told: Any, dies: str) -> None:
         rename = Path.replace
         Path.replace = lambda a, b: (rename(a, b), os.kill(os.getpid(), 9))  # type: ignore[method-assign]
     told.send("ready")
-    run(task, task.config.loop, folder, quiet=True)
+    run(task, task.config.trainer, folder, quiet=True)

@@ -66,7 +66,7 @@ def test_the_folder_speaks(prepared: Path, parts: dict[str, str], tmp_path: Path
     assert (wav.shape, wav.dtype) == ((9 * 640,), torch.float32)
     assert wav.abs().max() <= 1
     assert speech.transform.mean == 0.4
-    assert (speech.config.window, speech.config.route) == (50, "mel")
+    assert (speech.config.window_frames, speech.config.vocoder) == (50, "mel")
     assert checkpoint.load(tmp_path / "model").card == "# Card\n"
 
 
@@ -204,7 +204,7 @@ def test_a_trained_vocoder_becomes_a_route(
     own = {"voice": "ben", "route": name}
     assemble(config(prepared, parts, pipeline=own), tmp_path / "model")
     speech = Lip2Speech.load(tmp_path / "model", device="cpu")
-    assert name in speech.routes and speech.config.route == name
+    assert name in speech.routes and speech.config.vocoder == name
     wav = speech(np.zeros((2, 96, 96), np.uint8))
     assert wav.shape == (1280,)
     assert not torch.equal(wav, speech(np.zeros((2, 96, 96), np.uint8), route="mel"))

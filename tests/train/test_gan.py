@@ -21,7 +21,7 @@ def adversary(chance: float = 1.0) -> AdversarialTrainer:
     torch.manual_seed(0)
     discriminator = build_discriminators(MS_STFT, WAVE, STFT)
     optimizer = OptimizerWithSchedule(
-        discriminator.parameters(), OptimizerConfig(lr=2e-3, warmup=1, grad_clip=10.0), 60
+        discriminator.parameters(), OptimizerConfig(lr=2e-3, warmup_steps=1, grad_clip=10.0), 60
     )
     return AdversarialTrainer(discriminator, optimizer, precision="fp32", chance=chance)
 

@@ -53,7 +53,7 @@ def units_of(teach: UnitTokenizer, clip: Clip) -> torch.Tensor:
 
 
 def test_units_are_fitted_stored_and_used(prepared: Path, tmp_path: Path) -> None:
-    config = KMeansConfig(folders=(str(prepared),), n_units=6)
+    config = KMeansConfig(train_data=(str(prepared),), n_units=6)
     distance = fit_kmeans(config, tmp_path / "units")
     assert 0 < distance < 39  # what one unit for all would leave: 39 values of deviation 1
     stored = checkpoint.load(tmp_path / "units")
@@ -69,7 +69,7 @@ def test_a_models_features_are_clustered_and_its_units_read_back(
 ) -> None:
     save, changes = SOURCES[source]
     model = str(save(tmp_path / "model"))
-    config = KMeansConfig((str(prepared),), n_units=4, frames=80, model=model, **changes)
+    config = KMeansConfig((str(prepared),), n_units=4, n_frames=80, model=model, **changes)
     fit_kmeans(config, tmp_path / "units")
     teach, stored = load_unit_teacher(tmp_path / "units"), checkpoint.load(tmp_path / "units")
     clips = read_clips([prepared], "train")
@@ -85,7 +85,7 @@ def test_a_models_features_are_clustered_and_its_units_read_back(
 
 def test_lips_alone_do_not_hear(prepared: Path, tmp_path: Path) -> None:
     model = str(save_frontend(tmp_path / "model"))
-    config = KMeansConfig((str(prepared),), n_units=4, features="avhubert", model=model, layer=1)
+    config = KMeansConfig((str(prepared),), n_units=4, features="avhubert", model=model, feature_layer=1)
     clip = read_clips([prepared], "train")[0]
     wav, roi = clip.wav(), clip.tensors()["roi"]
     both, lips = blank_teacher(config), blank_teacher(replace(config, sound=False))
@@ -101,7 +101,7 @@ def test_one_seed_gives_one_vocabulary(features: str, prepared: Path, tmp_path: 
     changes: dict[str, Any] = {}
     if features == "avhubert":
         changes = {"features": features, "model": str(save_frontend(tmp_path / "model")), "layer": 1}
-    config = KMeansConfig(folders=(str(prepared),), n_units=4, frames=60, **changes)
+    config = KMeansConfig(train_data=(str(prepared),), n_units=4, n_frames=60, **changes)
     stored = []
     for name, numbers in (("a", config), ("b", config), ("c", replace(config, seed=1))):
         fit_kmeans(numbers, tmp_path / name)
@@ -111,14 +111,14 @@ def test_one_seed_gives_one_vocabulary(features: str, prepared: Path, tmp_path: 
 
 
 def test_no_more_is_held_than_was_asked_for(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = KMeansConfig((str(prepared),), n_units=2, frames=40)
+    config = KMeansConfig((str(prepared),), n_units=2, n_frames=40)
     clips, read = read_clips([prepared], "train") * 50, []
     tensors = Clip.tensors
     monkeypatch.setattr(Clip, "tensors", lambda clip: read.append(clip) or tensors(clip))
     found = sample(config, blank_teacher(config), clips)
     assert found.shape == (40, 39)
     assert len(read) <= 2  # 28 features and more each
-    whole = sample(replace(config, frames=10_000), blank_teacher(config), clips[:3])
+    whole = sample(replace(config, n_frames=10_000), blank_teacher(config), clips[:3])
     assert len(whole) == sum(2 * clip.n_frames for clip in clips[:3])
 
 
@@ -137,7 +137,7 @@ def test_a_recipe_that_cannot_work_is_refused(changes: dict[str, Any], message: 
 
 def test_a_folder_or_layer_that_is_not_there_is_refused(prepared: Path, tmp_path: Path) -> None:
     model = str(save_frontend(tmp_path / "model"))
-    numbers = KMeansConfig((str(prepared),), n_units=2, features="avhubert", model=model, layer=2)
+    numbers = KMeansConfig((str(prepared),), n_units=2, features="avhubert", model=model, feature_layer=2)
     with pytest.raises(ValueError, match="layer must be 1 .. 1, got 2"):
         fit_kmeans(numbers, tmp_path / "units")
     with pytest.raises(ValueError, match="holds 'avhubert', expected hubert"):

@@ -121,9 +121,9 @@ def test_every_frame_gives_one_crop_and_the_report_counts() -> None:
     crops = crop_roi(Tracked(f, p, k == 80) for k, (f, p) in enumerate(zip(frames(n), places, strict=True)))
     assert len(list(crops)) == n
     report = crops.report
-    assert (report.frames, report.face_frames, report.face_share) == (100, 75, 0.75)
-    assert report.gaps == [(1.6, 2.4)]
-    assert report.bridged == [(3.6, 3.8)]
+    assert (report.frames, report.face_frames, report.face_detection_rate) == (100, 75, 0.75)
+    assert report.no_face_segments == [(1.6, 2.4)]
+    assert report.interpolated_segments == [(3.6, 3.8)]
     assert report.cuts == [3.2]
     assert report.first_missing == 1.6
 
@@ -159,7 +159,7 @@ def test_the_report_is_plain_json() -> None:
     crops = crop_roi([Tracked(frames(1)[0], landmarks_at(300, 200))])
     list(crops)
     plain = json.loads(json.dumps(crops.report.to_dict()))
-    assert (plain["frames"], plain["face_share"], plain["read"]) == (1, 1.0, None)
+    assert (plain["frames"], plain["face_detection_rate"], plain["read"]) == (1, 1.0, None)
 
 
 class TestLive:

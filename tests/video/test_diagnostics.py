@@ -34,7 +34,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_numbers_are_json_and_say_what_was_found(clip: Path) -> None:
     result = json.loads(json.dumps(inspect_video(clip)))
-    assert (result["name"], result["frames"], result["face_share"]) == ("talk.mp4", 40, 1.0)
+    assert (result["name"], result["frames"], result["face_detection_rate"]) == ("talk.mp4", 40, 1.0)
     assert (result["read"]["width"], result["read"]["codec"]) == (260, "h264")
     assert 40 < result["eye_corners"] < 90
     assert (result["gaps"], result["cuts"], result["notes"]) == ([], [], [])

@@ -202,7 +202,7 @@ def test_a_file_becomes_crops_and_a_report(clip: Path) -> None:
     assert report.read is not None
     assert (report.name, report.read.source_fps, report.read.frames) == ("talk.mp4", 30.0, 25)
     assert report.face_frames == 17
-    assert report.gaps == [(0.68, 1.0)]
+    assert report.no_face_segments == [(0.68, 1.0)]
     assert roi[:16].std() > 20
 
 

@@ -19,7 +19,9 @@ def track(places: list[tuple[float, float] | None], cuts: tuple[int, ...] = ()) 
 
 def sources(placed: list[CropPlacement]) -> str:
     """f(ound) b(ridged) h(eld) -(blank), a letter for each frame."""
-    return "".join({"found": "f", "bridged": "b", "held": "h", "blank": "-"}[item.source] for item in placed)
+    return "".join(
+        {"found": "f", "interpolated": "b", "held": "h", "blank": "-"}[item.source] for item in placed
+    )
 
 
 def x_of(placed: list[CropPlacement]) -> list[float | None]:

@@ -39,8 +39,8 @@ class QuantizerConfig:
     kmeans_iterations: int = 50
     # Dead is below this share of an even use of the batch; SoundStream's plain count of 2 depends on its
     # size.
-    dead_share: float = 0.05
-    factor_dim: int = 8  # dimensions of a factorised entry (DAC)
+    dead_code_threshold: float = 0.05
+    factorized_dim: int = 8  # dimensions of a factorised entry (DAC)
     beta: float = 0.25  # of entries that learn by gradients: the encoder's share of their loss (SimVQ, DAC)
 
 
@@ -114,7 +114,7 @@ class UsageTrackedCodebook(Codebook):
 
     def dead(self, even_use: float) -> Tensor:
         """Entries far below an even use of the batch, (M,); they are counted as used evenly from now on."""
-        dead = (self.cluster_size < self.config.dead_share * even_use).nonzero()[:, 0]
+        dead = (self.cluster_size < self.config.dead_code_threshold * even_use).nonzero()[:, 0]
         self.cluster_size[dead] = even_use
         return dead
 

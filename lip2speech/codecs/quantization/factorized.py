@@ -35,9 +35,9 @@ class FactorizedCodebook(UsageTrackedCodebook):
 
     def __init__(self, config: QuantizerConfig):
         super().__init__(config)
-        self.down = nn.Linear(config.codebook_dim, config.factor_dim)
-        self.up = nn.Linear(config.factor_dim, config.codebook_dim)
-        self.entries = nn.Parameter(torch.randn(self.size, config.factor_dim))
+        self.down = nn.Linear(config.codebook_dim, config.factorized_dim)
+        self.up = nn.Linear(config.factorized_dim, config.codebook_dim)
+        self.entries = nn.Parameter(torch.randn(self.size, config.factorized_dim))
 
     def quantize(self, x: Tensor) -> Tensor:
         """Code of the entry at the smallest angle: (N, D) -> (N,)."""

@@ -25,7 +25,7 @@ from lip2speech.restore import restore
 class AVHubertConfig:
     """Sizes and dropouts; the defaults are the published base model.
 
-    trunk_width: channels of the ResNet's first stage (its output has 8 times as many).
+    resnet_width: channels of the ResNet's first stage (its output has 8 times as many).
     activation: of the ResNet: prelu, relu or swish.
     stem_stride: of its stem: 2 and a pooling as published, or 4 without one.
     encoder_layers, embed_dim, ffn_dim, heads: the transformer.
@@ -36,7 +36,7 @@ class AVHubertConfig:
     before its chunk a frame then looks at.
     """
 
-    trunk_width: int = 64
+    resnet_width: int = 64
     activation: str = "prelu"
     stem_stride: int = 2
     encoder_layers: int = 12
@@ -52,7 +52,7 @@ class AVHubertConfig:
     dropout_input: float = 0.1
     layerdrop: float = 0.05
     causal: bool = False
-    context: int = 100
+    left_context: int = 100
 
 
 State = Any  # what a step hands to the next one; None before the first
@@ -60,7 +60,7 @@ State = Any  # what a step hands to the next one; None before the first
 # At width 16 a PReLU costs a CPU as much as its convolution: with ReLU, tiny trains 1.7 times faster.
 SIZES = {
     "tiny": AVHubertConfig(
-        trunk_width=16,
+        resnet_width=16,
         activation="relu",
         encoder_layers=4,
         embed_dim=256,
@@ -91,9 +91,9 @@ class AVHubert(nn.Module):
         self.config = config
         self.dim = config.embed_dim
         self.resnet = LipResNet(
-            config.trunk_width, config.activation, config.stem_stride, causal=config.causal
+            config.resnet_width, config.activation, config.stem_stride, causal=config.causal
         )
-        self.video_proj = nn.Linear(8 * config.trunk_width, self.dim)
+        self.video_proj = nn.Linear(8 * config.resnet_width, self.dim)
         self.audio_proj = nn.Linear(config.audio_feat_dim, self.dim)
         self.fusion_norm = nn.LayerNorm(2 * self.dim)
         self.fusion_proj = nn.Linear(2 * self.dim, self.dim)
@@ -110,7 +110,7 @@ class AVHubert(nn.Module):
             activation_dropout=config.activation_dropout,
             layerdrop=config.layerdrop,
             causal=config.causal,
-            context=config.context,
+            context=config.left_context,
         )
 
     def forward(

@@ -18,12 +18,12 @@ from lip2speech.modules.resnet import LipResNet
 class ResNetConfig:
     """Sizes; the defaults are the published ones.
 
-    trunk_width: channels of the first stage; the vectors have 8 times as many.
+    resnet_width: channels of the first stage; the vectors have 8 times as many.
     activation: prelu, relu or swish.
     """
 
     kind: Literal["resnet"] = "resnet"
-    trunk_width: int = 64
+    resnet_width: int = 64
     activation: str = "swish"
 
     causal: ClassVar[bool] = False
@@ -31,7 +31,7 @@ class ResNetConfig:
     @property
     def embed_dim(self) -> int:
         """C of the features."""
-        return 8 * self.trunk_width
+        return 8 * self.resnet_width
 
 
 class ResNetFrontEnd(nn.Module):
@@ -46,7 +46,7 @@ class ResNetFrontEnd(nn.Module):
     def __init__(self, config: ResNetConfig | None = None):
         super().__init__()
         self.config = c = config or ResNetConfig()
-        self.resnet = LipResNet(c.trunk_width, c.activation)
+        self.resnet = LipResNet(c.resnet_width, c.activation)
 
     def forward(self, video: Tensor, padding_mask: Tensor | None = None, chunk: int | None = None) -> Tensor:
         if chunk is not None:

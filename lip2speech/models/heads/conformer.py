@@ -31,13 +31,13 @@ class ConformerHeadsConfig:
 
     projection: width of the linear layer before the embedding, 0 for none (as without AV-HuBERT).
     kernel_size: of the depthwise convolutions.
-    specials: rows of the unit layer before the units themselves: fairseq's dictionary begins with 4.
-    sees_padding: convolutions read what is past a clip's end in its batch, as published. Without it a clip
+    n_special_tokens: rows of the unit layer before the units themselves: fairseq's dictionary begins with 4.
+    conv_over_padding: convolutions read what is past a clip's end in its batch, as published. Without it a clip
         gives in any batch what it gives alone.
     """
 
     kind: Literal["conformer"] = "conformer"
-    hidden: int = 512
+    hidden_dim: int = 512
     projection: int = 512
     layers: int = 12
     ffn_dim: int = 2048
@@ -47,13 +47,13 @@ class ConformerHeadsConfig:
     speaker_dim: int = 256
     n_mels: int = 80
     n_units: int = 200
-    specials: int = 4
-    sees_padding: bool = True
+    n_special_tokens: int = 4
+    conv_over_padding: bool = True
 
     n_q: ClassVar[int] = 0
     codebook_sizes: ClassVar[tuple[int, ...]] = ()
-    code_rate: ClassVar[int] = UNIT_RATE
-    pitch: ClassVar[int] = 0
+    code_frame_rate: ClassVar[int] = UNIT_RATE
+    pitch_dim: ClassVar[int] = 0
     causal: ClassVar[bool] = False
 
     def predicts(self, names: Iterable[str]) -> bool:
@@ -79,23 +79,25 @@ class ConformerHeads(nn.Module):
         self.config = c = config
         self.times = per_video_frame(UNIT_RATE)
         self.project = nn.Linear(channels, c.projection) if c.projection else nn.Identity()
-        self.embed = nn.Linear(c.projection or channels, c.hidden)
+        self.embed = nn.Linear(c.projection or channels, c.hidden_dim)
         self.encoder = Conformer(
-            c.hidden,
+            c.hidden_dim,
             n_layers=c.layers,
             ffn_dim=c.ffn_dim,
             heads=c.heads,
             kernel_size=c.kernel_size,
             dropout=c.dropout,
-            sees_padding=c.sees_padding,
+            sees_padding=c.conv_over_padding,
         )
-        self.units = nn.Linear(c.hidden, c.specials + c.n_units)
+        self.units = nn.Linear(c.hidden_dim, c.n_special_tokens + c.n_units)
         self.mel_convs = nn.ModuleList(
-            nn.Conv1d(c.hidden if i else c.speaker_dim + c.hidden, c.hidden, MEL_KERNEL, padding="same")
+            nn.Conv1d(
+                c.hidden_dim if i else c.speaker_dim + c.hidden_dim, c.hidden_dim, MEL_KERNEL, padding="same"
+            )
             for i in range(MEL_CONVS)
         )
         self.dropout = nn.Dropout(c.dropout)
-        self.mel = nn.Linear(c.hidden, MEL_FRAMES * c.n_mels)
+        self.mel = nn.Linear(c.hidden_dim, MEL_FRAMES * c.n_mels)
         self.register_buffer("mel_mean", torch.zeros(c.n_mels))
         self.register_buffer("mel_std", torch.ones(c.n_mels))
 
@@ -107,10 +109,12 @@ class ConformerHeads(nn.Module):
         if padding_mask is not None:
             padding_mask = padding_mask.repeat_interleave(self.times, 1)
         x = self.encode(features, padding_mask)
-        keep = None if padding_mask is None or self.config.sees_padding else ~padding_mask
+        keep = None if padding_mask is None or self.config.conv_over_padding else ~padding_mask
         return Prediction(
             mel=self.predict_mel(x, speaker, keep),
-            unit_logits=self.units(x)[..., self.config.specials :].transpose(1, 2),  # (B, T, C) -> (B, C, T)
+            unit_logits=self.units(x)[..., self.config.n_special_tokens :].transpose(
+                1, 2
+            ),  # (B, T, C) -> (B, C, T)
             speaker=speaker,
         )
 

@@ -48,8 +48,8 @@ class HeadsConfig:
     delay pattern, which looks n_q - 1 code steps ahead.
     """
 
-    hidden: int = 512
-    blocks: int = 2
+    hidden_dim: int = 512
+    n_blocks: int = 2
     kernel_size: int = 5
     dropout: float = 0.1
     speaker_dim: int = 163
@@ -57,8 +57,8 @@ class HeadsConfig:
     n_units: int = 200
     n_q: int = 4
     codebook_size: int | tuple[int, ...] = 512
-    code_rate: int = 50
-    pitch: int = 0
+    code_frame_rate: int = 50
+    pitch_dim: int = 0
     causal: bool = False
     delayed: bool = False
 
@@ -80,7 +80,7 @@ class HeadsConfig:
         sizes = {
             "mel": self.n_mels,
             "unit_logits": self.n_units,
-            "pitch": self.pitch,
+            "pitch": self.pitch_dim,
             "speaker": self.speaker_dim,
         }
         return all(sizes.get(name, self.n_q) for name in names)
@@ -225,9 +225,9 @@ class PitchHead(nn.Module):
 
     def __init__(self, c: HeadsConfig):
         super().__init__()
-        self.inp = SubPixelUpsample(c.hidden, c.pitch, MEL_RATE // UNIT_RATE)
-        self.blocks = conv_blocks(c, c.pitch)
-        self.out = nn.Linear(c.pitch, 2)
+        self.inp = SubPixelUpsample(c.hidden_dim, c.pitch_dim, MEL_RATE // UNIT_RATE)
+        self.blocks = conv_blocks(c, c.pitch_dim)
+        self.out = nn.Linear(c.pitch_dim, 2)
         self.register = nn.Linear(c.speaker_dim, 1)
         nn.init.zeros_(self.register.weight)
         nn.init.zeros_(self.register.bias)
@@ -256,28 +256,30 @@ class Heads(nn.Module):
     def __init__(self, channels: int, config: HeadsConfig):
         super().__init__()
         self.config = c = config
-        self.inp = nn.Linear(channels, c.hidden)
+        self.inp = nn.Linear(channels, c.hidden_dim)
         self.speaker = nn.Sequential(
-            nn.Linear(c.speaker_dim, c.hidden), nn.GELU(), nn.Linear(c.hidden, c.hidden)
+            nn.Linear(c.speaker_dim, c.hidden_dim), nn.GELU(), nn.Linear(c.hidden_dim, c.hidden_dim)
         )
-        self.to_units = SubPixelUpsample(c.hidden, c.hidden, per_video_frame(UNIT_RATE))
+        self.to_units = SubPixelUpsample(c.hidden_dim, c.hidden_dim, per_video_frame(UNIT_RATE))
         self.unit_blocks = conv_blocks(c)
         if c.n_units:
-            self.units = nn.Linear(c.hidden, c.n_units)
+            self.units = nn.Linear(c.hidden_dim, c.n_units)
         if c.n_q:
-            ratio = per_video_frame(c.code_rate)
-            same_clock = c.code_rate == UNIT_RATE
-            self.to_codes = nn.Identity() if same_clock else SubPixelUpsample(c.hidden, c.hidden, ratio)
+            ratio = per_video_frame(c.code_frame_rate)
+            same_clock = c.code_frame_rate == UNIT_RATE
+            self.to_codes = (
+                nn.Identity() if same_clock else SubPixelUpsample(c.hidden_dim, c.hidden_dim, ratio)
+            )
             code_head = DelayPatternCodeHead if c.delayed else ConditionalCodeHead
-            self.codes = code_head(c.hidden, c.codebook_sizes)
-            self.independent_codes = nn.Linear(c.hidden, sum(c.codebook_sizes))
+            self.codes = code_head(c.hidden_dim, c.codebook_sizes)
+            self.independent_codes = nn.Linear(c.hidden_dim, sum(c.codebook_sizes))
         if c.n_mels:
-            self.to_mel = SubPixelUpsample(c.hidden, c.hidden, MEL_RATE // UNIT_RATE)
+            self.to_mel = SubPixelUpsample(c.hidden_dim, c.hidden_dim, MEL_RATE // UNIT_RATE)
             self.mel_blocks = conv_blocks(c)
-            self.mel = nn.Linear(c.hidden, c.n_mels)
+            self.mel = nn.Linear(c.hidden_dim, c.n_mels)
             self.register_buffer("mel_mean", torch.zeros(c.n_mels))
             self.register_buffer("mel_std", torch.ones(c.n_mels))
-        if c.pitch:
+        if c.pitch_dim:
             self.pitch = PitchHead(c)
 
     def forward(
@@ -304,7 +306,7 @@ class Heads(nn.Module):
         """The next frames: (B, T, C), (B, S), state -> Prediction of T frames, state."""
         if not self.config.causal:
             raise ValueError("only causal heads run step by step; run the whole clip.")
-        old = iter(state if state is not None else [None] * 3 * self.config.blocks)
+        old = iter(state if state is not None else [None] * 3 * self.config.n_blocks)
         new: list[Any] = []
 
         def run(blocks: Iterable[Any], x: Tensor) -> Tensor:
@@ -331,7 +333,7 @@ class Heads(nn.Module):
             y = run(self.mel_blocks, self.to_mel(x))
             mel = self.mel(y).float() * self.mel_std + self.mel_mean
             fields["mel"] = mel.transpose(1, 2)  # (B, T, C) -> (B, C, T)
-        if self.config.pitch:
+        if self.config.pitch_dim:
             fields["pitch"] = self.pitch(x, speaker, run)
         if self.config.n_units:
             fields["unit_logits"] = self.units(x).transpose(1, 2)  # (B, T, C) -> (B, C, T)
@@ -358,6 +360,7 @@ class Heads(nn.Module):
 def conv_blocks(c: HeadsConfig, channels: int = 0) -> nn.ModuleList:
     """The blocks over time of one clock, as wide as all heads or narrower."""
     blocks = (
-        ConvBlock(channels or c.hidden, c.kernel_size, c.dropout, causal=c.causal) for _ in range(c.blocks)
+        ConvBlock(channels or c.hidden_dim, c.kernel_size, c.dropout, causal=c.causal)
+        for _ in range(c.n_blocks)
     )
     return nn.ModuleList(blocks)

@@ -38,8 +38,8 @@ class XVectorConfig:
 
     channels: int = 192
     dilations: tuple[int, ...] = (2, 3, 4)
-    pooled: int = 384
-    attention: int = 64
+    pool_dim: int = 384
+    attention_dim: int = 64
     dim: int = 192
     mel: MelConfig = field(default_factory=MelConfig)
 
@@ -72,12 +72,12 @@ class XVectorNet(nn.Module):
         self.config = c = config or XVectorConfig()
         self.inp = nn.Conv1d(c.mel.n_mels, c.channels, 5, padding=2)
         self.blocks = nn.ModuleList(XVectorBlock(c.channels, dilation) for dilation in c.dilations)
-        self.wide = nn.Conv1d(c.channels, c.pooled, 1)
+        self.wide = nn.Conv1d(c.channels, c.pool_dim, 1)
         self.attention = nn.Sequential(
-            nn.Conv1d(c.pooled, c.attention, 1), nn.Tanh(), nn.Conv1d(c.attention, c.pooled, 1)
+            nn.Conv1d(c.pool_dim, c.attention_dim, 1), nn.Tanh(), nn.Conv1d(c.attention_dim, c.pool_dim, 1)
         )
-        self.norm = nn.BatchNorm1d(2 * c.pooled)
-        self.out = nn.Linear(2 * c.pooled, c.dim)
+        self.norm = nn.BatchNorm1d(2 * c.pool_dim)
+        self.out = nn.Linear(2 * c.pool_dim, c.dim)
 
     def forward(self, mel: Tensor) -> Tensor:
         x = F.relu(self.inp((mel - mel.mean((1, 2), keepdim=True)) / 2.0))

@@ -70,8 +70,10 @@ def read_take(video: Path) -> Recording:
     if not text:
         raise ValueError(f"{video}: its prompt {video.stem}.txt is empty; write down what is mouthed.")
     roi, report = load_roi(video)
-    if report.face_share < LEAST_FACE:
-        raise NoFaceError(f"{video}: a face in {report.face_share:.0%} of the frames; record it again.")
+    if report.face_detection_rate < LEAST_FACE:
+        raise NoFaceError(
+            f"{video}: a face in {report.face_detection_rate:.0%} of the frames; record it again."
+        )
     if len(roi) > LONGEST_S * VIDEO_FPS:
         raise ValueError(f"{video}: {len(roi) / VIDEO_FPS:.0f} s; record one prompt a video.")
     sound = video.with_suffix(".wav")

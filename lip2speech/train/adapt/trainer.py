@@ -47,29 +47,29 @@ WordErrorFn = Callable[[Tensor, str], int]
 class AdaptConfig:
     """One adaptation; the defaults take minutes on a CPU.
 
-    units: folder of the unit teacher the model learned from; empty: mel alone. layers: endings of the names
+    unit_tokenizer: folder of the unit teacher the model learned from; empty: mel alone. layers: endings of the names
     of the linear layers that learn. voices: how many synthesised voices teach. views: crops of each video,
     the first one plain. gamma: softness of the warp, in the loss' own units; band: how far it may leave the
     diagonal, in seconds of the shorter side. unit_weight: of a unit's cross entropy beside the mel's L1.
     device: auto is a GPU where there is one.
     """
 
-    units: str = ""
-    layers: tuple[str, ...] = ("video_proj", "q_proj", "v_proj", "fc1", "fc2", "heads.inp")
-    rank: int = 4
+    unit_tokenizer: str = ""
+    lora_target_modules: tuple[str, ...] = ("video_proj", "q_proj", "v_proj", "fc1", "fc2", "heads.inp")
+    lora_rank: int = 4
     steps: int = 300
     batch_size: int = 4
     seed: int = 0
     device: Device = "auto"
-    voices: int = 2
-    views: int = 2
-    gamma: float = 0.05
-    band: float = 0.6
-    unit_weight: float = 0.2
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=2e-3, warmup=20))
+    n_tts_voices: int = 2
+    n_crops: int = 2
+    dtw_gamma: float = 0.05
+    dtw_bandwidth_s: float = 0.6
+    unit_loss_weight: float = 0.2
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=2e-3, warmup_steps=20))
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "voices", "views"):
+        for name in ("steps", "batch_size", "n_tts_voices", "n_crops"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}.")
 
@@ -89,12 +89,12 @@ class TargetSynthesizer:
 
     def __init__(self, config: AdaptConfig, speakers: SpeakerEncoder):
         self.config, self.mel, self.speakers = config, LogMel(), speakers
-        self.units = load_unit_teacher(config.units) if config.units else None
+        self.units = load_unit_teacher(config.unit_tokenizer) if config.unit_tokenizer else None
 
     @torch.no_grad()
     def __call__(self, take: Recording) -> list[AdaptationTarget]:
         """One target for each voice."""
-        return [self.target(wav) for wav in take.sounds(self.config.voices)]
+        return [self.target(wav) for wav in take.sounds(self.config.n_tts_voices)]
 
     def target(self, wav: Tensor) -> AdaptationTarget:
         """Of a sound (T_a,) at 16 kHz."""
@@ -149,14 +149,14 @@ class AdaptationTrainer:
         self.model, self.config = model.to(self.device).eval(), config
         self.seen = [self.views(take.roi, transform) for take in takes]
         self.targets = moved([reader(take) for take in takes], self.device)
-        learning = attach(model, config.layers, config.rank)
+        learning = attach(model, config.lora_target_modules, config.lora_rank)
         self.size = sum(p.numel() for p in learning)
         self.opt = OptimizerWithSchedule(learning, config.optimizer, config.steps)
 
     @torch.no_grad()
     def views(self, roi: Tensor, transform: Transform) -> list[Tensor]:
         """What the trunk sees of one video, (T, C) for each view: the middle, then random crops and flips."""
-        crops = [transform(roi)] + [transform.random(roi) for _ in range(self.config.views - 1)]
+        crops = [transform(roi)] + [transform.random(roi) for _ in range(self.config.n_crops - 1)]
         return [self.model.frontend.resnet(crop.to(self.device))[0] for crop in crops]
 
     def update(self, step: int) -> float:
@@ -180,11 +180,11 @@ class AdaptationTrainer:
         features = frontend.encoder(frontend.join(frontend.video_proj(vectors), None), padding)
         voices = torch.stack([t.speaker for t in targets])
         prediction = self.model.heads(features, voices, padding)
-        cost = pair_costs(self.model, prediction, targets, self.config.unit_weight)
+        cost = pair_costs(self.model, prediction, targets, self.config.unit_loss_weight)
         rows = lengths * per_video_frame(UNIT_RATE)
         columns = torch.tensor([len(t.mel) for t in targets], device=self.device)
-        band = self.config.band * UNIT_RATE
-        return (soft_dtw(cost, rows, columns, gamma=self.config.gamma, band=band) / rows).mean()
+        band = self.config.dtw_bandwidth_s * UNIT_RATE
+        return (soft_dtw(cost, rows, columns, gamma=self.config.dtw_gamma, band=band) / rows).mean()
 
     def finish(self) -> LipModel:
         """The model with the adapters merged, on the CPU, in eval mode."""
@@ -213,8 +213,8 @@ def adapt(
     learned = {f"model.{name}": tensor for name, tensor in work.finish().state_dict().items()}
     card = f"{loaded.card}\nAdapted to one silent person on {len(takes)} prompts by `lip2speech adapt fit`.\n"
     # how sure the other model was tells nothing of this one
-    pipeline = {key: value for key, value in loaded.config["pipeline"].items() if key != "confidence"}
-    values = loaded.config | {"pipeline": pipeline}
+    pipeline = {key: value for key, value in loaded.config["inference"].items() if key != "confidence"}
+    values = loaded.config | {"inference": pipeline}
     checkpoint.save(out, values, loaded.tensors | learned, card, overwrite=overwrite, half=True)
     return work.size, losses
 
@@ -253,7 +253,7 @@ def measure(
 
 def ceiling(takes: Sequence[Recording], config: AdaptConfig, ear: WordErrorFn) -> float:
     """The share of words that the listener gets wrong in the synthesised prompts themselves."""
-    wrong = sum(ear(take.sounds(config.voices)[0], take.text) for take in takes)
+    wrong = sum(ear(take.sounds(config.n_tts_voices)[0], take.text) for take in takes)
     return wrong / sum(len(take.text.split()) for take in takes)
 
 
@@ -263,7 +263,7 @@ def best_path(
     """For each step of a clip the step of its target that it says, by the mels alone: (2T,)."""
     cost = pair_costs(model, prediction, [target], 0.0)
     rows, columns = (torch.tensor([size]) for size in cost.shape[1:])
-    through = alignment(cost, rows, columns, gamma=HARD, band=config.band * UNIT_RATE)
+    through = alignment(cost, rows, columns, gamma=HARD, band=config.dtw_bandwidth_s * UNIT_RATE)
     return through[0].argmax(1)
 
 

@@ -22,7 +22,7 @@ from lip2speech.config import to_dict
 from lip2speech.constants import per_video_frame
 from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
 from lip2speech.data.targets import TargetExtractor
-from lip2speech.models.code_prior import KIND, CodePrior, CodePriorConfig, bits_per_token, build_likelihood
+from lip2speech.models.code_prior import KIND, CodePrior, CodePriorConfig, bits_per_code, build_likelihood
 from lip2speech.models.heads.conv import UNIT_RATE
 from lip2speech.models.speaker_encoder import SpeakerEncoder, load_speaker_model
 from lip2speech.modules.codebook_layout import books
@@ -45,23 +45,23 @@ HELD_OUT = 16  # segments that validation looks at
 class CodePriorTrainConfig:
     """One training run.
 
-    folders: prepared clips; codec: folder of what makes the codes; speaker: folder of the encoder that hears
+    train_data: prepared clips; codec: folder of what makes the codes; speaker: folder of the encoder that hears
     voices, empty: their long-term spectrum; steps: of codes that a segment has.
     """
 
-    likelihood: CodePriorConfig = field(default_factory=CodePriorConfig)
-    loop: TrainerConfig = field(default_factory=TrainerConfig)
+    prior: CodePriorConfig = field(default_factory=CodePriorConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    folders: tuple[str, ...] = ()
-    codec: str = ""
-    speaker: str = ""
-    steps: int = 100
-    ema: float = 0.999
+    train_data: tuple[str, ...] = ()
+    codec_path: str = ""
+    speaker_encoder: str = ""
+    segment_steps: int = 100
+    ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        if self.steps < 2:
+        if self.segment_steps < 2:
             raise ValueError(
-                f"steps must be 2 or more, for codes are told by those before; got {self.steps}."
+                f"steps must be 2 or more, for codes are told by those before; got {self.segment_steps}."
             )
 
 
@@ -69,12 +69,12 @@ class CodeSegments:
     """The codes and voices of all clips of a split that are long enough for a segment, in memory."""
 
     def __init__(self, config: CodePriorTrainConfig, split: str, codec: Codec, speakers: SpeakerEncoder):
-        needed = math.ceil(config.steps / per_video_frame(codec.frame_rate))
-        self.clips = read_clips(config.folders, split, min_frames=max(MIN_FRAMES, needed))
-        self.steps, maker = config.steps, TargetExtractor(None, codec, speakers=speakers)
+        needed = math.ceil(config.segment_steps / per_video_frame(codec.frame_rate))
+        self.clips = read_clips(config.train_data, split, min_frames=max(MIN_FRAMES, needed))
+        self.steps, maker = config.segment_steps, TargetExtractor(None, codec, speakers=speakers)
         targets = [maker(clip) for clip in self.clips]
         self.voices = [t.speaker for t in targets]
-        self.codes = [t.codes[: config.likelihood.n_q] for t in targets if t.codes is not None]
+        self.codes = [t.codes[: config.prior.n_q] for t in targets if t.codes is not None]
         self.groups = by_speaker(self.clips)
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -94,31 +94,31 @@ class CodePriorTask(TrainingTask):
 
     def __init__(self, config: CodePriorTrainConfig):
         self.config = config
-        torch.manual_seed(config.loop.seed)
-        self.codec = load_codec(config.codec).to(choose_device(config.loop.device))
-        self.speakers = load_speaker_model(config.speaker)
-        check_sizes(config.likelihood, self.codec, self.speakers)
+        torch.manual_seed(config.trainer.seed)
+        self.codec = load_codec(config.codec_path).to(choose_device(config.trainer.device))
+        self.speakers = load_speaker_model(config.speaker_encoder)
+        check_sizes(config.prior, self.codec, self.speakers)
         self.train_set = CodeSegments(config, "train", self.codec, self.speakers)
         self.held_out = CodeSegments(config, "valid", self.codec, self.speakers)
-        self.network = build_likelihood(config.likelihood)
-        self.opt = OptimizerWithSchedule(self.network.parameters(), config.optimizer, config.loop.steps)
-        self.average = EMA(self.network, config.ema)
+        self.network = build_likelihood(config.prior)
+        self.opt = OptimizerWithSchedule(self.network.parameters(), config.optimizer, config.trainer.steps)
+        self.average = EMA(self.network, config.ema_decay)
 
     def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step, part)
-        drawn = self.train_set.draw(part.count * self.config.loop.batch_size, rng)
+        rng = seed_step(self.config.trainer.seed, step, part)
+        drawn = self.train_set.draw(part.count * self.config.trainer.batch_size, rng)
         codes, voices = self.here([part.of(rows) for rows in drawn])
         self.network.train()
-        with autocast(self.config.loop.precision, self.device):
+        with autocast(self.config.trainer.precision, self.device):
             logits = self.network(codes, self.heard(voices))
-        bits = bits_per_token(logits.float(), codes).mean()
+        bits = bits_per_code(logits.float(), codes).mean()
         logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
         self.average.update(self.network, part)
         return logs | {"skipped": self.opt.skipped}
 
     def heard(self, voices: Tensor) -> Tensor | None:
         """The voices (B, S), for a network that is told them."""
-        return voices if self.config.likelihood.vector_dim else None
+        return voices if self.config.prior.speaker_dim else None
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -137,7 +137,7 @@ class CodePriorTask(TrainingTask):
 
     def averaged(self) -> CodePrior:
         """The network with averaged weights, in eval mode."""
-        return self.average.given_to(build_likelihood(self.config.likelihood))
+        return self.average.given_to(build_likelihood(self.config.prior))
 
     def state(self) -> dict[str, Any]:
         average = {"values": self.average.values, "count": self.average.count}
@@ -150,11 +150,11 @@ class CodePriorTask(TrainingTask):
 
     @classmethod
     def stand_ins(cls, config: CodePriorTrainConfig, made: DummyData) -> CodePriorTrainConfig:
-        sizes = config.likelihood
-        codec = made.codec(config.codec, sizes.codebook_sizes, UNIT_RATE)
-        speaker = made.speaker(config.speaker, sizes.vector_dim)
-        clips = made.clips(frames=config.steps // per_video_frame(load_codec(codec).frame_rate) + 1)
-        return replace(config, folders=(clips,), codec=codec, speaker=speaker)
+        sizes = config.prior
+        codec = made.codec(config.codec_path, sizes.codebook_sizes, UNIT_RATE)
+        speaker = made.speaker(config.speaker_encoder, sizes.speaker_dim)
+        clips = made.clips(frames=config.segment_steps // per_video_frame(load_codec(codec).frame_rate) + 1)
+        return replace(config, train_data=(clips,), codec_path=codec, speaker_encoder=speaker)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"likelihood": self.network}
@@ -162,7 +162,7 @@ class CodePriorTask(TrainingTask):
     def export(self, folder: Path) -> None:
         config = {
             "kind": KIND,
-            KIND: to_dict(self.config.likelihood),
+            KIND: to_dict(self.config.prior),
             "codec": code_fingerprint(self.codec),
             "speaker": self.speakers.fingerprint,
         }
@@ -182,8 +182,8 @@ def check_sizes(config: CodePriorConfig, codec: Codec, speakers: SpeakerEncoder)
             f"the likelihood is of {books(config.codebook_sizes)}, the codec has "
             f"{books(codec.codebook_sizes)}; give likelihood.n_q and likelihood.codebook_size that fit."
         )
-    if config.vector_dim not in (0, speakers.dim):
+    if config.speaker_dim not in (0, speakers.dim):
         raise ValueError(
-            f"likelihood.vector_dim is {config.vector_dim}, voices are heard as {speakers.dim} numbers; "
+            f"likelihood.vector_dim is {config.speaker_dim}, voices are heard as {speakers.dim} numbers; "
             "give that, or 0 for no voice."
         )

@@ -31,16 +31,16 @@ SEED = 7  # of the talker's sentences; those held out have the next one
 class CodecDataConfig:
     """Where the speech comes from: prepared folders, folders of sound files, N sentences of the talker.
 
-    weights: chance of each source in that order, the talker last; equal when empty. For validation it holds
+    sampling_weights: chance of each source in that order, the talker last; equal when empty. For validation it holds
     out the folders' clips of split `valid`, one sound file in fifty, other utterances of the talker's voices.
     """
 
-    folders: tuple[str, ...] = ()
-    sounds: tuple[str, ...] = ()
-    talker_sentences: int = 0
-    weights: tuple[float, ...] = ()
+    prepared_dirs: tuple[str, ...] = ()
+    audio_dirs: tuple[str, ...] = ()
+    synthetic_sentences: int = 0
+    sampling_weights: tuple[float, ...] = ()
     seconds: float = 0.8
-    gain_db: float = 6.0
+    gain_jitter_db: float = 6.0
 
 
 class SegmentSource(Protocol):
@@ -126,22 +126,24 @@ class SpeechSegments:
     """
 
     def __init__(self, config: CodecDataConfig, split: str, sample_rate: int):
-        if sample_rate != SAMPLE_RATE and (config.folders or config.talker_sentences):
+        if sample_rate != SAMPLE_RATE and (config.prepared_dirs or config.synthetic_sentences):
             raise ValueError(
                 f"prepared clips and the talker are at {SAMPLE_RATE} Hz, the codec wants {sample_rate}; give "
                 f"data.sounds, folders of recordings, or train it at {SAMPLE_RATE}."
             )
         self.config = config
         self.samples = samples = int(config.seconds * sample_rate)
-        sources: list[SegmentSource | None] = [prepared(folder, split, samples) for folder in config.folders]
-        sources += [FileSource(folder, split, sample_rate, samples) for folder in config.sounds]
-        if config.talker_sentences:
-            sources.append(InMemorySource(talker(config.talker_sentences, split), samples))
+        sources: list[SegmentSource | None] = [
+            prepared(folder, split, samples) for folder in config.prepared_dirs
+        ]
+        sources += [FileSource(folder, split, sample_rate, samples) for folder in config.audio_dirs]
+        if config.synthetic_sentences:
+            sources.append(InMemorySource(talker(config.synthetic_sentences, split), samples))
         if not sources:
             raise ValueError(
                 "no speech to train on; give data.folders, data.sounds or data.talker_sentences."
             )
-        weights = np.array(config.weights or [1.0] * len(sources))
+        weights = np.array(config.sampling_weights or [1.0] * len(sources))
         if len(weights) != len(sources) or not (weights > 0).all():
             raise ValueError(
                 f"data.weights must have one number above 0 for each of {len(sources)} sources, "
@@ -149,7 +151,7 @@ class SpeechSegments:
             )
         self.sources = [source for source in sources if source is not None]
         if not self.sources:
-            read_clips(config.folders, split)  # says what is missing
+            read_clips(config.prepared_dirs, split)  # says what is missing
         present = weights[[source is not None for source in sources]]
         self.weights = present / present.sum()
 
@@ -158,7 +160,9 @@ class SpeechSegments:
         rows = []
         for source in rng.choice(len(self.sources), count, p=self.weights):
             wav = self.sources[source].draw(rng)
-            rows.append(wav * 10 ** (rng.uniform(-self.config.gain_db, self.config.gain_db) / 20))
+            rows.append(
+                wav * 10 ** (rng.uniform(-self.config.gain_jitter_db, self.config.gain_jitter_db) / 20)
+            )
         return torch.stack(rows).unsqueeze(1).clamp(-1, 1)
 
 

@@ -30,20 +30,22 @@ WAVER_HZ = 10  # how often a made noise's loudness is drawn anew
 class NoiseConfig:
     """Noise of a codec's training.
 
-    share: of items that get noise; denoise: of items whose switch is on; snr_db: from the loudest noise to
+    noise_prob: of items that get noise; denoise: of items whose switch is on; snr_db: from the loudest noise to
     the softest; folders: of sound files, any depth; none: the noise is made.
     """
 
-    share: float = 0.5
-    denoise: float = 0.5
+    noise_prob: float = 0.5
+    denoise_prob: float = 0.5
     snr_db: tuple[float, float] = (0.0, 30.0)
-    folders: tuple[str, ...] = ()
+    audio_dirs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share <= 1 and 0 <= self.denoise <= 1 and self.snr_db[0] <= self.snr_db[1]):
+        if not (
+            0 <= self.noise_prob <= 1 and 0 <= self.denoise_prob <= 1 and self.snr_db[0] <= self.snr_db[1]
+        ):
             raise ValueError(
                 "share and denoise must be in 0..1 and snr_db must rise, "
-                f"got {self.share}, {self.denoise} and {self.snr_db}."
+                f"got {self.noise_prob}, {self.denoise_prob} and {self.snr_db}."
             )
 
 
@@ -60,13 +62,13 @@ class NoiseAugmenter:
 
     def __init__(self, config: NoiseConfig, sample_rate: int):
         self.config, self.sample_rate = config, sample_rate
-        self.pool = read_pool(config.folders, sample_rate) if config.folders else None
+        self.pool = read_pool(config.audio_dirs, sample_rate) if config.audio_dirs else None
 
     def pairs(self, wav: Tensor, rng: np.random.Generator) -> DenoisingPair:
         """Clean speech (B, 1, T_a) -> what training gives and wants."""
         batch = len(wav)
-        noisy = torch.from_numpy(rng.random(batch) < self.config.share)
-        denoise = torch.from_numpy(rng.random(batch) < self.config.denoise)
+        noisy = torch.from_numpy(rng.random(batch) < self.config.noise_prob)
+        denoise = torch.from_numpy(rng.random(batch) < self.config.denoise_prob)
         clean, given = self.mix(wav, rng)
         given = torch.where(noisy[:, None, None], given, wav)
         clean = torch.where(noisy[:, None, None], clean, wav)

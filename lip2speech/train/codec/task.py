@@ -60,48 +60,48 @@ class CodecTrainConfig:
     another model has learned to predict stay valid. With `balance` the weights (all but the commitment's) are
     shares of the gradient at the output instead of factors. `noise` trains a codec's denoising switch.
 
-    anchors: folder of units (k-means) that sacodec's semantic codebook is made of.
+    semantic_centroids: folder of units (k-means) that sacodec's semantic codebook is made of.
     commit_weight: one for all codebooks, or one for each where the codec tells them apart (sacodec).
     """
 
     name: str = "melcodec"
     codec: dict[str, Any] = field(default_factory=dict)
-    anchors: str = ""
-    loop: TrainerConfig = field(default_factory=TrainerConfig)
+    semantic_centroids: str = ""
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=8e-4, betas=(0.8, 0.99)))
     data: CodecDataConfig = field(default_factory=CodecDataConfig)
     noise: NoiseConfig | None = None
-    discriminator: MSSTFTConfig | None = field(default_factory=MSSTFTConfig)
-    wave_discriminator: MSDConfig | None = None
-    stft_discriminator: STFTDConfig | None = None
-    period_discriminator: MPDConfig | None = None
-    discriminator_chance: float = 1.0
-    quantize_from: int = 200
-    gan_from: int = 20_000
-    freeze_codes_from: int = 20_000
-    gan_lr: float = 3e-4
-    gan_betas: tuple[float, float] = (0.8, 0.99)
+    msstftd: MSSTFTConfig | None = field(default_factory=MSSTFTConfig)
+    msd: MSDConfig | None = None
+    stftd: STFTDConfig | None = None
+    mpd: MPDConfig | None = None
+    disc_update_prob: float = 1.0
+    quantizer_start_step: int = 200
+    disc_start_step: int = 20_000
+    freeze_encoder_step: int = 20_000
+    disc_lr: float = 3e-4
+    disc_betas: tuple[float, float] = (0.8, 0.99)
     wave_weight: float = 0.0
     mel_weight: float = 0.0
     spectral_weight: float = 3.0
     commit_weight: float | tuple[float, ...] = 0.25
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
-    balance: bool = False
-    balance_decay: float = 0.999
-    ema: float = 0.999
+    use_balancer: bool = False
+    balancer_decay: float = 0.999
+    ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
         # Every value of the codec's own config, so that it is checked before any work and printed whole.
         object.__setattr__(self, "codec", to_dict(codec_config(self.name, self.codec)))
-        if self.freeze_codes_from <= self.quantize_from:
+        if self.freeze_encoder_step <= self.quantizer_start_step:
             raise ValueError(
-                f"freeze_codes_from must come after quantize_from, got {self.freeze_codes_from} and "
-                f"{self.quantize_from}; the codebooks would never be placed."
+                f"freeze_codes_from must come after quantize_from, got {self.freeze_encoder_step} and "
+                f"{self.quantizer_start_step}; the codebooks would never be placed."
             )
-        if not 0 < self.discriminator_chance <= 1:
+        if not 0 < self.disc_update_prob <= 1:
             raise ValueError(
-                f"discriminator_chance must be above 0 and at most 1, got {self.discriminator_chance}."
+                f"discriminator_chance must be above 0 and at most 1, got {self.disc_update_prob}."
             )
         if not any((self.wave_weight, self.mel_weight, self.spectral_weight)):
             raise ValueError("no loss compares the wav; set wave_weight, mel_weight or spectral_weight.")
@@ -124,10 +124,10 @@ class CodecTask(TrainingTask):
 
     def __init__(self, config: CodecTrainConfig):
         self.config = config
-        torch.manual_seed(config.loop.seed)
+        torch.manual_seed(config.trainer.seed)
         self.codec = self.new_codec()
         check_commit_weight(config.commit_weight, self.codec)
-        take_anchors(self.codec, config.anchors)
+        take_anchors(self.codec, config.semantic_centroids)
         self.use = CodebookUsage(self.codec.codebook_sizes)
         if config.noise is not None and not self.codec.denoises:
             raise ValueError(f"noise is for codecs with a denoising switch, {config.name} has none; drop it.")
@@ -141,11 +141,12 @@ class CodecTask(TrainingTask):
         self.held_out = SpeechSegments(config.data, "valid", sample_rate)
         self.noise = None if config.noise is None else NoiseAugmenter(config.noise, sample_rate)
         even_out(
-            self.codec, self.speech.draw(config.loop.batch_size, np.random.default_rng(config.loop.seed))
+            self.codec,
+            self.speech.draw(config.trainer.batch_size, np.random.default_rng(config.trainer.seed)),
         )
-        self.opt = OptimizerWithSchedule(self.codec.parameters(), config.optimizer, config.loop.steps)
-        self.balancer = Balancer(config.weights, decay=config.balance_decay) if config.balance else None
-        self.average = EMA(self.codec, config.ema)
+        self.opt = OptimizerWithSchedule(self.codec.parameters(), config.optimizer, config.trainer.steps)
+        self.balancer = Balancer(config.weights, decay=config.balancer_decay) if config.use_balancer else None
+        self.average = EMA(self.codec, config.ema_decay)
 
     def new_codec(self) -> Codec:
         """The recipe's codec with random weights."""
@@ -154,31 +155,29 @@ class CodecTask(TrainingTask):
     def new_adversary(self) -> AdversarialTrainer | None:
         """The recipe's discriminators; none if their time never comes."""
         c = self.config
-        if c.gan_from >= c.loop.steps:
+        if c.disc_start_step >= c.trainer.steps:
             return None
         return build_adversary(
-            build_discriminators(
-                c.discriminator, c.wave_discriminator, c.stft_discriminator, c.period_discriminator
-            ),
-            c.loop.steps,
-            lr=c.gan_lr,
-            betas=c.gan_betas,
-            precision=c.loop.precision,
-            chance=c.discriminator_chance,
+            build_discriminators(c.msstftd, c.msd, c.stftd, c.mpd),
+            c.trainer.steps,
+            lr=c.disc_lr,
+            betas=c.disc_betas,
+            precision=c.trainer.precision,
+            chance=c.disc_update_prob,
         )
 
     def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step, part)
-        wav = part.of(self.speech.draw(part.count * self.config.loop.batch_size, rng))
+        rng = seed_step(self.config.trainer.seed, step, part)
+        wav = part.of(self.speech.draw(part.count * self.config.trainer.batch_size, rng))
         given, wanted, denoise = self.here(self.pairs(wav, part.own(rng)))
         self.set_mode(step)
-        with autocast(self.config.loop.precision, self.device):
+        with autocast(self.config.trainer.precision, self.device):
             fake, commit = self.reconstruct(given, denoise, step)
         fake, commit = fake.float(), commit.float()
         logs: dict[str, float] = {}
         terms: dict[str, Tensor] = {}
-        if self.adversary is not None and step >= self.config.gan_from:
-            logs |= self.adversary.update(wanted, fake, step - self.config.gan_from, rng, part)
+        if self.adversary is not None and step >= self.config.disc_start_step:
+            logs |= self.adversary.update(wanted, fake, step - self.config.disc_start_step, rng, part)
             terms |= self.adversary.terms(wanted, fake)
         terms |= self.reconstruction_terms(fake, wanted)
         logs |= {name: term.item() for name, term in terms.items()} | commitment_logs(commit)
@@ -195,7 +194,7 @@ class CodecTask(TrainingTask):
     def reconstruct(self, wav: Tensor, denoise: Tensor | None, step: int) -> tuple[Tensor, Tensor]:
         """(B, 1, T_a) -> what the codec makes of it (B, 1, T_a), commit_loss () or (n,), in training."""
         mode: dict[str, Tensor] = {} if denoise is None else {"denoise": denoise}
-        if step < self.config.quantize_from:
+        if step < self.config.quantizer_start_step:
             latent = self.codec.latent(wav, **mode)
             return self.codec.decode_latent(latent)[..., : wav.shape[-1]], latent.new_zeros(())
         fake, commit, codes = self.codec(wav, **mode)
@@ -222,9 +221,9 @@ class CodecTask(TrainingTask):
     def set_mode(self, step: int) -> None:
         """Train everything; from `freeze_codes_from` on the decoder alone, from the averaged weights on."""
         self.codec.train()
-        if step == self.config.freeze_codes_from:
+        if step == self.config.freeze_encoder_step:
             self.codec.load_state_dict(self.average.values)
-        if step >= self.config.freeze_codes_from:
+        if step >= self.config.freeze_encoder_step:
             for name, part in self.codec.named_children():
                 if name != "decoder":
                     part.requires_grad_(False).eval()
@@ -287,10 +286,14 @@ class CodecTask(TrainingTask):
     def stand_ins(cls, config: CodecTrainConfig, made: DummyData) -> CodecTrainConfig:
         rate = codec_from_dict(config.name, config.codec).sample_rate
         sounds = made.sounds(config.data.seconds, rate)
-        data = replace(config.data, folders=(), sounds=(sounds,), talker_sentences=0, weights=())
+        data = replace(
+            config.data, prepared_dirs=(), audio_dirs=(sounds,), synthetic_sentences=0, sampling_weights=()
+        )
         anchor = config.codec.get("anchor", {})
-        anchors = made.units(config.anchors, anchor.get("codebook_size", 0), anchor.get("centroid_dim", 0))
-        return replace(config, data=data, anchors=anchors)
+        anchors = made.units(
+            config.semantic_centroids, anchor.get("codebook_size", 0), anchor.get("centroid_dim", 0)
+        )
+        return replace(config, data=data, semantic_centroids=anchors)
 
     def networks(self) -> dict[str, nn.Module]:
         judges = {"discriminators": self.adversary.discriminator} if self.adversary else {}

@@ -57,7 +57,7 @@ def updates(task: TrainingTask, config: TrainerConfig) -> tuple[int, str, float]
     losses = []
     for step in range(UPDATES):
         began = time.monotonic()
-        for part in parts(config.accumulate):
+        for part in parts(config.grad_accum_steps):
             with counted() as kept:
                 logs = task.update(step, part)
         losses.append(next(f"{name} {logs[name]:.3f}" for name in ("loss", *logs) if name in logs))
@@ -112,8 +112,8 @@ def corpus(config: Any) -> list[str]:
         return lines
     clips = read_clips(folders, "train")
     hours = sum(clip.n_frames for clip in clips) / VIDEO_FPS / 3600
-    batches = math.ceil(len(clips) / config.loop.batch_size)
-    if budget := getattr(config, "batch_frames", 0):
+    batches = math.ceil(len(clips) / config.trainer.batch_size)
+    if budget := getattr(config, "max_frames_per_batch", 0):
         lengths = [clip.n_frames for clip in clips]
         if longest := getattr(config, "max_frames", 0):  # of a longer clip the task takes a stretch
             lengths = [min(frames, longest) for frames in lengths]

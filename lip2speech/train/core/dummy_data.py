@@ -92,7 +92,7 @@ class DummyData:
         """A small speaker encoder of `dim` numbers, unless `given` is one or empty."""
         if self.is_there(given):
             return given
-        sizes = XVectorConfig(channels=8, pooled=8, attention=4, dim=max(1, dim - len(QUANTILES)))
+        sizes = XVectorConfig(channels=8, pool_dim=8, attention_dim=4, dim=max(1, dim - len(QUANTILES)))
         values = {"kind": KIND, "encoder": to_dict(sizes)}
         return self.write("speaker", values, XVectorNet(sizes).state_dict())
 

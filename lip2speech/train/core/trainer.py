@@ -42,19 +42,26 @@ class TrainerConfig:
 
     steps: int = 50_000
     batch_size: int = 16
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     device: Device = "auto"
     log_every: int = 20
     valid_every: int = 500
     save_every: int = 500
-    keep: int = 2
+    keep_last_n_checkpoints: int = 2
     sample_every: int = 0
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulate", "log_every", "valid_every", "save_every", "keep"):
+        for name in (
+            "batch_size",
+            "grad_accum_steps",
+            "log_every",
+            "valid_every",
+            "save_every",
+            "keep_last_n_checkpoints",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}.")
         if self.sample_every < 0:
@@ -68,8 +75,8 @@ class OptimizerConfig:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
-    warmup: int = 200
-    final: float = 0.02
+    warmup_steps: int = 200
+    min_lr_ratio: float = 0.02
     grad_clip: float = 1.0
 
 
@@ -165,10 +172,10 @@ class OptimizerWithSchedule:
     def rate(self, step: int) -> float:
         """The learning rate of `step`."""
         c = self.config
-        if step < c.warmup:
-            return c.lr * (step + 1) / c.warmup
-        done = min(1.0, (step - c.warmup) / max(1, self.steps - c.warmup))
-        return c.lr * (c.final + (1 - c.final) * 0.5 * (1 + math.cos(math.pi * done)))
+        if step < c.warmup_steps:
+            return c.lr * (step + 1) / c.warmup_steps
+        done = min(1.0, (step - c.warmup_steps) / max(1, self.steps - c.warmup_steps))
+        return c.lr * (c.min_lr_ratio + (1 - c.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def apply(self, loss: Tensor, step: int, part: MicroBatch = FULL_BATCH) -> float:
         """Backward; with the last part clip and step. The gradient's norm before clipping, NaN until then."""
@@ -282,7 +289,9 @@ def run(
     stopping = False
     with GracefulStop() as stop:
         for done in range(start + 1, config.steps + 1):
-            meter.add(done, over_parts([task.update(done - 1, part) for part in parts(config.accumulate)]))
+            meter.add(
+                done, over_parts([task.update(done - 1, part) for part in parts(config.grad_accum_steps)])
+            )
             # asked for once a step: a signal during what follows ends the next step
             stopping = distributed.any_of(stop.asked)
             if distributed.rank() == 0:
@@ -302,7 +311,7 @@ def report(task: TrainingTask, meter: MetricLogger, done: int, stopping: bool) -
         meter.write(done)
     last = done == config.steps
     if done % config.save_every == 0 or last or stopping:
-        save_snapshot(task, done, meter.folder, config.keep)
+        save_snapshot(task, done, meter.folder, config.keep_last_n_checkpoints)
     if stopping:
         meter.say(f"stopped at step {done}; the same command goes on from here.")
         return

@@ -56,35 +56,35 @@ MIN_STD = 1e-2  # nats; a mel bin that never changes must not be divided by noth
 class LossWeights:
     """Weights of the tasks; `lag`: the widest lag in mel frames, `lag_price`: what a step costs in mel L1.
 
-    bands: of the correlation of the mel's bands over time; pitch: of its error in octaves and a quarter of
+    estoi: of the correlation of the mel's bands over time; pitch: of its error in octaves and a quarter of
     the cross entropy of voicing; text: of spelling what is said from the front end's features, a head that
     only training has.
     """
 
     mel: float = 2.0
-    convergence: float = 1.0
+    spectral_convergence: float = 1.0
     units: float = 0.3
     codes: float = 0.3
     independent_codes: float = 0.1
-    lag: int = 6
-    lag_price: float = 0.002
-    smoothing: float = 0.1
-    bands: float = 0.0
+    max_offset: int = 6
+    offset_penalty: float = 0.002
+    label_smoothing: float = 0.1
+    estoi: float = 0.0
     pitch: float = 0.0
-    text: float = 0.0
+    ctc: float = 0.0
 
 
 @dataclass(frozen=True)
 class FinetuneConfig:
     """One fine-tuning run.
 
-    folders: prepared clips; folder_weights: the share of each in a batch; units, codec: checkpoint
+    train_data: prepared clips; folder_weights: the share of each in a batch; units, codec: checkpoint
     folders of the teachers; speaker: of the encoder that hears voices, empty: their long-term
     spectrum; init: a lip model or a front end to start from; frontend_lr: what the optimizer's rate is
     multiplied by for the front end; chunks: how many frames attention sees at once, one drawn for each step
     (0: the whole clip), so that one causal model serves every delay; empty: always the whole clip. learn: how
     the names of parameters begin that learn, which `init` may lack or have in another size; empty: all learn,
-    and it may lack none. batch_frames: 0 draws loop.batch_size random clips; else every clip comes once in an
+    and it may lack none. batch_frames: 0 draws trainer.batch_size random clips; else every clip comes once in an
     epoch, in batches of similar length that have at most so many video frames with their padding.
     """
 
@@ -92,24 +92,24 @@ class FinetuneConfig:
     transform: Transform = field(default_factory=Transform)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     weights: LossWeights = field(default_factory=LossWeights)
-    loop: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    folders: tuple[str, ...] = ()
-    folder_weights: tuple[float, ...] = ()
-    units: str = ""
-    codec: str = ""
-    speaker: str = ""
-    init: str = ""
-    chunks: tuple[int, ...] = ()
-    learn: tuple[str, ...] = ()
-    freeze_steps: int = 0
-    frontend_lr: float = 1.0
-    ema: float = 0.998
-    batch_frames: int = 0
+    train_data: tuple[str, ...] = ()
+    sampling_weights: tuple[float, ...] = ()
+    unit_tokenizer: str = ""
+    codec_path: str = ""
+    speaker_encoder: str = ""
+    init_from: str = ""
+    train_chunk_sizes: tuple[int, ...] = ()
+    trainable: tuple[str, ...] = ()
+    freeze_frontend_steps: int = 0
+    frontend_lr_scale: float = 1.0
+    ema_decay: float = 0.998
+    max_frames_per_batch: int = 0
     valid_clips: int = 64
 
     def __post_init__(self) -> None:
-        if self.batch_frames and self.folder_weights:
+        if self.max_frames_per_batch and self.sampling_weights:
             raise ValueError("with batch_frames every clip comes once in an epoch; leave folder_weights out.")
 
 
@@ -118,9 +118,9 @@ class FinetuneTask(TrainingTask):
 
     def __init__(self, config: FinetuneConfig):
         self.config = config
-        torch.manual_seed(config.loop.seed)
+        torch.manual_seed(config.trainer.seed)
         self.model = LipModel(config.model)
-        whole = bool(config.init) and load_initial(self.model, config.init, config.learn)
+        whole = bool(config.init_from) and load_initial(self.model, config.init_from, config.trainable)
         self.speller = nn.Linear(config.model.frontend.embed_dim, 1 + len(ALPHABET))
         maker = make_teachers(config)
         self.codec, self.speakers = maker.codec, maker.speakers
@@ -129,8 +129,8 @@ class FinetuneTask(TrainingTask):
         self.valid_sets = self.validation(maker)
         lengths = [clip.n_frames for clip in self.train_set.clips]
         self.epochs = (
-            BucketBatchSampler(lengths, config.batch_frames, config.loop.seed)
-            if config.batch_frames
+            BucketBatchSampler(lengths, config.max_frames_per_batch, config.trainer.seed)
+            if config.max_frames_per_batch
             else None
         )
         if not whole:
@@ -138,16 +138,16 @@ class FinetuneTask(TrainingTask):
         self.opt = OptimizerWithSchedule(
             [*self.learning(), *self.speller.parameters()],
             config.optimizer,
-            config.loop.steps,
+            config.trainer.steps,
             slow=self.model.frontend.parameters(),
-            slow_rate=config.frontend_lr,
+            slow_rate=config.frontend_lr_scale,
         )
-        self.average = EMA(self.model, config.ema)
+        self.average = EMA(self.model, config.ema_decay)
 
     def batches(self, maker: TargetExtractor, split: str, augment: AugmentConfig | None) -> BatchCollator:
         """Clips of all folders with their targets."""
-        clips = read_clips(self.config.folders, split)
-        weights = self.config.folder_weights or None
+        clips = read_clips(self.config.train_data, split)
+        weights = self.config.sampling_weights or None
         return BatchCollator(
             clips,
             make_targets(clips, maker),
@@ -160,7 +160,7 @@ class FinetuneTask(TrainingTask):
     def validation(self, maker: TargetExtractor) -> dict[str, list[Batch]]:
         """Fixed plain batches of the valid split of each folder that has one."""
         sets: dict[str, list[Batch]] = {}
-        for folder in self.config.folders:
+        for folder in self.config.train_data:
             rng = np.random.default_rng(0)
             try:
                 clips = read_clips([folder], "valid")[: self.config.valid_clips]
@@ -168,7 +168,7 @@ class FinetuneTask(TrainingTask):
                 continue
             targets = make_targets(clips, maker)
             held = BatchCollator(clips, targets, config=None, transform=self.config.transform)
-            size = self.config.loop.batch_size
+            size = self.config.trainer.batch_size
             chosen = [range(i, min(i + size, len(clips))) for i in range(0, len(clips), size)]
             name = Path(folder).name
             sets[folder if name in sets else name] = [held.collate(c, rng) for c in chosen]
@@ -181,18 +181,22 @@ class FinetuneTask(TrainingTask):
         self.model.heads.mel_std.copy_(mels.std(1).clamp_min(MIN_STD))
 
     def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step, part)
+        rng = seed_step(self.config.trainer.seed, step, part)
         batch = self.here(self.draw(rng, part))
         self.set_mode(step)
-        with autocast(self.config.loop.precision, self.device):
+        with autocast(self.config.trainer.precision, self.device):
             codes = None if batch.codes is None else partial(self.given_codes, batch)
-            chunk = (int(rng.choice(self.config.chunks)) or None) if self.config.chunks else None
+            chunk = (
+                (int(rng.choice(self.config.train_chunk_sizes)) or None)
+                if self.config.train_chunk_sizes
+                else None
+            )
             features = self.model.frontend(batch.video, padding_mask=batch.padding_mask, chunk=chunk)
             prediction = self.model.heads(features, batch.speaker, batch.padding_mask, codes)
         loss, logs = self.losses(prediction, batch)
-        if self.config.weights.text and batch.text is not None:
+        if self.config.weights.ctc and batch.text is not None:
             spelled = losses.text_loss(self.speller(features.float()), batch.lengths(), batch.text)
-            loss, logs["text"] = loss + self.config.weights.text * spelled, spelled.item()
+            loss, logs["text"] = loss + self.config.weights.ctc * spelled, spelled.item()
         logs["grad"] = self.opt.apply(loss, step, part)
         logs["skipped"] = self.opt.skipped
         self.average.update(self.model, part)
@@ -203,40 +207,40 @@ class FinetuneTask(TrainingTask):
         if self.epochs is not None:
             chosen = self.epochs.draw(part)
         else:
-            chosen = part.of(self.train_set.choose(part.count * self.config.loop.batch_size, rng))
+            chosen = part.of(self.train_set.choose(part.count * self.config.trainer.batch_size, rng))
         return self.train_set.collate(chosen, part.own(rng))
 
     def learning(self) -> list[nn.Parameter]:
         """The parameters that learn; the others are frozen for good. ValueError: a prefix names none."""
         named = dict(self.model.named_parameters())
-        for prefix in self.config.learn:
+        for prefix in self.config.trainable:
             if not any(name.startswith(prefix) for name in named):
                 raise ValueError(f"learn: no parameter's name begins with {prefix!r}.")
         for name, parameter in named.items():
-            parameter.requires_grad_(not self.config.learn or name.startswith(self.config.learn))
+            parameter.requires_grad_(not self.config.trainable or name.startswith(self.config.trainable))
         return [parameter for parameter in named.values() if parameter.requires_grad]
 
     def set_mode(self, step: int) -> None:
         """What learns in training mode; what is frozen keeps its statistics and drops nothing."""
-        if not self.config.learn:
+        if not self.config.trainable:
             self.model.train()
-            self.model.frontend.requires_grad_(step >= self.config.freeze_steps)
+            self.model.frontend.requires_grad_(step >= self.config.freeze_frontend_steps)
             return
         self.model.eval()
         for name, module in self.model.named_modules():
-            if name.startswith(self.config.learn):
+            if name.startswith(self.config.trainable):
                 module.train()
 
     def lags(self, mel: Tensor, batch: Batch) -> Tensor:
         """The lag (B,), in mel frames, at which the targets fit the predicted mel (B, n_mels, 4T) best."""
         w = self.config.weights
         scaled, target = (mel - self.mean) / self.std, (batch.mel - self.mean) / self.std
-        return losses.best_lags(scaled, target, batch.keep(), max_lag=w.lag, price=w.lag_price)
+        return losses.best_lags(scaled, target, batch.keep(), max_lag=w.max_offset, price=w.offset_penalty)
 
     def given_codes(self, batch: Batch, mel: Tensor) -> Tensor:
         """Codes to condition on, read at the very lag of the targets, so that all books tell of one time."""
         codes = self.moved(
-            batch.codes, self.lags(mel.detach(), batch), batch, self.config.model.heads.code_rate
+            batch.codes, self.lags(mel.detach(), batch), batch, self.config.model.heads.code_frame_rate
         )
         return codes.clamp_min(0)  # the heads embed padding too; no loss sees it
 
@@ -254,10 +258,10 @@ class FinetuneTask(TrainingTask):
         l1, convergence = losses.mel_loss(
             (mel - self.mean) / self.std, (target - self.mean) / self.std, batch.keep()
         )
-        total = w.mel * l1 + w.convergence * convergence
+        total = w.mel * l1 + w.spectral_convergence * convergence
         logs = {"mel": l1.item(), "lag": lags.float().abs().mean().item()}
         bands = self.bands(mel, target, batch.keep())
-        total, logs["bands"] = total + w.bands * bands, bands.item()
+        total, logs["bands"] = total + w.estoi * bands, bands.item()
         if batch.pitch is not None:
             moved = self.moved(batch.pitch, lags, batch, MEL_RATE)
             octaves, voicing = losses.pitch_loss(prediction.require("pitch"), moved, batch.keep())
@@ -265,13 +269,15 @@ class FinetuneTask(TrainingTask):
             logs |= {"octaves": octaves.item(), "voicing": voicing.item()}
         if batch.units is not None:
             moved = self.moved(batch.units, lags, batch, UNIT_RATE)
-            loss, hits = losses.token_loss(prediction.require("unit_logits"), moved, smoothing=w.smoothing)
+            loss, hits = losses.token_loss(
+                prediction.require("unit_logits"), moved, smoothing=w.label_smoothing
+            )
             total, logs = total + w.units * loss, logs | {"unit_acc": hits.item()}
         if batch.codes is not None:
-            moved = self.moved(batch.codes, lags, batch, self.config.model.heads.code_rate)
+            moved = self.moved(batch.codes, lags, batch, self.config.model.heads.code_frame_rate)
             for name, weight in (("code_logits", w.codes), ("independent_code_logits", w.independent_codes)):
                 logits = prediction.require(name).transpose(1, 2)  # (B, K, n_q, T)
-                loss, hits = losses.token_loss(logits, moved, smoothing=w.smoothing)
+                loss, hits = losses.token_loss(logits, moved, smoothing=w.label_smoothing)
                 total, logs = total + weight * loss, logs | {f"{name[:4]}_acc": hits.item()}
         return total, logs | {"loss": total.item()}
 
@@ -290,7 +296,7 @@ class FinetuneTask(TrainingTask):
         for name, batches in self.valid_sets.items():
             rows = []
             for batch in map(self.here, batches):
-                with autocast(self.config.loop.precision, self.device):
+                with autocast(self.config.trainer.precision, self.device):
                     prediction = model(batch.video, batch.speaker, batch.padding_mask)
                 rows.append(self.losses(prediction, batch)[1])
             figures |= {f"{name}.{k}": float(np.mean([r[k] for r in rows])) for k in rows[0]}
@@ -326,15 +332,15 @@ class FinetuneTask(TrainingTask):
 
     @classmethod
     def stand_ins(cls, config: FinetuneConfig, made: DummyData) -> FinetuneConfig:
-        heads, init = config.model.heads, config.init if Path(config.init).is_dir() else ""
+        heads, init = config.model.heads, config.init_from if Path(config.init_from).is_dir() else ""
         return replace(
             config,
-            folders=(made.clips(),),
-            folder_weights=(),
-            units=made.units(config.units, heads.n_units),
-            codec=made.codec(config.codec, heads.codebook_sizes, heads.code_rate),
-            speaker=made.speaker(config.speaker, heads.speaker_dim),
-            init=init,
+            train_data=(made.clips(),),
+            sampling_weights=(),
+            unit_tokenizer=made.units(config.unit_tokenizer, heads.n_units),
+            codec_path=made.codec(config.codec_path, heads.codebook_sizes, heads.code_frame_rate),
+            speaker_encoder=made.speaker(config.speaker_encoder, heads.speaker_dim),
+            init_from=init,
         )
 
     def networks(self) -> dict[str, nn.Module]:
@@ -360,25 +366,25 @@ def on_clock(lags: Tensor, rate: int) -> Tensor:
 def make_teachers(config: FinetuneConfig) -> TargetExtractor:
     """Unit teacher, codec and speaker model; ValueError: the heads are of other sizes, or lack a teacher."""
     heads = config.model.heads
-    device = choose_device(config.loop.device)
-    units = load_unit_teacher(config.units, device) if config.units else None
-    codec = load_codec(config.codec).to(device) if config.codec else None
+    device = choose_device(config.trainer.device)
+    units = load_unit_teacher(config.unit_tokenizer, device) if config.unit_tokenizer else None
+    codec = load_codec(config.codec_path).to(device) if config.codec_path else None
     taught = units.n_units if units else 0
     if heads.n_units != taught:
         raise ValueError(
-            f"model.heads.n_units is {heads.n_units}, the teacher {config.units!r} has {taught}."
+            f"model.heads.n_units is {heads.n_units}, the teacher {config.unit_tokenizer!r} has {taught}."
         )
     sizes = (codec.codebook_sizes, codec.frame_rate) if codec else ((), 0)
-    wanted = (heads.codebook_sizes, heads.code_rate) if heads.n_q else ((), 0)
+    wanted = (heads.codebook_sizes, heads.code_frame_rate) if heads.n_q else ((), 0)
     if sizes != wanted:
         raise ValueError(
-            f"model.heads has {books(wanted[0])} at {wanted[1]} Hz, the codec {config.codec!r} "
+            f"model.heads has {books(wanted[0])} at {wanted[1]} Hz, the codec {config.codec_path!r} "
             f"{books(sizes[0])} at {sizes[1]} Hz; set model.heads.n_q, codebook_size and code_rate to those."
         )
-    speakers = load_speaker_model(config.speaker)
+    speakers = load_speaker_model(config.speaker_encoder)
     if heads.speaker_dim != speakers.dim:
         raise ValueError(
-            f"model.heads.speaker_dim is {heads.speaker_dim}, voices from {config.speaker or 'a spectrum'!r} "
+            f"model.heads.speaker_dim is {heads.speaker_dim}, voices from {config.speaker_encoder or 'a spectrum'!r} "
             f"have {speakers.dim}."
         )
-    return TargetExtractor(units, codec, pitch=bool(heads.pitch), speakers=speakers)
+    return TargetExtractor(units, codec, pitch=bool(heads.pitch_dim), speakers=speakers)

@@ -24,7 +24,9 @@ from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
 def at_iteration(config: PretrainConfig, out: Path, number: int) -> PretrainConfig:
     """The recipe of one iteration, its units named. ValueError: there is no such iteration."""
     config = replace(config, iteration=number)
-    named = replace(config.guessed, units=config.guessed.units or str(out / str(number) / "units"))
+    named = replace(
+        config.guessed, unit_tokenizer=config.guessed.unit_tokenizer or str(out / str(number) / "units")
+    )
     before, after = config.iterations[: number - 1], config.iterations[number:]
     return replace(config, iterations=(*before, named, *after))
 
@@ -50,13 +52,13 @@ def run_iteration(
         ValueError: no clips to learn from, or none held out; before any work.
     """
     for split in ("train", "valid"):
-        read_clips(config.folders, split)
+        read_clips(config.train_data, split)
     one, folder = at_iteration(config, out, number), out / str(number)
     if distributed.rank() == 0:
         fit_units(config, out, number)
     distributed.wait()
     task = PretrainTask(one, folder)
-    run(task, one.loop, folder, quiet=quiet, say=say, progress=progress)
+    run(task, one.trainer, folder, quiet=quiet, say=say, progress=progress)
     return (folder / "final").is_dir()
 
 
@@ -67,10 +69,10 @@ def fit_units(config: PretrainConfig, out: Path, number: int) -> None:
         ValueError: the iteration before has not been finished.
     """
     one, folder = config.iterations[number - 1], out / str(number) / "units"
-    if one.units or folder.is_dir():
+    if one.unit_tokenizer or folder.is_dir():
         return
     model = one.model
-    if one.layer and not model:
+    if one.feature_layer and not model:
         model = str(out / str(number - 1) / "final")
         if not Path(model).is_dir():
             raise ValueError(
@@ -78,12 +80,12 @@ def fit_units(config: PretrainConfig, out: Path, number: int) -> None:
                 f"--iteration {number - 1} first."
             )
     kmeans = KMeansConfig(
-        folders=config.folders,
+        train_data=config.train_data,
         n_units=one.n_units,
-        frames=config.kmeans_frames,
-        seed=config.loop.seed,
-        features="avhubert" if one.layer else "mfcc",
+        n_frames=config.n_kmeans_frames,
+        seed=config.trainer.seed,
+        features="avhubert" if one.feature_layer else "mfcc",
         model=model,
-        layer=one.layer,
+        feature_layer=one.feature_layer,
     )
     fit_kmeans(kmeans, folder)

@@ -21,24 +21,24 @@ class SpanMask:
     They may overlap, so that about 1 - exp(-share) of a long clip is masked; share 0 masks nothing.
     """
 
-    share: float = 0.3
-    length: int = 5
+    mask_prob: float = 0.3
+    mask_length: int = 5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1 or self.length < 1:
+        if not 0 <= self.mask_prob <= 1 or self.mask_length < 1:
             raise ValueError(
-                f"a mask's share must be 0 .. 1 and its length 1 or more, got {self.share} and {self.length}."
+                f"a mask's share must be 0 .. 1 and its length 1 or more, got {self.mask_prob} and {self.mask_length}."
             )
 
 
 def draw_mask(frames: int, spans: SpanMask, rng: np.random.Generator) -> np.ndarray:
     """Which frames of a clip are hidden: (T,) bool. The last frame never is, as published, so one is seen."""
     mask = np.zeros(frames, dtype=bool)
-    length = min(spans.length, frames - 1)
-    if not spans.share or not length:
+    length = min(spans.mask_length, frames - 1)
+    if not spans.mask_prob or not length:
         return mask
     # The random number rounds up as often as the rest of the division says.
-    count = max(LEAST_SPANS, int(spans.share * frames / spans.length + rng.random()))
+    count = max(LEAST_SPANS, int(spans.mask_prob * frames / spans.mask_length + rng.random()))
     starts = rng.choice(frames - length, min(count, frames - length), replace=False)
     mask[(starts[:, None] + np.arange(length)).ravel()] = True
     return mask

@@ -55,52 +55,52 @@ class PretrainIteration:
     """
 
     n_units: int = 100
-    layer: int = 0
+    feature_layer: int = 0
     model: str = ""
-    units: str = ""
+    unit_tokenizer: str = ""
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """One pretraining; the defaults are the published base model's last iteration on LRS3.
 
-    folders: prepared clips; iterations: what each of them guesses; iteration: which one this is, from 1;
-    kmeans_frames: features that k-means looks at. video_mask, audio_mask: what is hidden. modality_dropout:
+    train_data: prepared clips; iterations: what each of them guesses; iteration: which one this is, from 1;
+    n_kmeans_frames: features that k-means looks at. video_mask, audio_mask: what is hidden. modality_dropout:
     chance that a batch has one stream alone; audio_dropout: that it is the lips then. unmasked_weight: what
     the loss of a frame that neither stream hides counts beside that of one that is hidden. feature_grad: what
     the gradient of both streams is multiplied by where they leave ResNet and projection; feature_penalty:
     of the mean square of what they are there. final_dim, temperature: of the comparison with the embeddings
-    of the clusters. batch_frames: 0 draws loop.batch_size random clips; else every clip comes once in an
+    of the clusters. batch_frames: 0 draws trainer.batch_size random clips; else every clip comes once in an
     epoch, in batches of similar length that have at most so many video frames with their padding.
     max_frames: of a longer clip a random stretch is taken.
     """
 
     frontend: AVHubertConfig = field(default_factory=AVHubertConfig)
     transform: Transform = field(default_factory=Transform)
-    loop: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    folders: tuple[str, ...] = ()
+    train_data: tuple[str, ...] = ()
     iterations: tuple[PretrainIteration, ...] = (PretrainIteration(),)
     iteration: int = 1
-    kmeans_frames: int = 300_000
-    video_mask: SpanMask = field(default_factory=lambda: SpanMask(share=0.3, length=5))
-    audio_mask: SpanMask = field(default_factory=lambda: SpanMask(share=0.8, length=10))
+    n_kmeans_frames: int = 300_000
+    video_mask: SpanMask = field(default_factory=lambda: SpanMask(mask_prob=0.3, mask_length=5))
+    audio_mask: SpanMask = field(default_factory=lambda: SpanMask(mask_prob=0.8, mask_length=10))
     modality_dropout: float = 0.5
     audio_dropout: float = 0.5
     unmasked_weight: float = 0.0
-    feature_grad: float = 0.1
+    feature_grad_mult: float = 0.1
     feature_penalty: float = 10.0
     final_dim: int = 256
     temperature: float = 0.1
-    ema: float = 0.999
-    batch_frames: int = 0
+    ema_decay: float = 0.999
+    max_frames_per_batch: int = 0
     max_frames: int = 400
     valid_clips: int = 64
 
     def __post_init__(self) -> None:
         if not 1 <= self.iteration <= len(self.iterations):
             raise ValueError(f"iteration must be 1 .. {len(self.iterations)}, got {self.iteration}.")
-        if not (self.video_mask.share or self.audio_mask.share or self.unmasked_weight):
+        if not (self.video_mask.mask_prob or self.audio_mask.mask_prob or self.unmasked_weight):
             raise ValueError("nothing is masked, so there is nothing to guess; give a mask a share above 0.")
         for name in ("modality_dropout", "audio_dropout", "unmasked_weight"):
             if not 0 <= getattr(self, name) <= 1:
@@ -119,23 +119,23 @@ class PretrainConfig:
 
 def check_source(one: PretrainIteration, number: int, layers: int) -> None:
     """ValueError: the clusters of an iteration come from nowhere."""
-    if one.units:
+    if one.unit_tokenizer:
         return
-    if one.model and not one.layer:
+    if one.model and not one.feature_layer:
         raise ValueError(f"iteration {number} has a model but no layer of it; give its layer, from 1.")
-    if one.layer and number == 1 and not one.model:
+    if one.feature_layer and number == 1 and not one.model:
         raise ValueError("iteration 1 has no model before it; give layer 0 (cepstra), or a model.")
-    if not one.layer and number > 1:
+    if not one.feature_layer and number > 1:
         raise ValueError(f"iteration {number} clusters a layer of the model before it; give its layer.")
-    if one.layer > layers and not one.model:
-        raise ValueError(f"iteration {number}: layer must be 1 .. {layers}, got {one.layer}.")
+    if one.feature_layer > layers and not one.model:
+        raise ValueError(f"iteration {number}: layer must be 1 .. {layers}, got {one.feature_layer}.")
 
 
 def check_count(config: PretrainConfig, found: int) -> None:
     """ValueError: there are not as many units as the recipe says."""
     if found != config.guessed.n_units:
         raise ValueError(
-            f"{config.guessed.units} has {found} units, the recipe says {config.guessed.n_units} for "
+            f"{config.guessed.unit_tokenizer} has {found} units, the recipe says {config.guessed.n_units} for "
             f"iteration {config.iteration}; change its n_units, or remove the folder."
         )
 
@@ -181,8 +181,8 @@ class PretrainTask(TrainingTask):
 
     def __init__(self, config: PretrainConfig, store: Path | None = None):
         self.config = config
-        torch.manual_seed(config.loop.seed)
-        self.teacher = load_unit_teacher(config.guessed.units, choose_device(config.loop.device))
+        torch.manual_seed(config.trainer.seed)
+        self.teacher = load_unit_teacher(config.guessed.unit_tokenizer, choose_device(config.trainer.device))
         check_count(config, self.teacher.n_units)
         head = MaskedPredictionHeadConfig(
             embed_dim=config.frontend.embed_dim,
@@ -191,16 +191,18 @@ class PretrainTask(TrainingTask):
             mask_dim=config.frontend.audio_feat_dim,
             temperature=config.temperature,
         )
-        self.model = AVHubertPretrainModel(config.frontend, head, config.feature_grad)
-        self.train_set = self.clips(read_clips(config.folders, "train"), store, "train")
-        held = read_clips(config.folders, "valid")
+        self.model = AVHubertPretrainModel(config.frontend, head, config.feature_grad_mult)
+        self.train_set = self.clips(read_clips(config.train_data, "train"), store, "train")
+        held = read_clips(config.train_data, "valid")
         held = held[:: -(-len(held) // config.valid_clips)]  # of all folders
         self.held_out = self.fixed(self.clips(held, store, "valid"))
         self.epochs: BucketBatchSampler | None = None
-        if config.batch_frames:
-            self.epochs = BucketBatchSampler(self.train_set.lengths, config.batch_frames, config.loop.seed)
-        self.opt = OptimizerWithSchedule(self.model.parameters(), config.optimizer, config.loop.steps)
-        self.average = EMA(self.model, config.ema)
+        if config.max_frames_per_batch:
+            self.epochs = BucketBatchSampler(
+                self.train_set.lengths, config.max_frames_per_batch, config.trainer.seed
+            )
+        self.opt = OptimizerWithSchedule(self.model.parameters(), config.optimizer, config.trainer.steps)
+        self.average = EMA(self.model, config.ema_decay)
 
     def clips(self, clips: list[Clip], store: Path | None, split: str) -> MaskedAVDataset:
         """Clips with their clusters."""
@@ -218,12 +220,12 @@ class PretrainTask(TrainingTask):
 
     def fixed(self, clips: MaskedAVDataset) -> list[MaskedBatch]:
         """All clips in batches, always with the same masks."""
-        size, rng = self.config.loop.batch_size, np.random.default_rng(0)
+        size, rng = self.config.trainer.batch_size, np.random.default_rng(0)
         count = len(clips.clips)
         return [clips.collate(range(i, min(i + size, count)), rng) for i in range(0, count, size)]
 
     def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step, part)
+        rng = seed_step(self.config.trainer.seed, step, part)
         chosen = self.choose(rng, part)
         rng = part.own(rng)
         batch = self.train_set.collate(chosen, rng)
@@ -238,7 +240,7 @@ class PretrainTask(TrainingTask):
         """A part of the step's batch: random clips, or the next of the epoch."""
         if self.epochs is not None:
             return self.epochs.draw(part)
-        return part.of(self.train_set.choose(part.count * self.config.loop.batch_size, rng))
+        return part.of(self.train_set.choose(part.count * self.config.trainer.batch_size, rng))
 
     def streams(self, rng: np.random.Generator) -> Streams:
         """What a batch has: both, or one alone."""
@@ -250,7 +252,7 @@ class PretrainTask(TrainingTask):
     ) -> tuple[Tensor, dict[str, float]]:
         """The loss, and how often masked frames are guessed right."""
         batch = self.here(batch)
-        with autocast(self.config.loop.precision, self.device):
+        with autocast(self.config.trainer.precision, self.device):
             features, square = model(batch, streams)
         logits = model.clusters(features.float())
         loss = masked_loss(logits, batch, self.config.unmasked_weight)
@@ -293,10 +295,10 @@ class PretrainTask(TrainingTask):
     @classmethod
     def stand_ins(cls, config: PretrainConfig, made: DummyData) -> PretrainConfig:
         one = config.guessed
-        frames = min(config.max_frames, config.batch_frames // TRAIN_CLIPS)
-        units = made.units(one.units or "units of the iteration", one.n_units)
-        iterations = tuple(replace(each, units=units) for each in config.iterations)
-        return replace(config, folders=(made.clips(frames=frames),), iterations=iterations)
+        frames = min(config.max_frames, config.max_frames_per_batch // TRAIN_CLIPS)
+        units = made.units(one.unit_tokenizer or "units of the iteration", one.n_units)
+        iterations = tuple(replace(each, unit_tokenizer=units) for each in config.iterations)
+        return replace(config, train_data=(made.clips(frames=frames),), iterations=iterations)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"frontend": self.model.frontend, "clusters": self.model.clusters}

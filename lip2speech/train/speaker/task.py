@@ -42,28 +42,28 @@ LEAST_VOICES = 2
 class SpeakerTrainConfig:
     """One training run.
 
-    folders: prepared clips, whose training split is heard. held_out: of so many voices one is kept for
+    train_data: prepared clips, whose training split is heard. held_out: of so many voices one is kept for
     validation, chosen by its name. frames: of mel that a training example has. tilt, gain: widest disturbance
     in nats of log-mel (the spectrum's slope from the lowest to the highest band; the level against a noise
     floor that lies `floor` nats below the clip's loudest frame at its nearest).
     """
 
     encoder: XVectorConfig = field(default_factory=XVectorConfig)
-    loop: TrainerConfig = field(default_factory=lambda: TrainerConfig(steps=2500, batch_size=32))
+    trainer: TrainerConfig = field(default_factory=lambda: TrainerConfig(steps=2500, batch_size=32))
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    folders: tuple[str, ...] = ()
+    train_data: tuple[str, ...] = ()
     held_out: int = 10
-    frames: int = 120
-    margin: float = 0.2
-    scale: float = 30.0
+    segment_frames: int = 120
+    aam_margin: float = 0.2
+    aam_scale: float = 30.0
     tilt: float = 1.5
     floor: float = 4.0
-    ema: float = 0.998
+    ema_decay: float = 0.998
 
     def __post_init__(self) -> None:
-        if self.frames < LEAST_FRAMES or self.held_out < 2:
+        if self.segment_frames < LEAST_FRAMES or self.held_out < 2:
             raise ValueError(
-                f"frames must be {LEAST_FRAMES} or more and held_out 2 or more, got {self.frames} and "
+                f"frames must be {LEAST_FRAMES} or more and held_out 2 or more, got {self.segment_frames} and "
                 f"{self.held_out}."
             )
 
@@ -99,8 +99,8 @@ class SpeakerTask(TrainingTask):
 
     def __init__(self, config: SpeakerTrainConfig):
         self.config = config
-        torch.manual_seed(config.loop.seed)
-        clips = read_clips(config.folders, "train")
+        torch.manual_seed(config.trainer.seed)
+        clips = read_clips(config.train_data, "train")
         known = [clip for clip in clips if not is_held_out(name_of(clip), config.held_out)]
         unknown = [clip for clip in clips if is_held_out(name_of(clip), config.held_out)]
         self.train_set, self.held_out = SpeakerClips(known), SpeakerClips(unknown)
@@ -113,20 +113,20 @@ class SpeakerTask(TrainingTask):
         self.encoder = XVectorNet(config.encoder)
         self.centres = nn.Parameter(torch.randn(len(self.train_set.names), config.encoder.dim))
         self.opt = OptimizerWithSchedule(
-            [*self.encoder.parameters(), self.centres], config.optimizer, config.loop.steps
+            [*self.encoder.parameters(), self.centres], config.optimizer, config.trainer.steps
         )
-        self.average = EMA(self.encoder, config.ema)
+        self.average = EMA(self.encoder, config.ema_decay)
 
     def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step, part)
-        size = part.count * self.config.loop.batch_size
-        mel, voices = map(part.of, self.train_set.draw(size, self.config.frames, rng))
+        rng = seed_step(self.config.trainer.seed, step, part)
+        size = part.count * self.config.trainer.batch_size
+        mel, voices = map(part.of, self.train_set.draw(size, self.config.segment_frames, rng))
         mel, voices = self.here((disturb(mel, self.config.tilt, self.config.floor), voices))
         self.encoder.train()
-        with autocast(self.config.loop.precision, self.device):
+        with autocast(self.config.trainer.precision, self.device):
             vectors = self.encoder(mel)
         cosines = vectors.float() @ F.normalize(self.centres, dim=-1).T
-        loss = margin_loss(cosines, voices, self.config.margin, self.config.scale)
+        loss = margin_loss(cosines, voices, self.config.aam_margin, self.config.aam_scale)
         logs = {"loss": loss.item(), "right": (cosines.argmax(1) == voices).float().mean().item()}
         logs["grad"] = self.opt.apply(loss, step, part)
         self.average.update(self.encoder, part)
@@ -161,7 +161,7 @@ class SpeakerTask(TrainingTask):
         known: list[str] = []
         for name in names:
             (held if is_held_out(f"{made.folder.name}/{name}", config.held_out) else known).append(name)
-        return replace(config, folders=(made.clips(voices=(*held[:LEAST_VOICES], *known[:LEAST_VOICES])),))
+        return replace(config, train_data=(made.clips(voices=(*held[:LEAST_VOICES], *known[:LEAST_VOICES])),))
 
     def networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "centres": nn.ParameterList([self.centres])}

@@ -38,26 +38,26 @@ HELD_OUT = 16  # segments that validation looks at
 class VocoderTrainConfig:
     """What the recipe of any vocoder says. Its `kind` names the field that holds the vocoder's own sizes.
 
-    folders: prepared clips; speaker: folder of the encoder that hears voices, empty: their long-term
+    train_data: prepared clips; speaker: folder of the encoder that hears voices, empty: their long-term
     spectrum; frames: of mel that a segment has; blur: the widest Gaussian over the mel, its deviation in
     frames and bands; noise: the largest deviation of what is added to it, in nats. Each segment gets its own
     share of both.
     """
 
-    loop: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(weight_decay=0.0))
-    folders: tuple[str, ...] = ()
-    speaker: str = ""
-    frames: int = 50
-    blur: float = 0.0
-    noise: float = 0.0
-    ema: float = 0.999
+    train_data: tuple[str, ...] = ()
+    speaker_encoder: str = ""
+    segment_frames: int = 50
+    mel_blur_sigma: float = 0.0
+    mel_noise_std: float = 0.0
+    ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or min(self.blur, self.noise) < 0:
+        if self.segment_frames < 1 or min(self.mel_blur_sigma, self.mel_noise_std) < 0:
             raise ValueError(
                 "frames must be 1 or more, blur and noise 0 or more, got "
-                f"{self.frames}, {self.blur} and {self.noise}."
+                f"{self.segment_frames}, {self.mel_blur_sigma} and {self.mel_noise_std}."
             )
         if self.sizes.mel != MelConfig():
             raise ValueError(

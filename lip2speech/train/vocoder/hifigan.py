@@ -36,7 +36,7 @@ from lip2speech.vocoders.hifigan import HiFiGAN, HiFiGANConfig
 class HiFiGANTrainConfig(VocoderTrainConfig):
     """One training run of a HiFi-GAN.
 
-    units: folder of the unit teacher; swaps: the largest share of units that are not those of the sound, of
+    unit_tokenizer: folder of the unit teacher; swaps: the largest share of units that are not those of the sound, of
     which each segment gets its own share. The discriminators join at `gan_from`. Gradients are far above 1,
     with a mel_weight of 45, so they are clipped where they would blow up alone.
     """
@@ -50,24 +50,24 @@ class HiFiGANTrainConfig(VocoderTrainConfig):
             lr=2e-4, betas=(0.8, 0.99), weight_decay=0.0, grad_clip=1000.0
         )
     )
-    units: str = ""
-    swaps: float = 0.0
-    period_discriminator: MPDConfig | None = field(default_factory=MPDConfig)
-    wave_discriminator: MSDConfig | None = field(default_factory=MSDConfig)
-    discriminator: MSSTFTConfig | None = None
-    gan_from: int = 0
-    gan_lr: float = 2e-4
-    gan_betas: tuple[float, float] = (0.8, 0.99)
+    unit_tokenizer: str = ""
+    unit_substitution_prob: float = 0.0
+    mpd: MPDConfig | None = field(default_factory=MPDConfig)
+    msd: MSDConfig | None = field(default_factory=MSDConfig)
+    msstftd: MSSTFTConfig | None = None
+    disc_start_step: int = 0
+    disc_lr: float = 2e-4
+    disc_betas: tuple[float, float] = (0.8, 0.99)
     mel_weight: float = 45.0
     adversarial_weight: float = 8.0
     feature_weight: float = 16.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.frames % UNIT_RATIO or not 0 <= self.swaps <= 1:
+        if self.segment_frames % UNIT_RATIO or not 0 <= self.unit_substitution_prob <= 1:
             raise ValueError(
                 f"frames must be even, for a unit lasts {UNIT_RATIO} of them, and swaps a share of 0 to 1, "
-                f"got {self.frames} and {self.swaps}."
+                f"got {self.segment_frames} and {self.unit_substitution_prob}."
             )
 
 
@@ -75,15 +75,15 @@ class HiFiGANTask(VocoderTask):
     """Generator and average, its adversary, two optimisers."""
 
     def __init__(self, config: HiFiGANTrainConfig):
-        if not config.units:
+        if not config.unit_tokenizer:
             raise ValueError(
                 "HiFi-GAN is told units and none are taught; give units=FOLDER, written by `lip2speech train "
                 "kmeans`."
             )
-        teacher = load_unit_teacher(config.units, choose_device(config.loop.device))
+        teacher = load_unit_teacher(config.unit_tokenizer, choose_device(config.trainer.device))
         if teacher.n_units != config.hifigan.n_units:
             raise ValueError(
-                f"hifigan.n_units is {config.hifigan.n_units}, the teacher {config.units!r} has "
+                f"hifigan.n_units is {config.hifigan.n_units}, the teacher {config.unit_tokenizer!r} has "
                 f"{teacher.n_units}."
             )
         super().__init__(config, teacher)
@@ -106,7 +106,7 @@ class HiFiGANTask(VocoderTask):
     def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
         c = self.config
         rng = seed_step(c.loop.seed, step, part)
-        drawn = self.train_set.draw(part.count * c.loop.batch_size, rng).of(part)
+        drawn = self.train_set.draw(part.count * c.trainer.batch_size, rng).of(part)
         drawn = self.here(self.worsened(drawn))
         real = drawn.wav.unsqueeze(1)
         self.vocoder.train()
@@ -155,7 +155,7 @@ class HiFiGANTask(VocoderTask):
     @classmethod
     def stand_ins(cls, config: HiFiGANTrainConfig, made: DummyData) -> HiFiGANTrainConfig:
         config = super().stand_ins(config, made)
-        return replace(config, units=made.units(config.units, config.hifigan.n_units))
+        return replace(config, unit_tokenizer=made.units(config.unit_tokenizer, config.hifigan.n_units))
 
     def networks(self) -> dict[str, nn.Module]:
         judges = {"discriminators": self.adversary.discriminator} if self.adversary else {}

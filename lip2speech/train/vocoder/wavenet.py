@@ -41,7 +41,7 @@ class WaveNetTask(VocoderTask):
 
     def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
         rng = seed_step(self.config.loop.seed, step, part)
-        drawn = self.train_set.draw(part.count * self.config.loop.batch_size, rng).of(part)
+        drawn = self.train_set.draw(part.count * self.config.trainer.batch_size, rng).of(part)
         drawn = self.here(replace(drawn, mel=smear(drawn.mel, self.config.blur, self.config.noise)))
         self.vocoder.train()
         bits = bits_per_sample(self.vocoder, drawn.wav, drawn.mel, drawn.speaker, self.config.loop.precision)

@@ -39,7 +39,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def config(**changes: Any) -> AdaptConfig:
-    numbers = {"steps": 20, "batch_size": 2, "views": 2, "optimizer": {"lr": 5e-2, "warmup": 1}}
+    numbers = {"steps": 20, "batch_size": 2, "views": 2, "optimizer": {"lr": 5e-2, "warmup_steps": 1}}
     return from_dict(AdaptConfig, numbers | changes)
 
 
@@ -138,7 +138,7 @@ def test_takes_pair_videos_with_prompts_and_failures_are_lines(
     roi = take(0).roi.numpy()
 
     def load(video: Path) -> tuple:
-        return roi, type("Report", (), {"face_share": 0.5 if video.stem == "003" else 1.0})
+        return roi, type("Report", (), {"face_detection_rate": 0.5 if video.stem == "003" else 1.0})
 
     monkeypatch.setattr("lip2speech.video.load_roi", load)
     takes, failures = read_takes(tmp_path / "me")

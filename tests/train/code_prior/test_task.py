@@ -24,8 +24,8 @@ def codec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(folder: Path, codec: Path, **changes: Any) -> CodePriorTrainConfig:
     numbers = {
         "likelihood": {"n_q": 2, "codebook_size": 16, "channels": 8, "layers": 2},
-        "loop": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
-        "optimizer": {"lr": 1e-2, "warmup": 1},
+        "trainer": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
+        "optimizer": {"lr": 1e-2, "warmup_steps": 1},
         "folders": [str(folder)],
         "codec": str(codec),
         "steps": 12,
@@ -35,7 +35,7 @@ def config(folder: Path, codec: Path, **changes: Any) -> CodePriorTrainConfig:
 
 
 def test_training_saves_bits(prepared: Path, codec: Path) -> None:
-    task = CodePriorTask(config(prepared, codec, loop={"steps": 30, "batch_size": 4}))
+    task = CodePriorTask(config(prepared, codec, trainer={"steps": 30, "batch_size": 4}))
     first = task.validate()["bits"]
     bits = [task.update(step)["bits"] for step in range(30)]
     assert np.mean(bits[-3:]) < np.mean(bits[:3]) - 0.5, bits
@@ -44,17 +44,17 @@ def test_training_saves_bits(prepared: Path, codec: Path) -> None:
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(prepared: Path, codec: Path, tmp_path: Path) -> None:
     numbers = config(prepared, codec)
-    run(CodePriorTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    run(CodePriorTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(CodePriorTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    run(CodePriorTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
     whole, half = (checkpoint.load(tmp_path / name / "final").tensors for name in ("whole", "half"))
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
 
 def test_a_trained_network_is_written_and_read(prepared: Path, codec: Path, tmp_path: Path) -> None:
     task = CodePriorTask(config(prepared, codec))
-    run(task, task.config.loop, tmp_path, quiet=True)
+    run(task, task.config.trainer, tmp_path, quiet=True)
     codes, voices = task.held_out.draw(2, np.random.default_rng(0))
     loaded = load_likelihood(tmp_path / "final")
     assert torch.equal(loaded.bits(codes, voices), task.averaged().bits(codes, voices))
@@ -72,7 +72,7 @@ def test_it_learns_the_codes_of_books_of_different_sizes(prepared: Path, tmp_pat
 
 @pytest.mark.parametrize("dim", [0, 163])
 def test_validation_tells_every_book_and_shuffled_time(prepared: Path, codec: Path, dim: int) -> None:
-    sizes = {"n_q": 2, "codebook_size": 16, "channels": 4, "layers": 1, "vector_dim": dim, "kind": "plain"}
+    sizes = {"n_q": 2, "codebook_size": 16, "channels": 4, "layers": 1, "speaker_dim": dim, "kind": "plain"}
     task = CodePriorTask(config(prepared, codec, likelihood=sizes))
     figures = task.validate()
     assert set(figures) == {"book0", "book1", "bits", "shuffled", "loss"}
@@ -95,7 +95,7 @@ def test_a_segment_is_a_stretch_of_a_clips_codes(prepared: Path, codec: Path) ->
         ({"n_q": 3, "codebook_size": 16}, "is of 3 books of 16, the codec has 2 books of 16"),
         ({"n_q": 2, "codebook_size": 32}, "is of 2 books of 32, the codec has 2 books of 16"),
         (
-            {"n_q": 2, "codebook_size": 16, "vector_dim": 9},
+            {"n_q": 2, "codebook_size": 16, "speaker_dim": 9},
             "vector_dim is 9, voices are heard as 163 numbers",
         ),
     ],

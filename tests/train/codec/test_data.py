@@ -23,7 +23,7 @@ from tests.factories import prepare
 
 
 def test_segments_are_scaled_speech(prepared: Path) -> None:
-    speech = SpeechSegments(CodecDataConfig(folders=(str(prepared),), seconds=0.1), "train", 16_000)
+    speech = SpeechSegments(CodecDataConfig(prepared_dirs=(str(prepared),), seconds=0.1), "train", 16_000)
     drawn = speech.draw(6, np.random.default_rng(0))
     assert drawn.shape == (6, 1, 1600)
     assert drawn.abs().max() <= 1
@@ -48,18 +48,20 @@ def test_speech_that_cannot_be_drawn_is_refused(prepared: Path, data: dict, mess
 def test_what_validates_is_neither_learned_nor_a_test(tmp_path: Path) -> None:
     alone, short = prepare(tmp_path / "a", splits="train test"), str(prepare(tmp_path / "b", splits="train"))
     config = CodecDataConfig(
-        folders=(str(prepare(tmp_path / "all")), str(alone)), weights=(0.2, 0.8), seconds=0.1
+        prepared_dirs=(str(prepare(tmp_path / "all")), str(alone)), sampling_weights=(0.2, 0.8), seconds=0.1
     )
     train, valid = (SpeechSegments(config, split, 16_000) for split in ("train", "valid"))
     assert [len(s.wav) for s in train.sources] == [640 * (14 + 15 + 16), 640 * 14]
     assert [len(s.wav) for s in valid.sources] == [640 * 17] and valid.weights == [1.0]
     with pytest.raises(ValueError, match="no clip of split 'valid' in .*; give folders that have some"):
-        SpeechSegments(CodecDataConfig(folders=(short,), seconds=0.1), "valid", 16_000)
+        SpeechSegments(CodecDataConfig(prepared_dirs=(short,), seconds=0.1), "valid", 16_000)
     with pytest.raises(
         ValueError, match="no clip of split 'train'"
     ):  # of what is learned none may be missing
         SpeechSegments(
-            replace(config, folders=(short, str(prepare(tmp_path / "c", splits="test")))), "train", 16_000
+            replace(config, prepared_dirs=(short, str(prepare(tmp_path / "c", splits="test")))),
+            "train",
+            16_000,
         )
 
 
@@ -87,12 +89,12 @@ def tones(folder: Path, count: int, rate: int, seconds: float = 0.5) -> Path:
 
 def test_prepared_clips_are_no_speech_of_24_kilohertz(prepared: Path) -> None:
     with pytest.raises(ValueError, match="at 16000 Hz, the codec wants 24000; give data.sounds"):
-        SpeechSegments(CodecDataConfig(folders=(str(prepared),)), "train", 24_000)
+        SpeechSegments(CodecDataConfig(prepared_dirs=(str(prepared),)), "train", 24_000)
 
 
 @pytest.mark.parametrize("rate", [24_000, 44_100, 48_000])
 def test_segments_of_sound_files_come_at_the_codecs_rate(tmp_path: Path, rate: int) -> None:
-    config = CodecDataConfig(sounds=(str(tones(tmp_path, 4, rate)),), seconds=0.1, gain_db=0.0)
+    config = CodecDataConfig(audio_dirs=(str(tones(tmp_path, 4, rate)),), seconds=0.1, gain_jitter_db=0.0)
     drawn = SpeechSegments(config, "train", 24_000).draw(20, np.random.default_rng(0))
     assert drawn.shape == (20, 1, 2400)
     crossings = (drawn[:, 0, 1:-1].sign().diff(dim=-1) != 0).sum(-1)
@@ -121,7 +123,7 @@ def test_longer_recordings_come_more_often(tmp_path: Path) -> None:
 
 def test_recordings_of_a_lower_rate_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is at 16000 Hz, the codec at 24000: what lies above was cut off"):
-        SpeechSegments(CodecDataConfig(sounds=(str(tones(tmp_path, 3, 16_000)),)), "train", 24_000)
+        SpeechSegments(CodecDataConfig(audio_dirs=(str(tones(tmp_path, 3, 16_000)),)), "train", 24_000)
 
 
 def test_what_is_no_sound_is_told_by_name(tmp_path: Path) -> None:

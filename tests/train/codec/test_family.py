@@ -22,8 +22,8 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "soundstream": {
         "codec": {"encoder": HALF, "decoder": HALF, "quantizer": QUANTIZER},
-        "wave_discriminator": {"filters": 4, "max_filters": 8},
-        "stft_discriminator": {"filters": 2, "n_fft": 128, "hop_length": 32},
+        "msd": {"filters": 4, "max_filters": 8},
+        "stftd": {"filters": 2, "n_fft": 128, "hop_length": 32},
     },
 }
 FAMILY = sorted(SMALL)
@@ -33,12 +33,12 @@ def config(name: str, folder: Path, /, **changes: Any) -> CodecTrainConfig:
     """The recipe of configs/codec with few weights and steps."""
     numbers = load_yaml(CONFIGS / f"{name}.yaml") | SMALL[name]
     numbers |= {
-        "loop": {"steps": 6, "batch_size": 4, "save_every": 3, "valid_every": 6},
-        "optimizer": {"lr": 3e-3, "warmup": 1},
+        "trainer": {"steps": 6, "batch_size": 4, "save_every": 3, "valid_every": 6},
+        "optimizer": {"lr": 3e-3, "warmup_steps": 1},
         "data": {"folders": [str(folder)], "seconds": 0.2},
-        "quantize_from": 0,
-        "gan_from": 2,
-        "freeze_codes_from": 99,
+        "quantizer_start_step": 0,
+        "disc_start_step": 2,
+        "freeze_encoder_step": 99,
         "ema": 0.9,
     }
     return from_dict(CodecTrainConfig, numbers | changes)
@@ -47,10 +47,10 @@ def config(name: str, folder: Path, /, **changes: Any) -> CodecTrainConfig:
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_run_resumes_to_the_same_bits_and_exports(name: str, prepared: Path, tmp_path: Path) -> None:
     numbers = config(name, prepared)
-    run(CodecTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    run(CodecTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000003.pt").rename(tmp_path / "half" / "step-00000003.pt")
-    run(CodecTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    run(CodecTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
     whole, half = (load_codec(tmp_path / part / "final") for part in ("whole", "half"))
     for key, tensor in whole.state_dict().items():
         assert torch.equal(tensor, half.state_dict()[key]), key
@@ -60,7 +60,7 @@ def test_a_run_resumes_to_the_same_bits_and_exports(name: str, prepared: Path, t
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_its_mel_loss_falls(name: str, prepared: Path) -> None:
-    task = CodecTask(config(name, prepared, gan_from=99, optimizer={"lr": 1e-2, "warmup": 1}))
+    task = CodecTask(config(name, prepared, gan_from=99, optimizer={"lr": 1e-2, "warmup_steps": 1}))
     losses = [task.update(step)["mel"] for step in range(16)]
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:2])
 
@@ -90,7 +90,12 @@ def test_the_balancer_ignores_the_scale_of_a_loss(prepared: Path) -> None:
     for balance in (False, True):
         for factor in (1.0, 10.0):
             weights = {"wave_weight": factor, "mel_weight": factor}
-            changes: dict[str, Any] = {"balance": balance, "commit_weight": 0.0, "gan_from": 99, **weights}
+            changes: dict[str, Any] = {
+                "balance": balance,
+                "commit_weight": 0.0,
+                "disc_start_step": 99,
+                **weights,
+            }
             norms[balance, factor] = CodecTask(config("encodec", prepared, **changes)).update(0)["grad"]
     assert norms[False, 10.0] == pytest.approx(10 * norms[False, 1.0], rel=1e-3)
     assert norms[True, 10.0] == pytest.approx(norms[True, 1.0], rel=1e-3)
@@ -153,7 +158,7 @@ def test_a_recipe_is_checked_and_printed_with_its_codec_whole(prepared: Path) ->
     [
         ({"name": "opus"}, "no codec is called 'opus'; known: encodec, melcodec, sacodec, soundstream"),
         ({"codec": {"encodr": {}}}, "codec soundstream: unknown key 'encodr'; did you mean encoder"),
-        ({"discriminator_chance": 0.0}, "discriminator_chance must be above 0 and at most 1, got 0.0"),
+        ({"disc_update_prob": 0.0}, "discriminator_chance must be above 0 and at most 1, got 0.0"),
         ({"mel_weight": 0.0, "wave_weight": 0.0}, "no loss compares the wav; set wave_weight"),
     ],
 )

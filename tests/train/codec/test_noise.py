@@ -21,7 +21,9 @@ def rng() -> np.random.Generator:
 
 def test_the_switch_decides_whether_the_noise_is_wanted():
     wav = speech()
-    given, wanted, denoise = NoiseAugmenter(NoiseConfig(share=1.0, snr_db=(10, 10)), 16_000).pairs(wav, rng())
+    given, wanted, denoise = NoiseAugmenter(NoiseConfig(noise_prob=1.0, snr_db=(10, 10)), 16_000).pairs(
+        wav, rng()
+    )
     assert {bool(x) for x in denoise} == {True, False}
     assert torch.equal(wanted[~denoise], given[~denoise])
     assert torch.equal(wanted[denoise], wav[denoise])
@@ -30,7 +32,7 @@ def test_the_switch_decides_whether_the_noise_is_wanted():
 
 def test_clean_speech_is_wanted_as_it_is_in_both_modes():
     wav = speech()
-    given, wanted, denoise = NoiseAugmenter(NoiseConfig(share=0.0), 16_000).pairs(wav, rng())
+    given, wanted, denoise = NoiseAugmenter(NoiseConfig(noise_prob=0.0), 16_000).pairs(wav, rng())
     assert {bool(x) for x in denoise} == {True, False}
     assert torch.equal(given, wav)
     assert torch.equal(wanted, wav)
@@ -38,7 +40,9 @@ def test_clean_speech_is_wanted_as_it_is_in_both_modes():
 
 def test_the_share_of_noisy_items_is_kept():
     wav = speech(400, 200)
-    given, _, denoise = NoiseAugmenter(NoiseConfig(share=0.25, denoise=0.75), 16_000).pairs(wav, rng())
+    given, _, denoise = NoiseAugmenter(NoiseConfig(noise_prob=0.25, denoise_prob=0.75), 16_000).pairs(
+        wav, rng()
+    )
     noisy = np.mean([not torch.equal(a, b) for a, b in zip(given, wav, strict=True)])
     assert noisy == pytest.approx(0.25, abs=0.07)
     assert float(denoise.float().mean()) == pytest.approx(0.75, abs=0.07)
@@ -73,7 +77,7 @@ def test_made_noises_differ_in_colour_and_waver():
 def test_recorded_noise_comes_from_its_folders(tmp_path: Path):
     (tmp_path / "deep").mkdir()
     write_wav(tmp_path / "deep" / "hum.wav", torch.full((4000,), 0.25))
-    noise = NoiseAugmenter(NoiseConfig(folders=(str(tmp_path),)), 16_000)
+    noise = NoiseAugmenter(NoiseConfig(audio_dirs=(str(tmp_path),)), 16_000)
     torch.testing.assert_close(noise.draw(1600, rng()), torch.full((1600,), 0.25), rtol=0, atol=1e-3)
     with pytest.raises(ValueError, match="noise.folders hold 4000 samples, a segment has 4001"):
         noise.draw(4001, rng())
@@ -81,6 +85,6 @@ def test_recorded_noise_comes_from_its_folders(tmp_path: Path):
 
 def test_a_folder_without_sounds_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="no .wav, .flac, .ogg in .*; give folders that hold noise"):
-        NoiseAugmenter(NoiseConfig(folders=(str(tmp_path),)), 16_000)
+        NoiseAugmenter(NoiseConfig(audio_dirs=(str(tmp_path),)), 16_000)
     with pytest.raises(ValueError, match="snr_db must rise, got 0.5, 0.5 and \\(9, 3\\)"):
         NoiseConfig(snr_db=(9, 3))

@@ -20,13 +20,13 @@ from tests.factories import CODEC, SACODEC
 def config(folder: Path, **changes: Any) -> CodecTrainConfig:
     numbers = {
         "codec": CODEC,
-        "loop": {"steps": 8, "batch_size": 4, "save_every": 4, "valid_every": 8},
-        "optimizer": {"lr": 3e-3, "warmup": 1},
-        "data": {"folders": [str(folder)], "seconds": 0.2, "gain_db": 3.0},
+        "trainer": {"steps": 8, "batch_size": 4, "save_every": 4, "valid_every": 8},
+        "optimizer": {"lr": 3e-3, "warmup_steps": 1},
+        "data": {"folders": [str(folder)], "seconds": 0.2, "gain_jitter_db": 3.0},
         "discriminator": {"filters": 2, "n_ffts": [256, 128]},
-        "quantize_from": 2,
-        "gan_from": 5,
-        "freeze_codes_from": 5,
+        "quantizer_start_step": 2,
+        "disc_start_step": 5,
+        "freeze_encoder_step": 5,
         "ema": 0.9,
     }
     return from_dict(CodecTrainConfig, numbers | changes)
@@ -92,10 +92,10 @@ def test_both_sides_of_the_gan_learn(prepared: Path) -> None:
 
 def test_a_run_resumes_to_the_same_bits_and_exports_a_codec(prepared: Path, tmp_path: Path) -> None:
     numbers = config(prepared)
-    run(CodecTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    run(CodecTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000004.pt").rename(tmp_path / "half" / "step-00000004.pt")
-    run(CodecTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    run(CodecTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
     whole, half = (load_codec(tmp_path / name / "final") for name in ("whole", "half"))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, half.state_dict()[name]), name
@@ -110,14 +110,14 @@ def test_validation_tells_every_depth(prepared: Path) -> None:
 @pytest.fixture(scope="module")
 def units(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("units") / "final"
-    fit_kmeans(KMeansConfig(folders=(str(prepared),), n_units=6), folder)
+    fit_kmeans(KMeansConfig(train_data=(str(prepared),), n_units=6), folder)
     return folder
 
 
 def sacodec(prepared: Path, units: Path, **changes: Any) -> CodecTrainConfig:
     numbers = {
-        "name": "sacodec", "codec": SACODEC, "anchors": str(units), "commit_weight": [25.0, 5.0],
-        "spectral_weight": 45.0, "quantize_from": 0,
+        "name": "sacodec", "codec": SACODEC, "semantic_centroids": str(units), "commit_weight": [25.0, 5.0],
+        "spectral_weight": 45.0, "quantizer_start_step": 0,
     }  # fmt: skip
     return config(prepared, **(numbers | changes))
 
@@ -126,7 +126,7 @@ def test_a_sacodec_trains_in_the_same_loop_and_keeps_its_anchors(
     prepared: Path, units: Path, tmp_path: Path
 ) -> None:
     numbers = sacodec(prepared, units)
-    run(CodecTask(numbers), numbers.loop, tmp_path, quiet=True)
+    run(CodecTask(numbers), numbers.trainer, tmp_path, quiet=True)
     trained = load_codec(tmp_path / "final")
     stored = checkpoint.load(units).tensors["centroids"]
     frozen = trained.state_dict()["quantizer.codebooks.0.frozen"]
@@ -174,13 +174,13 @@ def test_a_sacodec_without_anchors_does_not_begin(prepared: Path) -> None:
     "quantizer",
     [
         {"n_q": 1, "codebook_size": 32},
-        {"n_q": 2, "codebook_size": 16, "kind": "factorised", "factor_dim": 4},
+        {"n_q": 2, "codebook_size": 16, "kind": "factorised", "factorized_dim": 4},
         {"n_q": 2, "codebook_size": 16, "kind": "simvq"},
     ],
     ids=["single", "factorised", "simvq"],
 )
 def test_every_kind_of_quantiser_learns(prepared: Path, quantizer: dict[str, Any]) -> None:
-    numbers = {"codec": CODEC | {"quantizer": quantizer}, "gan_from": 100, "freeze_codes_from": 101}
+    numbers = {"codec": CODEC | {"quantizer": quantizer}, "disc_start_step": 100, "freeze_encoder_step": 101}
     task = CodecTask(config(prepared, **numbers, quantize_from=0, commit_weight=1.0))
     task.update(0)
     before = {n: t.clone() for n, t in task.codec.quantizer.state_dict().items()}

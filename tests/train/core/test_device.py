@@ -182,7 +182,7 @@ def test_auto_is_the_gpu_of_this_process_where_there_is_one(monkeypatch: pytest.
 
 def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("folders: [no/such/corpus]\n")
-    words = ["speaker", str(tmp_path / "recipe.yaml"), "loop.device=cuda", "--out", str(tmp_path / "run")]
+    words = ["speaker", str(tmp_path / "recipe.yaml"), "trainer.device=cuda", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(command, words)
     assert done.exit_code != 0 and "torch sees no GPU here" in done.output
     assert len(done.output.strip().splitlines()) == 1

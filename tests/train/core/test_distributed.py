@@ -64,7 +64,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(out: Path, tmp_path:
 
 
 def test_two_parts_of_one_process_equal_a_batch_of_double_size(tmp_path: Path) -> None:
-    parted = alone(tmp_path / "parted", 2, replace(LINE, accumulate=2))
+    parted = alone(tmp_path / "parted", 2, replace(LINE, grad_accum_steps=2))
     assert worst(parted, alone(tmp_path / "whole", 4)) < 1e-6
 
 

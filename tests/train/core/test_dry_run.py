@@ -22,8 +22,8 @@ from tests.factories import CODEC, MODEL, SACODEC
 HEADS = MODEL["heads"] | {"speaker_dim": 9}
 LOOP = {"batch_size": 2, "steps": 10}
 FINETUNE = {
-    "model": MODEL | {"heads": HEADS}, "folders": ["no/clips"], "folder_weights": [1.0], "units": "no/units",
-    "codec": "no/codec", "speaker": "no/ears", "init": "no/model", "loop": LOOP,
+    "model": MODEL | {"heads": HEADS}, "folders": ["no/clips"], "sampling_weights": [1.0], "units": "no/units",
+    "codec": "no/codec", "speaker": "no/ears", "init": "no/model", "trainer": LOOP,
 }  # fmt: skip
 HIFIGAN = {"mel": {}, "n_units": 5, "speaker_dim": 163, "unit_dim": 4, "channels": 16, "ratios": [5, 4, 4, 2],
            "kernels": [11, 8, 8, 4], "block_kernels": [3], "dilations": [[1]]}  # fmt: skip
@@ -34,21 +34,21 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
         CodecTask,
         CodecTrainConfig,
         {
-            "codec": CODEC, "loop": LOOP | {"accumulate": 2}, "data": {"folders": ["no/clips"]},
-            "discriminator": {"filters": 2, "n_ffts": [128]}, "quantize_from": 0, "gan_from": 1,
+            "codec": CODEC, "trainer": LOOP | {"grad_accum_steps": 2}, "data": {"folders": ["no/clips"]},
+            "discriminator": {"filters": 2, "n_ffts": [128]}, "quantizer_start_step": 0, "disc_start_step": 1,
         },
         [],
     ),
     "sacodec": (
         CodecTask,
         CodecTrainConfig,
-        {"name": "sacodec", "codec": SACODEC, "loop": LOOP, "anchors": "no/units", "quantize_from": 0},
+        {"name": "sacodec", "codec": SACODEC, "trainer": LOOP, "semantic_centroids": "no/units", "quantizer_start_step": 0},
         ["no/units"],
     ),
     "speaker": (
         SpeakerTask,
         SpeakerTrainConfig,
-        {"encoder": {"channels": 8, "pooled": 8, "attention": 4, "dim": 6}, "loop": LOOP},
+        {"encoder": {"channels": 8, "pooled": 8, "attention": 4, "dim": 6}, "trainer": LOOP},
         [],
     ),
     "pretrain": (
@@ -56,18 +56,18 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
         PretrainConfig,
         {
             "frontend": MODEL["frontend"], "iterations": [{"n_units": 5, "units": "no/units"}],
-            "final_dim": 8, "loop": LOOP, "batch_frames": 160,
+            "final_dim": 8, "trainer": LOOP, "max_frames_per_batch": 160,
         },
         ["no/units"],
     ),
-    "wavenet": (WaveNetTask, WaveNetTrainConfig, {"loop": LOOP, "frames": 10, "wavenet": WAVENET}, []),
+    "wavenet": (WaveNetTask, WaveNetTrainConfig, {"trainer": LOOP, "frames": 10, "wavenet": WAVENET}, []),
     "hifigan": (
         HiFiGANTask,
         HiFiGANTrainConfig,
         {
-            "loop": LOOP, "frames": 10, "hifigan": HIFIGAN, "units": "no/units", "gan_from": 1,
-            "period_discriminator": {"filters": 2, "max_filters": 4, "periods": [2, 3]},
-            "wave_discriminator": {"filters": 4, "max_filters": 8, "layers": 1, "scales": 1},
+            "trainer": LOOP, "frames": 10, "hifigan": HIFIGAN, "units": "no/units", "disc_start_step": 1,
+            "mpd": {"filters": 2, "max_filters": 4, "periods": [2, 3]},
+            "msd": {"filters": 4, "max_filters": 8, "layers": 1, "scales": 1},
         },
         ["no/units"],
     ),
@@ -75,8 +75,8 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
         CodePriorTask,
         CodePriorTrainConfig,
         {
-            "codec": "no/codec", "loop": LOOP, "steps": 20,
-            "likelihood": {"n_q": 2, "codebook_size": 16, "channels": 4, "layers": 1, "vector_dim": 0},
+            "codec": "no/codec", "trainer": LOOP, "steps": 20,
+            "likelihood": {"n_q": 2, "codebook_size": 16, "channels": 4, "layers": 1, "speaker_dim": 0},
         },
         ["no/codec"],
     ),
@@ -102,23 +102,27 @@ def test_what_autograd_keeps_is_counted_once_and_weights_are_not() -> None:
 
 
 def test_epochs_are_told_of_a_corpus_that_is_there(prepared: Path) -> None:
-    numbers = {"folders": [str(prepared)], "loop": LOOP | {"accumulate": 2}}
+    numbers = {"folders": [str(prepared)], "trainer": LOOP | {"grad_accum_steps": 2}}
     assert corpus(from_dict(FinetuneConfig, numbers)) == [
         "corpus: 5 training clips, 0.0 h; one process draws as many in 2 updates, 10 are 6.7 such epochs"
     ]
-    cut = {"folders": [str(prepared)], "batch_frames": 16, "max_frames": 16}  # clips of up to 18 frames
+    cut = {
+        "folders": [str(prepared)],
+        "max_frames_per_batch": 16,
+        "max_frames": 16,
+    }  # clips of up to 18 frames
     assert "in 5 updates" in corpus(from_dict(PretrainConfig, cut))[0]
-    by_length = corpus(from_dict(FinetuneConfig, numbers | {"batch_frames": 18}))
+    by_length = corpus(from_dict(FinetuneConfig, numbers | {"max_frames_per_batch": 18}))
     assert "in 2 updates, 10 are 4.0 such epochs" in by_length[0]
 
 
 def test_the_command_prints_a_recipe_that_can_be_read_again(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(dump_yaml(from_dict(FinetuneConfig, FINETUNE)))
-    words = ["finetune", str(recipe), "loop.steps=7", "--out", str(tmp_path / "run"), "--dry-run"]
+    words = ["finetune", str(recipe), "trainer.steps=7", "--out", str(tmp_path / "run"), "--dry-run"]
     done = CliRunner().invoke(train, words)
     assert done.exit_code == 0, done.output
     (tmp_path / "printed.yaml").write_text(done.output)
-    assert load_yaml(tmp_path / "printed.yaml")["loop"]["steps"] == 7
+    assert load_yaml(tmp_path / "printed.yaml")["trainer"]["steps"] == 7
     assert "# no clips yet: no/clips" in done.output
     assert not (tmp_path / "run").exists()

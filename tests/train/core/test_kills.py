@@ -46,7 +46,7 @@ def test_twenty_kills_change_no_bit(prepared: Path, tmp_path: Path) -> None:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         task = codec_task(prepared)
-        run(task, task.config.loop, tmp_path / name, quiet=True)
+        run(task, task.config.trainer, tmp_path / name, quiet=True)
         torch.set_num_threads(threads)
     killed, whole = (torch.load(tmp_path / name / "step-00000016.pt") for name in ("killed", "whole"))
     a, b = tensors(killed), tensors(whole)

@@ -37,7 +37,7 @@ class Small(TrainingTask):
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
         self.opt = OptimizerWithSchedule(
-            self.net.parameters(), OptimizerConfig(lr=0.05, warmup=2), CONFIG.steps
+            self.net.parameters(), OptimizerConfig(lr=0.05, warmup_steps=2), CONFIG.steps
         )
         self.average = EMA(self.net, 0.9)
         self.dies_at, self.signal_at = dies_at, signal_at
@@ -198,7 +198,7 @@ def test_a_figure_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_step_without_a_finite_gradient_is_skipped_and_counted(bad: float) -> None:
     weight = nn.Parameter(torch.ones(2))
-    opt = OptimizerWithSchedule([weight], OptimizerConfig(warmup=0), 10)
+    opt = OptimizerWithSchedule([weight], OptimizerConfig(warmup_steps=0), 10)
     opt.apply(weight.sum(), 0)
     before, state = weight.detach().clone(), str(opt.adam.state_dict())
     norm = opt.apply((weight * bad).sum(), 1)
@@ -206,7 +206,7 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_counted(bad: float) -> 
     assert torch.equal(weight.detach(), before)
     assert str(opt.adam.state_dict()) == state
     assert opt.skipped == 1
-    resumed = OptimizerWithSchedule([weight], OptimizerConfig(warmup=0), 10)
+    resumed = OptimizerWithSchedule([weight], OptimizerConfig(warmup_steps=0), 10)
     resumed.load_state(opt.state())
     assert resumed.skipped == 1
     opt.apply(weight.sum(), 2)
@@ -222,7 +222,7 @@ def test_the_gradient_is_clipped_and_its_norm_told() -> None:
 
 def test_the_rate_warms_up_and_falls_to_its_end() -> None:
     opt = OptimizerWithSchedule(
-        [nn.Parameter(torch.zeros(1))], OptimizerConfig(lr=2.0, warmup=4, final=0.1), 104
+        [nn.Parameter(torch.zeros(1))], OptimizerConfig(lr=2.0, warmup_steps=4, min_lr_ratio=0.1), 104
     )
     rates = [opt.rate(step) for step in (0, 3, 4, 54, 104, 999)]
     assert rates == pytest.approx([0.5, 2.0, 2.0, 1.1, 0.2, 0.2])
@@ -238,7 +238,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 def test_slow_parameters_learn_at_their_share_of_the_rate() -> None:
     fast, slow = nn.Linear(2, 2), nn.Linear(2, 2)
     both = [*fast.parameters(), *slow.parameters()]
-    config = OptimizerConfig(lr=1.0, warmup=0, weight_decay=0.0, grad_clip=1e9)
+    config = OptimizerConfig(lr=1.0, warmup_steps=0, weight_decay=0.0, grad_clip=1e9)
     opt = OptimizerWithSchedule(both, config, 10, slow=slow.parameters(), slow_rate=0.1)
     before = [p.detach().clone() for p in both]
     opt.apply(torch.stack([p.sum() for p in both]).sum(), 0)
@@ -287,7 +287,7 @@ def test_the_parts_of_a_step_share_a_draw_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["batch_size", "accumulate", "log_every", "valid_every", "save_every", "keep"]
+    "name", ["batch_size", "grad_accum_steps", "log_every", "valid_every", "save_every", "keep"]
 )
 def test_an_interval_of_0_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be 1 or more, got 0"):

@@ -37,8 +37,8 @@ def config(prepared: Path, teachers: dict[str, str], **changes: Any) -> Finetune
     numbers = {
         "model": MODEL,
         "folders": [str(prepared)],
-        "loop": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
-        "optimizer": {"lr": 3e-3, "warmup": 1},
+        "trainer": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
+        "optimizer": {"lr": 3e-3, "warmup_steps": 1},
     }
     return from_dict(FinetuneConfig, numbers | teachers | changes)
 
@@ -60,10 +60,10 @@ def test_a_run_trains_resumes_to_the_same_bits_and_exports(
     prepared: Path, teachers: dict[str, str], tmp_path: Path
 ) -> None:
     numbers = config(prepared, teachers)
-    run(FinetuneTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    run(FinetuneTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(FinetuneTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    run(FinetuneTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
     whole, half = (checkpoint.load(tmp_path / name / "final") for name in ("whole", "half"))
     assert all(torch.equal(tensor, half.tensors[name]) for name, tensor in whole.tensors.items())
     assert whole.config["kind"] == "lip-model"
@@ -94,7 +94,7 @@ def test_heads_learn_the_codes_of_books_of_different_sizes(
     batch = next(iter(task.valid_sets.values()))[0]
     found = task.averaged()(batch.video, batch.speaker, batch.padding_mask)
     for codes in (found.require("codes"), found.require("independent_code_logits").argmax(2)):
-        assert load_codec(numbers.codec).decode(codes).isfinite().all()
+        assert load_codec(numbers.codec_path).decode(codes).isfinite().all()
         assert codes[:, 0].max() < 6
 
 
@@ -151,10 +151,10 @@ def test_a_pitch_head_learns_alone_on_a_finished_model(
     prepared: Path, teachers: dict[str, str], tmp_path: Path
 ) -> None:
     first = config(prepared, teachers)
-    run(FinetuneTask(first), replace(first.loop, steps=1), tmp_path / "first", quiet=True)
+    run(FinetuneTask(first), replace(first.trainer, steps=1), tmp_path / "first", quiet=True)
     heads = MODEL["heads"] | {"pitch": 8}
     changes = {"model": MODEL | {"heads": heads}, "weights": {"pitch": 4.0}, "learn": ["heads.pitch."]}
-    changes |= {"optimizer": {"lr": 2e-2, "warmup": 1}, "loop": {"steps": 30, "batch_size": 2}}
+    changes |= {"optimizer": {"lr": 2e-2, "warmup_steps": 1}, "trainer": {"steps": 30, "batch_size": 2}}
     numbers = config(prepared, teachers, init=str(tmp_path / "first" / "final"), **changes)
     task = FinetuneTask(numbers)
     logs = [task.update(step) for step in range(30)]
@@ -290,7 +290,7 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     [
         ({"units": ""}, "model.heads.n_units is 8, the teacher '' has 0"),
         ({"codec": ""}, "has 2 books of 16 at 50 Hz, the codec '' no books"),
-        ({"folder_weights": [1.0, 2.0]}, "2 folder weights for 1 folders"),
+        ({"sampling_weights": [1.0, 2.0]}, "2 folder weights for 1 folders"),
         ({"folders": []}, "no clip of split 'train' in no folder"),
     ],
 )
@@ -316,7 +316,12 @@ def test_units_may_come_from_a_hubert(prepared: Path, teachers: dict[str, str], 
 def test_heads_learn_of_voices_from_another_speaker_model(
     prepared: Path, teachers: dict[str, str], tmp_path: Path
 ) -> None:
-    run(first := FinetuneTask(config(prepared, teachers)), first.config.loop, tmp_path / "first", quiet=True)
+    run(
+        first := FinetuneTask(config(prepared, teachers)),
+        first.config.trainer,
+        tmp_path / "first",
+        quiet=True,
+    )
     ears, own = str(save_encoder(tmp_path / "ears")), tiny_encoded(0)
     model = MODEL | {"heads": MODEL["heads"] | {"speaker_dim": own.dim}}
     changes = {"speaker": ears, "init": str(tmp_path / "first" / "final"), "augment": {"tract": 0.1}}
@@ -325,7 +330,7 @@ def test_heads_learn_of_voices_from_another_speaker_model(
     with pytest.raises(CheckpointError, match="heads.speaker.0.weight: LipModel expects shape"):
         FinetuneTask(config(prepared, teachers, model=model, **changes))
     task = FinetuneTask(config(prepared, teachers, model=model, learn=["heads."], **changes))
-    run(task, task.config.loop, tmp_path / "told", quiet=True)
+    run(task, task.config.trainer, tmp_path / "told", quiet=True)
     before, after = (checkpoint.load(tmp_path / name / "final") for name in ("first", "told"))
     assert (before.config["speaker"], after.config["speaker"]) == ("spectrum", own.fingerprint)
     for name, tensor in before.tensors.items():

@@ -24,7 +24,7 @@ def recipe(prepared: Path, folder: Path, **changes: Any) -> str:
         "frontend": MODEL["frontend"],
         "folders": [str(prepared)],
         "iterations": [{"n_units": 5}, {"n_units": 4, "layer": 1}],
-        "loop": {"steps": 2, "batch_size": 2},
+        "trainer": {"steps": 2, "batch_size": 2},
         "final_dim": 8,
     }
     path = folder / "tiny.yaml"
@@ -56,7 +56,7 @@ def test_units_are_those_of_train_kmeans_and_stay_when_they_are_there(
 ) -> None:
     numbers = from_dict(PretrainConfig, {"folders": [str(prepared)], "iterations": [{"n_units": 5}]})
     iterations.fit_units(numbers, tmp_path / "run", 1)
-    fit_kmeans(KMeansConfig(folders=(str(prepared),), n_units=5), tmp_path / "units")
+    fit_kmeans(KMeansConfig(train_data=(str(prepared),), n_units=5), tmp_path / "units")
     fingerprints = [
         checkpoint.fingerprint(folder) for folder in (tmp_path / "run/1/units", tmp_path / "units")
     ]

@@ -35,7 +35,7 @@ N_UNITS = 6
 def units(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Units of cepstra, 50 a second."""
     folder = tmp_path_factory.mktemp("units") / "units"
-    fit_kmeans(KMeansConfig(folders=(str(prepared),), n_units=N_UNITS), folder)
+    fit_kmeans(KMeansConfig(train_data=(str(prepared),), n_units=N_UNITS), folder)
     return str(folder)
 
 
@@ -44,8 +44,8 @@ def config(prepared: Path, units: str, **changes: Any) -> PretrainConfig:
         "frontend": FRONTEND,
         "folders": [str(prepared)],
         "iterations": [{"n_units": N_UNITS, "units": units}],
-        "loop": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
-        "optimizer": {"lr": 3e-3, "warmup": 1},
+        "trainer": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
+        "optimizer": {"lr": 3e-3, "warmup_steps": 1},
         "final_dim": 16,
     }
     return from_dict(PretrainConfig, numbers | changes)
@@ -128,13 +128,13 @@ def test_lips_and_sound_have_masks_of_their_own(task: PretrainTask) -> None:
     batch = batch_of(task)
     assert not torch.equal(batch.video_mask, batch.audio_mask)
     assert torch.equal(batch.masked(), batch.video_mask | batch.audio_mask)
-    silent = plain(task, audio_mask=replace(task.config.audio_mask, share=0.0))
+    silent = plain(task, audio_mask=replace(task.config.audio_mask, mask_prob=0.0))
     batch = silent.collate([0, 1], np.random.default_rng(0))
     assert batch.video_mask.any() and not batch.audio_mask.any()
 
 
 def test_a_long_clip_gives_a_stretch_that_moves(task: PretrainTask) -> None:
-    short = plain(task, max_frames=8, video_mask=replace(task.config.video_mask, share=0.0))
+    short = plain(task, max_frames=8, video_mask=replace(task.config.video_mask, mask_prob=0.0))
     own = task.config.transform(task.train_set.clips[0].tensors()["roi"])[0, 0]
     starts = set()
     for seed in range(20):
@@ -228,10 +228,10 @@ def test_loud_streams_are_punished(prepared: Path, units: str) -> None:
 
 def test_masked_clusters_are_learned_well_above_chance(tmp_path: Path) -> None:
     folder = prepare(tmp_path / "clips", splits="train train valid", frames=14)
-    fit_kmeans(KMeansConfig(folders=(str(folder),), n_units=N_UNITS), tmp_path / "units")
+    fit_kmeans(KMeansConfig(train_data=(str(folder),), n_units=N_UNITS), tmp_path / "units")
     numbers = config(
-        folder, str(tmp_path / "units"), loop={"steps": 400, "batch_size": 2}, modality_dropout=0.0,
-        optimizer={"lr": 6e-3, "warmup": 5}, audio_mask={"share": 0.6, "length": 4}, feature_grad=1.0,
+        folder, str(tmp_path / "units"), trainer={"steps": 400, "batch_size": 2}, modality_dropout=0.0,
+        optimizer={"lr": 6e-3, "warmup_steps": 5}, audio_mask={"share": 0.6, "length": 4}, feature_grad=1.0,
         feature_penalty=0.0,
     )  # fmt: skip
     task = PretrainTask(numbers)
@@ -244,10 +244,10 @@ def test_masked_clusters_are_learned_well_above_chance(tmp_path: Path) -> None:
 
 def test_a_run_resumes_to_the_same_bits(prepared: Path, units: str, tmp_path: Path) -> None:
     numbers = config(prepared, units, batch_frames=40, frontend=FRONTEND | {"dropout": 0.1})
-    run(PretrainTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    run(PretrainTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(PretrainTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    run(PretrainTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
     whole, half = (checkpoint.load(tmp_path / name / "final") for name in ("whole", "half"))
     assert all(torch.equal(tensor, half.tensors[name]) for name, tensor in whole.tensors.items())
 

@@ -18,7 +18,7 @@ from lip2speech.train.speaker.task import (
 )
 from tests.factories import prepare
 
-TINY = XVectorConfig(channels=16, dilations=(2,), pooled=24, attention=8, dim=12)
+TINY = XVectorConfig(channels=16, dilations=(2,), pool_dim=24, attention_dim=8, dim=12)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +31,11 @@ def config(folder: Path, **loop: int) -> SpeakerTrainConfig:
     values = {"steps": 4, "batch_size": 4, "valid_every": 4, "save_every": 2, "log_every": 2} | loop
     return SpeakerTrainConfig(
         encoder=TINY,
-        loop=TrainerConfig(**values),  # type: ignore[arg-type]
-        optimizer=OptimizerConfig(warmup=2),
-        folders=(str(folder),),
+        trainer=TrainerConfig(**values),  # type: ignore[arg-type]
+        optimizer=OptimizerConfig(warmup_steps=2),
+        train_data=(str(folder),),
         held_out=2,
-        frames=50,
+        segment_frames=50,
     )
 
 
@@ -60,7 +60,7 @@ def test_too_short_a_sound_is_refused() -> None:
 
 def test_a_trained_encoder_is_written_and_read(voices: Path, tmp_path: Path) -> None:
     task = SpeakerTask(config(voices))
-    run(task, task.config.loop, tmp_path / "run", quiet=True)
+    run(task, task.config.trainer, tmp_path / "run", quiet=True)
     encoder = load_speaker_encoder(tmp_path / "run" / "final")
     wav = torch.randn(16000)
     assert torch.equal(encoder.embed(wav), task.averaged().embed(wav))
@@ -68,10 +68,10 @@ def test_a_trained_encoder_is_written_and_read(voices: Path, tmp_path: Path) -> 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(voices: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(SpeakerTask(config(voices)), config(voices).loop, whole, quiet=True)
+    run(SpeakerTask(config(voices)), config(voices).trainer, whole, quiet=True)
     task = SpeakerTask(config(voices))  # the schedule is that of four steps
-    run(task, config(voices, steps=2).loop, parts, quiet=True)
-    run(SpeakerTask(config(voices)), config(voices).loop, parts, quiet=True)
+    run(task, config(voices, steps=2).trainer, parts, quiet=True)
+    run(SpeakerTask(config(voices)), config(voices).trainer, parts, quiet=True)
     first, second = (checkpoint.load(folder / "final").tensors for folder in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
 

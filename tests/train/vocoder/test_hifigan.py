@@ -22,7 +22,7 @@ from tests.factories import save_encoder
 def units(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a teacher of eight units."""
     folder = tmp_path_factory.mktemp("units") / "units"
-    fit_kmeans(KMeansConfig(folders=(str(prepared),), n_units=8), folder)
+    fit_kmeans(KMeansConfig(train_data=(str(prepared),), n_units=8), folder)
     return str(folder)
 
 
@@ -32,24 +32,24 @@ def config(folder: Path, units: str, **changes: Any) -> HiFiGANTrainConfig:
             "n_units": 8, "unit_dim": 8, "channels": 32, "ratios": [5, 4, 4, 2], "kernels": [11, 8, 8, 4],
             "block_kernels": [3], "dilations": [[1]],
         },
-        "loop": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
-        "optimizer": {"lr": 3e-3, "warmup": 1},
+        "trainer": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
+        "optimizer": {"lr": 3e-3, "warmup_steps": 1},
         "folders": [str(folder)],
         "units": units,
         "frames": 12,
         "blur": 1.0,
         "noise": 0.2,
         "swaps": 0.5,
-        "period_discriminator": {"periods": [2, 3], "filters": 2, "max_filters": 4, "layers": 2},
-        "wave_discriminator": {"filters": 4, "max_filters": 4, "scales": 1},
-        "gan_from": 1,
+        "mpd": {"periods": [2, 3], "filters": 2, "max_filters": 4, "layers": 2},
+        "msd": {"filters": 4, "max_filters": 4, "scales": 1},
+        "disc_start_step": 1,
         "ema": 0.9,
     }  # fmt: skip
     return from_dict(HiFiGANTrainConfig, numbers | changes)
 
 
 def test_the_mel_comes_near(prepared: Path, units: str) -> None:
-    task = HiFiGANTask(config(prepared, units, gan_from=99, optimizer={"lr": 1e-2, "warmup": 1}))
+    task = HiFiGANTask(config(prepared, units, gan_from=99, optimizer={"lr": 1e-2, "warmup_steps": 1}))
     assert task.adversary is None
     first = task.validate()["mel"]
     mel = [task.update(step)["mel"] for step in range(25)]
@@ -73,10 +73,10 @@ def test_both_sides_of_the_gan_learn_from_their_step_on(prepared: Path, units: s
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(prepared: Path, units: str, tmp_path: Path) -> None:
     numbers = config(prepared, units)
-    run(HiFiGANTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    run(HiFiGANTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(HiFiGANTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    run(HiFiGANTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
     whole, half = (checkpoint.load(tmp_path / name / "final").tensors for name in ("whole", "half"))
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 

@@ -21,8 +21,8 @@ from tests.factories import save_encoder
 def config(folder: Path, **changes: Any) -> WaveNetTrainConfig:
     numbers = {
         "wavenet": {"stacks": 1, "layers": 3, "channels": 8, "skip": 8, "condition": 8, "classes": 32},
-        "loop": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
-        "optimizer": {"lr": 1e-2, "warmup": 1, "weight_decay": 0.0},
+        "trainer": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
+        "optimizer": {"lr": 1e-2, "warmup_steps": 1, "weight_decay": 0.0},
         "folders": [str(folder)],
         "frames": 6,
         "blur": 1.0,
@@ -33,8 +33,8 @@ def config(folder: Path, **changes: Any) -> WaveNetTrainConfig:
 
 
 def test_training_saves_bits(prepared: Path) -> None:
-    fast = {"lr": 3e-2, "warmup": 1, "weight_decay": 0.0}
-    task = WaveNetTask(config(prepared, loop={"steps": 25, "batch_size": 2}, optimizer=fast))
+    fast = {"lr": 3e-2, "warmup_steps": 1, "weight_decay": 0.0}
+    task = WaveNetTask(config(prepared, trainer={"steps": 25, "batch_size": 2}, optimizer=fast))
     first = task.validate()["bits"]
     assert first == pytest.approx(math.log2(32), abs=0.5)
     bits = [task.update(step)["bits"] for step in range(25)]
@@ -44,10 +44,10 @@ def test_training_saves_bits(prepared: Path) -> None:
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(prepared: Path, tmp_path: Path) -> None:
     numbers = config(prepared)
-    run(WaveNetTask(numbers), numbers.loop, tmp_path / "whole", quiet=True)
+    run(WaveNetTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(WaveNetTask(numbers), numbers.loop, tmp_path / "half", quiet=True)
+    run(WaveNetTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
     whole, half = (checkpoint.load(tmp_path / name / "final").tensors for name in ("whole", "half"))
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
