@@ -116,8 +116,11 @@ def dump_yaml(obj: Any) -> str:
 
 
 def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] = ()) -> T:
-    """A dataclass from a YAML recipe (None: the defaults) and overrides such as `"optimizer.lr=3e-4"`."""
-    data = {} if path is None else load_yaml(path)
+    """A dataclass from a YAML config (None: the defaults) and overrides such as `"optimizer.lr=3e-4"`.
+
+    A config may name the files it builds on, relative to itself: `base: [../_base/trainer.yaml]`.
+    """
+    data = {} if path is None else read_config(Path(path))
     where = "config" if path is None else str(path)
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -127,6 +130,35 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
         parsed = parse_yaml(f"value: {value}", f"override {override!r}").get("value")
         _put(data, names, parsed, f"override {override!r}")
     return from_dict(cls, data, where)
+
+
+def read_config(path: Path, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a YAML config, merged over those of the files in its `base`, in their order."""
+    data = load_yaml(path)
+    if path.resolve() in parents:
+        raise ConfigError(f"{path}: is its own base (by way of {parents[-1].name}); remove it from `base`.")
+    base = data.pop("base", [])
+    names = [base] if isinstance(base, str) else base
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{path}: base: expected a file name or a list of file names, got {base!r}.")
+    merged: dict[str, Any] = {}
+    for name in names:
+        merged = merge(merged, read_config(path.parent / name, (*parents, path.resolve())))
+    return merge(merged, data)
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` applied: groups are merged key by key, other values (lists too) are replaced.
+
+    A group of another `kind` replaces the group of the base, whose keys it does not share.
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        groups = isinstance(old, Mapping) and isinstance(value, Mapping)
+        same_kind = groups and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[key] = merge(old, value) if groups and same_kind else value
+    return merged
 
 
 def _put(data: dict[str, Any], names: Sequence[str], value: Any, where: str) -> None:

@@ -199,3 +199,54 @@ def test_a_nest_deeper_than_any_config_is_refused(text: str) -> None:
 def test_lists_in_lists_and_ends_of_blocks_are_counted_right() -> None:
     text = "".join(f"k{n}:\n  a: [[1, 2], {{b: 3}}]\n" for n in range(60))
     assert len(parse_yaml(text, "x")) == 60
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def test_base_files_are_merged_in_order_and_the_file_itself_wins(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    write(tmp_path / "shared", one="lr: 0.1\nseed: 1\nquantizer: {n_q: 8}\nratios: [2, 2]", two="seed: 2")
+    write(tmp_path, x="base: [shared/one.yaml, shared/two.yaml]\nquantizer: {codebook_size: 4}\nratios: [3]")
+    config = load_config(Recipe, tmp_path / "x.yaml", ["name=seven"])
+    assert (config.lr, config.seed, config.ratios, config.name) == (0.1, 2, (3,), "seven")
+    assert config.quantizer == Quantizer(n_q=8, codebook_size=4)
+
+
+def test_a_base_has_a_base_relative_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    write(tmp_path / "shared", one="base: two.yaml\nlr: 0.1", two="seed: 2")
+    write(tmp_path, x="base: shared/one.yaml")
+    assert load_config(Recipe, tmp_path / "x.yaml") == Recipe(lr=0.1, seed=2)
+
+
+def test_a_group_of_another_kind_replaces_the_group_of_the_base(tmp_path: Path) -> None:
+    write(tmp_path, one="plug: {n_q: 8}", x="base: one.yaml\nplug: {kind: comb, teeth: 3}")
+    assert load_config(Filtered, tmp_path / "x.yaml").plug == Comb(teeth=3)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"x": "base: x.yaml"}, "x.yaml: is its own base"),
+        ({"x": "base: one.yaml", "one": "base: x.yaml"}, r"x.yaml: is its own base \(by way of one.yaml\)"),
+        ({"x": "base: one.yaml"}, "one.yaml: cannot be read"),
+        ({"x": "base: 3"}, "x.yaml: base: expected a file name or a list of file names, got 3"),
+        ({"x": "base: [{a: 1}]"}, "base: expected a file name or a list"),
+        ({"x": "base: one.yaml", "one": "lrr: 1"}, "unknown key 'lrr'; did you mean lr?"),
+    ],
+)
+def test_a_base_that_cannot_be_merged_is_an_error(
+    files: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, **files)
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")) as caught:
+        load_config(Recipe, tmp_path / "x.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_two_files_share_is_no_cycle(tmp_path: Path) -> None:
+    write(tmp_path, x="base: [a.yaml, b.yaml]", a="base: c.yaml", b="base: c.yaml\nlr: 0.1", c="seed: 1")
+    assert load_config(Recipe, tmp_path / "x.yaml") == Recipe(seed=1, lr=0.1)
