@@ -24,12 +24,12 @@ CONVERT = """
 import json, resource, sys, time
 began = time.perf_counter()
 from lip2speech.pipeline import Lip2Speech
-speech = Lip2Speech.load("default", device="cpu")
+speech = Lip2Speech.from_pretrained("default", device="cpu")
 loaded = time.perf_counter() - began
 first = []
 def note(fraction):
     first.append(time.perf_counter() - began)
-spoken = speech.convert_to(sys.argv[1], sys.argv[2], progress=note)
+spoken = speech.convert_to_file(sys.argv[1], sys.argv[2], progress=note)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"load": loaded, "first": first[0], "rtf": spoken.seconds / spoken.duration, "mb": peak}))
 """
@@ -38,15 +38,15 @@ import json, sys, time
 import numpy as np
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.video import load_roi
-speech = Lip2Speech.load("default", device="cpu")
+speech = Lip2Speech.from_pretrained("default", device="cpu")
 def timed(call):
     call(); began = time.perf_counter(); value = call(); return value, time.perf_counter() - began
 (roi, _), video = timed(lambda: load_roi(sys.argv[1]))
 roi = roi[:75]
 prediction, model = timed(lambda: speech.predict(roi))
 parts = {"video": video / float(sys.argv[2]), "model": model / 3}
-for route in speech.routes:
-    parts[route] = timed(lambda: speech.render(prediction, route))[1] / 3
+for route in speech.vocoder_names:
+    parts[route] = timed(lambda: speech.vocode(prediction, route))[1] / 3
 print(json.dumps(parts))
 """
 

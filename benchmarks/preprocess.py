@@ -27,7 +27,7 @@ from typing import Any
 import av
 import numpy as np
 
-from lip2speech.video import crop_roi, detect_landmarks, read_frames
+from lip2speech.video import crop_mouths, track_faces, read_frames
 
 SIDE = 512
 FPS = 25
@@ -84,7 +84,7 @@ def print_growth(clips: dict[int, Path]) -> None:
 def ours(clip: Path) -> int:
     """Frames for which a crop was made."""
     with read_frames(clip) as frames:
-        return sum(1 for _ in crop_roi(detect_landmarks(frames)))
+        return sum(1 for _ in crop_mouths(track_faces(frames)))
 
 
 def peer(clip: Path, detector: Any) -> int:

@@ -48,8 +48,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    speech = Lip2Speech.load(options.model, device="cpu")
-    live = Lip2Speech.load(options.live, device="cpu")
+    speech = Lip2Speech.from_pretrained(options.model, device="cpu")
+    live = Lip2Speech.from_pretrained(options.live, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         repeat_clip(options.video, clip, size=SIZE, seconds=options.seconds)

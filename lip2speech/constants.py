@@ -25,3 +25,7 @@ def per_video_frame(rate: float) -> int:
             "choose a hop_length that gives one, as 320 at 16 kHz (50 Hz) does."
         )
     return int(ticks)
+
+
+SAMPLES_PER_FRAME = per_video_frame(SAMPLE_RATE)
+"""Samples of a wav for each video frame: 640."""

@@ -1,71 +1,77 @@
-"""Speech while the lips move: push frames, pull samples.
+"""Live speech: push camera frames, pull samples.
 
-    frame, time -> OnlineFrameRateResampler     which 40 ms instants it shows            video/grid.py
-                -> FaceTracker  where the face is                        video/tracking.py
-                -> CausalCropper  the mouth, 96x96, without looking ahead  video/roi.py
-                -> a speaker    crops to samples, some frames late       Chunks or Windows, below
-                -> Meter        how sure the last second is              confidence.py
-                -> Fader        silence where there was no face          fades.py
+    frame, time -> OnlineFrameRateResampler   which 40 ms video frames it stands for     video/frame_rate.py
+                -> FaceTracker                where the face is
+                video/landmarks/tracker.py -> CausalCropper              the mouth, 96x96, without look-ahead
+                     video/crop.py -> WindowBuffer               the frames to be rendered now
+                     windows.py
+                -> a renderer                 Prediction and audio                       below
+                -> PostProcessor              mute and replace, as for files             synthesis.py
 
-All state lies in the `Stream`, so one loaded model speaks for many at once. A causal model is run chunk by
-chunk and says the very samples it would say of the whole clip in such chunks; any other is run on overlapping
-windows that end some frames ahead of what is said, and is the later for it. Knows no webcam and no browser.
+All state belongs to the `Stream`, so one loaded model serves many. Causal models run chunk by chunk and are
+bit-identical to offline chunked inference; other models run on sliding windows with look-ahead, at higher
+latency. Independent of any capture device or user interface.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from time import perf_counter as clock
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.audio.crossfade import FADE_SAMPLES, PER_FRAME, GainEnvelope, LowConfidenceMode, fade_out
 from lip2speech.audio.io import wav_writer
-from lip2speech.confidence.tracker import FEATURES, NO_FACE, ConfidenceTracker, FrameConfidence, observe
-from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
-from lip2speech.pipeline import Lip2Speech
+from lip2speech.confidence.features import FrameFeatures, confidence_features
+from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
+from lip2speech.pipeline import Lip2Speech, Progress
+from lip2speech.synthesis import SynthesisOptions, confidence_json
 from lip2speech.video import CausalCropper, CropState, FaceTracker, NoFaceError, load_faces, read_frames
+from lip2speech.video.crop import MouthCrop
 from lip2speech.video.face_report import MIN_FACE_SHARE
 from lip2speech.video.frame_rate import MICRO, OnlineFrameRateResampler
 from lip2speech.vocoders import Vocoder
+from lip2speech.windows import NOTHING, RenderedFrames, Window, WindowBuffer, WindowJoiner, rendered
 
-LONG_GAP = 12  # instants (0.5 s) without a frame, after which nothing was seen: a pause
-LONGEST_PAUSE = 1500  # instants (one minute); a longer one is not played
-CHUNK = 4  # frames; the first of them waits 120 ms
-KEPT_SECONDS = 3600  # whose confidence is remembered until it is pulled
-WINDOW, HOP, AHEAD = 75, 5, 10  # frames: of a window, from window to window, seen beyond what is said
+MAX_HOLD_FRAMES = 12  # video frames (0.5 s) without a camera frame after which the stream pauses
+MAX_PAUSE_FRAMES = 1500  # one minute; a longer pause is cut to it
+CONFIDENCE_HISTORY_S = 3600
 
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """How much is heard at once, in video frames.
+    """How much a live model sees at once, in video frames.
 
-    chunk: of a causal model; window, hop, ahead: of any other.
+    Attributes:
+        chunk: of a causal model; the first frame of a chunk waits for the others, 120 ms for 4.
+        window, hop, lookahead: of any other model, see `windows`.
     """
 
-    chunk: int = CHUNK
-    window: int = WINDOW
-    hop: int = HOP
-    ahead: int = AHEAD
+    chunk: int = 4
+    window: int = 75
+    hop: int = 5
+    lookahead: int = 10
 
     def __post_init__(self) -> None:
-        if min(self.chunk, self.hop) < 1 or self.ahead < 0 or self.window < self.hop + self.ahead:
-            raise ValueError(f"chunk and hop must be 1 or more, window at least hop + ahead, got {self}.")
+        least = self.hop + self.lookahead
+        if min(self.chunk, self.hop) < 1 or self.lookahead < 0 or self.window < least:
+            raise ValueError(f"chunk and hop must be 1 or more, window at least hop + lookahead, got {self}.")
 
 
 @dataclass
 class StreamStats:
     """What became of the frames so far.
 
-    face_detected: whether the last one showed a face. confidence: the probability that a word is right, of the last
-    second that was said; None before anything was said, and for a model that was never calibrated.
+    Attributes:
+        frames: camera frames pushed; dropped_frames: those that came too late.
+        output_frames: video frames of 40 ms; no_face_frames: those without a face.
+        face_detected: in the last camera frame.
+        confidence: of the last second of speech; None before there is any, and without a calibration.
     """
 
     frames: int = 0
@@ -76,198 +82,277 @@ class StreamStats:
     confidence: float | None = None
 
 
-class AudioChunk(NamedTuple):
-    """Samples (n,) that are settled by now, and what `confidence.observe` sees in the frames they come from.
+class Renderer(Protocol):
+    """Windows in, audio out, in order and without a hole."""
 
-    A vocoder may keep the last samples of those frames to itself for a while.
-    """
+    latency: int
+    """Samples by which the audio may lie behind the last frame, computing time not included."""
 
-    wav: Tensor
-    observed: Tensor
+    def __call__(self, window: Window) -> RenderedFrames:
+        """The final frames of the next window."""
 
-
-NOTHING = AudioChunk(torch.zeros(0), torch.zeros(0, len(FEATURES) + 1))
-
-
-class ChunkSynthesizer(Protocol):
-    """Crops in, samples out, in order and without a gap."""
-
-    late: int
-    """Samples by which what is said may lie behind the last crop, without the time it takes to compute."""
-
-    def push(self, crop: np.ndarray) -> AudioChunk:
-        """The next crop, (96, 96) uint8."""
-
-    def finish(self) -> AudioChunk:
+    def finish(self) -> RenderedFrames:
         """The rest."""
 
 
 class Stream:
-    """One person speaking live.
+    """One person's live speech.
 
     Args:
-        speech: a loaded system; streams may share it.
-        voice, route: as `Lip2Speech.convert`.
-        unsure: what becomes of an instant if the second that ends with it has a confidence below the model's
-            threshold: it is spoken all the same, or a soft tone or silence takes its place.
-        faces: the face networks; by default those of this thread, which are made ready here.
+        model: may serve many streams.
+        options: as for `Lip2Speech.convert`.
+        config: how much the model sees at once.
+        faces: the face networks; by default this thread's, built here.
     """
 
     def __init__(
         self,
-        speech: Lip2Speech,
-        *,
-        voice: Tensor | str | os.PathLike | None = None,
-        route: str | None = None,
-        config: StreamConfig | None = None,
-        unsure: LowConfidenceMode = "speak",
+        model: Lip2Speech,
+        options: SynthesisOptions = SynthesisOptions(),
+        config: StreamConfig = StreamConfig(),
         faces: Any = None,
     ):
-        self.status = StreamStats()
-        self.meter = ConfidenceTracker(KEPT_SECONDS)
-        self._settings = speech.config
-        self._grid = OnlineFrameRateResampler()
-        self._faces = faces if faces is not None else ready_faces()
-        self._cropper = CausalCropper()
-        chosen = speech.speaker(voice), speech.check_route(route), config or StreamConfig()
-        self._new_speaker = partial(make_speaker, speech, *chosen)
-        self._fader = GainEnvelope(speech.config.check_unsure(unsure))
-        self._seen: deque[bool] = deque()  # of the instants that are not said yet
-        self._ready: deque[Tensor] = deque()
-        self._done = False
-        self._last: tuple[np.ndarray, bool] | None  # crop, whether it shows a face
+        self.stats = StreamStats()
         self.face_box: tuple[float, float, float, float] | None = None
         """Left, top, width, height of the face in the last frame, in pixels; None where there was none."""
-        self._crops: CropState
-        self._begin()
+        self._model, self._config = model, config
+        self._speaker = model.speaker_embedding(options.voice)
+        self._vocoder = model.resolve_vocoder(options.vocoder)
+        self._post_process = model.config.post_processor(options.low_confidence, CONFIDENCE_HISTORY_S)
+        self._frame_rate = OnlineFrameRateResampler()
+        self._faces = faces if faces is not None else load_face_model()
+        self._cropper = CausalCropper()
+        self._ready: deque[Tensor] = deque()
+        self._finished = False
+        self._last: MouthCrop | None
+        self._crop_state: CropState
+        self._reset()
 
     @property
     def latency_s(self) -> float:
-        """How far what is pulled may lie behind the last frame, without the time it takes to compute."""
-        return self._speaker.late / SAMPLE_RATE
+        """How far the audio may lie behind the last frame, computing time not included."""
+        return self._renderer.latency / SAMPLE_RATE
 
     @property
     def crop(self) -> np.ndarray | None:
-        """What the model saw last: (96, 96) uint8."""
-        return self._last[0] if self._last is not None else None
+        """The last input of the model: (96, 96) uint8."""
+        return None if self._last is None else self._last.pixels
+
+    @property
+    def mean_confidence(self) -> float | None:
+        """Of all speech so far; None without a calibration."""
+        tracker = self._post_process.tracker
+        return None if tracker is None else tracker.mean
 
     def push(self, frame: np.ndarray, time: float) -> None:
         """The next frame (H, W, 3) uint8 RGB, shown at `time` seconds; one that comes too late is dropped.
 
         Raises:
-            ValueError: not a picture, a time that is no number, or a stream that was finished.
+            ValueError: not an image, a time that is not finite, or the stream is finished.
         """
-        if self._done:
-            raise ValueError("the stream is finished; make a new one.")
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise ValueError(f"a frame must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}.")
-        if not np.isfinite(time):
-            raise ValueError(f"a frame's time must be a number of seconds, got {time}.")
-        self.status.frames += 1
-        counts = self._grid.push(round(time * MICRO))
+        self._check_frame(frame, time)
+        self.stats.frames += 1
+        counts = self._frame_rate.push(round(time * MICRO))
         if counts is None:
-            self.status.dropped_frames += 1
+            self.stats.dropped_frames += 1
             return
         before, now = counts
-        if before > LONG_GAP:
+        if before > MAX_HOLD_FRAMES:
             self._pause(before)
         elif self._last is not None:
-            for _ in range(before):
-                self._say(*self._last)
-        tracked = self._tracker.step(frame)
-        crop, self._crops = self._cropper.step(tracked, self._crops)
-        self._last = crop, tracked.landmarks is not None
-        self.status.face_detected = self._last[1]
-        self.face_box = None if tracked.landmarks is None else rectangle(tracked.landmarks)
-        for _ in range(now):
-            self._say(*self._last)
+            self._process(self._last, before)
+        self._last = self._crop(frame)
+        self._process(self._last, now)
 
     def pull(self) -> np.ndarray:
-        """All samples that are ready, (n,) float32 in [-1, 1]; none is an ordinary answer."""
+        """All samples that are ready, (n,) float32 in [-1, 1]; often none."""
         pieces = [self._ready.popleft() for _ in range(len(self._ready))]
         return torch.cat(pieces).numpy() if pieces else np.zeros(0, np.float32)
 
     def pull_confidence(self) -> list[float]:
-        """The confidence of each second said since the last call; a shorter last one comes with `finish`."""
-        return [self.meter.seconds.popleft() for _ in range(len(self.meter.seconds))]
+        """The confidence of each second completed since the last call; `finish` adds a shorter last one."""
+        if (tracker := self._post_process.tracker) is None:
+            return []
+        return [tracker.seconds.popleft() for _ in range(len(tracker.seconds))]
 
     def finish(self) -> None:
-        """No frame comes any more: what was held back becomes ready."""
-        if not self._done:
-            self._done = True
-            self._ready.append(self._hear(self._speaker.finish()))
-            self.meter.finish()
+        """No more frames: what was buffered becomes ready."""
+        if not self._finished:
+            self._finished = True
+            for frames in self._drain():
+                self._emit(frames)
+            if (tracker := self._post_process.tracker) is not None:
+                tracker.finish()
 
-    def _begin(self) -> None:
-        """Nothing has been seen yet, or not for long."""
+    def _reset(self) -> None:
+        """Start, or start again after a pause."""
         self._tracker = FaceTracker(self._faces)
-        self._crops = self._cropper.start()
-        self._speaker = self._new_speaker()
+        self._crop_state = self._cropper.start()
+        self._buffer, self._renderer = make_renderer(self._model, self._speaker, self._vocoder, self._config)
         self._last = None
 
-    def _pause(self, instants: int) -> None:
-        """Silence while no frame came; what comes then is begun anew."""
-        self._ready.append(fade_out(self._hear(self._speaker.finish())))
-        played = min(instants, LONGEST_PAUSE)
-        self._ready.append(torch.zeros(played * PER_FRAME))
-        for _ in range(played):
-            self._count(NO_FACE)
-        self.status.output_frames += instants
-        self.status.no_face_frames += instants
-        self._fader.rest()
-        self._begin()
+    def _check_frame(self, frame: np.ndarray, time: float) -> None:
+        if self._finished:
+            raise ValueError("the stream is finished; make a new one.")
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+            raise ValueError(f"a frame must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}.")
+        if not np.isfinite(time):
+            raise ValueError(f"a frame's time must be a finite number of seconds, got {time}.")
 
-    def _say(self, crop: np.ndarray, seen: bool) -> None:
-        """One instant."""
-        self.status.output_frames += 1
-        self.status.no_face_frames += not seen
-        self._seen.append(seen)
-        self._ready.append(self._hear(self._speaker.push(crop)))
+    def _crop(self, frame: np.ndarray) -> MouthCrop:
+        tracked = self._tracker.step(frame)
+        pixels, self._crop_state = self._cropper.step(tracked, self._crop_state)
+        self.stats.face_detected = tracked.landmarks is not None
+        self.face_box = None if tracked.landmarks is None else bounding_box(tracked.landmarks)
+        return MouthCrop(pixels, "held" if tracked.landmarks is None else "found")
 
-    def _hear(self, said: AudioChunk) -> Tensor:
-        """What is let through of the next samples: (n,)."""
-        calibration = self._settings.confidence
-        for frame in calibration.frames(said.observed) if calibration else [NO_FACE] * len(said.observed):
-            seen = self._seen.popleft()
-            self._count(frame if seen else NO_FACE)
-            confidence = self.status.confidence
-            self._fader.add(seen, confidence is None or confidence >= self._settings.confidence_threshold)
-        return self._fader(said.wav)
+    def _process(self, crop: MouthCrop, count: int) -> None:
+        """The same crop for `count` video frames."""
+        for _ in range(count):
+            self.stats.output_frames += 1
+            self.stats.no_face_frames += not crop.detected
+            if (window := self._buffer.push(crop)) is not None:
+                self._emit(self._renderer(window))
 
-    def _count(self, frame: FrameConfidence) -> None:
-        """One more instant is said."""
-        if self._settings.confidence is not None:
-            self.status.confidence = self.meter.add(frame)
+    def _emit(self, frames: RenderedFrames) -> None:
+        self._ready.append(self._post_process(frames).wav)
+        self.stats.confidence = self._post_process.confidence
+
+    def _drain(self) -> Iterator[RenderedFrames]:
+        if (window := self._buffer.finish()) is not None:
+            yield self._renderer(window)
+        yield self._renderer.finish()
+
+    def _pause(self, n_frames: int) -> None:
+        """Silence while no camera frame came; then start again."""
+        *before, last = self._drain()
+        for frames in before:
+            self._emit(frames)
+        self._ready.append(self._post_process.pause(last, min(n_frames, MAX_PAUSE_FRAMES)))
+        self.stats.confidence = self._post_process.confidence
+        self.stats.output_frames += n_frames
+        self.stats.no_face_frames += n_frames
+        self._reset()
 
 
-def ready_faces() -> Any:
-    """The face networks of this thread, built: the first ones of a process take seconds."""
+def load_face_model() -> Any:
+    """The face networks of this thread, ready: the first ones of a process take seconds."""
     faces: Any = load_faces()
     faces.get_ready()
     return faces
 
 
-def rectangle(points: np.ndarray) -> tuple[float, float, float, float]:
-    """Left, top, width, height round points (L, 2)."""
+def bounding_box(points: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, top, width, height of points (L, 2)."""
     (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
     return left, top, right - left, bottom - top
 
 
-def make_speaker(speech: Lip2Speech, voice: Tensor, route: str, config: StreamConfig) -> ChunkSynthesizer:
-    """Chunks for a causal model, windows for any other."""
-    if speech.model.config.frontend.causal and speech.model.config.heads.causal:
-        return ChunkedSynthesizer(speech, voice, route, config.chunk)
-    return SlidingWindowSynthesizer(speech, voice, route, config)
+def make_renderer(
+    model: Lip2Speech, speaker: Tensor, vocoder: str, config: StreamConfig
+) -> tuple[WindowBuffer, Renderer]:
+    """Chunks for a causal model, sliding windows for any other.
+
+    Args:
+        speaker: embedding (S,).
+    """
+    if model.model.config.frontend.causal and model.model.config.heads.causal:
+        return WindowBuffer(config.chunk), ChunkRenderer(model, speaker, vocoder, config.chunk)
+    context = config.window - config.hop - config.lookahead
+    renderer = WindowRenderer(model, speaker, vocoder, config.hop + config.lookahead)
+    return WindowBuffer(config.hop, config.lookahead, context), renderer
+
+
+class ChunkRenderer:
+    """A causal model: model, vocoder and code prior keep their state, so nothing is computed twice."""
+
+    def __init__(self, model: Lip2Speech, speaker: Tensor, vocoder: str, chunk: int):
+        self.model, self.speaker = model, speaker
+        self.vocoder = cast(Vocoder, model.vocoders[vocoder])
+        self.latency = chunk * SAMPLES_PER_FRAME + self.vocoder.late
+        self._model_state = self._vocoder_state = self._prior_state = cast(Any, None)
+
+    @torch.inference_mode()
+    def __call__(self, window: Window) -> RenderedFrames:
+        """The next chunk; the vocoder may keep its last samples for later."""
+        roi = window.pixels
+        video = self.model.transform(roi).to(self.model.device)
+        prediction, self._model_state = self.model.model.step(video, self.speaker[None], self._model_state)
+        wav, self._vocoder_state = self.vocoder.step(prediction, self._vocoder_state)
+        bits, self._prior_state = self.model.code_bits(prediction, self._prior_state)
+        return rendered(window, wav[0, 0].float().cpu(), confidence_features(prediction, roi, bits))
+
+    def finish(self) -> RenderedFrames:
+        """The samples that the vocoder kept."""
+        if self._vocoder_state is None:
+            return NOTHING
+        return NOTHING._replace(wav=self.vocoder.finish(self._vocoder_state)[0, 0].float().cpu())
+
+
+class WindowRenderer:
+    """Any model: each window is computed as a whole, and joined to the one before by a 10 ms cross-fade."""
+
+    def __init__(self, model: Lip2Speech, speaker: Tensor, vocoder: str, latency_frames: int):
+        self.model, self.speaker, self.vocoder = model, speaker, vocoder
+        self.latency = latency_frames * SAMPLES_PER_FRAME
+        self._join = WindowJoiner()
+
+    @torch.inference_mode()
+    def __call__(self, window: Window) -> RenderedFrames:
+        """The final frames of the next window."""
+        prediction = self.model.predict(window.pixels, self.speaker)
+        wav = self.model.vocode(prediction, self.vocoder)
+        return self._join(window, wav, self.model.frame_features(prediction, window.pixels))
+
+    def finish(self) -> RenderedFrames:
+        """The look-ahead of the last window."""
+        return self._join.finish()
+
+
+def stream_roi(
+    model: Lip2Speech,
+    roi: np.ndarray,
+    options: SynthesisOptions = SynthesisOptions(),
+    config: StreamConfig = StreamConfig(),
+) -> RenderedFrames:
+    """Mouth crops (T, 96, 96) uint8 rendered as a live stream would, without post-processing.
+
+    Returns:
+        wav (640 T,) and the features of T frames.
+    """
+    speaker, vocoder = model.speaker_embedding(options.voice), model.resolve_vocoder(options.vocoder)
+    buffer, renderer = make_renderer(model, speaker, vocoder, config)
+    pushed = (buffer.push(MouthCrop(pixels, "found")) for pixels in roi)
+    pieces = [renderer(window) for window in pushed if window is not None]
+    if (window := buffer.finish()) is not None:
+        pieces.append(renderer(window))
+    return concatenate([*pieces, renderer.finish()])
+
+
+def concatenate(pieces: Sequence[RenderedFrames]) -> RenderedFrames:
+    """Consecutive frames as one piece."""
+    features = zip(*(piece.features for piece in pieces), strict=True)
+    return RenderedFrames(
+        torch.cat([piece.wav for piece in pieces]),
+        FrameFeatures(*map(torch.cat, features)),
+        torch.cat([piece.detected for piece in pieces]),
+        torch.cat([piece.visible for piece in pieces]),
+    )
 
 
 @dataclass(frozen=True)
 class StreamingResult:
-    """What it took to speak a video live, in seconds: of sound, late by design, computed in all, at worst.
+    """What it took to synthesize a video live.
 
-    confidence, sure: as in `pipeline.Speech`.
+    Attributes:
+        stats: what became of the frames.
+        duration: seconds of audio.
+        algorithmic_latency_s: how far the audio lies behind the video, computing time not included.
+        compute_s, max_frame_compute_s: in all, and at most for a frame.
+        confidence, mean_confidence: as in `SynthesisResult`.
     """
 
-    status: StreamStats
+    stats: StreamStats
     duration: float
     algorithmic_latency_s: float
     compute_s: float
@@ -275,126 +360,66 @@ class StreamingResult:
     confidence: tuple[float, ...] | None = None
     mean_confidence: float | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain rounded values."""
+        stats = asdict(self.stats)
+        del stats["confidence"]  # of the last second; it stands in `confidence`
+        times = ("duration", "algorithmic_latency_s", "compute_s", "max_frame_compute_s")
+        return (
+            stats
+            | {name: round(getattr(self, name), 3) for name in times}
+            | confidence_json(self.confidence, self.mean_confidence)
+        )
 
-def speak_live(
-    speech: Lip2Speech,
-    video: str | os.PathLike,
-    out: str | os.PathLike,
-    *,
-    voice: Tensor | str | os.PathLike | None = None,
-    route: str | None = None,
-    config: StreamConfig | None = None,
-    unsure: LowConfidenceMode = "speak",
-    progress: Callable[[float], None] | None = None,
+
+def stream_file(
+    model: Lip2Speech,
+    video: str | os.PathLike[str],
+    wav: str | os.PathLike[str],
+    options: SynthesisOptions = SynthesisOptions(),
+    config: StreamConfig = StreamConfig(),
+    progress: Progress | None = None,
 ) -> StreamingResult:
-    """A video file spoken into a wav file as if its frames came from a camera, as fast as they are read.
+    """Synthesize a video file as if its frames came from a camera, as fast as they can be read, into a wav
+    file.
 
     Raises:
-        MediaError: the file cannot be read. NoFaceError: fewer than half of the frames show a face.
-        ValueError: unknown route or voice, or unsure speech cannot be told from other by this model.
+        MediaError: the video cannot be read.
+        NoFaceError: a face in fewer than half of its frames.
+        ValueError: as `Lip2Speech.convert`.
     """
-    stream = Stream(speech, voice=voice, route=route, config=config, unsure=unsure)
+    stream = Stream(model, options, config)
     times: list[float] = []
-    sure: list[float] = []
-    with read_frames(video) as frames, wav_writer(out, SAMPLE_RATE) as write:
+    confidence: list[float] = []
+    with read_frames(video) as frames, wav_writer(wav, SAMPLE_RATE) as write:
         for count, frame in enumerate(frames):
-            began = clock()
+            started = perf_counter()
             stream.push(frame, count / VIDEO_FPS)
-            wav = stream.pull()
-            times.append(clock() - began)
-            write(torch.from_numpy(wav))
-            sure += stream.pull_confidence()
+            samples = stream.pull()
+            times.append(perf_counter() - started)
+            write(torch.from_numpy(samples))
+            confidence += stream.pull_confidence()
             if progress is not None and frames.expected_frames and count % VIDEO_FPS == 0:
                 progress(min(1.0, count / frames.expected_frames))
         stream.finish()
         write(torch.from_numpy(stream.pull()))
-        check_faces(stream.status, os.path.basename(os.fspath(video)))
-    duration = stream.status.output_frames / VIDEO_FPS
-    sure += stream.pull_confidence()
-    seconds = None if speech.config.confidence is None else tuple(sure)
+        check_faces(stream.stats, os.path.basename(os.fspath(video)))
+    confidence += stream.pull_confidence()
     return StreamingResult(
-        stream.status, duration, stream.latency_s, sum(times), max(times), seconds, stream.meter.sure
+        stats=stream.stats,
+        duration=stream.stats.output_frames / VIDEO_FPS,
+        algorithmic_latency_s=stream.latency_s,
+        compute_s=sum(times),
+        max_frame_compute_s=max(times),
+        confidence=None if model.config.confidence is None else tuple(confidence),
+        mean_confidence=stream.mean_confidence,
     )
 
 
-def check_faces(status: StreamStats, name: str) -> None:
-    """NoFaceError when too few instants showed a face."""
-    if status.no_face_frames > (1 - MIN_FACE_SHARE) * status.output_frames:
+def check_faces(stats: StreamStats, name: str) -> None:
+    """NoFaceError when too few video frames showed a face."""
+    if stats.no_face_frames > (1 - MIN_FACE_SHARE) * stats.output_frames:
         raise NoFaceError(
-            f"{name}: no face in {status.no_face_frames} of {status.output_frames} frames; "
+            f"{name}: no face in {stats.no_face_frames} of {stats.output_frames} frames; "
             "crop closer or improve the light."
         )
-
-
-class ChunkedSynthesizer:
-    """A causal model, chunk by chunk: model and vocoder keep their state, nothing is computed twice."""
-
-    def __init__(self, speech: Lip2Speech, voice: Tensor, route: str, chunk: int):
-        self.speech, self.voice, self.chunk = speech, voice, chunk
-        self.vocoder = cast(Vocoder, speech.vocoders[route])
-        self.held: list[np.ndarray] = []
-        self.state = self.tail = self.told = cast(Any, None)
-        self.late = chunk * PER_FRAME + self.vocoder.late
-
-    def push(self, crop: np.ndarray) -> AudioChunk:
-        self.held.append(crop)
-        return self.run() if len(self.held) == self.chunk else NOTHING
-
-    def finish(self) -> AudioChunk:
-        said = self.run() if self.held else NOTHING
-        rest = self.vocoder.finish(self.tail) if self.tail is not None else torch.zeros(1, 1, 0)
-        return AudioChunk(torch.cat([said.wav, rest[0, 0].float().cpu()]), said.observed)
-
-    @torch.inference_mode()
-    def run(self) -> AudioChunk:
-        """The crops that are held, said."""
-        roi = np.stack(self.held)
-        video = self.speech.transform(roi).to(self.speech.device)
-        prediction, self.state = self.speech.model.step(video, self.voice[None], self.state)
-        wav, self.tail = self.vocoder.step(prediction, self.tail)
-        bits, self.told = self.speech.bits(prediction, self.told)
-        self.held.clear()
-        return AudioChunk(wav[0, 0].float().cpu(), observe(prediction, roi, bits))
-
-
-class SlidingWindowSynthesizer:
-    """Any model, on windows of the last frames: of each, `hop` frames are said that have `ahead` after them.
-
-        window n    |-------------------------|--hop--|---ahead---|
-        window n+1          |-------------------------|--hop--|---ahead---|
-
-    Neighbours are joined by 10 ms of both, at the beginning of what the later one says.
-    """
-
-    def __init__(self, speech: Lip2Speech, voice: Tensor, route: str, config: StreamConfig):
-        self.speech, self.voice, self.route, self.config = speech, voice, route, config
-        self.held: deque[np.ndarray] = deque(maxlen=config.window)
-        self.seen = self.said = 0  # frames
-        self.tail = torch.zeros(0)  # what the last window would have said next
-        self.told: Any = None  # of the codes that were said, whichever window they came from
-        self.late = (config.hop + config.ahead) * PER_FRAME
-
-    def push(self, crop: np.ndarray) -> AudioChunk:
-        self.held.append(crop)
-        self.seen += 1
-        due = self.seen - self.said >= self.config.hop + self.config.ahead
-        return self.run(self.config.hop) if due else NOTHING
-
-    def finish(self) -> AudioChunk:
-        return self.run(self.seen - self.said) if self.seen > self.said else NOTHING
-
-    @torch.inference_mode()
-    def run(self, count: int) -> AudioChunk:
-        """Say the next `count` frames."""
-        roi, first = np.stack(self.held), self.said - (self.seen - len(self.held))
-        prediction = self.speech.predict(roi, self.voice)
-        wav, said = self.speech.render(prediction, self.route), prediction.cut(first, count, len(roi))
-        bits, self.told = self.speech.bits(said, self.told)
-        end = (first + count) * PER_FRAME
-        now = wav[first * PER_FRAME : end].clone()
-        if len(self.tail):
-            size = min(FADE_SAMPLES, len(self.tail), len(now))
-            now[:size] = torch.lerp(self.tail[:size], now[:size], torch.linspace(0, 1, size))
-        self.tail = wav[end : end + FADE_SAMPLES]
-        self.said += count
-        return AudioChunk(now, observe(said, roi[first : first + count], bits))

@@ -164,7 +164,7 @@ def system(**changes: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def save_system(folder: Path, **changes: Any) -> Path:
-    """The folder of a whole system that `Lip2Speech.load` takes."""
+    """The folder of a whole system that `Lip2Speech.from_pretrained` takes."""
     values, tensors = system(**changes)
     checkpoint.save(folder, values, tensors, "# Tiny\n")
     return folder

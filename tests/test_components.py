@@ -11,7 +11,7 @@ from torch import Tensor
 from lip2speech import checkpoint
 from lip2speech.audio.mel import MelConfig
 from lip2speech.checkpoint import CheckpointError
-from lip2speech.confidence.tracker import Calibration
+from lip2speech.confidence.calibration import Calibration
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.vocoders import HiFiGAN, HiFiGANConfig
@@ -54,8 +54,8 @@ def pipeline(route: str, voice: str = "ann") -> dict[str, Any]:
 
 
 def test_a_folder_may_bring_a_vocoder_beside_its_codec(tmp_path: Path) -> None:
-    speech = Lip2Speech.load(save(tmp_path / "s", vocoder={}), device="cpu")
-    assert set(speech.routes) == {"codes", "codes-independent", "griffin-lim", "mel", "hifigan"}
+    speech = Lip2Speech.from_pretrained(save(tmp_path / "s", vocoder={}), device="cpu")
+    assert set(speech.vocoder_names) == {"codes", "codes-independent", "griffin-lim", "mel", "hifigan"}
     wav = speech(np.zeros((2, 96, 96), np.uint8), route="hifigan")
     assert wav.shape == (1280,)
     assert not any("parametrizations" in name for name in speech.vocoders["hifigan"].state_dict())
@@ -63,14 +63,14 @@ def test_a_folder_may_bring_a_vocoder_beside_its_codec(tmp_path: Path) -> None:
 
 def test_a_folder_may_bring_a_vocoder_instead_of_a_codec(tmp_path: Path) -> None:
     folder = save(tmp_path / "s", codec=False, vocoder={}, pipeline=pipeline("hifigan"))
-    speech = Lip2Speech.load(folder, device="cpu")
-    assert speech.routes == ["griffin-lim", "hifigan"]
+    speech = Lip2Speech.from_pretrained(folder, device="cpu")
+    assert speech.vocoder_names == ["griffin-lim", "hifigan"]
     assert speech(np.zeros((2, 96, 96), np.uint8)).shape == (1280,)
 
 
 def test_a_folder_with_neither_speaks_by_griffin_lim(tmp_path: Path) -> None:
     folder = save(tmp_path / "s", codec=False, pipeline=pipeline("griffin-lim"))
-    assert Lip2Speech.load(folder, device="cpu").routes == ["griffin-lim"]
+    assert Lip2Speech.from_pretrained(folder, device="cpu").vocoder_names == ["griffin-lim"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_vocoder_that_does_not_fit_is_refused_by_both_sides(
     tmp_path: Path, numbers: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
-        Lip2Speech.load(save(tmp_path / "s", vocoder=numbers), device="cpu")
+        Lip2Speech.from_pretrained(save(tmp_path / "s", vocoder=numbers), device="cpu")
 
 
 @pytest.mark.parametrize("part", ["codec", "vocoder", "code_prior"])
@@ -95,12 +95,12 @@ def test_weights_without_their_config_are_a_damaged_folder(tmp_path: Path, part:
     tensors = without(tensors, "codec.") | {f"{part}.x": torch.zeros(1)}
     checkpoint.save(tmp_path / "s", values, tensors, "")
     with pytest.raises(CheckpointError, match=f"1 weights of a {part} and no config of it"):
-        Lip2Speech.load(tmp_path / "s", device="cpu")
+        Lip2Speech.from_pretrained(tmp_path / "s", device="cpu")
 
 
 def test_a_folder_may_bring_a_likelihood(tmp_path: Path) -> None:
-    speech = Lip2Speech.load(save_judged(tmp_path / "s"), device="cpu")
-    assert speech.likelihood is not None and not speech.likelihood.training
+    speech = Lip2Speech.from_pretrained(save_judged(tmp_path / "s"), device="cpu")
+    assert speech.code_prior is not None and not speech.code_prior.training
     bits = speech.speak(np.zeros((3, 96, 96), np.uint8))[2]
     assert bits is not None and bits.shape == (3,) and (bits > 0).all()
 
@@ -115,7 +115,7 @@ def test_a_folder_may_bring_a_likelihood(tmp_path: Path) -> None:
 )
 def test_a_likelihood_of_other_sizes_is_refused(tmp_path: Path, sizes: dict[str, int], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        Lip2Speech.load(save_judged(tmp_path / "s", likelihood=sizes), device="cpu")
+        Lip2Speech.from_pretrained(save_judged(tmp_path / "s", likelihood=sizes), device="cpu")
 
 
 @pytest.mark.parametrize("name", ["codec", "speaker"])
@@ -126,26 +126,26 @@ def test_a_likelihood_that_learned_other_codes_or_voices_is_refused(tmp_path: Pa
     with pytest.raises(
         CheckpointError, match=f"has learned with {name} 0123, the model's {name} is .*; train one with the"
     ):
-        Lip2Speech.build(loaded, "cpu")
+        Lip2Speech.from_checkpoint(loaded, "cpu")
     del loaded.config["code_prior"][name]
     with pytest.raises(CheckpointError, match=f"config is wrong .*{name}"):
-        Lip2Speech.build(loaded, "cpu")
+        Lip2Speech.from_checkpoint(loaded, "cpu")
 
 
 def test_a_likelihood_that_hears_no_voice_may_have_learned_with_any(tmp_path: Path) -> None:
     folder = save_judged(tmp_path / "s", likelihood={"speaker_dim": 0})
     loaded = checkpoint.load(folder)
     loaded.config["code_prior"]["speaker"] = "0123"
-    bits = Lip2Speech.build(loaded, "cpu").speak(np.zeros((2, 96, 96), np.uint8))[2]
+    bits = Lip2Speech.from_checkpoint(loaded, "cpu").speak(np.zeros((2, 96, 96), np.uint8))[2]
     assert bits is not None and bits.shape == (2,)
 
 
 def test_a_calibration_that_counts_a_likelihood_needs_one(tmp_path: Path) -> None:
     counted = PipelineConfig(default_voice="ann", confidence=Calibration(bias=1.0, code_nll=-2.0))
-    Lip2Speech.load(save_judged(tmp_path / "with", pipeline=to_dict(counted)), device="cpu")
+    Lip2Speech.from_pretrained(save_judged(tmp_path / "with", pipeline=to_dict(counted)), device="cpu")
     folder = save(tmp_path / "without", pipeline=to_dict(counted))
     with pytest.raises(CheckpointError, match="with a likelihood that is not in it; calibrate it again"):
-        Lip2Speech.load(folder, device="cpu")
+        Lip2Speech.from_pretrained(folder, device="cpu")
 
 
 def test_an_unknown_vocoder_is_a_damaged_folder(tmp_path: Path) -> None:
@@ -153,11 +153,11 @@ def test_an_unknown_vocoder_is_a_damaged_folder(tmp_path: Path) -> None:
     loaded = checkpoint.load(folder)
     loaded.config["vocoder"]["name"] = "melgan"
     with pytest.raises(CheckpointError, match="config is wrong .no vocoder is called 'melgan'"):
-        Lip2Speech.build(loaded, "cpu")
+        Lip2Speech.from_checkpoint(loaded, "cpu")
 
 
 def test_a_folder_without_voices_needs_one_to_be_given(tmp_path: Path) -> None:
-    speech = Lip2Speech.load(save(tmp_path / "s", voiceless=True, pipeline=pipeline("mel", "")), device="cpu")
+    speech = Lip2Speech.from_pretrained(save(tmp_path / "s", voiceless=True, pipeline=pipeline("mel", "")), device="cpu")
     crops = np.zeros((2, 96, 96), np.uint8)
     with pytest.raises(ValueError, match="no voice of its own"):
         speech(crops)
@@ -166,9 +166,9 @@ def test_a_folder_without_voices_needs_one_to_be_given(tmp_path: Path) -> None:
 
 def test_a_folder_with_voices_has_one_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="voice '' is not in it .*voices ann"):
-        Lip2Speech.load(save(tmp_path / "s", pipeline=pipeline("mel", "")), device="cpu")
+        Lip2Speech.from_pretrained(save(tmp_path / "s", pipeline=pipeline("mel", "")), device="cpu")
 
 
 def test_a_part_that_is_no_system_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="expected a whole lip2speech system"):
-        Lip2Speech.load(save_codec(tmp_path / "c"), device="cpu")
+        Lip2Speech.from_pretrained(save_codec(tmp_path / "c"), device="cpu")

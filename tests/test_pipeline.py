@@ -44,7 +44,7 @@ ROUTES = {"codes", "codes-independent", "griffin-lim", "mel"}
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Lip2Speech:
-    return Lip2Speech.load(save_system(tmp_path_factory.mktemp("tiny") / "small"), device="cpu")
+    return Lip2Speech.from_pretrained(save_system(tmp_path_factory.mktemp("tiny") / "small"), device="cpu")
 
 
 def crops(frames: int) -> np.ndarray:
@@ -103,7 +103,7 @@ def test_crops_may_be_a_tensor(tiny: Lip2Speech) -> None:
 def test_a_prediction_can_be_looked_at_and_rendered_later(tiny: Lip2Speech) -> None:
     prediction = tiny.predict(crops(2))
     assert isinstance(prediction, Prediction)
-    assert torch.equal(tiny.render(prediction), tiny(crops(2)))
+    assert torch.equal(tiny.vocode(prediction), tiny(crops(2)))
 
 
 @pytest.mark.parametrize(
@@ -267,13 +267,13 @@ def test_a_way_with_unsure_speech_that_is_unknown_is_refused() -> None:
 
 
 def test_a_voice_is_a_name_a_recording_or_a_vector(tiny: Lip2Speech, tmp_path: Path) -> None:
-    assert torch.equal(tiny.speaker(None), tiny.voices["ann"])
-    assert torch.equal(tiny.speaker("ann"), tiny.voices["ann"])
+    assert torch.equal(tiny.speaker_embedding(None), tiny.voices["ann"])
+    assert torch.equal(tiny.speaker_embedding("ann"), tiny.voices["ann"])
     write_wav(tmp_path / "ben.wav", buzz(25, 120.0))
     expected = LTASSpeakerEncoder().embed(read_wav(tmp_path / "ben.wav"))
-    assert torch.equal(tiny.speaker(tmp_path / "ben.wav"), expected)
-    assert torch.equal(tiny.speaker(str(tmp_path / "ben.wav")), expected)
-    assert torch.equal(tiny.speaker(expected), expected)
+    assert torch.equal(tiny.speaker_embedding(tmp_path / "ben.wav"), expected)
+    assert torch.equal(tiny.speaker_embedding(str(tmp_path / "ben.wav")), expected)
+    assert torch.equal(tiny.speaker_embedding(expected), expected)
 
 
 def test_a_model_with_another_encoder_cannot_take_a_recording(tiny: Lip2Speech, tmp_path: Path) -> None:
@@ -282,9 +282,9 @@ def test_a_model_with_another_encoder_cannot_take_a_recording(tiny: Lip2Speech, 
     other = replace(other, speaker_model=ExternalEmbeddings(256))
     write_wav(tmp_path / "ann.wav", buzz(50, 120.0))
     with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
-        other.speaker(tmp_path / "ann.wav")
+        other.speaker_embedding(tmp_path / "ann.wav")
     np.save(tmp_path / "ann.npy", np.zeros(256, np.float32))
-    assert other.speaker(tmp_path / "ann.npy").shape == (256,)
+    assert other.speaker_embedding(tmp_path / "ann.npy").shape == (256,)
 
 
 def test_another_voice_sounds_different(tiny: Lip2Speech) -> None:
@@ -294,10 +294,10 @@ def test_another_voice_sounds_different(tiny: Lip2Speech) -> None:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda s: s.speaker("eve"), "no voice is called 'eve' and no such recording exists; stored: ann."),
-        (lambda s: s.speaker(torch.zeros(3)), r"a voice vector must be \(163,\), got \(3,\)."),
-        (lambda s: s.check_route("wavenet"), "no route is called 'wavenet'; this model has codes, .*mel"),
-        (lambda s: s.render(Prediction(), "mel"), "this route needs mel, the model predicts"),
+        (lambda s: s.speaker_embedding("eve"), "no voice is called 'eve' and no such recording exists; stored: ann."),
+        (lambda s: s.speaker_embedding(torch.zeros(3)), r"a voice vector must be \(163,\), got \(3,\)."),
+        (lambda s: s.resolve_vocoder("wavenet"), "no route is called 'wavenet'; this model has codes, .*mel"),
+        (lambda s: s.vocode(Prediction(), "mel"), "this route needs mel, the model predicts"),
         (lambda s: choose_device("abacus"), "device 'abacus' cannot be used here .*; try cpu."),
         (lambda s: choose_device("cuda:77"), "device 'cuda:77' cannot be used here .*; try cpu."),
         (lambda s: choose_device("meta"), "device 'meta' cannot be used here .*; try cpu."),
@@ -312,7 +312,7 @@ def test_what_is_not_there_is_one_line(tiny: Lip2Speech, ask: Any, message: str)
 def test_a_recording_too_short_for_a_voice_is_refused(tiny: Lip2Speech, tmp_path: Path) -> None:
     write_wav(tmp_path / "short.wav", buzz(5, 120.0))
     with pytest.raises(ValueError, match="a voice needs 0.5 s of speech, got 0.20 s"):
-        tiny.speaker(tmp_path / "short.wav")
+        tiny.speaker_embedding(tmp_path / "short.wav")
 
 
 # Loading
@@ -331,27 +331,27 @@ def test_a_system_without_codes_has_no_codes_route(tmp_path: Path) -> None:
     tensors = {k: v for k, v in tensors.items() if not k.startswith("model.")}
     tensors |= {f"model.{k}": v for k, v in model.state_dict().items()}
     checkpoint.save(tmp_path / "s", values | {"model": to_dict(model.config)}, tensors, "")
-    speech = Lip2Speech.load(tmp_path / "s", device="cpu")
-    assert set(speech.routes) == {"mel", "griffin-lim"}
+    speech = Lip2Speech.from_pretrained(tmp_path / "s", device="cpu")
+    assert set(speech.vocoder_names) == {"mel", "griffin-lim"}
     with pytest.raises(ValueError, match="no route is called 'codes'; this model has griffin-lim, mel"):
-        speech.check_route("codes")
+        speech.resolve_vocoder("codes")
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere: no such checkpoint folder"):
-        Lip2Speech.load(tmp_path / "nowhere")
+        Lip2Speech.from_pretrained(tmp_path / "nowhere")
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="codec holds 'codec', expected a whole lip2speech system"):
-        Lip2Speech.load(save_codec(tmp_path / "codec"))
+        Lip2Speech.from_pretrained(save_codec(tmp_path / "codec"))
 
 
 def test_a_mel_that_is_not_the_codecs_is_refused_by_both_sides(tmp_path: Path) -> None:
     folder = save_system(tmp_path / "s", mel=to_dict(MelConfig(f_max=7600.0, log_floor=1e-4)))
     expected = "the model's mel has f_max 7600.0, log_floor 0.0001, the codec's f_max 8000.0, log_floor 1e-05"
     with pytest.raises(CheckpointError, match=expected):
-        Lip2Speech.load(folder, device="cpu")
+        Lip2Speech.from_pretrained(folder, device="cpu")
 
 
 def test_codes_that_are_not_the_codecs_are_refused_by_both_sides(tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_codes_that_are_not_the_codecs_are_refused_by_both_sides(tmp_path: Path)
     folder = save_system(tmp_path / "s", codec={"name": "melcodec", "config": to_dict(other.config)})
     expected = "predict 2 books of 16 at 50 Hz, the codec has 2 books of 32 at 50 Hz"
     with pytest.raises(CheckpointError, match=expected):
-        Lip2Speech.load(folder, device="cpu")
+        Lip2Speech.from_pretrained(folder, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_a_system_must_hold_its_own_route_and_voice(
 ) -> None:
     folder = save_system(tmp_path / "s", pipeline=to_dict(PipelineConfig(**own)))
     with pytest.raises(CheckpointError, match=message):
-        Lip2Speech.load(folder, device="cpu")
+        Lip2Speech.from_pretrained(folder, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -389,5 +389,5 @@ def test_a_system_must_hold_its_own_route_and_voice(
 def test_a_config_that_is_wrong_is_a_damaged_model(tmp_path: Path, change: dict, message: str) -> None:
     folder = save_system(tmp_path / "s", **change)
     with pytest.raises(CheckpointError, match=message) as caught:
-        Lip2Speech.load(folder, device="cpu")
+        Lip2Speech.from_pretrained(folder, device="cpu")
     assert "\n" not in str(caught.value)

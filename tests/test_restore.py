@@ -58,7 +58,7 @@ def save_wavenet(folder: Path) -> Path:
 
 
 def load_system(folder: Path) -> Any:
-    return Lip2Speech.load(folder, device="cpu")
+    return Lip2Speech.from_pretrained(folder, device="cpu")
 
 
 FOLDERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {

@@ -30,12 +30,12 @@ VOICE = 0.1 * torch.arange(163.0)
 def live(tmp_path_factory: pytest.TempPathFactory) -> Lip2Speech:
     """A system whose model is causal."""
     model = to_dict(make_model(CAUSAL).config)
-    return Lip2Speech.load(save_system(tmp_path_factory.mktemp("live") / "live", model=model), device="cpu")
+    return Lip2Speech.from_pretrained(save_system(tmp_path_factory.mktemp("live") / "live", model=model), device="cpu")
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Lip2Speech:
-    return Lip2Speech.load(save_system(tmp_path_factory.mktemp("plain") / "plain"), device="cpu")
+    return Lip2Speech.from_pretrained(save_system(tmp_path_factory.mktemp("plain") / "plain"), device="cpu")
 
 
 def crops(count: int, seed: int = 0) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_a_causal_model_says_live_what_it_says_of_the_whole(
     roi = crops(count)
     with torch.no_grad():
         whole = live.model(live.transform(roi), VOICE[None], chunk=chunk)
-    expected = live.render(whole, route)
+    expected = live.vocode(whole, route)
     found = spoken(ChunkedSynthesizer(live, VOICE, route, chunk), roi)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tiny(folder: Path) -> Lip2Speech:
-    return Lip2Speech.load(folder, device="cpu")
+    return Lip2Speech.from_pretrained(folder, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_the_shipped_model_is_understood(tmp_path: Path) -> None:
     """On faces, voices and sentences it has never met; by chance one word in five is right."""
     from lip2speech.data.synthetic import make_corpus
 
-    recogniser, speaker = PocketSphinxASR(), Lip2Speech.load()
+    recogniser, speaker = PocketSphinxASR(), Lip2Speech.from_pretrained()
     right = 0
     for name in make_corpus(tmp_path / "talkers", CLIPS, 5, "test", "drawn"):
         video = tmp_path / "talkers" / f"{name}.mp4"
@@ -149,6 +149,6 @@ def test_the_shipped_model_is_understood(tmp_path: Path) -> None:
 def test_the_command_speaks_as_the_library_does(clip: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["convert", str(clip), "-o", str(tmp_path / "out.wav")])
     assert result.exit_code == 0, result.output
-    wav = Lip2Speech.load().convert(clip).wav
+    wav = Lip2Speech.from_pretrained().convert(clip).wav
     assert wav is not None
     assert (read_wav(tmp_path / "out.wav") - wav).abs().max() < 1e-3

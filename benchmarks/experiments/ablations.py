@@ -126,7 +126,7 @@ def main() -> None:
             return  # it was asked to stop
     print(f"\n{HEADER}\n" + "|---" * (HEADER.count("|") - 1) + "|", flush=True)
     trained = {name: spoken_by(given.out / folder_name(name) / "final") for name in given.only}
-    beside = {name: Lip2Speech.load(name, "cpu") for name in given.beside}
+    beside = {name: Lip2Speech.from_pretrained(name, "cpu") for name in given.beside}
     for name, speech in (trained | beside).items():
         for row in rows(name, speech, given.test, given.limit):
             print(row, flush=True)

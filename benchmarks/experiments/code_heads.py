@@ -53,7 +53,7 @@ def hear(speech: Lip2Speech, clips: list[Clip]) -> list[Heard]:
     rows = []
     for clip in clips:
         features = speech.model.frontend(speech.transform(clip.tensors()["roi"]))[0]
-        rows.append(Heard(features, speech.speaker_model.embed(clip.wav()), clip.wav(), torch.empty(0)))
+        rows.append(Heard(features, speech.speaker_encoder.embed(clip.wav()), clip.wav(), torch.empty(0)))
     return rows
 
 
@@ -150,7 +150,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     torch.set_num_threads(1)
     given = arguments()
-    speech = Lip2Speech.load(given.model)
+    speech = Lip2Speech.from_pretrained(given.model)
     with torch.no_grad():
         folders = [read_clips([folder], "train") for folder in given.train]
         spread = [clips[:: max(1, len(clips) // (given.clips or len(clips)))] for clips in folders]

@@ -76,14 +76,14 @@ def own_entries(model: Lip2Speech) -> Iterator[Entry]:
     for name, vocoder in model.vocoders.items():
         assert isinstance(vocoder, Vocoder), "every route is a vocoder"
         if set(vocoder.needs) <= TOLD:
-            yield Entry(name, vocoder, model.speaker_model)
+            yield Entry(name, vocoder, model.speaker_encoder)
 
 
 def trained_entry(folder: Path, model: Lip2Speech) -> Entry:
     """A vocoder of a folder that takes the model's mel and knows voices by a speaker model that is here."""
     vocoder, heard = load_vocoder(folder), read_vocoder(folder).config.get("speaker")
     check_mel(model.mel, getattr(vocoder, "config", None), "vocoder")
-    known = {s.fingerprint: s for s in (model.speaker_model, LTASSpeakerEncoder())}
+    known = {s.fingerprint: s for s in (model.speaker_encoder, LTASSpeakerEncoder())}
     if heard not in known:
         raise SystemExit(
             f"{folder} was told of voices by speaker model {heard}, here are {', '.join(known)}; give the "
@@ -130,7 +130,7 @@ def speak_clip(
         raise SystemExit(f"{item.speaker} has no clip but {item.id}; give --speech with two clips a speaker.")
     sources = {
         "true": true_prediction(model, reference, teacher),
-        "predicted": model.predict(roi, voices[model.speaker_model.fingerprint]),
+        "predicted": model.predict(roi, voices[model.speaker_encoder.fingerprint]),
     }
     for entry in entries:
         voice = voices[entry.speakers.fingerprint][None]
@@ -154,7 +154,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     torch.set_num_threads(1)
     given = arguments()
-    model = Lip2Speech.load(given.model, "cpu")
+    model = Lip2Speech.from_pretrained(given.model, "cpu")
     teacher = load_unit_teacher(given.units) if given.units else None
     entries = [*own_entries(model), *(trained_entry(folder, model) for folder in given.vocoders)]
     check_units(entries, model, teacher)

@@ -106,7 +106,7 @@ def fit(
 
         config = load_config(AdaptConfig, recipe, overrides or ())
         base = folder_of(model)
-        speech, loaded = Lip2Speech.load(base, "cpu"), checkpoint.load(base)
+        speech, loaded = Lip2Speech.from_pretrained(base, "cpu"), checkpoint.load(base)
         with progress_bar(quiet=quiet) as progress:
             progress.start(f"reading {folder}")
             takes, failures = read_takes(folder, progress)
@@ -119,7 +119,7 @@ def fit(
             progress.start(f"learning from {len(known)} videos")
             size, _ = learn(loaded, known, config, out, progress=progress, overwrite=overwrite)
             progress.start("measuring")
-            after = measure(Lip2Speech.load(out, "cpu"), tested, config, ear)
+            after = measure(Lip2Speech.from_pretrained(out, "cpu"), tested, config, ear)
         if not quiet:
             typer.echo(f"{out}: {size} numbers learned from {len(known)} videos; use it with --model {out}")
             typer.echo(table(before, after, len(tested)))

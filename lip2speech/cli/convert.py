@@ -1,7 +1,7 @@
-"""`lip2speech convert`: videos in, wav files or videos with the new sound out.
+"""`lip2speech convert`: videos in; wav files, or the videos with speech, out.
 
-Names are settled first (`plan.py`), the model is loaded once, then each input is worked on alone: a bad one
-gets its line and the next one starts. An output appears under its own name only when it is whole.
+Names are settled first (`_paths.py`), the model is loaded once, then each input is converted on its own: a
+failed one is reported and the next one starts. An output gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,52 +23,48 @@ from lip2speech.cli._paths import ConvertJob, plan_jobs
 from lip2speech.cli._progress import Progress, progress_bar
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lip2speech.pipeline import Lip2Speech
+    from lip2speech.synthesis import SynthesisOptions
 
 
 class LowConfidence(StrEnum):
-    """What becomes of a second of speech that the model is not sure of."""
+    """What replaces low-confidence speech."""
 
-    speak = "speak"
+    keep = "keep"
     tone = "tone"
-    silence = "silence"
+    mute = "mute"
 
 
-UnsureOption = Annotated[
-    LowConfidence, typer.Option(help="Seconds the model is not sure of: spoken, a soft tone, or silence.")
+ModelOption = Annotated[str, typer.Option(help="A bundled model, or a model folder.")]
+VoiceOption = Annotated[
+    str | None,
+    typer.Option(help="An enrolled or stored voice, a recording to imitate, or an embedding FILE.npy."),
 ]
+VocoderOption = Annotated[
+    str | None,
+    typer.Option(
+        help="channel, griffin-lim, mel or codes (the codec's SEANet decoder), or another one that the model "
+        "has; default: the model's own."
+    ),
+]
+LowConfidenceOption = Annotated[
+    LowConfidence,
+    typer.Option(help="Speech below the model's confidence threshold: keep it, a soft tone, or mute."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
-
-@dataclass(frozen=True)
-class ConvertResult:
-    """What `--json` prints for one input; what is not known of a failed one stays null."""
-
-    input: str
-    output: str | None = None
-    duration: float | None = None
-    frames: int | None = None
-    face_detection_rate: float | None = None
-    gaps: list[tuple[float, float]] | None = None
-    model: str | None = None
-    route: str | None = None
-    rtf: float | None = None
-    confidence: list[float] | None = None
-    sure: float | None = None
-    bits_per_code: float | None = None
-    error: str | None = None
-    code: int = errors.OK
+UNKNOWN: dict[str, Any] = {
+    "output": None, "duration": None, "frames": None, "face_detection_rate": None, "no_face_segments": None,
+    "model": None, "vocoder": None, "rtf": None, "confidence": None, "mean_confidence": None,
+}  # fmt: skip
+"""What is not known of an input that failed."""
 
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What is the same for every input of one command."""
+    """What all inputs of one command share."""
 
-    voice: Tensor
-    route: str
-    unsure: LowConfidence
-    threshold: float
+    synthesis: SynthesisOptions
     json: bool
     quiet: bool
 
@@ -81,17 +77,17 @@ def convert(
         Path | None,
         typer.Option("-o", "--output", help="FILE.wav, FILE.mp4 or a folder; default: beside VIDEO."),
     ] = None,
-    mux: Annotated[bool, typer.Option("--mux", help="Write the video with the new sound.")] = False,
-    model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
-    voice: Annotated[str | None, typer.Option(help="A recording to sound like, or a stored voice.")] = None,
-    route: Annotated[str | None, typer.Option(help="How the prediction becomes sound.")] = None,
-    unsure: UnsureOption = LowConfidence.speak,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    mux: Annotated[bool, typer.Option("--mux", help="Write the video with the speech.")] = False,
+    model: ModelOption = "default",
+    voice: VoiceOption = None,
+    vocoder: VocoderOption = None,
+    low_confidence: LowConfidenceOption = LowConfidence.keep,
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per input on stdout.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no result lines.")] = False,
 ) -> None:
-    """Turn silent videos of a talking face into speech.
+    """Synthesize speech for silent videos of a talking face.
 
     Exit codes: 0 all converted, 1 internal error, 2 usage, 3 some inputs failed, 4 no face in any,
     5 the model is missing or damaged.
@@ -100,19 +96,14 @@ def convert(
         jobs = plan_jobs(videos, output, mux=mux, overwrite=overwrite)
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
-            speech = load(model, device)
-            config = speech.config
-            config.check_unsure(unsure.value)
-            who = speech.speaker(voice), speech.check_route(route)
-            options = ConvertOptions(*who, unsure, config.confidence_threshold, as_json, quiet)
-            if speech.config.usage_note and not quiet:
-                errors.say(f"lip2speech: model {speech.name}: {speech.config.usage_note}")
-            rows = [_convert_one(speech, job, options, progress) for job in jobs]
-    raise typer.Exit(exit_code([row.code for row in rows]))
+            loaded = load(model, device, quiet=quiet)
+            options = ConvertOptions(resolve_options(loaded, voice, vocoder, low_confidence), as_json, quiet)
+            rows = [_convert_one(loaded, job, options, progress) for job in jobs]
+    raise typer.Exit(exit_code([row["exit_code"] for row in rows]))
 
 
 def exit_code(codes: list[int]) -> int:
-    """One code for all inputs: an internal error outranks the rest; 4 only when every input lacks a face."""
+    """One code for all inputs: an internal error outranks the rest; 4 only if no input shows a face."""
     if errors.INTERNAL in codes:
         return errors.INTERNAL
     if codes and all(code == errors.NO_FACE for code in codes):
@@ -120,39 +111,56 @@ def exit_code(codes: list[int]) -> int:
     return errors.SOME_FAILED if any(codes) else errors.OK
 
 
-def load(model: str, device: str) -> Lip2Speech:
-    """The system that `--model` and `--device` name."""
+def load(model: str, device: str, *, quiet: bool) -> Lip2Speech:
+    """The model of `--model` and `--device`; its usage note goes to stderr."""
     from lip2speech.pipeline import Lip2Speech
 
-    return Lip2Speech.load(model, device=device)
+    loaded = Lip2Speech.from_pretrained(model, device=device)
+    if loaded.config.usage_note and not quiet:
+        errors.say(f"lip2speech: model {loaded.name}: {loaded.config.usage_note}")
+    return loaded
+
+
+def resolve_options(
+    model: Lip2Speech, voice: str | None, vocoder: str | None, low_confidence: LowConfidence
+) -> SynthesisOptions:
+    """The options, checked before any work begins; a recording is read once for all inputs. ValueError."""
+    from lip2speech.synthesis import SynthesisOptions
+
+    model.config.post_processor(low_confidence.value)
+    return SynthesisOptions(
+        model.speaker_embedding(voice), model.resolve_vocoder(vocoder), low_confidence.value
+    )
 
 
 def _convert_one(
-    speech: Lip2Speech, job: ConvertJob, options: ConvertOptions, progress: Progress
-) -> ConvertResult:
-    """Convert one input and report it; whatever goes wrong stays with this input."""
+    model: Lip2Speech, job: ConvertJob, options: ConvertOptions, progress: Progress
+) -> dict[str, Any]:
+    """Convert one input and report it; its failure stops no other."""
     progress.start(job.video.name)
+    row: dict[str, Any] = {"input": os.fsdecode(job.video)} | UNKNOWN
     try:
-        with whole_or_nothing(job.output) as temporary:
-            row = _speak(speech, job, temporary, options, progress)
+        with atomic_output(job.output) as temporary:
+            row |= {"output": os.fsdecode(job.output)} | _synthesize(model, job, temporary, options, progress)
+        row |= {"error": None, "exit_code": errors.OK}
     except Exception as error:
-        row = _failed(job, error)
-    _report(row, options, progress)
+        row |= UNKNOWN | _failure(error)
+    _report(row, options, model.config.confidence_threshold, progress)
     return row
 
 
-def _failed(job: ConvertJob, error: Exception) -> ConvertResult:
+def _failure(error: Exception) -> dict[str, Any]:
     line, code = errors.explain(error), errors.code_of(error)
     if line is None:
         line = f"internal error: {type(error).__name__}: {errors.one_line(error)}; please report it."
     elif code != errors.NO_FACE:
         code = errors.SOME_FAILED
-    return ConvertResult(input=os.fsdecode(job.video), error=line, code=code)
+    return {"error": line, "exit_code": code}
 
 
 @contextmanager
-def whole_or_nothing(output: Path) -> Iterator[Path]:
-    """A name in a temporary folder near `output`; what is there at the end becomes `output`."""
+def atomic_output(output: Path) -> Iterator[Path]:
+    """A name in a temporary folder near `output`; the file written there becomes `output` at the end."""
     nearest = next(folder for folder in output.absolute().parents if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".lip2speech-", dir=nearest) as folder:
         temporary = Path(folder) / f"speech{output.suffix.lower()}"
@@ -161,77 +169,46 @@ def whole_or_nothing(output: Path) -> Iterator[Path]:
         os.replace(temporary, output)
 
 
-def _speak(
-    speech: Lip2Speech, job: ConvertJob, temporary: Path, options: ConvertOptions, progress: Progress
-) -> ConvertResult:
-    """Write the sound of one video, or the video with its sound, to `temporary`."""
-    wav = temporary.with_name("sound.wav") if job.mux else temporary
-    spoken = speech.convert_to(
-        job.video,
-        wav,
-        voice=options.voice,
-        route=options.route,
-        unsure=options.unsure.value,
-        progress=progress,
-    )
+def _synthesize(
+    model: Lip2Speech, job: ConvertJob, temporary: Path, options: ConvertOptions, progress: Progress
+) -> dict[str, Any]:
+    """Write the speech of one video, or the video with its speech, to `temporary`."""
+    wav = temporary.with_name("speech.wav") if job.mux else temporary
+    result = model.convert_to_file(job.video, wav, options.synthesis, progress)
     if job.mux:
         from lip2speech.audio.io import mux, read_wav
 
-        mux(job.video, read_wav(wav, spoken.sample_rate), temporary, spoken.sample_rate)
-    return ConvertResult(
-        input=os.fsdecode(job.video),
-        output=os.fsdecode(job.output),
-        duration=round(spoken.duration, 3),
-        frames=spoken.report.frames,
-        face_detection_rate=round(spoken.report.face_detection_rate, 4),
-        gaps=list(spoken.report.no_face_segments),
-        model=speech.name,
-        route=spoken.vocoder,
-        rtf=round(spoken.elapsed_s / max(spoken.duration, 1e-9), 3),
-        bits_per_code=None if spoken.bits_per_code is None else round(spoken.bits_per_code, 3),
-        **how_sure(spoken.confidence, spoken.mean_confidence),
+        mux(job.video, read_wav(wav, result.sample_rate), temporary, result.sample_rate)
+    return result.to_json()
+
+
+def _report(row: dict[str, Any], options: ConvertOptions, threshold: float, progress: Progress) -> None:
+    """The JSON line or the human one on stdout; an error on stderr as well."""
+    if (error := row["error"]) is not None:
+        named = Path(row["input"]).name in error
+        errors.say(f"lip2speech: {error if named else '{}: {}'.format(row['input'], error)}")
+    if options.json:
+        progress.print(json.dumps(row))
+    elif error is None and not options.quiet:
+        progress.print(
+            f"{errors.one_line(row['input'])} -> {errors.one_line(row['output'])}: {row['duration']:.2f} s, "
+            f"{format_faces(row)}, vocoder {row['vocoder']} of model {row['model']}, "
+            f"{row['rtf']:.2f} x real time, "
+            f"{format_confidence(row['confidence'], row['mean_confidence'], threshold)}"
+        )
+
+
+def format_faces(row: Mapping[str, Any]) -> str:
+    """In how many frames a face was detected, and how often it was missing for long."""
+    line = f"face in {100 * row['face_detection_rate']:.0f} % of {row['frames']} frames"
+    return (
+        f"{line}, {len(row['no_face_segments'])} segments without a face" if row["no_face_segments"] else line
     )
 
 
-def json_line(row: ConvertResult) -> str:
-    """One line; `bits_per_code` is there for a model with a likelihood alone."""
-    values = asdict(row)
-    if row.bits_per_code is None:
-        del values["bits_per_code"]
-    return json.dumps(values)
-
-
-def _report(row: ConvertResult, options: ConvertOptions, progress: Progress) -> None:
-    """The JSON line or the human one on stdout; an error on stderr as well."""
-    if row.error is not None:
-        errors.say(
-            f"lip2speech: {row.error if _names(row.error, row.input) else f'{row.input}: {row.error}'}"
-        )
-    if options.json:
-        progress.print(json_line(row))
-    elif row.error is None and not options.quiet:
-        gaps = f", {len(row.gaps)} gaps without a face" if row.gaps else ""
-        progress.print(
-            f"{errors.one_line(row.input)} -> {errors.one_line(row.output)}: {row.duration:.2f} s, face in "
-            f"{100 * (row.face_detection_rate or 0):.0f} % of {row.frames} frames{gaps}, route {row.route} of model "
-            f"{row.model}, {row.rtf:.2f} x real time, {say_sure(row.confidence, row.sure, options.threshold)}"
-        )
-
-
-def how_sure(confidence: Sequence[float] | None, sure: float | None) -> dict[str, Any]:
-    """Both numbers as JSON carries them; null for a model that was never calibrated."""
-    if confidence is None or sure is None:
-        return {"confidence": None, "sure": None}
-    return {"confidence": [round(c, 3) for c in confidence], "sure": round(sure, 3)}
-
-
-def say_sure(confidence: Sequence[float] | None, sure: float | None, threshold: float) -> str:
-    """The same for people: how sure in all, and how many seconds lie below the threshold."""
-    if confidence is None or sure is None:
-        return "how sure is not known"
+def format_confidence(confidence: Sequence[float] | None, mean: float | None, threshold: float) -> str:
+    """The mean confidence, and how many seconds lie below the threshold."""
+    if confidence is None or mean is None:
+        return "confidence unknown"
     low = sum(c < threshold for c in confidence)
-    return f"sure {100 * sure:.0f} %" + (f", not sure of {low} of {len(confidence)} s" if low else "")
-
-
-def _names(line: str, video: str) -> bool:
-    return Path(video).name in line
+    return f"confidence {100 * mean:.0f} %" + (f", low in {low} of {len(confidence)} s" if low else "")

@@ -140,7 +140,7 @@ def _of_model(
     from lip2speech.pipeline import Lip2Speech
     from lip2speech.pretrained import folder_of
 
-    speech = Lip2Speech.load(model, device=device)
+    speech = Lip2Speech.from_pretrained(model, device=device)
     items = _items(root, corpus, options["split"])
     progress.start(f"{root}, {options['split']}")
     report = report_on(speech, items, progress=lambda done, total: progress(done / total), **options)

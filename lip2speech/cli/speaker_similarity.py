@@ -34,7 +34,7 @@ def similarity(
             from lip2speech.models.speaker_encoder.xvector import load_speaker_encoder
             from lip2speech.pipeline import Lip2Speech
 
-            speech, listener = Lip2Speech.load(model, device), load_speaker_encoder(encoder)
+            speech, listener = Lip2Speech.from_pretrained(model, device), load_speaker_encoder(encoder)
             progress.start("speaking in voices")
             report = judge(
                 speech, listener, wanted, lips=lips, route=route,

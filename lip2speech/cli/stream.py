@@ -1,9 +1,8 @@
-"""`lip2speech stream`: a video spoken as if its frames came from a camera, and what that delays and costs."""
+"""`lip2speech stream`: a video synthesized as if its frames came from a camera, with its latency and cost."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,18 @@ import typer
 from lip2speech.cli import _errors as errors
 from lip2speech.cli._paths import ConvertJob, plan_jobs
 from lip2speech.cli._progress import progress_bar
-from lip2speech.cli.convert import LowConfidence, UnsureOption, how_sure, load, say_sure, whole_or_nothing
+from lip2speech.cli.convert import (
+    DeviceOption,
+    LowConfidence,
+    LowConfidenceOption,
+    ModelOption,
+    VocoderOption,
+    VoiceOption,
+    atomic_output,
+    format_confidence,
+    load,
+    resolve_options,
+)
 
 
 def stream(
@@ -20,58 +30,52 @@ def stream(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="FILE.wav; default: beside VIDEO.")
     ] = None,
-    model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "live",
-    voice: Annotated[str | None, typer.Option(help="A recording to sound like, or a stored voice.")] = None,
-    route: Annotated[str | None, typer.Option(help="How the prediction becomes sound.")] = None,
-    chunk: Annotated[int, typer.Option(help="Frames that a causal model hears at once.")] = 4,
-    hop: Annotated[int, typer.Option(help="Frames from window to window of any other model.")] = 5,
-    ahead: Annotated[int, typer.Option(help="Frames that such a window sees beyond what is said.")] = 10,
-    unsure: UnsureOption = LowConfidence.speak,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    model: ModelOption = "live",
+    voice: VoiceOption = None,
+    vocoder: VocoderOption = None,
+    chunk_frames: Annotated[int, typer.Option(help="Frames per chunk of a causal model.")] = 4,
+    hop_frames: Annotated[int, typer.Option(help="Hop of the sliding window of any other model.")] = 5,
+    lookahead: Annotated[int, typer.Option(help="Frames of look-ahead of that window.")] = 10,
+    low_confidence: LowConfidenceOption = LowConfidence.keep,
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line on stdout.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no result line.")] = False,
 ) -> None:
-    """Speak a video frame by frame, as live, and tell the delay.
+    """Synthesize speech frame by frame, as live, and report latency and cost.
 
-    Exit codes as for convert: 3 an unreadable file, 4 no face.
+    Exit codes as for convert: 3 the file cannot be read, 4 no face.
     """
     with errors.one_line_errors():
         job = plan_one(video, output, overwrite)
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
-            speech = load(model, device)
-            speech.config.check_unsure(unsure.value)
-            if speech.config.usage_note and not quiet:
-                errors.say(f"lip2speech: model {speech.name}: {speech.config.usage_note}")
-            from lip2speech.streaming import StreamConfig, speak_live
+            loaded = load(model, device, quiet=quiet)
+            options = resolve_options(loaded, voice, vocoder, low_confidence)
+            from lip2speech.streaming import StreamConfig, stream_file
 
-            config = StreamConfig(chunk=chunk, hop=hop, ahead=ahead)
+            config = StreamConfig(chunk=chunk_frames, hop=hop_frames, lookahead=lookahead)
             progress.start(video.name)
-            with whole_or_nothing(job.output) as temporary:
-                spoken = speak_live(
-                    speech, job.video, temporary, voice=voice, route=route, config=config,
-                    unsure=unsure.value, progress=progress,
-                )  # fmt: skip
+            with atomic_output(job.output) as temporary:
+                result = stream_file(loaded, job.video, temporary, options, config, progress)
         if as_json:
-            named = {"input": str(job.video), "output": str(job.output)}
-            sure = how_sure(spoken.confidence, spoken.mean_confidence)
-            typer.echo(json.dumps(named | asdict(spoken) | sure))
+            typer.echo(json.dumps({"input": str(job.video), "output": str(job.output)} | result.to_json()))
         elif not quiet:
+            threshold = loaded.config.confidence_threshold
             typer.echo(
                 f"{errors.one_line(str(job.video))} -> {errors.one_line(str(job.output))}: "
-                f"{spoken.duration:.2f} s, {spoken.algorithmic_latency_s:.2f} s late, computed at "
-                f"{spoken.compute_s / max(spoken.duration, 1e-9):.2f} x real time, "
-                f"at worst {spoken.max_frame_compute_s:.2f} s for a frame, "
-                f"{say_sure(spoken.confidence, spoken.mean_confidence, speech.config.confidence_threshold)}"
+                f"{result.duration:.2f} s, latency {result.algorithmic_latency_s:.2f} s, "
+                f"{result.compute_s / max(result.duration, 1e-9):.2f} x real time, "
+                f"at most {result.max_frame_compute_s:.2f} s for a frame, "
+                f"{format_confidence(result.confidence, result.mean_confidence, threshold)}"
             )
 
 
 def plan_one(video: Path, output: Path | None, overwrite: bool) -> ConvertJob:
-    """The one file to read and the one to write; UsageError when it cannot be so."""
+    """The one file to read and the one to write; UsageError otherwise."""
     if video.is_dir():
-        raise errors.UsageError(f"{video}: is a folder; stream speaks one video.")
+        raise errors.UsageError(f"{video}: is a folder; stream takes one video.")
     (job,) = plan_jobs([video], output, mux=False, overwrite=overwrite)
     if job.mux:
-        raise errors.UsageError(f"-o {output}: stream writes sound; give a name that ends in .wav.")
+        raise errors.UsageError(f"-o {output}: stream writes audio; give a name that ends in .wav.")
     return job

@@ -1,7 +1,7 @@
 """How sure a model may be: its heads' numbers, fitted to how often the words that it speaks are understood.
 
     prepared clips -> the model's speech -> the recogniser's six words and their places -> right or wrong,
-    each beside the mean of `confidence.observe` over the second round the word -> logistic regression
+    each beside the mean of `confidence_features` over the second round the word -> logistic regression
 
 Every clip is spoken twice, as it is and from a worse picture (`worsen`): prepared clips are sharp and well
 lit, and what a poor picture is worth cannot be learned from good ones alone. A model for live speech is
@@ -25,15 +25,17 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.audio.io import replacing
-from lip2speech.confidence.tracker import FEATURES, QUIET, Calibration, ConfidenceTracker, score
+from lip2speech.confidence.calibration import PAUSE_WEIGHT, Calibration, segment_confidence
+from lip2speech.confidence.features import FEATURES
+from lip2speech.confidence.tracker import ConfidenceTracker
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.evaluation import reliability
 from lip2speech.evaluation.asr.pocketsphinx import PocketSphinxASR, fits_grammar
 from lip2speech.evaluation.dataset import EvaluationItem, choose, prepared_items
 from lip2speech.evaluation.degradation import worsen_clip
-from lip2speech.evaluation.streaming import live_configs, say_live
+from lip2speech.evaluation.streaming import live_configs
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.streaming import StreamConfig
+from lip2speech.streaming import StreamConfig, stream_roi
 
 Set = tuple[Path, str]
 """A folder of prepared clips and a split of it."""
@@ -50,7 +52,7 @@ RIDGE = 1.0
 class CalibrationClip:
     """One clip as it was spoken.
 
-    observed: (T, F + 1) of `confidence.observe`. words: (seconds to its middle, whether it is right) of each.
+    observed: (T, F + 1) of `confidence_features`. words: (seconds to its middle, whether it is right) of each.
     picture: one of PICTURES.
     """
 
@@ -82,9 +84,11 @@ def listen(
     roi = item.roi()
     seen = worsen_clip(roi, item.id) if picture == "worse" else roi
     if live is None:
-        wav, observed, _ = model.speak(seen)
+        prediction = model.predict(seen)
+        wav, observed = model.vocode(prediction), model.frame_features(prediction, seen).values
     else:
-        wav, observed = say_live(model, seen, None, model.config.vocoder, live)
+        rendered = stream_roi(model, seen, config=live)
+        wav, observed = rendered.wav, rendered.features.values
     text, heard = item.text.lower().split(), recogniser.hear(wav)
     if len(heard) == len(text):
         middles = [(h.start + h.end) / 2 for h in heard]
@@ -126,7 +130,7 @@ def fit(clips: Sequence[CalibrationClip]) -> Calibration:
 
 def mean_of_speech(seconds: Tensor) -> np.ndarray:
     """Frames (n, 25, F + 1) -> their features (n, F), each frame by how much of it is speech."""
-    share = seconds[..., -1:] + QUIET
+    share = seconds[..., -1:] + PAUSE_WEIGHT
     return ((seconds[..., :-1] * share).sum(1) / share.sum(1)).double().numpy()
 
 
@@ -169,7 +173,7 @@ class CalibrationReport:
         found = []
         for clip in self.clips:
             for frames, (_, right) in zip(clip.seconds(), clip.words, strict=True):
-                found.append((clip, score(self.calibration.frames(frames)), right))
+                found.append((clip, segment_confidence(self.calibration(frames)), right))
         return found
 
     def filled(self, name: str | None = None, picture: str = "plain") -> list[reliability.Bin]:
@@ -200,10 +204,10 @@ class CalibrationReport:
 
     def _sure(self, clip: CalibrationClip) -> float:
         meter = ConfidenceTracker()
-        for frame in self.calibration.frames(clip.observed):
+        for frame in self.calibration(clip.observed):
             meter.add(frame)
         meter.finish()
-        return meter.sure or 0.0
+        return meter.mean or 0.0
 
     def save_plot(self, path: Path) -> None:
         """The reliability plot of all plain words as SVG; the file appears whole or not at all."""
@@ -242,7 +246,7 @@ def calibrate(
     """
     how, config = next(iter(live_configs([live]).items())) if live is not None else ("whole", None)
     stored = checkpoint.load(folder)
-    model, recogniser = Lip2Speech.build(stored, device), PocketSphinxASR()
+    model, recogniser = Lip2Speech.from_checkpoint(stored, device), PocketSphinxASR()
     work = list(product(plan(fit_sets, report_sets, limit), PICTURES))
     spoken: dict[bool, list[CalibrationClip]] = {True: [], False: []}
     for done, ((for_fit, name, item), picture) in enumerate(work, 1):

@@ -33,6 +33,7 @@ from lip2speech.evaluation.streaming import live_configs, speak_live
 from lip2speech.models.prediction import Prediction
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.streaming import StreamConfig
+from lip2speech.synthesis import SynthesisOptions
 from lip2speech.vocoders import CodecDecoderVocoder, Vocoder
 
 SURE = 9.0  # a logit
@@ -58,7 +59,7 @@ def evaluate(
 
     Args:
         items: from `prepared_items` or `video_items`; other splits lend voices.
-        routes: some of `model.routes`; all when None.
+        routes: some of `model.vocoder_names`; all when None.
         limit: at most so many clips, evenly spread.
         measure, recogniser, encoder: as in `score`.
         workers: processes that measure beside this one, which speaks; they slow it, so not with "speed".
@@ -70,12 +71,12 @@ def evaluate(
         ImportError: the extra `eval` is missing.
     """
     chosen = choose(items, split, limit)
-    names = [model.check_route(route) for route in routes or model.routes]
+    names = [model.resolve_vocoder(route) for route in routes or model.vocoder_names]
     told = describe_meters(measure, recogniser=recogniser, encoder=encoder)
     streams, spoken = live_configs(live), _Synthesizer(own_route(model, names))
     with ParallelScorer(measure, workers, recogniser=recogniser, encoder=encoder) as scorer:
         for item in _counted(chosen, progress):
-            voice = voice_of(item, items, model.speaker_model)
+            voice = voice_of(item, items, model.speaker_encoder)
             if (sounds := spoken.say(model, item, voice, names, streams)) is None:
                 continue
             for name, said in sounds.items():
@@ -116,10 +117,10 @@ def speak(
     predicted = perf_counter() - began
     for route in routes:
         began = perf_counter()
-        sounds[route] = said_whole(model.render(prediction, route), predicted + perf_counter() - began)
+        sounds[route] = said_whole(model.vocode(prediction, route), predicted + perf_counter() - began)
     if item.video is not None:
         route, began = own_route(model, routes), perf_counter()
-        whole = model.convert(item.video, voice=voice, route=route).wav
+        whole = model.convert(item.video, SynthesisOptions(voice, route)).wav
         assert whole is not None, "convert without a file gives the sound"
         sounds[f"whole path, {route}"] = said_whole(whole, perf_counter() - began)
     return reference, sounds
@@ -139,10 +140,10 @@ def ceilings(model: Lip2Speech, reference: Tensor, routes: Sequence[str]) -> dic
         vocoder = cast(Vocoder, model.vocoders[route])
         if set(vocoder.needs) <= {"mel", "pitch"}:
             true = Prediction(mel=true_mel(model, wav), pitch=true_pitch(reference).to(model.device))
-            sounds[f"true mel, {route}"] = model.render(true, route)
+            sounds[f"true mel, {route}"] = model.vocode(true, route)
         elif isinstance(vocoder, CodecDecoderVocoder) and vocoder.needs == ("codes",):
             codes = vocoder.codec.encode(wav)
-            sounds[f"true codes, {route}"] = model.render(Prediction(codes=codes), route)
+            sounds[f"true codes, {route}"] = model.vocode(Prediction(codes=codes), route)
     return sounds
 
 
@@ -218,7 +219,7 @@ class _Synthesizer:
             total[:, : mel.shape[1]] += mel
             count[: mel.shape[1]] += 1
         chosen = self.route if self.route in takes_mel else takes_mel[0]
-        return model.render(Prediction(mel=(total / count)[None].to(model.device)), chosen)
+        return model.vocode(Prediction(mel=(total / count)[None].to(model.device)), chosen)
 
 
 def _frames(wav: Tensor) -> int:

@@ -120,14 +120,14 @@ def similarity(
         ValueError: fewer than two voices, or a folder without clips of that split.
     """
     voices = [
-        voice for root, split in sets for voice in read_voices(root, split, encoder, model.speaker_model)
+        voice for root, split in sets for voice in read_voices(root, split, encoder, model.speaker_encoder)
     ]
     if len(voices) < 2:
         raise ValueError(
             f"two voices with {LEAST_CLIPS} clips each are the least to tell apart, got {len(voices)}."
         )
     templates = torch.stack([voice.template for voice in voices])
-    own = model.speaker(None)
+    own = model.speaker_embedding(None)
     heard: list[SimilarityScore] = []
     for i, voice in enumerate(voices):
         mouths = [item.roi() for item in others_lips(voices, i, lips)]
@@ -143,7 +143,7 @@ def similarity(
         if progress is not None:
             progress(i + 1, len(voices))
     return SimilarityReport(
-        len(voices), tuple(heard), encoder_fingerprint(encoder) == model.speaker_model.fingerprint
+        len(voices), tuple(heard), encoder_fingerprint(encoder) == model.speaker_encoder.fingerprint
     )
 
 

@@ -13,7 +13,8 @@ from lip2speech.constants import VIDEO_FPS
 from lip2speech.data.targets import fit_wav
 from lip2speech.evaluation.dataset import EvaluationItem, SynthesizedAudio
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.streaming import Stream, StreamConfig, make_speaker
+from lip2speech.streaming import Stream, StreamConfig
+from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video import read_frames
 
 FRAME_MS = 1000 // VIDEO_FPS
@@ -34,17 +35,10 @@ def live_configs(look_aheads: Sequence[int]) -> dict[str, StreamConfig]:
         if rest or not 0 <= ahead <= WINDOW - HOP:
             most = FRAME_MS * (WINDOW - HOP)
             raise ValueError(f"a look-ahead must be a multiple of {FRAME_MS} ms up to {most}, got {ms}.")
-        configs[f"live, {ms} ms ahead"] = StreamConfig(chunk=ahead + 1, ahead=ahead, hop=HOP, window=WINDOW)
+        configs[f"live, {ms} ms ahead"] = StreamConfig(
+            chunk=ahead + 1, lookahead=ahead, hop=HOP, window=WINDOW
+        )
     return configs
-
-
-def say_live(
-    model: Lip2Speech, roi: np.ndarray, voice: Tensor | None, route: str, config: StreamConfig
-) -> tuple[Tensor, Tensor]:
-    """Crops (T, 96, 96) uint8 as a stream says them: wav (640 T,), and what `confidence.observe` sees."""
-    speaker = make_speaker(model, model.speaker(voice), model.check_route(route), config)
-    said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
-    return torch.cat([one.wav for one in said]), torch.cat([one.observed for one in said])
 
 
 def speak_live(
@@ -56,7 +50,7 @@ def speak_live(
     """
     if item.video is None:
         raise ValueError(f"{item.id}: live speech needs the video file; give a corpus, not prepared clips.")
-    stream = Stream(model, voice=voice, route=route, config=config)
+    stream = Stream(model, SynthesisOptions(voice, route), config)
     pieces, times = [], []
     with read_frames(item.video) as frames:
         for i, frame in enumerate(frames):

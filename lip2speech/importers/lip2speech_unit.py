@@ -127,7 +127,9 @@ def import_unit_model(
     values["inference"] = config.to_dict(PipelineConfig(vocoder=route, default_voice=own))
     imported = Imported(values, tensors, model.dropped)
     text = _card(Path(source), imported)
-    Lip2Speech.build(checkpoint.Checkpoint(values, tensors, text, Path(out)), "cpu")  # its parts must fit
+    Lip2Speech.from_checkpoint(
+        checkpoint.Checkpoint(values, tensors, text, Path(out)), "cpu"
+    )  # its parts must fit
     checkpoint.save(Path(out), values, tensors, text, overwrite=overwrite, half=half)
     return imported
 

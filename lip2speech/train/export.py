@@ -89,7 +89,7 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
         values[KIND], weights = likelihood_part(config.code_prior, codes, speakers)
         tensors |= {f"{KIND}.{k}": v for k, v in weights.items()}
     tensors = {k: as_stored(k, v) for k, v in tensors.items()}
-    Lip2Speech.build(checkpoint.Checkpoint(values, tensors, config.model_card, folder), "cpu")
+    Lip2Speech.from_checkpoint(checkpoint.Checkpoint(values, tensors, config.model_card, folder), "cpu")
     checkpoint.save(folder, values, tensors, config.model_card, overwrite=overwrite, half=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
 

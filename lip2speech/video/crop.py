@@ -11,11 +11,12 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
 from lip2speech.video.face_report import FaceReport
-from lip2speech.video.landmarks import detect_landmarks
+from lip2speech.video.landmarks import track_faces
 from lip2speech.video.landmarks.geometry import MEAN_STABLE, STABLE, fit_similarity
 from lip2speech.video.landmarks.tracker import FaceModel, Tracked
 from lip2speech.video.reader import read_frames
@@ -40,37 +41,59 @@ def load_roi(
         first, last: only frames first .. last - 1, as if they were the whole video.
     """
     with read_frames(path) as frames:
-        crops = crop_roi(detect_landmarks(islice(frames, first, last), faces))
+        crops = crop_mouths(track_faces(islice(frames, first, last), faces))
         crops.report.name, crops.report.read = frames.report.name, frames.report
-        return np.stack(list(crops)), crops.report
+        return np.stack([crop.pixels for crop in crops]), crops.report
 
 
-def crop_roi(tracked: Iterable[Tracked]) -> "RoiReader":
-    """Mouth crops (96, 96) uint8, one for each frame, smoothed symmetrically: an iterator with `.report`.
+class MouthCrop(NamedTuple):
+    """The mouth in one video frame.
 
-    It looks 18 frames ahead at most. NoFaceError comes at the end, when the whole video has been seen.
+    Attributes:
+        pixels: (96, 96) uint8.
+        source: where its place comes from, see `CropPlacement`.
     """
-    return RoiReader(tracked)
+
+    pixels: np.ndarray
+    source: str
+
+    @property
+    def detected(self) -> bool:
+        """Whether a face was detected in this very frame."""
+        return self.source == "found"
+
+    @property
+    def visible(self) -> bool:
+        """Whether the crop shows the mouth: detected, or interpolated over a short segment without a face."""
+        return self.source in ("found", "interpolated")
 
 
-class RoiReader:
-    """Iterator of mouth crops (96, 96) uint8 with `.report`; ends with NoFaceError if faces were too few."""
+def crop_mouths(tracked: Iterable[Tracked]) -> "MouthCropper":
+    """Mouth crops, one for each frame, smoothed symmetrically: an iterator with `.report`.
+
+    It looks ahead by 18 frames at most. NoFaceError comes at the end, when the whole video has been read.
+    """
+    return MouthCropper(tracked)
+
+
+class MouthCropper:
+    """Iterator of `MouthCrop` with `.report`; ends with NoFaceError if faces were detected too rarely."""
 
     def __init__(self, tracked: Iterable[Tracked]) -> None:
         read = getattr(tracked, "report", None)
         self.report = FaceReport(name=read.name if read else "", read=read)
         self._crops = self._crop(tracked)
 
-    def __iter__(self) -> "RoiReader":
+    def __iter__(self) -> "MouthCropper":
         return self
 
-    def __next__(self) -> np.ndarray:
+    def __next__(self) -> MouthCrop:
         return next(self._crops)
 
-    def _crop(self, tracked: Iterable[Tracked]) -> Iterator[np.ndarray]:
+    def _crop(self, tracked: Iterable[Tracked]) -> Iterator[MouthCrop]:
         for placed, transform in smooth(place(tracked)):
             self.report.count(placed)
-            yield crop_placed(placed, transform)
+            yield MouthCrop(crop_placed(placed, transform), placed.source)
         self.report.check()
 
 

@@ -16,7 +16,7 @@ from lip2speech.constants import VIDEO_FPS
 from lip2speech.video.crop import CENTRE, CROP, crop_placed
 from lip2speech.video.errors import NoFaceError
 from lip2speech.video.face_report import FaceReport
-from lip2speech.video.landmarks import detect_landmarks
+from lip2speech.video.landmarks import track_faces
 from lip2speech.video.landmarks.geometry import LIPS, MEAN_STABLE, STABLE
 from lip2speech.video.landmarks.tracker import Tracked
 from lip2speech.video.reader import read_frames
@@ -81,7 +81,7 @@ def inspect_video(path: str | os.PathLike, sheet: str | os.PathLike | None = Non
     sampler, numbers = FrameSampler(), Stats()
     with read_frames(path) as frames:
         report = FaceReport(name=frames.report.name, read=frames.report)
-        for k, (placed, transform) in enumerate(smooth(place(sampler.watch(detect_landmarks(frames))))):
+        for k, (placed, transform) in enumerate(smooth(place(sampler.watch(track_faces(frames))))):
             report.count(placed)
             crop = crop_placed(placed, transform)
             numbers.add(placed, crop)

@@ -55,8 +55,8 @@ def make_app(settings: ServerConfig, rooms: TempFileStore) -> FastAPI:
     from lip2speech.web.live_stream import LiveServer
     from lip2speech.web.security import PrivateUploadsMiddleware, SecurityMiddleware
 
-    speech = Lip2Speech.load(settings.model)
-    booth = LiveServer(Lip2Speech.load(settings.live_model), settings.places)
+    speech = Lip2Speech.from_pretrained(settings.model)
+    booth = LiveServer(Lip2Speech.from_pretrained(settings.live_model), settings.places)
     booth.warm_up()
     limits = Limits(megabytes=settings.megabytes, video_s=settings.seconds)
     page = pages.build(widgets.AppState(speech, booth, rooms, limits))

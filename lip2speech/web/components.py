@@ -42,7 +42,7 @@ class AppState:
     @property
     def speakers(self) -> list[SpeakerEncoder]:
         """What the models of the page hear voices with."""
-        return [speech.speaker_model for speech in (self.speech, self.booth.speech)]
+        return [speech.speaker_encoder for speech in (self.speech, self.booth.speech)]
 
     def refreshed(self, request: gr.Request, chosen: str | None = None) -> tuple[Any, Any]:
         """Both dropdowns of voices as they are now for this person."""

@@ -21,6 +21,7 @@ from lip2speech.audio.crossfade import LowConfidenceMode
 from lip2speech.audio.io import mux, read_wav
 from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.models.speaker_encoder import SpeakerEncoder
+from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video import MediaError, NoFaceError, load_roi
 from lip2speech.video.diagnostics import write_png
 from lip2speech.video.reader import seconds_of
@@ -84,25 +85,14 @@ def speak(
             raise UserError("too_long", seconds=seconds, limit=limits.video_s)
         room = rooms.new()
         wav, spoken_video = room / "speech.wav", room / "speech.mp4"
-        spoken = speech.convert_to(video, wav, voice=voice, unsure=unsure, progress=progress)
+        spoken = speech.convert_to_file(video, wav, SynthesisOptions(voice, low_confidence=unsure), progress)
         sound = read_wav(wav, spoken.sample_rate)
         mux(video, sound, spoken_video, spoken.sample_rate)
     except NoFaceError as error:
         raise UserError("unseen") from error
     except MediaError as error:
         raise UserError("not_read", why=without_name(str(error), video.name)) from error
-    numbers = {
-        "seconds": round(spoken.duration, 2),
-        "frames": spoken.report.frames,
-        "face_detection_rate": round(spoken.report.face_detection_rate, 4),
-        "gaps": [list(gap) for gap in spoken.report.no_face_segments],
-        "sure": spoken.mean_confidence,
-        "confidence": spoken.confidence,
-        "model": speech.name,
-        "route": spoken.vocoder,
-        "note": speech.config.usage_note,
-        "rtf": round(spoken.elapsed_s / max(spoken.duration, 1e-9), 3),
-    }
+    numbers = spoken.to_json() | {"note": speech.config.usage_note}
     picture = room / "spectrogram.png"
     write_png(picture, spectrogram(sound))
     return ConversionResult(wav, spoken_video, picture, spoken.confidence, numbers)
@@ -133,7 +123,7 @@ def vector_of(speech: Lip2Speech, person: str | None, voice: str | None) -> Tens
     if not voice:
         return None
     if voice in names_of(person):
-        return load_voice(voice, folder_of(person)).vector(speech.speaker_model)
+        return load_voice(voice, folder_of(person)).vector(speech.speaker_encoder)
     if voice in speech.voices:
         return speech.voices[voice]
     raise UserError("none_chosen")
@@ -189,7 +179,7 @@ class VoicePreview:
         """The sample's sentence in a voice, (T_a,) float32."""
         if self.roi is None:
             self.roi, _ = load_roi(SAMPLE)
-        return self.speech(self.roi, voice)
+        return self.speech.synthesize(self.roi, voice)
 
 
 def without_name(line: str, name: str) -> str:

@@ -30,6 +30,7 @@ from torch import Tensor
 from lip2speech import Lip2Speech
 from lip2speech.audio.crossfade import LowConfidenceMode
 from lip2speech.streaming import Stream, StreamConfig
+from lip2speech.synthesis import SynthesisOptions
 
 MAX_BYTES = 1 << 19
 MAX_SIDE = 1280
@@ -78,7 +79,7 @@ class LiveSession:
     """One person's pictures and sound. `step` runs in this person's thread."""
 
     def __init__(self, speech: Lip2Speech, wish: SessionRequest):
-        self.stream = Stream(speech, voice=wish.voice, unsure=wish.unsure, config=SETTINGS)
+        self.stream = Stream(speech, SynthesisOptions(wish.voice, low_confidence=wish.unsure), SETTINGS)
         self.said = 0
         self.frames = 0
         self.dropped = 0
@@ -104,7 +105,7 @@ class LiveSession:
 
     def tell(self, frame: np.ndarray) -> dict[str, Any]:
         """What the page shows beside the picture."""
-        status, box = self.stream.status, self.stream.face_box
+        status, box = self.stream.stats, self.stream.face_box
         height, width = frame.shape[:2]
         return {
             "face": status.face_detected,

@@ -56,7 +56,7 @@ class LiveTab:
             vector = work.vector_of(self.room.booth.speech, person_of(request), chosen)
         except work.UserError as refusal:
             return json.dumps({"error": refusal.key})
-        own = self.room.booth.speech.speaker(None) if vector is None else vector
+        own = self.room.booth.speech.speaker_embedding(None) if vector is None else vector
         return json.dumps({"ticket": self.room.booth.tickets.give(own, doubt)})
 
 

@@ -31,9 +31,9 @@ def build(room: AppState) -> gr.Blocks:
             gr.Markdown(i18n(known) if known else f"**{room.speech.name}**: {note}", elem_id="note")
         with gr.Row():
             voice = as_sent(gr.Dropdown(room.voices(None), value="", label=i18n("voice"), elem_id="voice"))
-            kinds = [(i18n(f"unsure_{kind}"), kind) for kind in ("speak", "tone", "silence")]
+            kinds = [(i18n(f"unsure_{kind}"), kind) for kind in ("keep", "tone", "mute")]
             knows = room.speech.config.confidence is not None
-            unsure = gr.Radio(kinds, value="speak", label=i18n("unsure"), elem_id="unsure", visible=knows)
+            unsure = gr.Radio(kinds, value="keep", label=i18n("unsure"), elem_id="unsure", visible=knows)
         with gr.Tab(i18n("live"), id="live"):
             LiveTab(room, voice, unsure)
         with gr.Tab(i18n("convert"), id="convert"):

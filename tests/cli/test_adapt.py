@@ -56,7 +56,7 @@ def test_videos_of_prompts_become_a_model_and_a_table(recorded: Path, tmp_path: 
     code, said, error = run("fit", recorded, *changes, "-o", own, "--model", base, "--held-out", 1)
     assert code == 0, error
     assert "learned from 2 videos" in said and "1 held-out prompts" in said
-    assert Lip2Speech.load(own, "cpu").routes
+    assert Lip2Speech.from_pretrained(own, "cpu").vocoder_names
     code, _, error = run("fit", recorded, "-o", own, "--model", base)
     assert code == 2 and "pass --overwrite" in error
 

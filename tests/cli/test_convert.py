@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.cli import app, convert
 from lip2speech.cli.convert import exit_code
-from lip2speech.confidence.tracker import Calibration
+from lip2speech.confidence.calibration import Calibration
 from lip2speech.pipeline import PipelineConfig
 from lip2speech.video import FaceReport, MediaError, NoFaceError
 

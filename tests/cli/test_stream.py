@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from lip2speech.audio.io import read_wav
 from lip2speech.cli import app
-from lip2speech.confidence.tracker import Calibration
+from lip2speech.confidence.calibration import Calibration
 from lip2speech.config import to_dict
 from lip2speech.pipeline import PipelineConfig
 from tests.factories import save_system

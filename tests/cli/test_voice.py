@@ -67,23 +67,23 @@ def test_an_enrolled_voice_speaks_by_its_name(tmp_path: Path, clip: Path) -> Non
         "convert", clip, "-o", tmp_path / "a.wav", "--model", model, "--voice", "ann2", "--quiet"
     )
     assert code == 0, error
-    speech = Lip2Speech.load(model, device="cpu")
-    assert speech.speaker("ann2").tolist() == load_voice("ann2").vector(speech.speaker_model).tolist()
+    speech = Lip2Speech.from_pretrained(model, device="cpu")
+    assert speech.speaker_embedding("ann2").tolist() == load_voice("ann2").vector(speech.speaker_encoder).tolist()
     assert len(read_wav(tmp_path / "a.wav"))
     with pytest.raises(ValueError, match="stored: ann, ann2"):
-        speech.speaker("nobody")
+        speech.speaker_embedding("nobody")
 
 
 def test_an_enrolled_voice_goes_before_the_models_own_of_that_name(tmp_path: Path) -> None:
-    speech = Lip2Speech.load(save_system(tmp_path / "small"), device="cpu")
-    own = speech.speaker("ann")
+    speech = Lip2Speech.from_pretrained(save_system(tmp_path / "small"), device="cpu")
+    own = speech.speaker_embedding("ann")
     run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
     assert (
-        speech.speaker("ann").tolist()
-        == load_voice("ann").vector(speech.speaker_model).tolist()
+        speech.speaker_embedding("ann").tolist()
+        == load_voice("ann").vector(speech.speaker_encoder).tolist()
         != own.tolist()
     )
-    assert speech.speaker(None).tolist() == own.tolist()
+    assert speech.speaker_embedding(None).tolist() == own.tolist()
 
 
 def save_foreign(folder: Path) -> Path:
@@ -103,7 +103,7 @@ def test_a_voice_is_enrolled_for_an_encoder_that_is_not_here(tmp_path: Path, cli
     code, _, error = run(*enroll)
     assert code != 0 and "takes vectors of 5 numbers from another encoder" in error and "--vector" in error
     assert run(*enroll, "--vector", vector)[0] == 0
-    assert Lip2Speech.load(foreign, device="cpu").speaker("eve").tolist() == [0, 1, 2, 3, 4]
+    assert Lip2Speech.from_pretrained(foreign, device="cpu").speaker_embedding("eve").tolist() == [0, 1, 2, 3, 4]
     told = ("--model", foreign, "--voice", "eve", "--quiet")
     assert run("convert", clip, "-o", tmp_path / "a.wav", *told)[0] == 0
 

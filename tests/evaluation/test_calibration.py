@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from lip2speech import checkpoint
 from lip2speech.cli import app
-from lip2speech.confidence.tracker import FEATURES, Calibration
+from lip2speech.confidence.calibration import Calibration
+from lip2speech.confidence.features import FEATURES
 from lip2speech.evaluation import calibrate as module
 from lip2speech.evaluation.asr.pocketsphinx import TimedWord
 from lip2speech.evaluation.calibration import (
@@ -128,7 +129,7 @@ def test_a_model_with_a_likelihood_is_calibrated_by_it(
     column = torch.cat([clip.observed for clip in report.clips])[:, FEATURES.index("code_nll")]
     assert (column > 0).all()
     assert "likelihood " in report.text()
-    assert Lip2Speech.load(folder, "cpu").config.confidence == report.calibration
+    assert Lip2Speech.from_pretrained(folder, "cpu").config.confidence == report.calibration
 
 
 def test_a_weight_that_would_reward_doubt_is_left_out() -> None:
@@ -150,7 +151,7 @@ def test_a_word_has_the_second_round_it() -> None:
 
 
 def test_what_is_not_understood_is_wrong_everywhere(tiny_system: Path, prepared: Path) -> None:
-    model, item = Lip2Speech.load(tiny_system, "cpu"), prepared_items(prepared, "test")[0]
+    model, item = Lip2Speech.from_pretrained(tiny_system, "cpu"), prepared_items(prepared, "test")[0]
     recogniser = FakeRecogniser()
     heard = [listen(model, item, "a:test", recogniser) for _ in range(3)]  # type: ignore[arg-type]
     assert [right for _, right in heard[0].words] == [True] * 4 + [False] * 2
@@ -189,7 +190,7 @@ def test_the_numbers_are_kept_in_the_models_folder(fake: None, prepared: Path, t
     assert report.calibration == dry.calibration
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert {n for n in before if before[n] != after[n]} == {"config.yaml", "SHA256SUMS"}
-    assert Lip2Speech.load(folder, "cpu").config.confidence == report.calibration
+    assert Lip2Speech.from_pretrained(folder, "cpu").config.confidence == report.calibration
     assert checkpoint.load(folder).config["pipeline"]["voice"] == "ann"
     assert calibrate(folder, *sets, device="cpu").calibration == report.calibration
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "set"]
@@ -205,7 +206,7 @@ def test_the_command_prints_the_table_and_draws_the_plot(fake: None, prepared: P
         "Fitted on 8 clips, spoken whole, plain and worse: bias " in result.stdout
         and drawn.read_text().startswith("<svg")
     )
-    assert Lip2Speech.load(folder, "cpu").config.confidence is not None
+    assert Lip2Speech.from_pretrained(folder, "cpu").config.confidence is not None
     again = CliRunner().invoke(app, [*words, "--plot", str(drawn)])
     assert again.exit_code == 2 and "--overwrite" in again.stderr
 
@@ -256,7 +257,7 @@ def test_a_model_for_live_speech_is_calibrated_live(
 
 
 def test_crops_said_live_are_what_is_said_of_them_in_such_chunks(tiny_system: Path) -> None:
-    model = Lip2Speech.load(tiny_system, device="cpu")
+    model = Lip2Speech.from_pretrained(tiny_system, device="cpu")
     roi = np.random.default_rng(0).integers(0, 256, (20, 96, 96), dtype=np.uint8)
     config = live_configs([400])["live, 400 ms ahead"]
     wav, observed = say_live(model, roi, None, model.config.vocoder, config)

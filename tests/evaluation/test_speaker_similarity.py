@@ -46,7 +46,7 @@ class Mimic:
     def __init__(self, obeys: bool) -> None:
         self.obeys = obeys
 
-    speaker_model: SpeakerEncoder = LTASSpeakerEncoder()
+    speaker_encoder: SpeakerEncoder = LTASSpeakerEncoder()
 
     def speaker(self, _: object) -> Tensor:
         return torch.full((163,), -0.7)
@@ -99,7 +99,7 @@ def test_the_template_is_not_made_of_what_the_voice_is_made_of(people: Path) -> 
 def test_a_model_judged_by_its_own_encoder_is_told_so(people: Path) -> None:
     own = tiny_encoded(0)
     mimic = Mimic(True)
-    mimic.speaker_model = own
+    mimic.speaker_encoder = own
     table = similarity(cast(Lip2Speech, mimic), own.encoder, [(people, "test")], lips=1).table()
     assert "own encoder, which flatters it" in table
     assert "flatters" not in judge(people, obeys=True).table()

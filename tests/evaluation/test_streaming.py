@@ -32,7 +32,7 @@ def test_a_look_ahead_is_a_number_of_frames(ms: int) -> None:
 
 
 def test_more_to_see_is_nearer_to_the_whole(clip: Path) -> None:
-    speech, item = Lip2Speech.load(), item_of(clip)
+    speech, item = Lip2Speech.from_pretrained(), item_of(clip)
     whole = speech.convert(clip).wav
     assert whole is not None
 
@@ -49,4 +49,4 @@ def test_more_to_see_is_nearer_to_the_whole(clip: Path) -> None:
 def test_prepared_clips_have_no_stream() -> None:
     (config,) = live_configs([80]).values()
     with pytest.raises(ValueError, match="live speech needs the video file"):
-        speak_live(Lip2Speech.load(), item_of(None), None, "griffin-lim", config)
+        speak_live(Lip2Speech.from_pretrained(), item_of(None), None, "griffin-lim", config)

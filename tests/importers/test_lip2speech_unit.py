@@ -110,8 +110,8 @@ def test_all_foreign_names_are_told_apart() -> None:
 def test_a_video_is_converted_by_the_same_walk(
     folder: Path, clip: Path, voice: Path, route: str | None
 ) -> None:
-    speech = Lip2Speech.load(folder, device="cpu")
-    assert speech.routes == ["griffin-lim", "hifigan"]
+    speech = Lip2Speech.from_pretrained(folder, device="cpu")
+    assert speech.vocoder_names == ["griffin-lim", "hifigan"]
     said = speech.convert(clip, voice=voice, route=route)
     assert said.vocoder == (route or "hifigan")
     assert said.wav is not None and len(said.wav) == 640 * said.report.frames
@@ -119,11 +119,11 @@ def test_a_video_is_converted_by_the_same_walk(
 
 
 def test_the_sound_is_the_official_chain_of_model_and_vocoder(folder: Path) -> None:
-    speech, golden = Lip2Speech.load(folder, device="cpu"), stored("multi_target_avhubert")
+    speech, golden = Lip2Speech.from_pretrained(folder, device="cpu"), stored("multi_target_avhubert")
     frames, _ = video()
     with torch.no_grad():
         prediction = speech.model(frames[:1], golden["spk_emb"][:1])
-        wav = speech.render(prediction)
+        wav = speech.vocode(prediction)
         units = golden["gen_units_tokens"][:1] - 4
         again = speech.vocoders["hifigan"].synthesise(
             golden["gen_mel_0"].T[None], units, golden["spk_emb"][:1]
@@ -132,7 +132,7 @@ def test_the_sound_is_the_official_chain_of_model_and_vocoder(folder: Path) -> N
 
 
 def test_another_voice_says_it_otherwise(folder: Path) -> None:
-    speech, crops = Lip2Speech.load(folder, device="cpu"), np.zeros((3, 96, 96), np.uint8)
+    speech, crops = Lip2Speech.from_pretrained(folder, device="cpu"), np.zeros((3, 96, 96), np.uint8)
     one, other = (speech(crops, torch.full((256,), value)) for value in (0.0, 0.1))
     assert not torch.allclose(one, other)
 
@@ -148,7 +148,7 @@ def test_the_command_converts_with_a_vector_from_a_file(
 
 def test_without_a_voice_it_says_which_it_takes(folder: Path, clip: Path) -> None:
     with pytest.raises(ValueError, match="has no voice of its own; give one.*256 numbers as FILE.npy"):
-        Lip2Speech.load(folder, device="cpu").convert(clip)
+        Lip2Speech.from_pretrained(folder, device="cpu").convert(clip)
 
 
 def test_a_recording_is_no_voice_to_it(folder: Path, tmp_path: Path) -> None:
@@ -156,11 +156,11 @@ def test_a_recording_is_no_voice_to_it(folder: Path, tmp_path: Path) -> None:
 
     write_wav(tmp_path / "x.wav", torch.rand(16000))
     with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
-        Lip2Speech.load(folder, device="cpu").speaker(tmp_path / "x.wav")
+        Lip2Speech.from_pretrained(folder, device="cpu").speaker_embedding(tmp_path / "x.wav")
 
 
 def test_it_speaks_live_in_windows(folder: Path, clip: Path, voice: Path, tmp_path: Path) -> None:
-    speech = Lip2Speech.load(folder, device="cpu")
+    speech = Lip2Speech.from_pretrained(folder, device="cpu")
     spoken = speak_live(speech, clip, tmp_path / "x.wav", voice=voice)
     assert spoken.status.output_frames > 50 and (tmp_path / "x.wav").is_file()
 
@@ -168,15 +168,15 @@ def test_it_speaks_live_in_windows(folder: Path, clip: Path, voice: Path, tmp_pa
 def test_a_voice_and_a_vocoder_folder_may_come_along(voice: Path, tmp_path: Path) -> None:
     import_unit_vocoder(VOCODER, tmp_path / "vocoder")
     import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder", voice=voice)
-    speech = Lip2Speech.load(tmp_path / "out", device="cpu")
+    speech = Lip2Speech.from_pretrained(tmp_path / "out", device="cpu")
     assert speech.config.default_voice == "ann" and speech.config.vocoder == "hifigan"
-    torch.testing.assert_close(speech.speaker(None), torch.from_numpy(np.load(voice)))
+    torch.testing.assert_close(speech.speaker_embedding(None), torch.from_numpy(np.load(voice)))
 
 
 def test_without_a_vocoder_it_speaks_by_griffin_lim(tmp_path: Path) -> None:
     done = import_unit_model(PLAIN, tmp_path / "out")
-    speech = Lip2Speech.load(tmp_path / "out", device="cpu")
-    assert speech.routes == ["griffin-lim"]
+    speech = Lip2Speech.from_pretrained(tmp_path / "out", device="cpu")
+    assert speech.vocoder_names == ["griffin-lim"]
     wav = speech(np.zeros((3, 96, 96), np.uint8), torch.zeros(256))
     assert wav.shape == (1920,)
     loaded = checkpoint.load(tmp_path / "out")
@@ -290,4 +290,4 @@ def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="exists"):
         import_unit_model(PLAIN, tmp_path / "out")
     import_unit_model(PLAIN, tmp_path / "out", overwrite=True, half=True)
-    assert Lip2Speech.load(tmp_path / "out", device="cpu").routes == ["griffin-lim"]
+    assert Lip2Speech.from_pretrained(tmp_path / "out", device="cpu").vocoder_names == ["griffin-lim"]

@@ -61,7 +61,7 @@ def config(prepared: Path, parts: dict[str, str], **changes: Any) -> AssembleCon
 def test_the_folder_speaks(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
     size = assemble(config(prepared, parts), tmp_path / "model")
     assert size == (tmp_path / "model" / "model.safetensors").stat().st_size
-    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     wav = speech(np.zeros((9, 96, 96), np.uint8))
     assert (wav.shape, wav.dtype) == ((9 * 640,), torch.float32)
     assert wav.abs().max() <= 1
@@ -74,16 +74,16 @@ def test_a_voice_is_the_mean_of_its_speakers_clips(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
     assemble(config(prepared, parts), tmp_path / "model")
-    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     clips = [clip for clip in read_clips([prepared], "train") if clip.speaker == "ann"]
     mean = torch.stack([LTASSpeakerEncoder().embed(clip.wav()) for clip in clips]).mean(0)
     torch.testing.assert_close(speech.voices["ann"], mean, rtol=2e-3, atol=2e-3)  # stored as float16
-    assert torch.equal(speech.speaker(None), speech.voices["ben"])
+    assert torch.equal(speech.speaker_embedding(None), speech.voices["ben"])
 
 
 def test_half_the_precision_sounds_the_same(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
     assemble(config(prepared, parts), tmp_path / "model")
-    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     roi = np.random.default_rng(0).integers(0, 256, (4, 96, 96), dtype=np.uint8)
     stored = speech.predict(roi).require("mel")
     speech.model = make_model()
@@ -159,12 +159,12 @@ def test_a_system_hears_voices_as_its_lip_model_learned_to(
     checkpoint.save(tmp_path / "told", values, model.state_dict(), "")
     parts |= {"lip": str(tmp_path / "told"), "speaker": str(save_encoder(tmp_path / "ears"))}
     assemble(config(prepared, parts), tmp_path / "model")
-    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
-    assert speech.speaker_model.fingerprint == own.fingerprint
+    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
+    assert speech.speaker_encoder.fingerprint == own.fingerprint
     assert speaker_model_at(tmp_path / "model").fingerprint == own.fingerprint
     write_wav(tmp_path / "eve.wav", buzz(50, 150.0))
     heard = own.embed(read_wav(tmp_path / "eve.wav"))
-    torch.testing.assert_close(speech.speaker(tmp_path / "eve.wav"), heard, rtol=0, atol=0.02)
+    torch.testing.assert_close(speech.speaker_embedding(tmp_path / "eve.wav"), heard, rtol=0, atol=0.02)
     parts["speaker"] = str(save_encoder(tmp_path / "other", seed=1))
     with pytest.raises(
         ValueError, match=f"told of voices by speaker model {own.fingerprint}, .*other' gives "
@@ -203,8 +203,8 @@ def test_a_trained_vocoder_becomes_a_route(
     parts["vocoder"] = save_vocoder(tmp_path / "v", name, heard=LTASSpeakerEncoder().fingerprint)
     own = {"voice": "ben", "route": name}
     assemble(config(prepared, parts, pipeline=own), tmp_path / "model")
-    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
-    assert name in speech.routes and speech.config.vocoder == name
+    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
+    assert name in speech.vocoder_names and speech.config.vocoder == name
     wav = speech(np.zeros((2, 96, 96), np.uint8))
     assert wav.shape == (1280,)
     assert not torch.equal(wav, speech(np.zeros((2, 96, 96), np.uint8), route="mel"))
@@ -234,7 +234,7 @@ def test_voices_do_not_matter_to_a_vocoder_that_is_told_none(
 ) -> None:
     parts["vocoder"] = save_vocoder(tmp_path / "v", "wavenet", heard="other", speaker_dim=0)
     assemble(config(prepared, parts), tmp_path / "model")
-    assert "wavenet" in Lip2Speech.load(tmp_path / "model", device="cpu").routes
+    assert "wavenet" in Lip2Speech.from_pretrained(tmp_path / "model", device="cpu").vocoder_names
 
 
 def test_a_likelihood_becomes_a_part(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
@@ -242,10 +242,10 @@ def test_a_likelihood_becomes_a_part(prepared: Path, parts: dict[str, str], tmp_
     parts["likelihood"] = str(save_likelihood(tmp_path / "likelihood"))
     weights = sum(w.numel() for w in make_likelihood().state_dict().values())
     assert 2 * weights < assemble(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
-    speech = Lip2Speech.load(tmp_path / "model", device="cpu")
+    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     prediction = speech.predict(np.zeros((4, 96, 96), np.uint8))
     kept = speech.bits(prediction)[0]
-    speech.likelihood = make_likelihood()
+    speech.code_prior = make_likelihood()
     torch.testing.assert_close(kept, speech.bits(prediction)[0], rtol=0, atol=0.02)  # stored as float16
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lip2speech.video.crop import BLANK, CENTRE, CROP, CausalCropper, crop_roi, warp_mouth
+from lip2speech.video.crop import BLANK, CENTRE, CROP, CausalCropper, crop_mouths, warp_mouth
 from lip2speech.video.errors import NoFaceError
 from lip2speech.video.landmarks.geometry import LIPS, MEAN_STABLE
 from lip2speech.video.landmarks.tracker import Tracked
@@ -45,7 +45,7 @@ def bright_spots(crop: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("pose", POSES)
 def test_lips_land_in_the_middle_upright_and_to_scale(pose: tuple[float, float, float, float]) -> None:
-    (crop,) = crop_roi([draw_face(*pose)])
+    (crop,) = crop_mouths([draw_face(*pose)])
     left, middle, right = bright_spots(crop)
     assert np.abs(middle - CENTRE).max() < 0.5
     np.testing.assert_allclose(right - left, (44, 0), atol=0.7)
@@ -64,7 +64,7 @@ def test_the_crop_is_the_published_one() -> None:
     )
     x, y = np.rint(onto(landmarks[LIPS]).mean(0)).astype(int)
     theirs = cv2.cvtColor(canvas.astype(np.uint8), cv2.COLOR_RGB2GRAY)[y - 48 : y + 48, x - 48 : x + 48]
-    (ours,) = crop_roi([Tracked(frame, landmarks)])
+    (ours,) = crop_mouths([Tracked(frame, landmarks)])
     # They round the centre to whole pixels, we do not: half a pixel of a smooth picture.
     assert np.abs(ours.astype(int) - theirs.astype(int)).mean() < 2.0
 
@@ -72,7 +72,7 @@ def test_the_crop_is_the_published_one() -> None:
 @pytest.mark.parametrize("at", [(0, 0), (359, 287), (-40, 100), (180, 330)])
 def test_a_mouth_at_or_beyond_the_border_still_gives_a_full_crop(at: tuple[float, float]) -> None:
     frame = np.full((288, 360, 3), 200, np.uint8)
-    (crop,) = crop_roi([Tracked(frame, landmarks_at(*at))])
+    (crop,) = crop_mouths([Tracked(frame, landmarks_at(*at))])
     assert (crop.shape, crop.dtype) == ((CROP, CROP), np.uint8)
     assert 0.05 < (crop < 100).mean() < 0.95  # what lies outside the picture is black
 
@@ -82,7 +82,7 @@ def test_cutting_the_frame_down_changes_nothing_near_borders() -> None:
     frame = rng.integers(0, 255, (288, 360, 3), dtype=np.uint8)
     for pose in [(20, 270, 1.3, 0.7), (350, 30, 0.8, -0.5), (180, 150, 1.0, 2.0)]:
         item = Tracked(frame, landmarks_at(*pose))
-        (crop,) = crop_roi([item])
+        (crop,) = crop_mouths([item])
         state = CausalCropper().start()
         whole, _ = CausalCropper().step(item, state)  # one frame: same shape, but the whole picture
         assert np.array_equal(crop, whole)
@@ -108,7 +108,7 @@ def test_jitter_of_the_points_does_not_shake_the_scale() -> None:
     picture = draw_face(300, 200, 1.0, 0.0).frame
     shaky = [Tracked(picture, still + rng.normal(0, 1, still.shape).astype(np.float32)) for _ in range(40)]
     widths = []
-    for crop in crop_roi(shaky):
+    for crop in crop_mouths(shaky):
         left, _, right = bright_spots(crop)
         widths.append(right[0] - left[0])
     assert np.std(widths[6:-6]) < 0.4
@@ -118,7 +118,7 @@ def test_jitter_of_the_points_does_not_shake_the_scale() -> None:
 def test_every_frame_gives_one_crop_and_the_report_counts() -> None:
     n = 100
     places = [None if 40 <= k < 60 or 90 <= k < 95 else landmarks_at(300, 200) for k in range(n)]
-    crops = crop_roi(Tracked(f, p, k == 80) for k, (f, p) in enumerate(zip(frames(n), places, strict=True)))
+    crops = crop_mouths(Tracked(f, p, k == 80) for k, (f, p) in enumerate(zip(frames(n), places, strict=True)))
     assert len(list(crops)) == n
     report = crops.report
     assert (report.frames, report.face_frames, report.face_detection_rate) == (100, 75, 0.75)
@@ -130,7 +130,7 @@ def test_every_frame_gives_one_crop_and_the_report_counts() -> None:
 
 def test_too_few_faces_are_an_error_with_numbers() -> None:
     places = [landmarks_at(300, 200)] * 37 + [None] * 83
-    crops = crop_roi(Tracked(f, p) for f, p in zip(frames(120), places, strict=True))
+    crops = crop_mouths(Tracked(f, p) for f, p in zip(frames(120), places, strict=True))
     taken = 0
     with pytest.raises(NoFaceError) as caught:
         for _ in crops:
@@ -143,12 +143,12 @@ def test_too_few_faces_are_an_error_with_numbers() -> None:
 
 def test_no_frames_at_all_are_an_error() -> None:
     with pytest.raises(NoFaceError, match="no face in 0 of 0 frames"):
-        list(crop_roi([]))
+        list(crop_mouths([]))
 
 
 def test_frames_before_the_first_face_of_a_long_wait_are_blank() -> None:
     places = [None] * 20 + [landmarks_at(300, 200)] * 30
-    crops = list(crop_roi(Tracked(f, p) for f, p in zip(frames(50), places, strict=True)))
+    crops = list(crop_mouths(Tracked(f, p) for f, p in zip(frames(50), places, strict=True)))
     assert all((crop == BLANK).all() for crop in crops[:20])
     assert not (crops[20] == BLANK).all()
 
@@ -156,7 +156,7 @@ def test_frames_before_the_first_face_of_a_long_wait_are_blank() -> None:
 def test_the_report_is_plain_json() -> None:
     import json
 
-    crops = crop_roi([Tracked(frames(1)[0], landmarks_at(300, 200))])
+    crops = crop_mouths([Tracked(frames(1)[0], landmarks_at(300, 200))])
     list(crops)
     plain = json.loads(json.dumps(crops.report.to_dict()))
     assert (plain["frames"], plain["face_detection_rate"], plain["read"]) == (1, 1.0, None)
@@ -172,7 +172,7 @@ class TestLive:
 
     def test_a_still_face_gives_the_offline_crop(self) -> None:
         items = [draw_face(300, 300, 1.2, 0.1)] * 20
-        assert np.array_equal(self.crops(items), list(crop_roi(items)))
+        assert np.array_equal(self.crops(items), list(crop_mouths(items)))
 
     def test_a_moving_mouth_stays_in_the_middle(self) -> None:
         crops = self.crops([draw_face(200 + 5 * k, 300 + 2 * k, 1.0, 0.0) for k in range(40)])

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lip2speech.video import NoFaceError, crop_roi, detect_landmarks, load_roi
+from lip2speech.video import NoFaceError, crop_mouths, track_faces, load_roi
 from lip2speech.video.errors import MediaError
 from lip2speech.video.landmarks import load_faces
 from lip2speech.video.landmarks.geometry import box_of, lip_centre
@@ -95,7 +95,7 @@ def test_a_moving_face_is_found_in_every_frame_with_its_lips_in_the_middle(
 ) -> None:
     poses = [(150 + 4 * k, 150 + 2 * k, 0.8 + 0.01 * k, 10 * np.sin(k / 6)) for k in range(30)]
     frames = [paste(portrait, *pose) for pose in poses]
-    tracked = list(detect_landmarks(frames, faces))
+    tracked = list(track_faces(frames, faces))
     assert all(item.landmarks is not None for item in tracked)
     first = tracked[0].landmarks
     assert first is not None
@@ -104,7 +104,7 @@ def test_a_moving_face_is_found_in_every_frame_with_its_lips_in_the_middle(
         assert item.landmarks is not None
         turn = cv2.getRotationMatrix2D((0, 0), angle, scale)[:, :2]
         assert np.hypot(*(lip_centre(item.landmarks) - (turn @ at_rest + (x, y)))) < 2.5
-    crops = np.stack(list(crop_roi(tracked))).astype(float)
+    crops = np.stack(list(crop_mouths(tracked))).astype(float)
     # One face, one expression: all crops are one picture.
     assert np.abs(crops - crops.mean(0)).mean() < 6
 
@@ -113,8 +113,8 @@ def test_of_two_faces_side_by_side_the_larger_is_cropped(portrait: np.ndarray, f
     dark = portrait // 2
     for left, right in [((dark, 0.6), (portrait, 1.1)), ((portrait, 1.1), (dark, 0.6))]:
         people = [(left[0], 140, 160, left[1], 0.0), (right[0], 480, 160, right[1], 0.0)]
-        crops = np.stack(list(crop_roi(detect_landmarks([paste_all(people, (320, 640))] * 8, faces))))
-        (alone,) = crop_roi(detect_landmarks([paste(portrait, 320, 160, 1.1, size=(320, 640))], faces))
+        crops = np.stack(list(crop_mouths(track_faces([paste_all(people, (320, 640))] * 8, faces))))
+        (alone,) = crop_mouths(track_faces([paste(portrait, 320, 160, 1.1, size=(320, 640))], faces))
         assert np.abs(crops.mean(0) - alone).mean() < 12
 
 
@@ -122,7 +122,7 @@ def test_of_two_faces_side_by_side_the_larger_is_cropped(portrait: np.ndarray, f
 def test_a_small_face_in_a_large_frame_is_found(
     scale: float, portrait: np.ndarray, faces: MediaPipeFaces
 ) -> None:
-    (item,) = detect_landmarks([paste(portrait, 1500, 300, scale, size=(1080, 1920))], faces)
+    (item,) = track_faces([paste(portrait, 1500, 300, scale, size=(1080, 1920))], faces)
     alone = mesh_of(faces, portrait)
     assert item.landmarks is not None
     there = (item.landmarks - (1500, 300)) / scale + 130
@@ -131,7 +131,7 @@ def test_a_small_face_in_a_large_frame_is_found(
 
 def test_a_face_that_fills_the_frame_is_found(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
     close = cv2.resize(portrait[60:210, 60:200], None, fx=3, fy=3)
-    (item,) = detect_landmarks([close], faces)
+    (item,) = track_faces([close], faces)
     assert item.landmarks is not None
 
 
@@ -140,7 +140,7 @@ def test_a_cut_is_seen_and_the_other_face_taken_up(portrait: np.ndarray, faces: 
     second = 255 - BACKGROUND + np.zeros((360, 480, 3), np.uint8)
     second[90:350, 200:460] = portrait
     second[:80] = 20
-    tracked = list(detect_landmarks([first] * 5 + [second] * 5, faces))
+    tracked = list(track_faces([first] * 5 + [second] * 5, faces))
     assert [k for k, item in enumerate(tracked) if item.cut] == [5]
     assert all(item.landmarks is not None and item.landmarks.mean(0)[0] > 250 for item in tracked[5:])
 
@@ -154,7 +154,7 @@ def test_a_picture_shown_twice_is_looked_at_once(portrait: np.ndarray) -> None:
             return super().mesh(frame, box)
 
     faces, frame = Counting(), paste(portrait, 200, 180, 1.0)
-    tracked = list(detect_landmarks([frame] * 10, faces))
+    tracked = list(track_faces([frame] * 10, faces))
     assert all(item.landmarks is not None for item in tracked)
     assert faces.calls <= 3
 
@@ -169,9 +169,9 @@ def test_between_two_looks_at_a_still_face_the_points_are_right(portrait: np.nda
 
     faces = Counting()
     frames = [paste(portrait, 200 + 0.4 * k, 180, 1.0, 0.1 * k) for k in range(40)]
-    thrifty = [item.landmarks for item in detect_landmarks(frames, faces)]
+    thrifty = [item.landmarks for item in track_faces(frames, faces)]
     few, faces.calls = faces.calls, 0
-    thorough = [item.landmarks for item in detect_landmarks(frames, faces, every_frame=True)]
+    thorough = [item.landmarks for item in track_faces(frames, faces, every_frame=True)]
     assert few < 0.7 * faces.calls
     for one, other in zip(thrifty, thorough, strict=True):
         assert one is not None and other is not None
@@ -183,7 +183,7 @@ def test_noise_and_tiny_frames_have_no_face(faces: MediaPipeFaces) -> None:
     pictures = [
         rng.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in [(240, 320), (1, 1), (2, 900), (16, 16)]
     ]
-    assert [item.landmarks for item in detect_landmarks(pictures, faces)] == [None] * 4
+    assert [item.landmarks for item in track_faces(pictures, faces)] == [None] * 4
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_a_newer_mediapipe_without_networks_says_what_to_do(monkeypatch: pytest.
 
 def test_nothing_is_written_to_stderr(portrait: np.ndarray, capfd: pytest.CaptureFixture[str]) -> None:
     faces = MediaPipeFaces()
-    list(detect_landmarks([paste(portrait, 200, 180, 1.0)] * 2, faces))
+    list(track_faces([paste(portrait, 200, 180, 1.0)] * 2, faces))
     assert capfd.readouterr().err == ""
 
 

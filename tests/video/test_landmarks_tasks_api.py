@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lip2speech.video.landmarks import detect_landmarks, load_faces
+from lip2speech.video.landmarks import track_faces, load_faces
 from lip2speech.video.landmarks.tasks_api import CHECK_AFTER, TaskFaces
 from tests.video.faces import box_at, landmarks_at
 
@@ -59,7 +59,7 @@ def test_answers_that_are_noise_are_found_out() -> None:
     plug = task_faces(rng.uniform(0, 200, (478, 2)))
     frames = [np.full((200, 200, 3), k, np.uint8) for k in range(CHECK_AFTER * 5)]
     with pytest.raises(ValueError, match=r"face.task: its points are no face in 5 of 5 answers"):
-        list(detect_landmarks(frames, plug))
+        list(track_faces(frames, plug))
 
 
 def test_now_and_then_a_wrong_answer_is_forgiven() -> None:
@@ -84,7 +84,7 @@ def test_a_bundle_with_the_wrong_networks_inside_is_found_out(mesh: str, tmp_pat
     data = pytest.importorskip("skimage.data")
     portrait = np.ascontiguousarray(data.astronaut()[:260, 95:355])
     faces = load_faces(wrong_bundle(tmp_path / "face.task", mesh))
-    tracked = detect_landmarks([np.roll(portrait, k, 1) for k in range(60)], faces)
+    tracked = track_faces([np.roll(portrait, k, 1) for k in range(60)], faces)
     with pytest.raises(ValueError, match="face.task: (its points are no face|not a FaceLandmarker bundle)"):
         list(tracked)
 

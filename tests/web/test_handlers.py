@@ -65,12 +65,12 @@ def test_a_file_without_a_face_is_refused_and_leaves_no_path(tmp_path: Path, rec
 
     rooms, video = TempFileStore(), tmp_path / "empty.mp4"
     write_video(video, [np.full((120, 160, 3), 90, np.uint8)] * 30)
-    speech = Lip2Speech.load()
+    speech = Lip2Speech.from_pretrained()
     with pytest.raises(work.UserError) as refused:
-        work.speak(speech, video, voice=None, unsure="speak", limits=work.Limits(), rooms=rooms)
+        work.speak(speech, video, voice=None, unsure="keep", limits=work.Limits(), rooms=rooms)
     assert refused.value.key == "unseen"
     with pytest.raises(work.UserError) as refused:
-        work.speak(speech, recording, voice=None, unsure="speak", limits=work.Limits(), rooms=rooms)
+        work.speak(speech, recording, voice=None, unsure="keep", limits=work.Limits(), rooms=rooms)
     assert refused.value.key == "not_read" and "/" not in str(refused.value.values["why"])
     rooms.close()
 

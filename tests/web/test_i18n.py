@@ -10,7 +10,7 @@ from lip2speech.web.i18n import LANGUAGES, WORDS, dictionary, key_of, language_o
 
 def test_what_a_shipped_model_says_of_itself_is_said_in_both_languages() -> None:
     for name in ("default", "live"):
-        key = key_of(Lip2Speech.load(name).config.usage_note)
+        key = key_of(Lip2Speech.from_pretrained(name).config.usage_note)
         assert key is not None and "set blue with k four soon" in say(key, "ja")
     assert key_of("something that no model says") is None
 

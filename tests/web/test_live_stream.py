@@ -29,7 +29,7 @@ from lip2speech.web.live_stream import (
 
 @pytest.fixture(scope="module")
 def speech() -> Lip2Speech:
-    return Lip2Speech.load("live")
+    return Lip2Speech.from_pretrained("live")
 
 
 def packets(clip: Path, count: int) -> list[bytes]:
@@ -46,7 +46,7 @@ def packets(clip: Path, count: int) -> list[bytes]:
 
 
 def test_sound_follows_without_a_hole(speech: Lip2Speech, clip: Path) -> None:
-    conversation = LiveSession(speech, SessionRequest(speech.speaker(None), "speak", 0.0))
+    conversation = LiveSession(speech, SessionRequest(speech.speaker_embedding(None), "keep", 0.0))
     end, told = 0, []
     for packet in packets(clip, 50):
         sound, line = conversation.step(packet)
@@ -61,7 +61,7 @@ def test_sound_follows_without_a_hole(speech: Lip2Speech, clip: Path) -> None:
 
 
 def test_the_sample_is_understood(speech: Lip2Speech, clip: Path, clip_text: str) -> None:
-    conversation = LiveSession(speech, SessionRequest(speech.speaker(None), "speak", 0.0))
+    conversation = LiveSession(speech, SessionRequest(speech.speaker_embedding(None), "keep", 0.0))
     assert conversation.stream.latency_s < 0.3
     heard = b""
     for packet in packets(clip, 1000):
@@ -75,17 +75,17 @@ def test_the_sample_is_understood(speech: Lip2Speech, clip: Path, clip_text: str
 
 def test_a_ticket_is_good_once(speech: Lip2Speech) -> None:
     tickets = SessionTokens()
-    ticket = tickets.give(speech.speaker(None), "speak")
+    ticket = tickets.give(speech.speaker_embedding(None), "keep")
     assert tickets.take("another") is None
     assert tickets.take(ticket) is not None and tickets.take(ticket) is None
 
 
 def test_an_old_ticket_is_good_no_more(speech: Lip2Speech) -> None:
     tickets = SessionTokens()
-    tickets.held["old"] = SessionRequest(speech.speaker(None), "speak", time.monotonic() - 1)
+    tickets.held["old"] = SessionRequest(speech.speaker_embedding(None), "keep", time.monotonic() - 1)
     assert tickets.take("old") is None
-    tickets.held["old"] = SessionRequest(speech.speaker(None), "speak", time.monotonic() - 1)
-    tickets.give(speech.speaker(None), "speak")
+    tickets.held["old"] = SessionRequest(speech.speaker_embedding(None), "keep", time.monotonic() - 1)
+    tickets.give(speech.speaker_embedding(None), "keep")
     assert "old" not in tickets.held
 
 
@@ -119,7 +119,7 @@ def test_the_socket_asks_for_a_ticket_and_has_few_places(speech: Lip2Speech, cli
     assert refused.value.code == 1008
 
     def ticket() -> str:
-        return booth.tickets.give(speech.speaker(None), "speak")
+        return booth.tickets.give(speech.speaker_embedding(None), "keep")
 
     with client.websocket_connect(f"/live?ticket={ticket()}") as socket:
         with pytest.raises(WebSocketDisconnect) as busy, client.websocket_connect(f"/live?ticket={ticket()}"):

@@ -235,7 +235,7 @@ def measure(
     A unit is right when it is the one that the synthesised prompt has at the step the best path leads to; the
     path is that of the mels.
     """
-    reader = TargetSynthesizer(config, speech.speaker_model)
+    reader = TargetSynthesizer(config, speech.speaker_encoder)
     hits: list[Tensor] = []
     wrong = words = 0
     for take in takes:
@@ -245,7 +245,7 @@ def measure(
             said = prediction.require("unit_logits")[0].argmax(0)  # (2T,)
             hits.append(said == target.units[best_path(speech.model, prediction, target, config)])
         if ear is not None:
-            wrong += ear(speech.render(prediction), take.text)
+            wrong += ear(speech.vocode(prediction), take.text)
             words += len(take.text.split())
     right = float(torch.cat(hits).float().mean()) if hits else None
     return AdaptationMetrics(right, wrong / words if words else None)

@@ -152,7 +152,7 @@ class CodePriorTask(TrainingTask):
     def stand_ins(cls, config: CodePriorTrainConfig, made: DummyData) -> CodePriorTrainConfig:
         sizes = config.prior
         codec = made.codec(config.codec_path, sizes.codebook_sizes, UNIT_RATE)
-        speaker = made.speaker(config.speaker_encoder, sizes.speaker_dim)
+        speaker = made.speaker_embedding(config.speaker_encoder, sizes.speaker_dim)
         clips = made.clips(frames=config.segment_steps // per_video_frame(load_codec(codec).frame_rate) + 1)
         return replace(config, train_data=(clips,), codec_path=codec, speaker_encoder=speaker)
 

@@ -339,7 +339,7 @@ class FinetuneTask(TrainingTask):
             sampling_weights=(),
             unit_tokenizer=made.units(config.unit_tokenizer, heads.n_units),
             codec_path=made.codec(config.codec_path, heads.codebook_sizes, heads.code_frame_rate),
-            speaker_encoder=made.speaker(config.speaker_encoder, heads.speaker_dim),
+            speaker_encoder=made.speaker_embedding(config.speaker_encoder, heads.speaker_dim),
             init_from=init,
         )
 

@@ -125,7 +125,7 @@ class VocoderTask(TrainingTask):
     def stand_ins(cls, config: Any, made: DummyData) -> Any:
         clips = made.clips(frames=config.frames // per_video_frame(MEL_RATE) + 1)
         return replace(
-            config, folders=(clips,), speaker=made.speaker(config.speaker, config.sizes.speaker_dim)
+            config, folders=(clips,), speaker=made.speaker_embedding(config.speaker, config.sizes.speaker_dim)
         )
 
     def export(self, folder: Path) -> None:

@@ -27,7 +27,7 @@ from lip2speech.video.landmarks.tracker import FaceModel, FaceTracker, Tracked
 STILL = 0.04
 
 
-def detect_landmarks(
+def track_faces(
     frames: Iterable[np.ndarray], faces: FaceModel | None = None, *, every_frame: bool = False
 ) -> "LandmarkReader":
     """Follow one face, the largest steady one, through frames (H, W, 3) uint8 RGB.

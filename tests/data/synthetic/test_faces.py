@@ -13,7 +13,7 @@ from lip2speech.data.synthetic.render.lips import MouthPainter
 from lip2speech.data.synthetic.render.mouth import OPENING, TONGUE, lip_curves
 from lip2speech.data.synthetic.render.photo import photo_canvas
 from lip2speech.data.synthetic.voices import speak
-from lip2speech.video import detect_landmarks
+from lip2speech.video import track_faces
 
 EYES = ((33, 133), (362, 263))  # corners, in the face mesh's numbers
 INNER_LIPS, CORNERS = (13, 14), (61, 291)
@@ -114,7 +114,7 @@ def clips() -> list[tuple[list[np.ndarray], np.ndarray]]:
 
 def test_the_face_is_found_in_every_frame(clips: list[tuple[list[np.ndarray], np.ndarray]]) -> None:
     for frames, _ in clips:
-        assert np.mean([tracked.landmarks is not None for tracked in detect_landmarks(frames)]) >= 0.98
+        assert np.mean([tracked.landmarks is not None for tracked in track_faces(frames)]) >= 0.98
 
 
 def test_lips_do_as_they_are_told(clips: list[tuple[list[np.ndarray], np.ndarray]]) -> None:

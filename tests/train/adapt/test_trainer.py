@@ -87,11 +87,11 @@ def test_the_adapted_folder_loads_like_any_other(units: str, tmp_path: Path) -> 
     assert old.config == new.config
     moved = {n for n, t in old.tensors.items() if not torch.allclose(t, new.tensors[n], 1e-3, 1e-3)}
     assert moved and all("proj" in n or "fc" in n or "heads.inp" in n for n in moved)
-    Lip2Speech.load(tmp_path / "own", "cpu")
+    Lip2Speech.from_pretrained(tmp_path / "own", "cpu")
 
 
 def test_figures_are_shares_and_know_a_listener(units: str, tmp_path: Path) -> None:
-    speech, takes = Lip2Speech.load(save_system(tmp_path / "base"), "cpu"), [take(0), take(1)]
+    speech, takes = Lip2Speech.from_pretrained(save_system(tmp_path / "base"), "cpu"), [take(0), take(1)]
     heard = measure(speech, takes, config(units=units), lambda wav, text: int(text == "word 1"))
     assert heard.units is not None and 0 <= heard.units <= 1 and heard.words == 0.25
     deaf = measure(speech, takes, config(), None)
