@@ -29,10 +29,10 @@ from torch import nn
 from lip2speech.config import from_dict, load_config, load_yaml
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
-from lip2speech.train.core.checkpointing import resume, save_snapshot
+from lip2speech.train.core.checkpointing import resume, save_checkpoint
 from lip2speech.train.core.device import CPU
 from lip2speech.train.core.dummy_data import DummyData
-from lip2speech.train.core.trainer import TrainingTask
+from lip2speech.train.core.task import TrainingTask
 from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
 from lip2speech.train.speaker.task import SpeakerTask, SpeakerTrainConfig
 from lip2speech.train.vocoder.hifigan import HiFiGANTask, HiFiGANTrainConfig
@@ -47,19 +47,19 @@ TOLERANCE = 1e-2
 """Of a figure's share. Two updates of AdamW make more of small differences than rounding does."""
 
 SHORT = {"trainer": LOOP, "quantizer_start_step": 1, "disc_start_step": 1, "freeze_encoder_step": 3}
-LEFT_OUT = ("used", "acc", "right", "lag", "eer", "grad")
+LEFT_OUT = ("used", "acc", "right", "lag", "eer", "grad_norm")
 """How the names of figures end that count, or jump."""
 
 FAMILY = {name: load_yaml(CONFIGS / "codec" / f"{name}.yaml") | numbers for name, numbers in SMALL.items()}
 SECONDS = 0.1  # of a codec's segments
 JUDGE = {"filters": 2, "n_ffts": [128]}
 KINDS = {
-    kind: {"codec": CODEC | {"quantizer": CODEC["quantizer"] | {"kind": kind}}, "discriminator": JUDGE}
+    kind: {"codec": CODEC | {"quantizer": CODEC["quantizer"] | {"kind": kind}}, "msstftd": JUDGE}
     for kind in ("simvq", "factorised", "plain")
 }
 ALL_LOSSES = FINETUNE | {
-    "model": MODEL | {"heads": HEADS | {"pitch": 8}}, "sampling_weights": [], "max_frames_per_batch": 80,
-    "weights": {"text": 0.1, "bands": 0.1, "pitch": 0.1}, "chunks": [5, 0],
+    "model": MODEL | {"heads": HEADS | {"pitch_dim": 8}}, "sampling_weights": [], "max_frames_per_batch": 80,
+    "weights": {"ctc": 0.1, "estoi": 0.1, "pitch": 0.1}, "train_chunk_sizes": [5, 0],
 }  # fmt: skip
 CASES: dict[str, tuple[Any, Any]] = {
     **{name: (task, from_dict(kind, numbers)) for name, (task, kind, numbers, _) in RECIPES.items()},
@@ -72,13 +72,13 @@ CASES: dict[str, tuple[Any, Any]] = {
 """Name -> a task and its recipe, whose clips and teachers are made up."""
 
 SIZES: dict[str, tuple[Any, Any]] = {
-    "finetune/default": (FinetuneTask, FinetuneConfig),
+    "finetune/stage1_multitask": (FinetuneTask, FinetuneConfig),
     "codec/default": (CodecTask, CodecTrainConfig),
     "codec/encodec": (CodecTask, CodecTrainConfig),
     "codec/sacodec": (CodecTask, CodecTrainConfig),
     "vocoder/hifigan": (HiFiGANTask, HiFiGANTrainConfig),
     "vocoder/wavenet": (WaveNetTask, WaveNetTrainConfig),
-    "likelihood/default": (CodePriorTask, CodePriorTrainConfig),
+    "code_prior/default": (CodePriorTask, CodePriorTrainConfig),
     "speaker/default": (SpeakerTask, SpeakerTrainConfig),
 }
 
@@ -86,7 +86,7 @@ SIZES: dict[str, tuple[Any, Any]] = {
 def made_up(name: str, folder: Path) -> Callable[[], TrainingTask]:
     """What makes the task of a case; its clips and teachers are written into `folder`."""
     kind, config = CASES[name]
-    config = kind.stand_ins(config, DummyData(folder))
+    config = kind.dummy_config(config, DummyData(folder))
     if isinstance(config, CodecTrainConfig):
         config = replace(config, data=replace(config.data, seconds=SECONDS))
     return lambda: without_dropout(kind(config))
@@ -112,14 +112,14 @@ def train(
     rows = []
     for device in devices:
         task = make()
-        task.place(device)
+        task.to(device)
         start = resume(task, folder)
         for step in range(start, start + UPDATES):
             began = time.perf_counter()
-            rows.append(task.update(step))
+            rows.append(task.training_step(step))
             seconds = time.perf_counter() - began
         rows.append(task.validate())
-        save_snapshot(task, start + UPDATES, folder, 1)
+        save_checkpoint(task, start + UPDATES, folder, 1)
     assert all(sound.isfinite().all() for sound in task.samples().values()), "a sample is not finite"
     task.export(folder / "final")
     return rows, 1 / seconds
@@ -170,12 +170,12 @@ def table(names: list[str], gpu: torch.device) -> bool:
 def pace(kind: Any, config: Any, device: torch.device, updates: int) -> float:
     """Updates a second of a recipe on made-up clips, after the first, which warms up."""
     with tempfile.TemporaryDirectory() as folder:
-        task = kind(kind.stand_ins(config, DummyData(Path(folder))))
-    task.place(device)
-    task.update(0)
+        task = kind(kind.dummy_config(config, DummyData(Path(folder))))
+    task.to(device)
+    task.training_step(0)
     began = time.perf_counter()
     for step in range(1, updates):
-        task.update(step)
+        task.training_step(step)
     return (updates - 1) / (time.perf_counter() - began)
 
 

@@ -13,11 +13,11 @@ KINDS = {
     "codec": ("lip2speech.train.codec.task", "CodecTrainConfig"),
     "finetune": ("lip2speech.train.finetune.task", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.kmeans", "KMeansConfig"),
-    "likelihood": ("lip2speech.train.code_prior.task", "CodePriorTrainConfig"),
+    "code_prior": ("lip2speech.train.code_prior.task", "CodePriorTrainConfig"),
     "pretrain": ("lip2speech.train.pretrain.task", "PretrainConfig"),
     "speaker": ("lip2speech.train.speaker.task", "SpeakerTrainConfig"),
     "vocoder": ("lip2speech.train.vocoder", "VocoderTrainConfig"),
-    "model": ("lip2speech.train.export", "AssembleConfig"),
+    "export": ("lip2speech.train.export", "AssembleConfig"),
 }
 """Folder of configs/ -> the dataclass its files are values of."""
 

@@ -113,7 +113,7 @@ def test_a_long_block_names_real_commands_and_options(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setattr(
-        "lip2speech.train.core.dry_run.rehearse", lambda *_: []
+        "lip2speech.train.core.dry_run.dry_run", lambda *_: []
     )  # its own tests try it, smaller
     for words in block.commands():
         if words[:2] == ["lip2speech", "train"]:

@@ -25,7 +25,7 @@ from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.restore import restore
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
 from lip2speech.vocoders.griffin_lim import GriffinLim
 
@@ -33,8 +33,8 @@ RECIPE = Path(__file__).parents[2] / "configs" / "finetune" / "stage1_multitask.
 ROUTE = "griffin-lim"
 FIGURES = ("wer", "stoi", "estoi", "pesq")
 HEADER = "| training | clips | n | WER [95 %] | STOI | ESTOI [95 %] | PESQ |"
-NO_UNITS = ["model.heads.n_units=0", "units=''"]
-NO_CODES = ["model.heads.n_q=0", "codec=''"]
+NO_UNITS = ["model.heads.n_units=0", "unit_tokenizer=''"]
+NO_CODES = ["model.heads.n_q=0", "codec_path=''"]
 ABLATIONS: dict[str, tuple[int, list[str]]] = {
     "scratch": (0, []),
     "pretrained once": (1, []),
@@ -42,7 +42,7 @@ ABLATIONS: dict[str, tuple[int, list[str]]] = {
     "mel alone": (2, [*NO_UNITS, *NO_CODES]),
     "mel, units": (2, NO_CODES),
     "mel, codes": (2, NO_UNITS),
-    "frozen": (2, ["learn=[heads]"]),
+    "frozen": (2, ["trainable=[heads]"]),
 }
 """Name -> the iteration of pretraining that it starts from, 0 for none, and what else it changes."""
 
@@ -56,16 +56,16 @@ def recipe(name: str, given: argparse.Namespace) -> FinetuneConfig:
     """The recipe of an ablation."""
     iteration, changes = ABLATIONS[name]
     shared = [
-        f"folders=[{','.join(map(str, given.train))}]",
+        f"train_data=[{','.join(map(str, given.train))}]",
         f"sampling_weights=[{','.join('1.0' for _ in given.train)}]",
-        f"units={given.units}",
-        f"codec={given.codec}",
+        f"unit_tokenizer={given.units}",
+        f"codec_path={given.codec}",
         f"trainer.steps={given.steps}",
         f"trainer.valid_every={given.steps}",
         "trainer.save_every=250",
     ]
     if iteration:
-        shared.append(f"init={given.pretrained / str(iteration) / 'final'}")
+        shared.append(f"init_from={given.pretrained / str(iteration) / 'final'}")
     return load_config(FinetuneConfig, RECIPE, [*shared, *changes])
 
 
@@ -121,7 +121,7 @@ def main() -> None:
     for name in given.only:
         config, out = recipe(name, given), given.out / folder_name(name)
         if not (out / "final").is_dir():
-            run(FinetuneTask(config), config.trainer, out)
+            Trainer(config.trainer, out).fit(FinetuneTask(config))
         if not (out / "final").is_dir():
             return  # it was asked to stop
     print(f"\n{HEADER}\n" + "|---" * (HEADER.count("|") - 1) + "|", flush=True)

@@ -31,8 +31,9 @@ from lip2speech.models.heads.conv import Heads, HeadsConfig
 from lip2speech.models.prediction import Prediction
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.pipeline import Lip2Speech
+from lip2speech.train.core.config import OptimizerConfig
 from lip2speech.train.core.micro_batch import seed_step
-from lip2speech.train.core.trainer import OptimizerConfig, OptimizerWithSchedule
+from lip2speech.train.core.optim import OptimizerWithSchedule
 
 BATCH, RATE, HIDDEN = 16, 1e-3, 256
 HEADER = "| codec | head | kbit/s | told, bit/s | right | STOI | true codes | mel distance | true codes |"
@@ -94,7 +95,7 @@ def train(rows: list[Heard], codec: Codec, n_q: int, *, delayed: bool, steps: in
         with torch.autocast("cpu", torch.bfloat16):
             p = heads(features, speaker, padding, codes.clamp_min(0))
         told = (p.require("code_logits"), p.require("independent_code_logits"))
-        opt.apply(torch.stack([bits(x.float(), codes).mean() for x in told]).sum(), step)
+        opt.step(torch.stack([bits(x.float(), codes).mean() for x in told]).sum(), step)
     return heads.eval()
 
 

@@ -19,7 +19,7 @@ import torch
 
 from lip2speech.config import load_config
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.trainer import Trainer
 
 RECIPES = Path(__file__).parents[2] / "configs" / "codec"
 NAMES = ("default", "encodec", "soundstream", "sacodec", "single", "factorised", "simvq")
@@ -67,7 +67,7 @@ def main() -> None:
         config = recipe(name, given.folders, units=given.units, steps=given.steps, change=given.change)
         task = CodecTask(config)
         print(f"{name}: {sum(p.numel() for p in task.codec.parameters()):,} weights", flush=True)
-        run(task, config.trainer, given.out / name)
+        Trainer(config.trainer, given.out / name).fit(task)
         if not (given.out / name / "final").is_dir():
             return  # it was asked to stop
 

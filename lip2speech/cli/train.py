@@ -50,23 +50,23 @@ def pretrain(
 ) -> None:
     """An AV-HuBERT from lips and sound alone: clusters of masked frames, iteration by iteration."""
     with one_line_errors():
-        from lip2speech.train.core import distributed
+        from lip2speech import distributed
         from lip2speech.train.core.device import choose_device
         from lip2speech.train.pretrain.iterations import at_iteration, run_iteration, unfinished
         from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
 
         config = _read(PretrainConfig, recipe, overrides)
         if _shown(config, dry_run):
-            _rehearse(PretrainTask, at_iteration(config, out, 1 if iteration is None else iteration))
+            _dry_run(PretrainTask, at_iteration(config, out, 1 if iteration is None else iteration))
             return
         numbers = unfinished(config, out) if iteration is None else [iteration]
         if not numbers and not quiet:
             typer.echo(f"{out}: every iteration is finished; --iteration N goes on with one.")
-        device = choose_device(config.loop.device)
-        with distributed.processes(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
+        device = choose_device(config.trainer.device)
+        with distributed.process_group(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
             for number in numbers:
                 bar.start(str(out / str(number)))
-                if not run_iteration(config, out, number, quiet=quiet, say=bar.print, progress=bar):
+                if not run_iteration(config, out, number, quiet=quiet, log_fn=bar.print, progress=bar):
                     break
 
 
@@ -179,21 +179,21 @@ def _shown(config: Any, dry_run: bool) -> bool:
 
 
 def _run(task: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
-    from lip2speech.train.core import distributed
+    from lip2speech import distributed
     from lip2speech.train.core.device import choose_device
-    from lip2speech.train.core.trainer import run
+    from lip2speech.train.core.trainer import Trainer
 
     if _shown(config, dry_run):
-        _rehearse(task, config)
+        _dry_run(task, config)
         return
-    device = choose_device(config.loop.device)
-    with distributed.processes(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
+    device = choose_device(config.trainer.device)
+    with distributed.process_group(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
         bar.start(str(out))
-        run(task(config), config.loop, out, quiet=quiet, say=bar.print, progress=bar)
+        Trainer(config.trainer, out, quiet=quiet, log_fn=bar.print, progress=bar).fit(task(config))
 
 
-def _rehearse(task: Any, config: Any) -> None:
-    from lip2speech.train.core.dry_run import rehearse
+def _dry_run(task: Any, config: Any) -> None:
+    from lip2speech.train.core.dry_run import dry_run
 
-    for line in rehearse(task, config):
+    for line in dry_run(task, config):
         typer.echo(f"# {line}")  # so that the whole is still a recipe

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lip2speech.train.core import distributed
+from lip2speech import distributed
 
 EPSILON = 1e-12
 
@@ -46,7 +46,8 @@ class Balancer:
             name: torch.autograd.grad(loss, output, retain_graph=True)[0] for name, loss in losses.items()
         }
         norms = {
-            name: distributed.mean_of(float(g.flatten(1).norm(dim=1).mean())) for name, g in grads.items()
+            name: distributed.all_reduce_mean(float(g.flatten(1).norm(dim=1).mean()))
+            for name, g in grads.items()
         }
         self.follow(norms)
         share = self.total_norm / sum(self.weights[name] for name in losses)
@@ -66,9 +67,9 @@ class Balancer:
         """The moving average of a loss' gradient norm, 0 before the first."""
         return self.sums[name] / self.counts[name] if self.counts[name] else 0.0
 
-    def state(self) -> dict[str, dict[str, float]]:
+    def state_dict(self) -> dict[str, dict[str, float]]:
         """What a resumed run needs."""
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
-    def load_state(self, state: Mapping[str, Mapping[str, float]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Mapping[str, float]]) -> None:
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])

@@ -18,8 +18,10 @@ from lip2speech.discriminators.mpd import MPDConfig, period_discriminators
 from lip2speech.discriminators.msd import STFTD, MSDConfig, STFTDConfig, wave_discriminators
 from lip2speech.discriminators.msstftd import MSSTFTConfig, MSSTFTDiscriminator, MultiDiscriminator
 from lip2speech.losses import core as losses
+from lip2speech.train.core.config import OptimizerConfig
+from lip2speech.train.core.device import autocast
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
-from lip2speech.train.core.trainer import OptimizerConfig, OptimizerWithSchedule, autocast
+from lip2speech.train.core.optim import OptimizerWithSchedule
 
 
 def build_discriminators(
@@ -65,7 +67,12 @@ class AdversarialTrainer:
         self.precision, self.chance = precision, chance
 
     def update(
-        self, real: Tensor, fake: Tensor, step: int, rng: np.random.Generator, part: MicroBatch = FULL_BATCH
+        self,
+        real: Tensor,
+        fake: Tensor,
+        step: int,
+        rng: np.random.Generator,
+        micro_batch: MicroBatch = FULL_BATCH,
     ) -> dict[str, float]:
         """Learn from a batch (B, 1, T_a) each, or rest; what there is to log.
 
@@ -78,7 +85,7 @@ class AdversarialTrainer:
             real_logits, _ = self.discriminator(real)
             fake_logits, _ = self.discriminator(fake.detach())
         loss = losses.discriminator_loss(real_logits, fake_logits)
-        self.optimizer.apply(loss, step, part)
+        self.optimizer.step(loss, step, micro_batch)
         return {"d": loss.item()}
 
     def terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -92,12 +99,12 @@ class AdversarialTrainer:
         adversarial, feature = losses.adversarial_loss(fake_logits), losses.feature_loss(real_maps, fake_maps)
         return {"g": adversarial, "feat": feature}
 
-    def state(self) -> dict[str, Any]:
-        return {"discriminator": self.discriminator.state_dict(), "gan_opt": self.optimizer.state()}
+    def state_dict(self) -> dict[str, Any]:
+        return {"discriminator": self.discriminator.state_dict(), "gan_opt": self.optimizer.state_dict()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.discriminator.load_state_dict(state["discriminator"])
-        self.optimizer.load_state(state["gan_opt"])
+        self.optimizer.load_state_dict(state["gan_opt"])
 
 
 def build_adversary(

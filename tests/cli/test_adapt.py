@@ -52,7 +52,7 @@ def test_a_list_without_a_sentence_is_one_line(tmp_path: Path) -> None:
 
 def test_videos_of_prompts_become_a_model_and_a_table(recorded: Path, tmp_path: Path) -> None:
     base, own = save_system(tmp_path / "base"), tmp_path / "mine"
-    changes = ("steps=2", "batch_size=2", "views=1")
+    changes = ("steps=2", "batch_size=2", "n_crops=1")
     code, said, error = run("fit", recorded, *changes, "-o", own, "--model", base, "--held-out", 1)
     assert code == 0, error
     assert "learned from 2 videos" in said and "1 held-out prompts" in said
@@ -63,7 +63,7 @@ def test_videos_of_prompts_become_a_model_and_a_table(recorded: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [("stepz=2", "stepz"), ("layers=[nonsense]", "no linear layer"), ("units=nowhere", "nowhere")],
+    [("stepz=2", "stepz"), ("lora_target_modules=[nonsense]", "no linear layer"), ("unit_tokenizer=nowhere", "nowhere")],
 )
 def test_a_wrong_recipe_is_one_line_and_writes_nothing(
     recorded: Path, tmp_path: Path, change: str, message: str

@@ -15,20 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lip2speech import checkpoint
+from lip2speech import checkpoint, distributed
 from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ
 from lip2speech.config import from_dict
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
-from lip2speech.train.core import distributed
-from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, parts, seed_step
-from lip2speech.train.core.trainer import (
-    EMA,
-    OptimizerConfig,
-    OptimizerWithSchedule,
-    TrainerConfig,
-    TrainingTask,
-    run,
-)
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
+from lip2speech.train.core.ema import EMA
+from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, micro_batches, seed_step
+from lip2speech.train.core.optim import OptimizerWithSchedule
+from lip2speech.train.core.task import TrainingTask
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
 from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
 from tests.data.test_unit_tokenizers import mfcc_teacher
@@ -66,7 +62,7 @@ def one_of(rank: int, world: int, port: int, target: Callable[..., None], argume
     """One process of `together`."""
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": world, "RANK": rank}
     os.environ.update({name: str(value) for name, value in meeting.items()})
-    with distributed.processes():
+    with distributed.process_group():
         target(*arguments)
 
 
@@ -79,36 +75,41 @@ class Line(TrainingTask):
         self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
         self.unused = nn.Linear(2, 2)  # by the first part of each update
         both = [*self.net.parameters(), *self.unused.parameters()]
-        self.opt = OptimizerWithSchedule(both, OptimizerConfig(lr=0.05, warmup_steps=2), 10)
-        self.average = EMA(self.net, 0.9)
+        self.optimizer = OptimizerWithSchedule(both, OptimizerConfig(lr=0.05, warmup_steps=2), 10)
+        self.ema = EMA(self.net, 0.9)
         self.batch_size, self.bad, self.stopped, self.seen = batch_size, bad, stopped, 0
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        x = seed_step(0, step, part).standard_normal((part.count * self.batch_size, 3))
-        x = self.here(torch.from_numpy(part.of(x)).float())
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        x = seed_step(0, step, micro_batch).standard_normal((micro_batch.count * self.batch_size, 3))
+        x = self.to_device(torch.from_numpy(micro_batch.shard(x)).float())
         loss = (self.net(x) - x.sum(1, keepdim=True)).pow(2).mean()
         self.seen = step + 1
-        if part.index == part.count - 1:
+        if micro_batch.index == micro_batch.count - 1:
             if step == self.stopped:
                 os.kill(os.getpid(), signal.SIGTERM)
             loss = loss + self.unused(x[:, :2]).pow(2).mean() * (math.nan if step == self.bad else 0)
-        grad = self.opt.apply(loss, step, part)
-        self.average.update(self.net, part)
-        return {"loss": loss.item(), "grad": grad, "skipped": self.opt.skipped}
+        grad = self.optimizer.step(loss, step, micro_batch)
+        self.ema.update(self.net, micro_batch)
+        return {"loss": loss.item(), "grad_norm": grad, "skipped_steps": self.optimizer.skipped_steps}
 
     def validate(self) -> dict[str, float]:
         return {"loss": float(distributed.rank())}
 
-    def state(self) -> dict[str, Any]:
-        return {"net": self.net.state_dict(), "average": self.average.values, "opt": self.opt.state()}
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
-        self.opt.load_state(state["opt"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def export(self, folder: Path) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
+        tensors |= {f"average.{k}": v for k, v in self.ema.shadow.items()}
         checkpoint.save(folder, {"kind": "line"}, tensors, "", overwrite=True)
 
 
@@ -117,7 +118,7 @@ def lip_task(folder: Path, **changes: Any) -> FinetuneTask:
     heads = MODEL["heads"] | {"n_units": 0, "n_q": 0, "dropout": 0.2}
     numbers: dict[str, Any] = {
         "model": MODEL | {"heads": heads},
-        "folders": [str(folder)],
+        "train_data": [str(folder)],
         "trainer": {"steps": 3, "batch_size": 2},
     }
     return FinetuneTask(from_dict(FinetuneConfig, numbers | changes))
@@ -130,8 +131,8 @@ def pretrain_task(folder: Path, out: Path) -> PretrainTask:
     checkpoint.save(units, values, tensors, "")
     numbers: dict[str, Any] = {
         "frontend": MODEL["frontend"],
-        "iterations": [{"n_units": 5, "units": str(units)}],
-        "folders": [str(folder)],
+        "iterations": [{"n_units": 5, "unit_tokenizer": str(units)}],
+        "train_data": [str(folder)],
         "trainer": {"steps": 4, "batch_size": 2},
         "final_dim": 8,
     }
@@ -143,13 +144,13 @@ def codec_task(folder: Path, **loop: Any) -> CodecTask:
     numbers = {
         "codec": CODEC,
         "trainer": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | loop,
-        "data": {"folders": [str(folder)], "seconds": 0.1},
-        "discriminator": {"filters": 2, "n_ffts": [128]},
+        "data": {"prepared_dirs": [str(folder)], "seconds": 0.1},
+        "msstftd": {"filters": 2, "n_ffts": [128]},
         "disc_update_prob": 0.7,
         "quantizer_start_step": 1,
         "disc_start_step": 3,
         "freeze_encoder_step": 1000,
-        "balance": True,
+        "use_balancer": True,
     }
     return CodecTask(from_dict(CodecTrainConfig, numbers))
 
@@ -161,7 +162,7 @@ def quantise(rows: Tensor) -> dict[str, Tensor]:
         QuantizerConfig(n_q=2, codebook_size=4, codebook_dim=3, dead_code_threshold=0.0)
     ).train()
     depths = torch.tensor([2] * 4 + [1] * 4)  # no row of the second process reaches the second book
-    own, own_depths = (x.chunk(distributed.world())[distributed.rank()] for x in (rows, depths))
+    own, own_depths = (x.chunk(distributed.world_size())[distributed.rank()] for x in (rows, depths))
     quantizer(own)
     quantizer(own, own_depths)
     return quantizer.state_dict()
@@ -169,29 +170,39 @@ def quantise(rows: Tensor) -> dict[str, Tensor]:
 
 def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
     """All that two processes are asked to do, in one go; each writes what it has in the end."""
-    run(Line(2), LINE, out / "line", quiet=True)
-    run(bad := Line(2, bad=2), LINE, out / "bad", quiet=True)
-    run(stopped := Line(2, stopped=1), LINE, out / "stopped", quiet=True)
-    own: dict[str, Any] = {"seen": stopped.seen, "line": bad.net.state_dict(), "skipped": bad.opt.skipped}
+    Trainer(LINE, out / "line", quiet=True).fit(Line(2))
+    Trainer(LINE, out / "bad", quiet=True).fit(bad := Line(2, bad=2))
+    Trainer(LINE, out / "stopped", quiet=True).fit(stopped := Line(2, stopped=1))
+    own: dict[str, Any] = {
+        "seen": stopped.seen,
+        "line": bad.net.state_dict(),
+        "skipped_steps": bad.optimizer.skipped_steps,
+    }
     lips = lip_task(prepared)
     for step in range(3):
-        for part in parts(1):
-            lips.update(step, part)
+        for micro_batch in micro_batches(1):
+            lips.training_step(step, micro_batch)
     guess = pretrain_task(prepared, out / "guess")
     for step in range(4):
-        for part in parts(1):
-            guess.update(step, part)
+        for micro_batch in micro_batches(1):
+            guess.training_step(step, micro_batch)
     own |= {"guess": guess.model.state_dict(), "clusters": guess.train_set.clusters}
     own |= {"lips": lips.model.state_dict(), "books": quantise(rows)}
     codec = codec_task(prepared)
     for step in range(6):
-        for part in parts(1):
-            codec.update(step, part)
-    own |= {"codec": codec.state()}
+        for micro_batch in micro_batches(1):
+            codec.training_step(step, micro_batch)
+    own |= {"codec": codec.state_dict()}
     rank = distributed.rank()
-    own |= {"gathered": distributed.gathered(torch.full((2 * rank, 1), rank))}
-    epochs = lip_task(prepared, batch_frames=40).epochs
-    own |= {"epoch": [epochs.draw(part) for _ in range(epochs.per_epoch) for part in parts(1)]}
+    own |= {"gathered": distributed.all_gather_rows(torch.full((2 * rank, 1), rank))}
+    epochs = lip_task(prepared, max_frames_per_batch=40).epochs
+    own |= {
+        "epoch": [
+            epochs.next_batch(micro_batch)
+            for _ in range(epochs.batches_per_epoch)
+            for micro_batch in micro_batches(1)
+        ]
+    }
     torch.save(own, out / f"rank{rank}.pt")
 
 
@@ -208,4 +219,4 @@ def train_and_tell(prepared: Path, folder: Path, told: Any, dies: str) -> None:
         rename = Path.replace
         Path.replace = lambda a, b: (rename(a, b), os.kill(os.getpid(), 9))  # type: ignore[method-assign]
     told.send("ready")
-    run(task, task.config.trainer, folder, quiet=True)
+    Trainer(task.config.trainer, folder, quiet=True).fit(task)

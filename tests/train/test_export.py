@@ -45,15 +45,15 @@ def parts(tmp_path: Path) -> dict[str, str]:
         "codec": code_fingerprint(make_codec()),
     }
     checkpoint.save(tmp_path / "lip", values, model.state_dict(), "")
-    return {"lip": str(tmp_path / "lip"), "codec": str(save_codec(tmp_path / "codec"))}
+    return {"lip_model": str(tmp_path / "lip"), "codec_path": str(save_codec(tmp_path / "codec"))}
 
 
 def config(prepared: Path, parts: dict[str, str], **changes: Any) -> AssembleConfig:
     voices = [{"name": n, "folder": str(prepared), "speaker": n} for n in ("ann", "ben")]
     numbers = {
-        "card": "# Card\n",
-        "voices": voices,
-        "pipeline": {"voice": "ben", "window": 50, "overlap": 10},
+        "model_card": "# Card\n",
+        "stored_voices": voices,
+        "inference": {"default_voice": "ben", "window_frames": 50, "overlap_frames": 10},
     }
     return from_dict(AssembleConfig, numbers | parts | changes)
 
@@ -96,7 +96,7 @@ def test_a_codec_whose_codes_mean_something_else_is_refused(
     other = make_codec(CODEC)
     with torch.no_grad():
         other.quantizer.codebooks[0].entries.add_(1)
-    parts["codec"] = str(save_codec(tmp_path / "other", other))
+    parts["codec_path"] = str(save_codec(tmp_path / "other", other))
     with pytest.raises(ValueError, match="has learned codes of codec .*, .*other is "):
         assemble(config(prepared, parts), tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -106,15 +106,24 @@ def test_parts_that_do_not_fit_leave_nothing_behind(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="its own route 'wavenet'"):
-        assemble(config(prepared, parts, pipeline={"voice": "ann", "route": "wavenet"}), tmp_path / "model")
+        assemble(
+            config(prepared, parts, inference={"default_voice": "ann", "vocoder": "wavenet"}),
+            tmp_path / "model",
+        )
     assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pipeline": {"voice": "eve"}}, "pipeline.voice is 'eve', expected one of ann, ben"),
-        ({"voices": [{"name": "x", "folder": "", "speaker": "x"}]}, "no folder of prepared clips|no clip"),
+        (
+            {"inference": {"default_voice": "eve"}},
+            "inference.default_voice is 'eve', expected one of ann, ben",
+        ),
+        (
+            {"stored_voices": [{"name": "x", "folder": "", "speaker": "x"}]},
+            "no folder of prepared clips|no clip",
+        ),
     ],
 )
 def test_a_voice_that_is_not_there_is_refused(
@@ -127,11 +136,11 @@ def test_a_voice_that_is_not_there_is_refused(
 def test_a_speaker_without_clips_is_refused(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
     voices = [{"name": "x", "folder": str(prepared), "speaker": "eve"}]
     with pytest.raises(ValueError, match="has no training clip of speaker 'eve'"):
-        assemble(config(prepared, parts, voices=voices), tmp_path / "model")
+        assemble(config(prepared, parts, stored_voices=voices), tmp_path / "model")
 
 
 def test_swapped_parts_are_refused(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
-    swapped = {"lip": parts["codec"], "codec": parts["lip"]}
+    swapped = {"lip_model": parts["codec_path"], "codec_path": parts["lip_model"]}
     with pytest.raises(ValueError, match="holds 'codec', expected a lip-model"):
         assemble(config(prepared, swapped), tmp_path / "model")
 
@@ -142,7 +151,7 @@ def test_a_folder_that_is_there_is_replaced_only_when_asked(
     assemble(config(prepared, parts), tmp_path / "model")
     with pytest.raises(CheckpointError, match="already exists"):
         assemble(config(prepared, parts), tmp_path / "model")
-    assemble(config(prepared, parts, card="# New\n"), tmp_path / "model", overwrite=True)
+    assemble(config(prepared, parts, model_card="# New\n"), tmp_path / "model", overwrite=True)
     assert checkpoint.load(tmp_path / "model").card == "# New\n"
 
 
@@ -152,12 +161,12 @@ def test_a_system_hears_voices_as_its_lip_model_learned_to(
     own = tiny_encoded(0)
     heads = MODEL["heads"] | {"speaker_dim": own.dim}
     model = make_model(MODEL | {"heads": heads})
-    values = checkpoint.load(parts["lip"]).config | {
+    values = checkpoint.load(parts["lip_model"]).config | {
         "model": to_dict(model.config),
         "speaker": own.fingerprint,
     }
     checkpoint.save(tmp_path / "told", values, model.state_dict(), "")
-    parts |= {"lip": str(tmp_path / "told"), "speaker": str(save_encoder(tmp_path / "ears"))}
+    parts |= {"lip_model": str(tmp_path / "told"), "speaker_encoder": str(save_encoder(tmp_path / "ears"))}
     assemble(config(prepared, parts), tmp_path / "model")
     speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     assert speech.speaker_encoder.fingerprint == own.fingerprint
@@ -165,7 +174,7 @@ def test_a_system_hears_voices_as_its_lip_model_learned_to(
     write_wav(tmp_path / "eve.wav", buzz(50, 150.0))
     heard = own.embed(read_wav(tmp_path / "eve.wav"))
     torch.testing.assert_close(speech.speaker_embedding(tmp_path / "eve.wav"), heard, rtol=0, atol=0.02)
-    parts["speaker"] = str(save_encoder(tmp_path / "other", seed=1))
+    parts["speaker_encoder"] = str(save_encoder(tmp_path / "other", seed=1))
     with pytest.raises(
         ValueError, match=f"told of voices by speaker model {own.fingerprint}, .*other' gives "
     ):
@@ -201,8 +210,8 @@ def test_a_trained_vocoder_becomes_a_route(
     name: str, prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
     parts["vocoder"] = save_vocoder(tmp_path / "v", name, heard=LTASSpeakerEncoder().fingerprint)
-    own = {"voice": "ben", "route": name}
-    assemble(config(prepared, parts, pipeline=own), tmp_path / "model")
+    own = {"default_voice": "ben", "vocoder": name}
+    assemble(config(prepared, parts, inference=own), tmp_path / "model")
     speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     assert name in speech.vocoder_names and speech.config.vocoder == name
     wav = speech(np.zeros((2, 96, 96), np.uint8))
@@ -223,7 +232,7 @@ def test_a_vocoder_that_does_not_fit_is_refused(
         parts["vocoder"] = save_vocoder(tmp_path / f"v{number}", "hifigan", heard=heard, **sizes)
         with pytest.raises(ValueError, match=message):
             assemble(config(prepared, parts), tmp_path / "model")
-    parts["vocoder"] = parts["codec"]
+    parts["vocoder"] = parts["codec_path"]
     with pytest.raises(CheckpointError, match="holds 'codec', expected a vocoder"):
         assemble(config(prepared, parts), tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -239,7 +248,7 @@ def test_voices_do_not_matter_to_a_vocoder_that_is_told_none(
 
 def test_a_likelihood_becomes_a_part(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
     plain = assemble(config(prepared, parts), tmp_path / "plain")
-    parts["likelihood"] = str(save_likelihood(tmp_path / "likelihood"))
+    parts["code_prior"] = str(save_likelihood(tmp_path / "likelihood"))
     weights = sum(w.numel() for w in make_likelihood().state_dict().values())
     assert 2 * weights < assemble(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
     speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
@@ -260,7 +269,7 @@ def test_a_likelihood_of_other_codes_or_voices_is_refused(
         "speaker": save_likelihood(tmp_path / "voices", speaker="0123"),
     }.items():
         with pytest.raises(CheckpointError, match=f"the likelihood has learned with {name} "):
-            assemble(config(prepared, parts, likelihood=str(folder)), tmp_path / "model")
-    with pytest.raises(CheckpointError, match="holds 'codec', expected a likelihood of a codec's codes"):
-        assemble(config(prepared, parts, likelihood=parts["codec"]), tmp_path / "model")
+            assemble(config(prepared, parts, code_prior=str(folder)), tmp_path / "model")
+    with pytest.raises(CheckpointError, match="holds 'codec', expected a code_prior of a codec's codes"):
+        assemble(config(prepared, parts, code_prior=parts["codec_path"]), tmp_path / "model")
     assert not (tmp_path / "model").exists()

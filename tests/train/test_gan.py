@@ -8,7 +8,8 @@ from torch import Tensor
 from lip2speech.discriminators.mpd import MPDConfig
 from lip2speech.discriminators.msd import MSDConfig, STFTDConfig
 from lip2speech.discriminators.msstftd import MSSTFTConfig
-from lip2speech.train.core.trainer import OptimizerConfig, OptimizerWithSchedule
+from lip2speech.train.core.config import OptimizerConfig
+from lip2speech.train.core.optim import OptimizerWithSchedule
 from lip2speech.train.gan import AdversarialTrainer, build_discriminators
 
 MS_STFT = MSSTFTConfig(filters=2, n_ffts=(256, 128))

@@ -41,10 +41,10 @@ def save_hubert(folder: Path) -> Path:
 
 
 SOURCES: dict[str, Any] = {
-    "hubert": (save_hubert, {"features": "hubert", "layer": 2}),
-    "import": (save_frontend, {"features": "avhubert", "layer": 1}),
-    "lip model": (save_lip_model, {"features": "avhubert", "layer": 1, "sound": False}),
-    "system": (save_system, {"features": "avhubert", "layer": 1}),
+    "hubert": (save_hubert, {"features": "hubert", "feature_layer": 2}),
+    "import": (save_frontend, {"features": "avhubert", "feature_layer": 1}),
+    "lip model": (save_lip_model, {"features": "avhubert", "feature_layer": 1, "sound": False}),
+    "system": (save_system, {"features": "avhubert", "feature_layer": 1}),
 }
 
 
@@ -100,7 +100,7 @@ def test_lips_alone_do_not_hear(prepared: Path, tmp_path: Path) -> None:
 def test_one_seed_gives_one_vocabulary(features: str, prepared: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {}
     if features == "avhubert":
-        changes = {"features": features, "model": str(save_frontend(tmp_path / "model")), "layer": 1}
+        changes = {"features": features, "model": str(save_frontend(tmp_path / "model")), "feature_layer": 1}
     config = KMeansConfig(train_data=(str(prepared),), n_units=4, n_frames=60, **changes)
     stored = []
     for name, numbers in (("a", config), ("b", config), ("c", replace(config, seed=1))):
@@ -126,8 +126,8 @@ def test_no_more_is_held_than_was_asked_for(prepared: Path, monkeypatch: pytest.
     ("changes", "message"),
     [
         ({"features": "hubert"}, "need a model and its layer, mfcc takes neither; got features hubert"),
-        ({"model": "x", "layer": 1}, "mfcc takes neither"),
-        ({"frames": 3}, "frames must be n_units or more"),
+        ({"model": "x", "feature_layer": 1}, "mfcc takes neither"),
+        ({"n_frames": 3}, "frames must be n_units or more"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lip2speech.train.core.distributed import from_first, gathered
+from lip2speech.distributed import all_gather_rows, broadcast
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class EMACodebook(UsageTrackedCodebook):
     @torch.no_grad()
     def follow(self, x: Tensor, codes: Tensor) -> None:
         """Move the entries toward the (N, D) vectors that chose them, and dead ones to some of the batch."""
-        x, codes = gathered(x), gathered(codes)
+        x, codes = all_gather_rows(x), all_gather_rows(codes)
         if not len(x):
             return
         counts = torch.bincount(codes, minlength=self.size).to(x)
@@ -235,7 +235,7 @@ def sample_rows(x: Tensor, n: int) -> Tensor:
     They are drawn on the CPU, so that they are the same on every device.
     """
     chosen = torch.randperm(len(x))[:n] if n <= len(x) else torch.randint(len(x), (n,))
-    return x[from_first(chosen).to(x.device)]
+    return x[broadcast(chosen).to(x.device)]
 
 
 def kmeans(x: Tensor, n_clusters: int, iterations: int) -> tuple[Tensor, Tensor]:

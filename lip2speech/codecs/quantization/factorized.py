@@ -20,7 +20,7 @@ from lip2speech.codecs.quantization.codebooks import (
     nearest,
     sample_rows,
 )
-from lip2speech.train.core.distributed import gathered
+from lip2speech.distributed import all_gather_rows
 
 
 class FactorizedCodebook(UsageTrackedCodebook):
@@ -68,7 +68,7 @@ class FactorizedCodebook(UsageTrackedCodebook):
     @torch.no_grad()
     def follow(self, x: Tensor, codes: Tensor) -> None:
         """Count what the (N, D) vectors chose, and move dead entries to some of the batch."""
-        x, codes = gathered(x), gathered(codes)
+        x, codes = all_gather_rows(x), all_gather_rows(codes)
         if not len(x):
             return
         counts = torch.bincount(codes, minlength=self.size).to(x)

@@ -25,7 +25,7 @@ from lip2speech.codecs.quantization.simvq import (
     SimVQCodebook,
     SimVQConfig,
 )
-from lip2speech.train.core.distributed import gathered
+from lip2speech.distributed import all_gather_rows
 
 __all__ = ["SemanticAcousticQuantizer", "QuantizerConfig", "ResidualVQ"]
 
@@ -101,7 +101,7 @@ class ResidualQuantizer(nn.Module):
         """Place codebooks that have seen nothing yet by k-means, stage by stage, on (B, C, T)."""
         if all(codebook.placed for codebook in self._stages()):
             return
-        x = gathered(latent.detach().float().transpose(1, 2).reshape(-1, latent.shape[1]))
+        x = all_gather_rows(latent.detach().float().transpose(1, 2).reshape(-1, latent.shape[1]))
         for codebook in self._stages():
             if not codebook.placed:
                 codebook.init_entries(x)

@@ -33,9 +33,10 @@ from lip2speech.models.speaker_encoder import SpeakerEncoder
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.train.adapt.lora import attach, merge
 from lip2speech.train.adapt.recordings import Recording
-from lip2speech.train.core.device import Device, choose_device, moved
+from lip2speech.train.core.config import OptimizerConfig
+from lip2speech.train.core.device import Device, choose_device, move_to
 from lip2speech.train.core.micro_batch import seed_step
-from lip2speech.train.core.trainer import OptimizerConfig, OptimizerWithSchedule
+from lip2speech.train.core.optim import OptimizerWithSchedule
 
 HARD = 0.005  # a gamma at which the soft path is nearly the one best path
 
@@ -148,10 +149,10 @@ class AdaptationTrainer:
         self.device = choose_device(config.device)
         self.model, self.config = model.to(self.device).eval(), config
         self.seen = [self.views(take.roi, transform) for take in takes]
-        self.targets = moved([reader(take) for take in takes], self.device)
+        self.targets = move_to([reader(take) for take in takes], self.device)
         learning = attach(model, config.lora_target_modules, config.lora_rank)
         self.size = sum(p.numel() for p in learning)
-        self.opt = OptimizerWithSchedule(learning, config.optimizer, config.steps)
+        self.optimizer = OptimizerWithSchedule(learning, config.optimizer, config.steps)
 
     @torch.no_grad()
     def views(self, roi: Tensor, transform: Transform) -> list[Tensor]:
@@ -159,14 +160,14 @@ class AdaptationTrainer:
         crops = [transform(roi)] + [transform.random(roi) for _ in range(self.config.n_crops - 1)]
         return [self.model.frontend.resnet(crop.to(self.device))[0] for crop in crops]
 
-    def update(self, step: int) -> float:
+    def training_step(self, step: int) -> float:
         """One training step; its loss, per step of 20 ms."""
         rng = seed_step(self.config.seed, step)
         size = min(self.config.batch_size, len(self.seen))
         chosen = rng.choice(len(self.seen), size, replace=False)
         self.model.train()
         loss = self.loss([int(i) for i in chosen], rng)
-        self.opt.apply(loss, step)
+        self.optimizer.step(loss, step)
         return loss.item()
 
     def loss(self, chosen: Sequence[int], rng: np.random.Generator) -> Tensor:
@@ -207,7 +208,7 @@ def adapt(
     work = AdaptationTrainer(model, transform, takes, config, speaker_model_of(loaded))
     losses = []
     for step in range(config.steps):
-        losses.append(work.update(step))
+        losses.append(work.training_step(step))
         if progress is not None:
             progress((step + 1) / config.steps)
     learned = {f"model.{name}": tensor for name, tensor in work.finish().state_dict().items()}

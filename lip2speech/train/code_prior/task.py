@@ -26,17 +26,13 @@ from lip2speech.models.code_prior import KIND, CodePrior, CodePriorConfig, bits_
 from lip2speech.models.heads.conv import UNIT_RATE
 from lip2speech.models.speaker_encoder import SpeakerEncoder, load_speaker_model
 from lip2speech.modules.codebook_layout import books
-from lip2speech.train.core.device import choose_device
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
+from lip2speech.train.core.device import autocast, choose_device
 from lip2speech.train.core.dummy_data import DummyData
+from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.core.trainer import (
-    EMA,
-    OptimizerConfig,
-    OptimizerWithSchedule,
-    TrainerConfig,
-    TrainingTask,
-    autocast,
-)
+from lip2speech.train.core.optim import OptimizerWithSchedule
+from lip2speech.train.core.task import TrainingTask
 
 HELD_OUT = 16  # segments that validation looks at
 
@@ -101,20 +97,22 @@ class CodePriorTask(TrainingTask):
         self.train_set = CodeSegments(config, "train", self.codec, self.speakers)
         self.held_out = CodeSegments(config, "valid", self.codec, self.speakers)
         self.network = build_likelihood(config.prior)
-        self.opt = OptimizerWithSchedule(self.network.parameters(), config.optimizer, config.trainer.steps)
-        self.average = EMA(self.network, config.ema_decay)
+        self.optimizer = OptimizerWithSchedule(
+            self.network.parameters(), config.optimizer, config.trainer.steps
+        )
+        self.ema = EMA(self.network, config.ema_decay)
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.trainer.seed, step, part)
-        drawn = self.train_set.draw(part.count * self.config.trainer.batch_size, rng)
-        codes, voices = self.here([part.of(rows) for rows in drawn])
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        rng = seed_step(self.config.trainer.seed, step, micro_batch)
+        drawn = self.train_set.draw(micro_batch.count * self.config.trainer.batch_size, rng)
+        codes, voices = self.to_device([micro_batch.shard(rows) for rows in drawn])
         self.network.train()
         with autocast(self.config.trainer.precision, self.device):
             logits = self.network(codes, self.heard(voices))
         bits = bits_per_code(logits.float(), codes).mean()
-        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
-        self.average.update(self.network, part)
-        return logs | {"skipped": self.opt.skipped}
+        logs = {"bits": bits.item(), "grad_norm": self.optimizer.step(bits * math.log(2), step, micro_batch)}
+        self.ema.update(self.network, micro_batch)
+        return logs | {"skipped_steps": self.optimizer.skipped_steps}
 
     def heard(self, voices: Tensor) -> Tensor | None:
         """The voices (B, S), for a network that is told them."""
@@ -126,8 +124,8 @@ class CodePriorTask(TrainingTask):
 
         How much more the last are is how far it tells speech from what has its codes alone.
         """
-        network, rng = self.averaged(), np.random.default_rng(1)
-        codes, voices = self.here(self.held_out.draw(HELD_OUT, rng))
+        network, rng = self.ema_model(), np.random.default_rng(1)
+        codes, voices = self.to_device(self.held_out.draw(HELD_OUT, rng))
         bits = network.bits(codes, self.heard(voices))
         order = torch.from_numpy(rng.permutation(codes.shape[-1]))
         shuffled = network.bits(codes[..., order], self.heard(voices))
@@ -135,25 +133,28 @@ class CodePriorTask(TrainingTask):
         mean = float(bits.mean())
         return figures | {"bits": mean, "shuffled": float(shuffled.mean()), "loss": mean}
 
-    def averaged(self) -> CodePrior:
+    def ema_model(self) -> CodePrior:
         """The network with averaged weights, in eval mode."""
-        return self.average.given_to(build_likelihood(self.config.prior))
+        return self.ema.copy_to(build_likelihood(self.config.prior))
 
-    def state(self) -> dict[str, Any]:
-        average = {"values": self.average.values, "count": self.average.count}
-        return {"network": self.network.state_dict(), "average": average, "opt": self.opt.state()}
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
-        self.opt.load_state(state["opt"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     @classmethod
-    def stand_ins(cls, config: CodePriorTrainConfig, made: DummyData) -> CodePriorTrainConfig:
+    def dummy_config(cls, config: CodePriorTrainConfig, dummy: DummyData) -> CodePriorTrainConfig:
         sizes = config.prior
-        codec = made.codec(config.codec_path, sizes.codebook_sizes, UNIT_RATE)
-        speaker = made.speaker_embedding(config.speaker_encoder, sizes.speaker_dim)
-        clips = made.clips(frames=config.segment_steps // per_video_frame(load_codec(codec).frame_rate) + 1)
+        codec = dummy.codec(config.codec_path, sizes.codebook_sizes, UNIT_RATE)
+        speaker = dummy.speaker_encoder(config.speaker_encoder, sizes.speaker_dim)
+        clips = dummy.clips(frames=config.segment_steps // per_video_frame(load_codec(codec).frame_rate) + 1)
         return replace(config, train_data=(clips,), codec_path=codec, speaker_encoder=speaker)
 
     def networks(self) -> dict[str, nn.Module]:
@@ -172,7 +173,7 @@ class CodePriorTask(TrainingTask):
             f"{len(self.train_set.clips)} clips; {figures['bits']:.3f} bits for a code of speech that was "
             f"held out, {figures['shuffled']:.3f} when its time is shuffled.\n"
         )
-        checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+        checkpoint.save(folder, config, self.ema_model().state_dict(), card, overwrite=True)
 
 
 def check_sizes(config: CodePriorConfig, codec: Codec, speakers: SpeakerEncoder) -> None:

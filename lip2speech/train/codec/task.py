@@ -36,16 +36,13 @@ from lip2speech.train.codec.codebook_usage import (
 from lip2speech.train.codec.data import CodecDataConfig, SpeechSegments
 from lip2speech.train.codec.init import even_out
 from lip2speech.train.codec.noise import NoiseAugmenter, NoiseConfig
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
+from lip2speech.train.core.device import autocast
 from lip2speech.train.core.dummy_data import DummyData
+from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.core.trainer import (
-    EMA,
-    OptimizerConfig,
-    OptimizerWithSchedule,
-    TrainerConfig,
-    TrainingTask,
-    autocast,
-)
+from lip2speech.train.core.optim import OptimizerWithSchedule
+from lip2speech.train.core.task import TrainingTask
 from lip2speech.train.gan import AdversarialTrainer, build_adversary, build_discriminators
 
 SWITCH = {"off": False, "on": True}
@@ -144,9 +141,11 @@ class CodecTask(TrainingTask):
             self.codec,
             self.speech.draw(config.trainer.batch_size, np.random.default_rng(config.trainer.seed)),
         )
-        self.opt = OptimizerWithSchedule(self.codec.parameters(), config.optimizer, config.trainer.steps)
+        self.optimizer = OptimizerWithSchedule(
+            self.codec.parameters(), config.optimizer, config.trainer.steps
+        )
         self.balancer = Balancer(config.weights, decay=config.balancer_decay) if config.use_balancer else None
-        self.average = EMA(self.codec, config.ema_decay)
+        self.ema = EMA(self.codec, config.ema_decay)
 
     def new_codec(self) -> Codec:
         """The recipe's codec with random weights."""
@@ -166,10 +165,10 @@ class CodecTask(TrainingTask):
             chance=c.disc_update_prob,
         )
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.trainer.seed, step, part)
-        wav = part.of(self.speech.draw(part.count * self.config.trainer.batch_size, rng))
-        given, wanted, denoise = self.here(self.pairs(wav, part.own(rng)))
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        rng = seed_step(self.config.trainer.seed, step, micro_batch)
+        wav = micro_batch.shard(self.speech.draw(micro_batch.count * self.config.trainer.batch_size, rng))
+        given, wanted, denoise = self.to_device(self.pairs(wav, micro_batch.spawn_rng(rng)))
         self.set_mode(step)
         with autocast(self.config.trainer.precision, self.device):
             fake, commit = self.reconstruct(given, denoise, step)
@@ -177,14 +176,16 @@ class CodecTask(TrainingTask):
         logs: dict[str, float] = {}
         terms: dict[str, Tensor] = {}
         if self.adversary is not None and step >= self.config.disc_start_step:
-            logs |= self.adversary.update(wanted, fake, step - self.config.disc_start_step, rng, part)
+            logs |= self.adversary.update(wanted, fake, step - self.config.disc_start_step, rng, micro_batch)
             terms |= self.adversary.terms(wanted, fake)
         terms |= self.reconstruction_terms(fake, wanted)
         logs |= {name: term.item() for name, term in terms.items()} | commitment_logs(commit)
         loss = self.weigh(terms, fake) + weigh_commitment(self.config.commit_weight, commit)
-        logs["grad"] = self.opt.apply(loss, step, part)
-        logs["skipped"] = self.opt.skipped + (self.adversary.optimizer.skipped if self.adversary else 0)
-        self.average.update(self.codec, part)
+        logs["grad_norm"] = self.optimizer.step(loss, step, micro_batch)
+        logs["skipped_steps"] = self.optimizer.skipped_steps + (
+            self.adversary.optimizer.skipped_steps if self.adversary else 0
+        )
+        self.ema.update(self.codec, micro_batch)
         return logs
 
     def pairs(self, wav: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -222,7 +223,7 @@ class CodecTask(TrainingTask):
         """Train everything; from `freeze_codes_from` on the decoder alone, from the averaged weights on."""
         self.codec.train()
         if step == self.config.freeze_encoder_step:
-            self.codec.load_state_dict(self.average.values)
+            self.codec.load_state_dict(self.ema.shadow)
         if step >= self.config.freeze_encoder_step:
             for name, part in self.codec.named_children():
                 if name != "decoder":
@@ -231,9 +232,9 @@ class CodecTask(TrainingTask):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Spectral loss of the averaged codec on held-out speech: with one book, with all, not quantised."""
-        codec = self.averaged()
+        codec = self.ema_model()
         rng = np.random.default_rng(1)
-        wav = self.here(self.held_out.draw(24, rng))
+        wav = self.to_device(self.held_out.draw(24, rng))
         codes = codec.encode(wav)
         figures = {
             f"n_q{n}": float(self.spectral(decoded(codec, codes[:, :n], wav), wav)) for n in (1, codec.n_q)
@@ -248,49 +249,48 @@ class CodecTask(TrainingTask):
     def denoising(self, codec: Any, wav: Tensor, rng: np.random.Generator) -> dict[str, float]:
         """SI-SDR in dB of noisy speech (B, 1, T_a) with the switch off and on, to the clean speech."""
         assert self.noise is not None, "validate asks for it only with noise"
-        clean, noisy = self.here(self.noise.mix(wav.cpu(), rng))
+        clean, noisy = self.to_device(self.noise.mix(wav.cpu(), rng))
         sounds = {name: decoded(codec, codec.encode(noisy, denoise=on), wav) for name, on in SWITCH.items()}
         return {f"si_sdr_{name}": float(losses.si_sdr(x, clean).mean()) for name, x in sounds.items()}
 
-    def averaged(self) -> Codec:
+    def ema_model(self) -> Codec:
         """The codec with averaged weights, in eval mode."""
-        return self.average.given_to(self.new_codec())
+        return self.ema.copy_to(self.new_codec())
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {
             "codec": self.codec.state_dict(),
-            "average": self.average.values,
-            "count": self.average.count,
-            "opt": self.opt.state(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
         }
         if self.balancer:
-            state["balancer"] = self.balancer.state()
-        return state | (self.adversary.state() if self.adversary else {})
+            state["balancer"] = self.balancer.state_dict()
+        return state | (self.adversary.state_dict() if self.adversary else {})
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.codec.load_state_dict(state["codec"])
-        self.average.values, self.average.count = state["average"], state["count"]
-        self.opt.load_state(state["opt"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
         if self.adversary and "discriminator" in state:  # a run may have gone so far without
-            self.adversary.load_state(state)
+            self.adversary.load_state_dict(state)
         if self.balancer and "balancer" in state:
-            self.balancer.load_state(state["balancer"])
+            self.balancer.load_state_dict(state["balancer"])
 
     @torch.no_grad()
     def samples(self) -> dict[str, Tensor]:
         """A held-out segment and what codes make of it."""
-        codec, wav = self.averaged(), self.here(self.held_out.draw(1, np.random.default_rng(1)))
+        codec, wav = self.ema_model(), self.to_device(self.held_out.draw(1, np.random.default_rng(1)))
         return {"heard": wav[0, 0], "decoded": decoded(codec, codec.encode(wav), wav)[0, 0]}
 
     @classmethod
-    def stand_ins(cls, config: CodecTrainConfig, made: DummyData) -> CodecTrainConfig:
+    def dummy_config(cls, config: CodecTrainConfig, dummy: DummyData) -> CodecTrainConfig:
         rate = codec_from_dict(config.name, config.codec).sample_rate
-        sounds = made.sounds(config.data.seconds, rate)
+        sounds = dummy.audio_dir(config.data.seconds, rate)
         data = replace(
             config.data, prepared_dirs=(), audio_dirs=(sounds,), synthetic_sentences=0, sampling_weights=()
         )
         anchor = config.codec.get("anchor", {})
-        anchors = made.units(
+        anchors = dummy.unit_tokenizer(
             config.semantic_centroids, anchor.get("codebook_size", 0), anchor.get("centroid_dim", 0)
         )
         return replace(config, data=data, semantic_centroids=anchors)
@@ -302,7 +302,7 @@ class CodecTask(TrainingTask):
     def export(self, folder: Path) -> None:
         config = {"kind": "codec", "name": self.config.name, "codec": self.config.codec}
         card = "# Codec\nTrained by `lip2speech train codec`.\n"
-        checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+        checkpoint.save(folder, config, self.ema_model().state_dict(), card, overwrite=True)
 
 
 def decoded(codec: Codec, codes: Tensor, wav: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""What every training task shares."""
+"""Shared training code: configs, task interface, trainer, optimizer, EMA, checkpoints, logs, dry runs."""

@@ -1,5 +1,7 @@
-"""Where a training computes: on the CPU, or each process on a GPU of its own. Data stay on the CPU, as do the
-random numbers that batches are drawn with, so that batches are the same on either.
+"""Device and precision of a training run.
+
+Datasets and the random numbers that batches are drawn with stay on the CPU, so that batches are identical on
+CPU and GPU.
 """
 
 from __future__ import annotations
@@ -13,44 +15,49 @@ import torch
 from torch import Tensor
 
 Device = Literal["auto", "cpu", "cuda"]
-"""auto: a GPU where torch sees one, else the CPU."""
+"""auto: a GPU if torch sees one, else the CPU."""
 
 CPU = torch.device("cpu")
 
 
 def choose_device(name: Device) -> torch.device:
-    """The device of this process; under torchrun the GPU of its number on this machine.
+    """The device of this process; under torchrun the GPU of its local rank.
 
     Raises:
-        ValueError: cuda is asked for and torch sees no GPU, or fewer than there are processes here.
+        ValueError: cuda is requested and torch sees no GPU, or fewer GPUs than processes on this machine.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return CPU
-    index, seen = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if not seen:
+    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if not count:
         raise ValueError(
-            "device is cuda, but torch sees no GPU here; set it to cpu, or install the driver and a build of "
-            "PyTorch for CUDA."
+            "device is cuda, but torch sees no GPU here; set it to cpu, or install the driver and a CUDA build "
+            "of PyTorch."
         )
-    if index >= seen:
+    if index >= count:
         raise ValueError(
-            f"process {index} of this machine has no GPU of its own, torch sees {seen}; start as many "
-            "processes as there are GPUs, or set device to cpu."
+            f"local rank {index} has no GPU, torch sees {count}; start as many processes as there are GPUs, or "
+            "set device to cpu."
         )
     return torch.device("cuda", index)
 
 
-def moved(value: Any, device: torch.device) -> Any:
-    """The same on `device`: a tensor, or those that tuples, lists, dicts and dataclasses hold."""
+def move_to(value: Any, device: torch.device) -> Any:
+    """A tensor, or all tensors in nested tuples, lists, mappings and dataclasses, on `device`."""
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, Mapping):
-        return {name: moved(inner, device) for name, inner in value.items()}
+        return {name: move_to(inner, device) for name, inner in value.items()}
     if isinstance(value, list):
-        return [moved(inner, device) for inner in value]
+        return [move_to(inner, device) for inner in value]
     if isinstance(value, tuple):
-        inner = [moved(one, device) for one in value]
+        inner = [move_to(one, device) for one in value]
         return type(value)(*inner) if hasattr(value, "_fields") else tuple(inner)
     if is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{f.name: moved(getattr(value, f.name), device) for f in fields(value)})
+        return type(value)(**{f.name: move_to(getattr(value, f.name), device) for f in fields(value)})
     return value
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The autocast context of a `precision` ("fp32" or "bf16")."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

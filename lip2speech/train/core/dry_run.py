@@ -1,8 +1,8 @@
-"""`--dry-run`: what a recipe will take, and two updates on made-up data of the true shape.
+"""`--dry-run`: model and memory sizes of a training config, and two steps on dummy data of the real shapes.
 
-Memory is that of this process: weights, gradients and AdamW's two moments are counted; activations are what
-autograd kept for the backward pass of one part of an update, measured on the made-up batch. What kernels need
-meanwhile and what the data takes is not in it.
+Memory is that of one process: weights, gradients, AdamW's two moments and EMA weights are computed; activations
+are what autograd saved for the backward pass of one micro-batch of dummy data. Workspace of kernels and memory of
+the dataset are not included.
 """
 
 from __future__ import annotations
@@ -22,91 +22,91 @@ from torch.nn import Module
 
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.data.dataset import read_clips
+from lip2speech.train.core.config import TrainerConfig
 from lip2speech.train.core.device import choose_device
 from lip2speech.train.core.dummy_data import DummyData
-from lip2speech.train.core.micro_batch import parts
+from lip2speech.train.core.micro_batch import micro_batches
 from lip2speech.train.core.sampler import BucketBatchSampler
-from lip2speech.train.core.trainer import TrainerConfig, TrainingTask
+from lip2speech.train.core.task import TrainingTask
 
-UPDATES = 2
+STEPS = 2
 MIB = 2**20
 
 
-def rehearse(kind: type[TrainingTask], config: Any) -> list[str]:
-    """Lines about the recipe `config` of a task: sizes, memory, the corpus, and how two updates went."""
+def dry_run(task_class: type[TrainingTask], config: Any) -> list[str]:
+    """Try a training config on dummy data; returns lines on sizes, memory, the dataset and the two steps."""
     with tempfile.TemporaryDirectory() as folder:
-        made = DummyData(Path(folder))
-        device = choose_device(config.loop.device)
-        task = kind(kind.stand_ins(config, made))  # type: ignore[call-arg]
-        task.place(device)
-        kept, losses, seconds = updates(task, config.loop)
-        held = memory(task, kept) + in_use(device)
+        dummy = DummyData(Path(folder))
+        device = choose_device(config.trainer.device)
+        task = task_class(task_class.dummy_config(config, dummy))  # type: ignore[call-arg]  # tasks take a config
+        task.to(device)
+        activation_bytes, losses, seconds = run_steps(task, config.trainer)
+        memory = memory_summary(task, activation_bytes) + gpu_peak(device)
     lines = [f"device: {device}"]
-    lines += [f"{name}: {count(module):,} parameters" for name, module in task.networks().items()]
-    lines += [f"made up, for it is not there: {name}" for name in made.made]
+    lines += [f"{name}: {n_params(module):,} parameters" for name, module in task.networks().items()]
+    lines += [f"dummy, because it does not exist: {name}" for name in dummy.missing]
     return [
         *lines,
-        held,
-        *corpus(config),
-        f"{UPDATES} updates on made-up clips: {losses}; {seconds:.1f} s each",
+        memory,
+        *data_summary(config),
+        f"{STEPS} steps on dummy clips: {losses}; {seconds:.1f} s/step",
     ]
 
 
-def updates(task: TrainingTask, config: TrainerConfig) -> tuple[int, str, float]:
-    """Bytes kept for a backward pass, losses, seconds of an update, the first left out (it warms up)."""
+def run_steps(task: TrainingTask, config: TrainerConfig) -> tuple[int, str, float]:
+    """Bytes saved for one backward pass, the losses, and the seconds of the last step (the first warms up)."""
     losses = []
-    for step in range(UPDATES):
-        began = time.monotonic()
-        for part in parts(config.grad_accum_steps):
-            with counted() as kept:
-                logs = task.update(step, part)
+    for step in range(STEPS):
+        start = time.monotonic()
+        for micro_batch in micro_batches(config.grad_accum_steps):
+            with track_activations() as saved:
+                logs = task.training_step(step, micro_batch)
         losses.append(next(f"{name} {logs[name]:.3f}" for name in ("loss", *logs) if name in logs))
-    return sum(kept.values()), ", ".join(losses), time.monotonic() - began
+    return sum(saved.values()), ", ".join(losses), time.monotonic() - start
 
 
 @contextmanager
-def counted() -> Iterator[dict[int, int]]:
-    """Bytes of each block of memory that autograd keeps meanwhile; weights are not counted again."""
-    kept: dict[int, int] = {}
+def track_activations() -> Iterator[dict[int, int]]:
+    """Bytes of each storage that autograd saves within the context, weights excluded."""
+    saved: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> Tensor:
         if not (tensor.is_leaf and tensor.requires_grad):
             storage = tensor.untyped_storage()
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield kept
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield saved
 
 
-def count(module: Module) -> int:
-    """How many numbers a module learns, those that rest included."""
+def n_params(module: Module) -> int:
+    """Number of parameters, frozen ones included."""
     return sum(p.numel() for p in module.parameters())
 
 
-def memory(task: TrainingTask, kept: int) -> str:
-    """A line: weights, gradients, AdamW's moments, the average, activations."""
+def memory_summary(task: TrainingTask, activation_bytes: int) -> str:
+    """One line: weights, gradients, AdamW's moments, EMA weights, activations."""
     weights = (
         sum(p.numel() * p.element_size() for m in task.networks().values() for p in m.parameters()) / MIB
     )
-    total = 5 * weights + kept / MIB
+    total = 5 * weights + activation_bytes / MIB
     return (
         f"memory: {weights:.0f} MiB weights + {weights:.0f} gradients + {2 * weights:.0f} AdamW + "
-        f"{weights:.0f} average + about {kept / MIB:.0f} activations = {total:.0f} MiB"
+        f"{weights:.0f} EMA + about {activation_bytes / MIB:.0f} activations = {total:.0f} MiB"
     )
 
 
-def in_use(device: torch.device) -> str:
-    """On a GPU the end of that line: the most that PyTorch had in use there so far."""
+def gpu_peak(device: torch.device) -> str:
+    """On a GPU the end of that line: PyTorch's peak memory so far."""
     if device.type != "cuda":
         return ""
-    return f"; at most {torch.cuda.max_memory_allocated(device) / MIB:.0f} MiB were in use on the GPU"
+    return f"; GPU peak {torch.cuda.max_memory_allocated(device) / MIB:.0f} MiB"
 
 
-def corpus(config: Any) -> list[str]:
-    """Lines: how many clips there are to learn from, and how many updates an epoch takes."""
-    data = config if hasattr(config, "folders") else getattr(config, "data", None)
-    folders = getattr(data, "folders", ())
+def data_summary(config: Any) -> list[str]:
+    """Lines on the size of the training set and the number of epochs."""
+    folders = getattr(config, "train_data", ()) or getattr(getattr(config, "data", None), "prepared_dirs", ())
     lines = [f"no clips yet: {folder}" for folder in folders if not Path(folder, "index.jsonl").is_file()]
     if lines or not folders:
         return lines
@@ -115,11 +115,11 @@ def corpus(config: Any) -> list[str]:
     batches = math.ceil(len(clips) / config.trainer.batch_size)
     if budget := getattr(config, "max_frames_per_batch", 0):
         lengths = [clip.n_frames for clip in clips]
-        if longest := getattr(config, "max_frames", 0):  # of a longer clip the task takes a stretch
+        if longest := getattr(config, "max_frames", 0):  # the task crops longer clips
             lengths = [min(frames, longest) for frames in lengths]
-        batches = BucketBatchSampler(lengths, budget, config.loop.seed).per_epoch
-    steps = batches / config.loop.accumulate
+        batches = BucketBatchSampler(lengths, budget, config.trainer.seed).batches_per_epoch
+    steps = batches / config.trainer.grad_accum_steps
     return [
-        f"corpus: {len(clips)} training clips, {hours:.1f} h; one process draws as many in {steps:.0f} "
-        f"updates, {config.loop.steps} are {config.loop.steps / steps:.1f} such epochs"
+        f"data: {len(clips)} training clips, {hours:.1f} h; with one process an epoch is {steps:.0f} steps, "
+        f"{config.trainer.steps} steps are {config.trainer.steps / steps:.1f} epochs"
     ]

@@ -1,6 +1,6 @@
-"""What a run tells while it goes: JSON lines, printed lines, TensorBoard when asked, sounds and pictures.
+"""Logs of a training run: log.jsonl, printed lines, audio samples with spectrograms, TensorBoard on request.
 
-Of many processes the first one tells of its own share of each batch; the others are silent.
+In distributed training rank 0 logs the metrics of its own micro-batches; the other ranks are silent.
 """
 
 from __future__ import annotations
@@ -10,38 +10,36 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from lip2speech import distributed
 from lip2speech.audio.io import write_wav
 from lip2speech.audio.mel import LogMel, MelConfig
-from lip2speech.train.core import distributed
+from lip2speech.train.core.config import TrainerConfig
 
-if TYPE_CHECKING:
-    from lip2speech.train.core.trainer import TrainerConfig
-
-AT_THE_END = ("grad", "skipped")
-"""Figures of a whole update: its last part knows them."""
+LAST_MICRO_BATCH_KEYS = ("grad_norm", "skipped_steps")
+"""Metrics of a whole step, known to its last micro-batch only."""
 
 
-def over_parts(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """One row of figures for an update of several parts: the mean over the parts that tell each."""
+def mean_over_micro_batches(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Metrics of a step from those of its micro-batches: each the mean over the rows that have it."""
     if len(rows) == 1:
         return dict(rows[0])
     names = dict.fromkeys(name for row in rows for name in row)
     means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
-    return means | {name: rows[-1][name] for name in AT_THE_END if name in rows[-1]}
+    return means | {name: rows[-1][name] for name in LAST_MICRO_BATCH_KEYS if name in rows[-1]}
 
 
 class MetricLogger:
-    """Averages, JSON lines, one printed line per log interval.
+    """Averages metrics over each log interval and writes them.
 
     Args:
-        start: the step the run goes on from.
-        say: takes each line, unless `quiet`.
-        progress: takes the share of the run that is done after each step.
+        start: the step that the run starts or resumes from.
+        log_fn: called with each line unless `quiet`; prints by default.
+        progress: called with the fraction of the run that is done after each step.
     """
 
     def __init__(
@@ -51,110 +49,99 @@ class MetricLogger:
         start: int,
         *,
         quiet: bool = False,
-        say: Callable[[str], None] | None = None,
+        log_fn: Callable[[str], None] | None = None,
         progress: Callable[[float], None] | None = None,
     ):
         self.config, self.folder, self.start = config, folder, start
         self.writes = distributed.rank() == 0
         self.quiet = quiet or not self.writes
-        self.tell, self.progress = say or say_line, progress
-        self.log = folder / "log.jsonl"
-        self.began = time.monotonic()
-        self.sums: dict[str, list[float]] = {}
-        self.board = self.open_board() if config.tensorboard and self.writes else None
-        if self.writes and self.log.exists() and not self.log.read_bytes().endswith(b"\n"):
-            self.log.open("a").write("\n")  # a kill tore the last line; the next one must not hang on to it
+        self.log_fn, self.progress = log_fn or print_flush, progress
+        self.path = folder / "log.jsonl"
+        self.start_time = time.monotonic()
+        self.values: dict[str, list[float]] = {}
+        self.tensorboard = self.open_tensorboard() if config.tensorboard and self.writes else None
+        if self.writes and self.path.exists() and not self.path.read_bytes().endswith(b"\n"):
+            with self.path.open("a") as file:
+                file.write("\n")  # a killed run left half a line
 
-    def open_board(self) -> Any:
-        """TensorBoard's writer; what an earlier run wrote beyond `start` is hidden."""
+    def open_tensorboard(self) -> Any:
+        """TensorBoard's writer; events of an earlier run beyond `start` are hidden."""
         from torch.utils.tensorboard.writer import SummaryWriter
 
         return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.start + 1)
 
-    def add(self, step: int, values: dict[str, float]) -> None:
-        """The figures of one step."""
-        for name, value in values.items():
-            self.sums.setdefault(name, []).append(value)
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Collect the metrics of one step."""
+        for name, value in metrics.items():
+            self.values.setdefault(name, []).append(value)
         if self.progress is not None:
             self.progress(step / self.config.steps)
 
-    def write(self, step: int) -> None:
-        """Means since the last time."""
-        means = {k: float(np.mean(v)) for k, v in self.sums.items()}
-        self.sums.clear()
-        pace = (time.monotonic() - self.began) / max(1, step - self.start)
-        self.record({"step": step, "s_per_step": round(pace, 3), **means})
-        self.chart("train", step, means)
+    def log_train(self, step: int) -> None:
+        """Write the means of the metrics since the last call."""
+        means = {name: float(np.mean(values)) for name, values in self.values.items()}
+        self.values.clear()
+        pace = (time.monotonic() - self.start_time) / max(1, step - self.start)
+        self.write_row({"step": step, "sec_per_step": round(pace, 3), **means})
+        self.log_scalars("train", step, means)
         left = pace * (self.config.steps - step) / 60
-        text = " ".join(f"{k} {v:.4f}" for k, v in means.items())
-        self.say(f"step {step}/{self.config.steps}  {text}  {pace:.2f} s/step, {left:.0f} min left")
+        text = " ".join(f"{name} {value:.4f}" for name, value in means.items())
+        self.print(f"step {step}/{self.config.steps}  {text}  {pace:.2f} s/step, {left:.0f} min left")
 
-    def valid(self, step: int, values: dict[str, float]) -> None:
-        """Held-out figures."""
-        self.record({"step": step, "valid": values})
-        self.chart("valid", step, values)
-        self.say(f"valid {step}  " + " ".join(f"{k} {v:.4f}" for k, v in values.items()))
+    def log_validation(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write metrics on held-out data."""
+        self.write_row({"step": step, "valid": dict(metrics)})
+        self.log_scalars("valid", step, metrics)
+        self.print(f"valid {step}  " + " ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
 
-    def samples(self, step: int, sounds: Mapping[str, Tensor], sample_rate: int) -> None:
-        """Sounds (T_a,) and pictures of their log-mels into samples/step-N, and to the board."""
+    def log_samples(self, step: int, samples: Mapping[str, Tensor], sample_rate: int) -> None:
+        """Write audio (T_a,) and log-mel images to samples/step-N, and to TensorBoard."""
+        from lip2speech.audio.plot import mel_image
         from lip2speech.video.diagnostics import write_png
 
-        place = self.folder / "samples" / f"step-{step:08d}"
-        for name, wav in sounds.items():
+        folder = self.folder / "samples" / f"step-{step:08d}"
+        for name, wav in samples.items():
             if not wav.isfinite().all():
-                self.say(f"the sample {name} of step {step} is not finite; it is left out.")
+                self.print(f"step {step}: sample {name} is not finite; skipped.")
                 continue
-            place.mkdir(parents=True, exist_ok=True)
-            write_wav(place / f"{name}.wav", wav, sample_rate)
-            picture = paint(LogMel(MelConfig(sample_rate=sample_rate))(wav[None, None])[0])
-            write_png(place / f"{name}.png", picture)
-            if self.board is not None:
-                self.board.add_audio(name, wav[None], step, sample_rate)
-                self.board.add_image(name, picture, step, dataformats="HWC")
+            folder.mkdir(parents=True, exist_ok=True)
+            write_wav(folder / f"{name}.wav", wav, sample_rate)
+            image = mel_image(LogMel(MelConfig(sample_rate=sample_rate))(wav[None, None])[0])
+            write_png(folder / f"{name}.png", image)
+            if self.tensorboard is not None:
+                self.tensorboard.add_audio(name, wav[None], step, sample_rate)
+                self.tensorboard.add_image(name, image, step, dataformats="HWC")
 
-    def chart(self, kind: str, step: int, values: Mapping[str, float]) -> None:
-        """Figures as curves of the board."""
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"{kind}/{name}", value, step)
+    def log_scalars(self, prefix: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Write metrics to TensorBoard as PREFIX/NAME."""
+        if self.tensorboard is not None:
+            for name, value in metrics.items():
+                self.tensorboard.add_scalar(f"{prefix}/{name}", value, step)
 
-    def record(self, row: dict[str, Any]) -> None:
-        """A line of log.jsonl."""
+    def write_row(self, row: dict[str, Any]) -> None:
+        """Append a line to log.jsonl."""
         if self.writes:
-            with self.log.open("a") as file:
-                file.write(json.dumps(finite(row)) + "\n")
+            with self.path.open("a") as file:
+                file.write(json.dumps(json_safe(row)) + "\n")
 
-    def say(self, text: str) -> None:
-        """A printed line."""
+    def print(self, text: str) -> None:
+        """Pass a line to `log_fn`."""
         if not self.quiet:
-            self.tell(text)
+            self.log_fn(text)
 
     def close(self) -> None:
-        """Write out what the board still holds."""
-        if self.board is not None:
-            self.board.close()
+        """Flush and close TensorBoard."""
+        if self.tensorboard is not None:
+            self.tensorboard.close()
 
 
-INK = np.array([[0, 0, 8], [80, 18, 123], [229, 92, 48], [252, 253, 191]], dtype=np.float32)
-"""From silence to loud, RGB."""
-RANGE = 8.0  # nats below the loudest that a picture shows
-
-
-def paint(mel: Tensor) -> np.ndarray:
-    """A picture of a log-mel (n_mels, T), low bands at the bottom: (4 n_mels, 2 T, 3) uint8."""
-    shares = (1 + (mel - mel.max()) / RANGE).clamp(0, 1).flip(0).cpu().numpy()
-    steps = np.linspace(0, 1, len(INK))
-    picture = np.stack([np.interp(shares, steps, channel) for channel in INK.T], -1)
-    return picture.astype(np.uint8).repeat(4, 0).repeat(2, 1)
-
-
-def say_line(text: str) -> None:
-    """A line on stdout, at once."""
+def print_flush(text: str) -> None:
+    """Print a line on stdout without buffering."""
     print(text, flush=True)
 
 
-def finite(value: Any) -> Any:
-    """Plain values with null for NaN and infinity, which JSON does not know."""
+def json_safe(value: Any) -> Any:
+    """Plain values with null in place of NaN and infinity, which JSON lacks."""
     if isinstance(value, dict):
-        return {name: finite(inner) for name, inner in value.items()}
+        return {name: json_safe(inner) for name, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

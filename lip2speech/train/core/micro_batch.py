@@ -1,31 +1,33 @@
-"""The shares that the batch of one update is cut into: over processes, and over time in each of them.
+"""Micro-batches: how the batch of one optimizer step is split over processes and over accumulation steps.
 
-The gradient of an update is the mean over its parts, and every part counts alike. Where a loss is a mean over
-values of which each part has as many, that is the mean over the whole batch; where clips differ in length,
-frames in a short part weigh more than in a long one (as under torch's DistributedDataParallel).
+The gradient of a step is the mean over its micro-batches, each with equal weight. If a loss averages over the
+same number of values in each, this equals the mean over the full batch; if clips differ in length, frames of a
+short micro-batch weigh more than those of a long one (as in torch's DistributedDataParallel).
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.train.core import distributed
+from lip2speech import distributed
 
-Rows = TypeVar("Rows", Tensor, np.ndarray, list)
+Rows = TypeVar("Rows", Tensor, "np.ndarray[Any, Any]", "list[Any]")
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One share of an update's batch.
+    """One share of the batch of an optimizer step.
 
-    index: which of `count` in all processes. first, last: whether it is the first, or the last, that this
-    process sees of the update.
+    Attributes:
+        index: position among the `count` micro-batches of all processes.
+        first: whether it is the first one of this process in the step.
+        last: whether it is the last one of this process in the step.
     """
 
     index: int = 0
@@ -33,31 +35,39 @@ class MicroBatch:
     first: bool = True
     last: bool = True
 
-    def of(self, rows: Rows) -> Rows:
-        """Its share of rows (count * N, ...) that were drawn for the whole batch, alike everywhere."""
+    def shard(self, rows: Rows) -> Rows:
+        """The slice (N, ...) of rows (count * N, ...) that were drawn identically in every process."""
         size = len(rows) // self.count
         return rows[self.index * size : (self.index + 1) * size]
 
-    def own(self, rng: np.random.Generator) -> np.random.Generator:
-        """Random numbers of this part alone; the given ones where it is the whole."""
+    def spawn_rng(self, rng: np.random.Generator) -> np.random.Generator:
+        """A generator for this micro-batch only; `rng` itself if the micro-batch is the full batch."""
         return rng if self.count == 1 else rng.spawn(self.count)[self.index]
 
 
 FULL_BATCH = MicroBatch()
 
 
-def parts(accumulate: int) -> list[MicroBatch]:
-    """What this process sees of every update, in order."""
-    start, count = distributed.rank() * accumulate, distributed.world() * accumulate
-    return [MicroBatch(start + i, count, i == 0, i == accumulate - 1) for i in range(accumulate)]
+def micro_batches(grad_accum_steps: int) -> list[MicroBatch]:
+    """The micro-batches that this process computes in every step, in order."""
+    start = distributed.rank() * grad_accum_steps
+    count = distributed.world_size() * grad_accum_steps
+    return [
+        MicroBatch(start + i, count, first=i == 0, last=i == grad_accum_steps - 1)
+        for i in range(grad_accum_steps)
+    ]
 
 
-def seed_step(seed: int, step: int, part: MicroBatch = FULL_BATCH) -> np.random.Generator:
-    """Seed torch and random for a part of one step; the generator returned is alike in all of its parts."""
+def seed_step(seed: int, step: int, micro_batch: MicroBatch = FULL_BATCH) -> np.random.Generator:
+    """Seed torch and random for one micro-batch of a step.
+
+    Returns:
+        a generator in the same state for all micro-batches of the step.
+    """
     generator = np.random.default_rng((seed, step))
     seeds = generator.integers(2**62, size=2)
-    if part.count > 1:
-        seeds = part.own(generator).integers(2**62, size=2)
+    if micro_batch.count > 1:
+        seeds = micro_batch.spawn_rng(generator).integers(2**62, size=2)
     torch.manual_seed(int(seeds[0]))
     random.seed(int(seeds[1]))
     return generator

@@ -1,7 +1,7 @@
-"""Every clip once in an epoch, in batches of similar length; where it stands is part of a snapshot.
+"""Length-bucketed batch sampling; the position within the epoch is part of a checkpoint.
 
-Clips are shuffled, sorted by length (so the shuffle decides among equals), cut into batches of at most so
-many frames, and the batches shuffled. It knows no clips but their lengths.
+Clips are shuffled, stably sorted by length (so the shuffle decides among equal lengths), cut into batches of at
+most `max_frames` frames including padding, and the batches are shuffled.
 """
 
 from __future__ import annotations
@@ -14,51 +14,52 @@ from lip2speech.train.core.micro_batch import MicroBatch
 
 
 class BucketBatchSampler:
-    """Batches of clip positions without end.
+    """An infinite stream of batches of clip indices, each clip once per epoch.
 
     Args:
         lengths: frames of each clip.
-        frames: the most that a batch has, padding included.
+        max_frames: limit on the frames of a batch, padding included.
     Attributes:
-        taken: batches that all processes have had since the run began.
-        per_epoch: batches of an epoch, the same number in each.
+        n_batches_seen: batches drawn by all processes since the start of the run.
+        batches_per_epoch: batches of an epoch, the same number in every epoch.
     """
 
-    def __init__(self, lengths: Sequence[int], frames: int, seed: int):
-        if max(lengths) > frames:
+    def __init__(self, lengths: Sequence[int], max_frames: int, seed: int):
+        if max(lengths) > max_frames:
             raise ValueError(
-                f"batch_frames is {frames}, the longest clip has {max(lengths)}; give as many or more."
+                f"max_frames_per_batch is {max_frames}, the longest clip has {max(lengths)} frames; raise it."
             )
-        self.lengths, self.frames, self.seed = np.asarray(lengths), frames, seed
-        self.taken, self.present = 0, (0, self.batches(0))
-        self.per_epoch = len(self.present[1])
+        self.lengths, self.max_frames, self.seed = np.asarray(lengths), max_frames, seed
+        self.n_batches_seen = 0
+        self._current_epoch = 0, self.batches(0)
+        self.batches_per_epoch = len(self._current_epoch[1])
 
     def batches(self, epoch: int) -> list[list[int]]:
         """All batches of an epoch in order."""
         rng = np.random.default_rng((self.seed, epoch, len(self.lengths)))
         order = rng.permutation(len(self.lengths))
         order = order[np.argsort(self.lengths[order], kind="stable")]
-        found: list[list[int]] = [[]]
-        for i in order.tolist():  # from short to long, so that clip i is the longest of its batch
-            if (len(found[-1]) + 1) * self.lengths[i] > self.frames:
-                found.append([])
-            found[-1].append(i)
-        return [found[i] for i in rng.permutation(len(found))]
+        batches: list[list[int]] = [[]]
+        for i in order.tolist():  # from short to long, so clip i is the longest of its batch
+            if (len(batches[-1]) + 1) * self.lengths[i] > self.max_frames:
+                batches.append([])
+            batches[-1].append(i)
+        return [batches[i] for i in rng.permutation(len(batches))]
 
-    def draw(self, part: MicroBatch) -> list[int]:
-        """The batch of a part; parts of one update have different ones, and the last moves on."""
-        epoch, place = divmod(self.taken + part.index, self.per_epoch)
-        if part.last:
-            self.taken += part.count
-        if epoch != self.present[0]:
-            self.present = epoch, self.batches(epoch)
-        return self.present[1][place]
+    def next_batch(self, micro_batch: MicroBatch) -> list[int]:
+        """The batch of one micro-batch; those of one step are distinct, and the last one advances the sampler."""
+        epoch, position = divmod(self.n_batches_seen + micro_batch.index, self.batches_per_epoch)
+        if micro_batch.last:
+            self.n_batches_seen += micro_batch.count
+        if epoch != self._current_epoch[0]:
+            self._current_epoch = epoch, self.batches(epoch)
+        return self._current_epoch[1][position]
 
-    def state(self) -> dict[str, int]:
-        """What a resumed run needs."""
-        epoch, place = divmod(self.taken, self.per_epoch)
-        return {"epoch": epoch, "place": place}
+    def state_dict(self) -> dict[str, int]:
+        """Epoch and position within it."""
+        epoch, position = divmod(self.n_batches_seen, self.batches_per_epoch)
+        return {"epoch": epoch, "position": position}
 
-    def load_state(self, state: dict[str, int]) -> None:
-        """Go on in the same epoch at the same batch; with other clips, at the batch that is there now."""
-        self.taken = state["epoch"] * self.per_epoch + state["place"]
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Resume in the same epoch at the same position, whatever batch is there if the clips have changed."""
+        self.n_batches_seen = state["epoch"] * self.batches_per_epoch + state["position"]

@@ -33,19 +33,15 @@ from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import load_speaker_model
 from lip2speech.modules.codebook_layout import books
-from lip2speech.train.core.device import choose_device
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
+from lip2speech.train.core.device import autocast, choose_device
 from lip2speech.train.core.dummy_data import DummyData
+from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.core.pretrained import load_initial
+from lip2speech.train.core.optim import OptimizerWithSchedule
+from lip2speech.train.core.pretrained import init_from_checkpoint
 from lip2speech.train.core.sampler import BucketBatchSampler
-from lip2speech.train.core.trainer import (
-    EMA,
-    OptimizerConfig,
-    OptimizerWithSchedule,
-    TrainerConfig,
-    TrainingTask,
-    autocast,
-)
+from lip2speech.train.core.task import TrainingTask
 from lip2speech.vocoders.griffin_lim import GriffinLim
 
 VOICING = 0.25  # of the cross entropy of voicing beside octaves
@@ -120,7 +116,9 @@ class FinetuneTask(TrainingTask):
         self.config = config
         torch.manual_seed(config.trainer.seed)
         self.model = LipModel(config.model)
-        whole = bool(config.init_from) and load_initial(self.model, config.init_from, config.trainable)
+        whole = bool(config.init_from) and init_from_checkpoint(
+            self.model, config.init_from, config.trainable
+        )
         self.speller = nn.Linear(config.model.frontend.embed_dim, 1 + len(ALPHABET))
         maker = make_teachers(config)
         self.codec, self.speakers = maker.codec, maker.speakers
@@ -128,21 +126,21 @@ class FinetuneTask(TrainingTask):
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
         lengths = [clip.n_frames for clip in self.train_set.clips]
-        self.epochs = (
+        self.sampler = (
             BucketBatchSampler(lengths, config.max_frames_per_batch, config.trainer.seed)
             if config.max_frames_per_batch
             else None
         )
         if not whole:
             self.set_mel_statistics()
-        self.opt = OptimizerWithSchedule(
+        self.optimizer = OptimizerWithSchedule(
             [*self.learning(), *self.speller.parameters()],
             config.optimizer,
             config.trainer.steps,
-            slow=self.model.frontend.parameters(),
-            slow_rate=config.frontend_lr_scale,
+            scaled_parameters=self.model.frontend.parameters(),
+            lr_scale=config.frontend_lr_scale,
         )
-        self.average = EMA(self.model, config.ema_decay)
+        self.ema = EMA(self.model, config.ema_decay)
 
     def batches(self, maker: TargetExtractor, split: str, augment: AugmentConfig | None) -> BatchCollator:
         """Clips of all folders with their targets."""
@@ -180,9 +178,9 @@ class FinetuneTask(TrainingTask):
         self.model.heads.mel_mean.copy_(mels.mean(1))
         self.model.heads.mel_std.copy_(mels.std(1).clamp_min(MIN_STD))
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.trainer.seed, step, part)
-        batch = self.here(self.draw(rng, part))
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        rng = seed_step(self.config.trainer.seed, step, micro_batch)
+        batch = self.to_device(self.draw(rng, micro_batch))
         self.set_mode(step)
         with autocast(self.config.trainer.precision, self.device):
             codes = None if batch.codes is None else partial(self.given_codes, batch)
@@ -197,18 +195,20 @@ class FinetuneTask(TrainingTask):
         if self.config.weights.ctc and batch.text is not None:
             spelled = losses.text_loss(self.speller(features.float()), batch.lengths(), batch.text)
             loss, logs["text"] = loss + self.config.weights.ctc * spelled, spelled.item()
-        logs["grad"] = self.opt.apply(loss, step, part)
-        logs["skipped"] = self.opt.skipped
-        self.average.update(self.model, part)
+        logs["grad_norm"] = self.optimizer.step(loss, step, micro_batch)
+        logs["skipped_steps"] = self.optimizer.skipped_steps
+        self.ema.update(self.model, micro_batch)
         return logs
 
-    def draw(self, rng: np.random.Generator, part: MicroBatch) -> Batch:
+    def draw(self, rng: np.random.Generator, micro_batch: MicroBatch) -> Batch:
         """A part of the step's batch: random clips, or the next of the epoch."""
-        if self.epochs is not None:
-            chosen = self.epochs.draw(part)
+        if self.sampler is not None:
+            chosen = self.sampler.next_batch(micro_batch)
         else:
-            chosen = part.of(self.train_set.choose(part.count * self.config.trainer.batch_size, rng))
-        return self.train_set.collate(chosen, part.own(rng))
+            chosen = micro_batch.shard(
+                self.train_set.choose(micro_batch.count * self.config.trainer.batch_size, rng)
+            )
+        return self.train_set.collate(chosen, micro_batch.spawn_rng(rng))
 
     def learning(self) -> list[nn.Parameter]:
         """The parameters that learn; the others are frozen for good. ValueError: a prefix names none."""
@@ -239,12 +239,12 @@ class FinetuneTask(TrainingTask):
 
     def given_codes(self, batch: Batch, mel: Tensor) -> Tensor:
         """Codes to condition on, read at the very lag of the targets, so that all books tell of one time."""
-        codes = self.moved(
+        codes = self.shift_target(
             batch.codes, self.lags(mel.detach(), batch), batch, self.config.model.heads.code_frame_rate
         )
         return codes.clamp_min(0)  # the heads embed padding too; no loss sees it
 
-    def moved(self, target: Tensor | None, lags: Tensor, batch: Batch, rate: int) -> Tensor:
+    def shift_target(self, target: Tensor | None, lags: Tensor, batch: Batch, rate: int) -> Tensor:
         """A target on a clock of `rate` Hz, read `lags` (in mel frames) later."""
         assert target is not None, "a batch has the targets that are asked for"
         return losses.shifted(target, on_clock(lags, rate), batch.lengths() * per_video_frame(rate))
@@ -254,7 +254,7 @@ class FinetuneTask(TrainingTask):
         w = self.config.weights
         mel = prediction.require("mel").float()
         lags = self.lags(mel, batch)
-        target = self.moved(batch.mel, lags, batch, MEL_RATE)
+        target = self.shift_target(batch.mel, lags, batch, MEL_RATE)
         l1, convergence = losses.mel_loss(
             (mel - self.mean) / self.std, (target - self.mean) / self.std, batch.keep()
         )
@@ -263,18 +263,18 @@ class FinetuneTask(TrainingTask):
         bands = self.bands(mel, target, batch.keep())
         total, logs["bands"] = total + w.estoi * bands, bands.item()
         if batch.pitch is not None:
-            moved = self.moved(batch.pitch, lags, batch, MEL_RATE)
+            moved = self.shift_target(batch.pitch, lags, batch, MEL_RATE)
             octaves, voicing = losses.pitch_loss(prediction.require("pitch"), moved, batch.keep())
             total = total + w.pitch * (octaves + VOICING * voicing)
             logs |= {"octaves": octaves.item(), "voicing": voicing.item()}
         if batch.units is not None:
-            moved = self.moved(batch.units, lags, batch, UNIT_RATE)
+            moved = self.shift_target(batch.units, lags, batch, UNIT_RATE)
             loss, hits = losses.token_loss(
                 prediction.require("unit_logits"), moved, smoothing=w.label_smoothing
             )
             total, logs = total + w.units * loss, logs | {"unit_acc": hits.item()}
         if batch.codes is not None:
-            moved = self.moved(batch.codes, lags, batch, self.config.model.heads.code_frame_rate)
+            moved = self.shift_target(batch.codes, lags, batch, self.config.model.heads.code_frame_rate)
             for name, weight in (("code_logits", w.codes), ("independent_code_logits", w.independent_codes)):
                 logits = prediction.require(name).transpose(1, 2)  # (B, K, n_q, T)
                 loss, hits = losses.token_loss(logits, moved, smoothing=w.label_smoothing)
@@ -291,55 +291,54 @@ class FinetuneTask(TrainingTask):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        model = self.averaged()
+        model = self.ema_model()
         figures: dict[str, float] = {}
         for name, batches in self.valid_sets.items():
             rows = []
-            for batch in map(self.here, batches):
+            for batch in map(self.to_device, batches):
                 with autocast(self.config.trainer.precision, self.device):
                     prediction = model(batch.video, batch.speaker, batch.padding_mask)
                 rows.append(self.losses(prediction, batch)[1])
             figures |= {f"{name}.{k}": float(np.mean([r[k] for r in rows])) for k in rows[0]}
         return figures
 
-    def averaged(self) -> LipModel:
+    def ema_model(self) -> LipModel:
         """The model with averaged weights, in eval mode."""
-        return self.average.given_to(LipModel(self.config.model))
+        return self.ema.copy_to(LipModel(self.config.model))
 
-    def state(self) -> dict[str, Any]:
-        average = {"values": self.average.values, "count": self.average.count}
+    def state_dict(self) -> dict[str, Any]:
         modules = {"model": self.model.state_dict(), "speller": self.speller.state_dict()}
-        epochs = {"epochs": self.epochs.state()} if self.epochs else {}
-        return modules | {"average": average, "opt": self.opt.state()} | epochs
+        epochs = {"sampler": self.sampler.state_dict()} if self.sampler else {}
+        return modules | {"ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict()} | epochs
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.speller.load_state_dict(state["speller"])
-        self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
-        self.opt.load_state(state["opt"])
-        if self.epochs and "epochs" in state:  # a run that began with random batches has none
-            self.epochs.load_state(state["epochs"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.sampler and "sampler" in state:  # a run that began with random batches has none
+            self.sampler.load_state_dict(state["sampler"])
 
     @torch.no_grad()
     def samples(self) -> dict[str, Tensor]:
         """The first held-out clip, from the predicted mel and from its own."""
-        batch = self.here(next(iter(self.valid_sets.values()))[0])
+        batch = self.to_device(next(iter(self.valid_sets.values()))[0])
         frames = int(batch.lengths()[0])
-        said = self.averaged()(batch.video[:1, :, :frames], batch.speaker[:1]).require("mel")
+        said = self.ema_model()(batch.video[:1, :, :frames], batch.speaker[:1]).require("mel")
         heard = batch.mel[:1, :, : said.shape[-1]]
         speak = GriffinLim()
         return {k: speak(Prediction(mel=x.cpu()))[0, 0] for k, x in (("said", said), ("heard", heard))}
 
     @classmethod
-    def stand_ins(cls, config: FinetuneConfig, made: DummyData) -> FinetuneConfig:
+    def dummy_config(cls, config: FinetuneConfig, dummy: DummyData) -> FinetuneConfig:
         heads, init = config.model.heads, config.init_from if Path(config.init_from).is_dir() else ""
         return replace(
             config,
-            train_data=(made.clips(),),
+            train_data=(dummy.clips(),),
             sampling_weights=(),
-            unit_tokenizer=made.units(config.unit_tokenizer, heads.n_units),
-            codec_path=made.codec(config.codec_path, heads.codebook_sizes, heads.code_frame_rate),
-            speaker_encoder=made.speaker_embedding(config.speaker_encoder, heads.speaker_dim),
+            unit_tokenizer=dummy.unit_tokenizer(config.unit_tokenizer, heads.n_units),
+            codec_path=dummy.codec(config.codec_path, heads.codebook_sizes, heads.code_frame_rate),
+            speaker_encoder=dummy.speaker_encoder(config.speaker_encoder, heads.speaker_dim),
             init_from=init,
         )
 
@@ -355,7 +354,7 @@ class FinetuneTask(TrainingTask):
             "speaker": self.speakers.fingerprint,
         }
         card = "# Lip model\nTrained by `lip2speech train finetune`.\n"
-        checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+        checkpoint.save(folder, config, self.ema_model().state_dict(), card, overwrite=True)
 
 
 def on_clock(lags: Tensor, rate: int) -> Tensor:

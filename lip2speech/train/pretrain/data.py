@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lip2speech import distributed
 from lip2speech.constants import per_video_frame
 from lip2speech.data.dataset import Clip, pad_stack
 from lip2speech.data.loader import IGNORED
@@ -25,7 +26,6 @@ from lip2speech.data.targets import SAMPLES_PER_FRAME, sound_of
 from lip2speech.data.unit_tokenizers import UnitTokenizer
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.frontends.transforms import Transform
-from lip2speech.train.core import distributed
 from lip2speech.train.pretrain.masking import SpanMask, draw_mask, substitutes
 
 
@@ -112,10 +112,10 @@ def clusters_of(clips: Sequence[Clip], teacher: UnitTokenizer, file: Path | None
     lengths = [clip.n_frames for clip in clips]
     if (kept := read_clusters(file, stamp)) is not None:
         return list(kept.split(lengths))
-    share = -(-len(clips) // distributed.world())
+    share = -(-len(clips) // distributed.world_size())
     first = distributed.rank() * share
     rows = [clusters_of_clip(clip, teacher) for clip in clips[first : first + share]]
-    found = distributed.gathered(torch.cat([torch.empty(0, dtype=torch.int32), *rows]))
+    found = distributed.all_gather_rows(torch.cat([torch.empty(0, dtype=torch.int32), *rows]))
     if file is not None and distributed.rank() == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".tmp")

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lip2speech import distributed
 from lip2speech.data.dataset import read_clips
-from lip2speech.train.core import distributed
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
 
@@ -43,7 +43,7 @@ def run_iteration(
     number: int,
     *,
     quiet: bool = False,
-    say: Callable[[str], None] | None = None,
+    log_fn: Callable[[str], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> bool:
     """Fit the units of an iteration unless they are there, and train it; whether its model is there then.
@@ -56,9 +56,9 @@ def run_iteration(
     one, folder = at_iteration(config, out, number), out / str(number)
     if distributed.rank() == 0:
         fit_units(config, out, number)
-    distributed.wait()
+    distributed.barrier()
     task = PretrainTask(one, folder)
-    run(task, one.trainer, folder, quiet=quiet, say=say, progress=progress)
+    Trainer(one.trainer, folder, quiet=quiet, log_fn=log_fn, progress=progress).fit(task)
     return (folder / "final").is_dir()
 
 

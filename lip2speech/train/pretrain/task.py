@@ -25,18 +25,14 @@ from lip2speech.data.unit_tokenizers import load_unit_teacher
 from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
 from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
 from lip2speech.models.frontends.transforms import Transform
-from lip2speech.train.core.device import choose_device
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
+from lip2speech.train.core.device import autocast, choose_device
 from lip2speech.train.core.dummy_data import TRAIN_CLIPS, DummyData
+from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
+from lip2speech.train.core.optim import OptimizerWithSchedule
 from lip2speech.train.core.sampler import BucketBatchSampler
-from lip2speech.train.core.trainer import (
-    EMA,
-    OptimizerConfig,
-    OptimizerWithSchedule,
-    TrainerConfig,
-    TrainingTask,
-    autocast,
-)
+from lip2speech.train.core.task import TrainingTask
 from lip2speech.train.pretrain.data import MaskedAVDataset, MaskedBatch, clusters_of
 from lip2speech.train.pretrain.masking import SpanMask
 
@@ -196,13 +192,15 @@ class PretrainTask(TrainingTask):
         held = read_clips(config.train_data, "valid")
         held = held[:: -(-len(held) // config.valid_clips)]  # of all folders
         self.held_out = self.fixed(self.clips(held, store, "valid"))
-        self.epochs: BucketBatchSampler | None = None
+        self.sampler: BucketBatchSampler | None = None
         if config.max_frames_per_batch:
-            self.epochs = BucketBatchSampler(
+            self.sampler = BucketBatchSampler(
                 self.train_set.lengths, config.max_frames_per_batch, config.trainer.seed
             )
-        self.opt = OptimizerWithSchedule(self.model.parameters(), config.optimizer, config.trainer.steps)
-        self.average = EMA(self.model, config.ema_decay)
+        self.optimizer = OptimizerWithSchedule(
+            self.model.parameters(), config.optimizer, config.trainer.steps
+        )
+        self.ema = EMA(self.model, config.ema_decay)
 
     def clips(self, clips: list[Clip], store: Path | None, split: str) -> MaskedAVDataset:
         """Clips with their clusters."""
@@ -224,23 +222,25 @@ class PretrainTask(TrainingTask):
         count = len(clips.clips)
         return [clips.collate(range(i, min(i + size, count)), rng) for i in range(0, count, size)]
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.trainer.seed, step, part)
-        chosen = self.choose(rng, part)
-        rng = part.own(rng)
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        rng = seed_step(self.config.trainer.seed, step, micro_batch)
+        chosen = self.choose(rng, micro_batch)
+        rng = micro_batch.spawn_rng(rng)
         batch = self.train_set.collate(chosen, rng)
         self.model.train()
         loss, logs = self.losses(self.model, batch, self.streams(rng))
-        logs["grad"] = self.opt.apply(loss, step, part)
-        logs["skipped"] = self.opt.skipped
-        self.average.update(self.model, part)
+        logs["grad_norm"] = self.optimizer.step(loss, step, micro_batch)
+        logs["skipped_steps"] = self.optimizer.skipped_steps
+        self.ema.update(self.model, micro_batch)
         return logs
 
-    def choose(self, rng: np.random.Generator, part: MicroBatch) -> list[int]:
+    def choose(self, rng: np.random.Generator, micro_batch: MicroBatch) -> list[int]:
         """A part of the step's batch: random clips, or the next of the epoch."""
-        if self.epochs is not None:
-            return self.epochs.draw(part)
-        return part.of(self.train_set.choose(part.count * self.config.trainer.batch_size, rng))
+        if self.sampler is not None:
+            return self.sampler.next_batch(micro_batch)
+        return micro_batch.shard(
+            self.train_set.choose(micro_batch.count * self.config.trainer.batch_size, rng)
+        )
 
     def streams(self, rng: np.random.Generator) -> Streams:
         """What a batch has: both, or one alone."""
@@ -251,7 +251,7 @@ class PretrainTask(TrainingTask):
         self, model: AVHubertPretrainModel, batch: MaskedBatch, streams: Streams
     ) -> tuple[Tensor, dict[str, float]]:
         """The loss, and how often masked frames are guessed right."""
-        batch = self.here(batch)
+        batch = self.to_device(batch)
         with autocast(self.config.trainer.precision, self.device):
             features, square = model(batch, streams)
         logits = model.clusters(features.float())
@@ -267,7 +267,7 @@ class PretrainTask(TrainingTask):
 
         chance: the share that is right when one always guesses the cluster that is most frequent.
         """
-        model, figures = self.averaged(), {}
+        model, figures = self.ema_model(), {}
         for name, streams in STREAMS.items():
             rows = [self.losses(model, batch, streams)[1] for batch in self.held_out]
             for key in ("loss", "acc"):
@@ -276,29 +276,32 @@ class PretrainTask(TrainingTask):
         figures["chance"] = float(guessed.bincount().max() / len(guessed))
         return figures | {"loss": figures["both.loss"]}
 
-    def averaged(self) -> AVHubertPretrainModel:
+    def ema_model(self) -> AVHubertPretrainModel:
         """The model with averaged weights, in eval mode."""
-        return self.average.given_to(AVHubertPretrainModel(self.config.frontend, self.model.clusters.config))
+        return self.ema.copy_to(AVHubertPretrainModel(self.config.frontend, self.model.clusters.config))
 
-    def state(self) -> dict[str, Any]:
-        average = {"values": self.average.values, "count": self.average.count}
-        epochs = {"epochs": self.epochs.state()} if self.epochs else {}
-        return {"model": self.model.state_dict(), "average": average, "opt": self.opt.state()} | epochs
+    def state_dict(self) -> dict[str, Any]:
+        epochs = {"sampler": self.sampler.state_dict()} if self.sampler else {}
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        } | epochs
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
-        self.opt.load_state(state["opt"])
-        if self.epochs and "epochs" in state:  # a run that began with random batches has none
-            self.epochs.load_state(state["epochs"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.sampler and "sampler" in state:  # a run that began with random batches has none
+            self.sampler.load_state_dict(state["sampler"])
 
     @classmethod
-    def stand_ins(cls, config: PretrainConfig, made: DummyData) -> PretrainConfig:
+    def dummy_config(cls, config: PretrainConfig, dummy: DummyData) -> PretrainConfig:
         one = config.guessed
         frames = min(config.max_frames, config.max_frames_per_batch // TRAIN_CLIPS)
-        units = made.units(one.unit_tokenizer or "units of the iteration", one.n_units)
+        units = dummy.unit_tokenizer(one.unit_tokenizer or "units of the iteration", one.n_units)
         iterations = tuple(replace(each, unit_tokenizer=units) for each in config.iterations)
-        return replace(config, train_data=(made.clips(frames=frames),), iterations=iterations)
+        return replace(config, train_data=(dummy.clips(frames=frames),), iterations=iterations)
 
     def networks(self) -> dict[str, nn.Module]:
         return {"frontend": self.model.frontend, "clusters": self.model.clusters}
@@ -318,7 +321,7 @@ class PretrainTask(TrainingTask):
             f"{figures['both.acc']:.3f} right, {figures['lips.acc']:.3f} from the lips alone, among "
             f"{self.teacher.n_units} clusters (the most frequent one alone: {figures['chance']:.3f}).\n"
         )
-        checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+        checkpoint.save(folder, config, self.ema_model().state_dict(), card, overwrite=True)
 
 
 def masked_loss(logits: Tensor, batch: MaskedBatch, unmasked_weight: float = 0.0) -> Tensor:

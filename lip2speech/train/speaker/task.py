@@ -24,16 +24,13 @@ from lip2speech.audio.mel import LogMel
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.models.speaker_encoder.xvector import KIND, LEAST_FRAMES, XVectorConfig, XVectorNet
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
+from lip2speech.train.core.device import autocast
 from lip2speech.train.core.dummy_data import DummyData
+from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.core.trainer import (
-    EMA,
-    OptimizerConfig,
-    OptimizerWithSchedule,
-    TrainerConfig,
-    TrainingTask,
-    autocast,
-)
+from lip2speech.train.core.optim import OptimizerWithSchedule
+from lip2speech.train.core.task import TrainingTask
 
 LEAST_VOICES = 2
 
@@ -112,56 +109,57 @@ class SpeakerTask(TrainingTask):
                 )
         self.encoder = XVectorNet(config.encoder)
         self.centres = nn.Parameter(torch.randn(len(self.train_set.names), config.encoder.dim))
-        self.opt = OptimizerWithSchedule(
+        self.optimizer = OptimizerWithSchedule(
             [*self.encoder.parameters(), self.centres], config.optimizer, config.trainer.steps
         )
-        self.average = EMA(self.encoder, config.ema_decay)
+        self.ema = EMA(self.encoder, config.ema_decay)
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.trainer.seed, step, part)
-        size = part.count * self.config.trainer.batch_size
-        mel, voices = map(part.of, self.train_set.draw(size, self.config.segment_frames, rng))
-        mel, voices = self.here((disturb(mel, self.config.tilt, self.config.floor), voices))
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        rng = seed_step(self.config.trainer.seed, step, micro_batch)
+        size = micro_batch.count * self.config.trainer.batch_size
+        mel, voices = map(micro_batch.shard, self.train_set.draw(size, self.config.segment_frames, rng))
+        mel, voices = self.to_device((disturb(mel, self.config.tilt, self.config.floor), voices))
         self.encoder.train()
         with autocast(self.config.trainer.precision, self.device):
             vectors = self.encoder(mel)
         cosines = vectors.float() @ F.normalize(self.centres, dim=-1).T
         loss = margin_loss(cosines, voices, self.config.aam_margin, self.config.aam_scale)
         logs = {"loss": loss.item(), "right": (cosines.argmax(1) == voices).float().mean().item()}
-        logs["grad"] = self.opt.apply(loss, step, part)
-        self.average.update(self.encoder, part)
+        logs["grad_norm"] = self.optimizer.step(loss, step, micro_batch)
+        self.ema.update(self.encoder, micro_batch)
         return logs
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        encoder = self.averaged()
-        vectors = torch.cat([encoder(self.here(mel.float()[None])).cpu() for mel in self.held_out.mels])
+        encoder = self.ema_model()
+        vectors = torch.cat([encoder(self.to_device(mel.float()[None])).cpu() for mel in self.held_out.mels])
         rate = equal_error_rate(vectors, self.held_out.labels)
         return {"eer": rate, "voices": float(len(self.held_out.names)), "loss": rate}
 
-    def averaged(self) -> XVectorNet:
+    def ema_model(self) -> XVectorNet:
         """The encoder with averaged weights, in eval mode."""
-        return self.average.given_to(XVectorNet(self.config.encoder))
+        return self.ema.copy_to(XVectorNet(self.config.encoder))
 
-    def state(self) -> dict[str, Any]:
-        average = {"values": self.average.values, "count": self.average.count}
+    def state_dict(self) -> dict[str, Any]:
         modules = {"encoder": self.encoder.state_dict(), "centres": self.centres.detach()}
-        return modules | {"average": average, "opt": self.opt.state()}
+        return modules | {"ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.encoder.load_state_dict(state["encoder"])
         self.centres.data.copy_(state["centres"])
-        self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
-        self.opt.load_state(state["opt"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     @classmethod
-    def stand_ins(cls, config: SpeakerTrainConfig, made: DummyData) -> SpeakerTrainConfig:
+    def dummy_config(cls, config: SpeakerTrainConfig, dummy: DummyData) -> SpeakerTrainConfig:
         names = [f"voice{i}" for i in range(20 * config.held_out)]
         held: list[str] = []
         known: list[str] = []
         for name in names:
-            (held if is_held_out(f"{made.folder.name}/{name}", config.held_out) else known).append(name)
-        return replace(config, train_data=(made.clips(voices=(*held[:LEAST_VOICES], *known[:LEAST_VOICES])),))
+            (held if is_held_out(f"{dummy.folder.name}/{name}", config.held_out) else known).append(name)
+        return replace(
+            config, train_data=(dummy.clips(speakers=(*held[:LEAST_VOICES], *known[:LEAST_VOICES])),)
+        )
 
     def networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "centres": nn.ParameterList([self.centres])}
@@ -173,7 +171,7 @@ class SpeakerTask(TrainingTask):
             f"# Speaker encoder\nTold {known} voices apart by `lip2speech train speaker`; "
             f"equal error rate on {unknown} others: {self.validate()['eer']:.3f}.\n"
         )
-        checkpoint.save(folder, config, self.averaged().state_dict(), card, overwrite=True)
+        checkpoint.save(folder, config, self.ema_model().state_dict(), card, overwrite=True)
 
 
 def name_of(clip: Clip) -> str:

@@ -19,14 +19,11 @@ from lip2speech.constants import per_video_frame
 from lip2speech.data.unit_tokenizers import UnitTokenizer
 from lip2speech.models.heads.conv import MEL_RATE
 from lip2speech.models.speaker_encoder import load_speaker_model
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
 from lip2speech.train.core.dummy_data import DummyData
-from lip2speech.train.core.trainer import (
-    EMA,
-    OptimizerConfig,
-    OptimizerWithSchedule,
-    TrainerConfig,
-    TrainingTask,
-)
+from lip2speech.train.core.ema import EMA
+from lip2speech.train.core.optim import OptimizerWithSchedule
+from lip2speech.train.core.task import TrainingTask
 from lip2speech.train.vocoder.data import VocoderDataset
 from lip2speech.vocoders import VOCODERS
 from lip2speech.vocoders.registry import KIND
@@ -85,20 +82,22 @@ class VocoderTask(TrainingTask):
 
     def __init__(self, config: Any, units: UnitTokenizer | None = None):
         self.config, self.name = config, config.name
-        torch.manual_seed(config.loop.seed)
-        self.speakers = load_speaker_model(config.speaker)
+        torch.manual_seed(config.trainer.seed)
+        self.speakers = load_speaker_model(config.speaker_encoder)
         if config.sizes.speaker_dim not in (0, self.speakers.dim):
             raise ValueError(
                 f"{self.name}.speaker_dim is {config.sizes.speaker_dim}, voices are heard as "
                 f"{self.speakers.dim} numbers; give that, or 0 for no voice."
             )
         self.train_set, self.held_out = (
-            VocoderDataset(config.folders, split, config.frames, self.speakers, units)
+            VocoderDataset(config.train_data, split, config.segment_frames, self.speakers, units)
             for split in ("train", "valid")
         )
         self.vocoder = self.new_vocoder()
-        self.opt = OptimizerWithSchedule(self.vocoder.parameters(), config.optimizer, config.loop.steps)
-        self.average = EMA(self.vocoder, config.ema)
+        self.optimizer = OptimizerWithSchedule(
+            self.vocoder.parameters(), config.optimizer, config.trainer.steps
+        )
+        self.ema = EMA(self.vocoder, config.ema_decay)
 
     def new_vocoder(self) -> Any:
         """The recipe's vocoder with random weights."""
@@ -108,24 +107,29 @@ class VocoderTask(TrainingTask):
     def quality(self) -> str:
         """What the card says of the finished vocoder on held-out speech."""
 
-    def averaged(self) -> Any:
+    def ema_model(self) -> Any:
         """The vocoder with averaged weights, in eval mode."""
-        return self.average.given_to(VOCODERS[self.name](self.config.sizes))
+        return self.ema.copy_to(VOCODERS[self.name](self.config.sizes))
 
-    def state(self) -> dict[str, Any]:
-        average = {"values": self.average.values, "count": self.average.count}
-        return {self.name: self.vocoder.state_dict(), "average": average, "opt": self.opt.state()}
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            self.name: self.vocoder.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.vocoder.load_state_dict(state[self.name])
-        self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
-        self.opt.load_state(state["opt"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     @classmethod
-    def stand_ins(cls, config: Any, made: DummyData) -> Any:
-        clips = made.clips(frames=config.frames // per_video_frame(MEL_RATE) + 1)
+    def dummy_config(cls, config: Any, dummy: DummyData) -> Any:
+        clips = dummy.clips(frames=config.segment_frames // per_video_frame(MEL_RATE) + 1)
         return replace(
-            config, folders=(clips,), speaker=made.speaker_embedding(config.speaker, config.sizes.speaker_dim)
+            config,
+            train_data=(clips,),
+            speaker_encoder=dummy.speaker_encoder(config.speaker_encoder, config.sizes.speaker_dim),
         )
 
     def export(self, folder: Path) -> None:
@@ -135,7 +139,7 @@ class VocoderTask(TrainingTask):
             "vocoder": to_dict(self.config.sizes),
             "speaker": self.speakers.fingerprint,
         }
-        vocoder = self.averaged()
+        vocoder = self.ema_model()
         card = (
             f"# {type(vocoder).__name__}\nFrom {', '.join(vocoder.needs)} to sound, trained by `lip2speech "
             f"train vocoder` on {len(self.train_set.clips)} clips; {self.quality()} of speech that was held "

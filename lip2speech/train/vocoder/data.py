@@ -43,10 +43,12 @@ class VocoderBatch:
     speaker: Tensor
     units: Tensor | None = None
 
-    def of(self, part: MicroBatch) -> VocoderBatch:
+    def of(self, micro_batch: MicroBatch) -> VocoderBatch:
         """A part's share of segments drawn for a whole batch."""
-        units = None if self.units is None else part.of(self.units)
-        return VocoderBatch(part.of(self.wav), part.of(self.mel), part.of(self.speaker), units)
+        units = None if self.units is None else micro_batch.shard(self.units)
+        return VocoderBatch(
+            micro_batch.shard(self.wav), micro_batch.shard(self.mel), micro_batch.shard(self.speaker), units
+        )
 
     def single(self) -> Iterator[VocoderBatch]:
         """One after the other, B = 1."""

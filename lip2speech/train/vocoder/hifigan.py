@@ -22,10 +22,10 @@ from lip2speech.data.unit_tokenizers import load_unit_teacher
 from lip2speech.discriminators.mpd import MPDConfig
 from lip2speech.discriminators.msd import MSDConfig
 from lip2speech.discriminators.msstftd import MSSTFTConfig
-from lip2speech.train.core.device import choose_device
+from lip2speech.train.core.config import OptimizerConfig
+from lip2speech.train.core.device import autocast, choose_device
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.core.trainer import OptimizerConfig, autocast
 from lip2speech.train.gan import AdversarialTrainer, build_adversary, build_discriminators
 from lip2speech.train.vocoder.base import HELD_OUT, VocoderTask, VocoderTrainConfig
 from lip2speech.train.vocoder.data import UNIT_RATIO, VocoderBatch, smear, swap
@@ -93,44 +93,48 @@ class HiFiGANTask(VocoderTask):
     def new_adversary(self) -> AdversarialTrainer | None:
         """The recipe's discriminators; none if their time never comes."""
         c = self.config
-        if c.gan_from >= c.loop.steps:
+        if c.disc_start_step >= c.trainer.steps:
             return None
         return build_adversary(
-            build_discriminators(c.discriminator, c.wave_discriminator, period=c.period_discriminator),
-            c.loop.steps,
-            lr=c.gan_lr,
-            betas=c.gan_betas,
-            precision=c.loop.precision,
+            build_discriminators(c.msstftd, c.msd, period=c.mpd),
+            c.trainer.steps,
+            lr=c.disc_lr,
+            betas=c.disc_betas,
+            precision=c.trainer.precision,
         )
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
         c = self.config
-        rng = seed_step(c.loop.seed, step, part)
-        drawn = self.train_set.draw(part.count * c.trainer.batch_size, rng).of(part)
-        drawn = self.here(self.worsened(drawn))
+        rng = seed_step(c.trainer.seed, step, micro_batch)
+        drawn = self.train_set.draw(micro_batch.count * c.trainer.batch_size, rng).of(micro_batch)
+        drawn = self.to_device(self.worsened(drawn))
         real = drawn.wav.unsqueeze(1)
         self.vocoder.train()
-        with autocast(c.loop.precision, self.device):
+        with autocast(c.trainer.precision, self.device):
             fake = synthesise(self.vocoder, drawn)
         fake = fake.float()
         logs: dict[str, float] = {}
         mel = self.mel_distance(fake, real)
         loss = c.mel_weight * mel
-        if self.adversary is not None and step >= c.gan_from:
-            logs |= self.adversary.update(real, fake, step - c.gan_from, rng, part)
+        if self.adversary is not None and step >= c.disc_start_step:
+            logs |= self.adversary.update(real, fake, step - c.disc_start_step, rng, micro_batch)
             terms = self.adversary.terms(real, fake)
             loss = loss + c.adversarial_weight * terms["g"] + c.feature_weight * terms["feat"]
             logs |= {name: term.item() for name, term in terms.items()}
-        logs |= {"mel": mel.item(), "grad": self.opt.apply(loss, step, part)}
-        self.average.update(self.vocoder, part)
-        skipped = self.opt.skipped + (self.adversary.optimizer.skipped if self.adversary else 0)
-        return logs | {"skipped": skipped}
+        logs |= {"mel": mel.item(), "grad_norm": self.optimizer.step(loss, step, micro_batch)}
+        self.ema.update(self.vocoder, micro_batch)
+        skipped = self.optimizer.skipped_steps + (
+            self.adversary.optimizer.skipped_steps if self.adversary else 0
+        )
+        return logs | {"skipped_steps": skipped}
 
     def worsened(self, drawn: VocoderBatch) -> VocoderBatch:
         """The same sounds with mel and units as lips predict them."""
         assert drawn.units is not None, "the segments were made with a teacher"
-        mel = smear(drawn.mel, self.config.blur, self.config.noise)
-        return VocoderBatch(drawn.wav, mel, drawn.speaker, swap(drawn.units, self.config.swaps))
+        mel = smear(drawn.mel, self.config.mel_blur_sigma, self.config.mel_noise_std)
+        return VocoderBatch(
+            drawn.wav, mel, drawn.speaker, swap(drawn.units, self.config.unit_substitution_prob)
+        )
 
     def mel_distance(self, fake: Tensor, real: Tensor) -> Tensor:
         """L1 of the log-mels of two (B, 1, T_a), ()."""
@@ -141,11 +145,11 @@ class HiFiGANTask(VocoderTask):
         """Mel distance of the averaged generator to held-out speech, from its own mel and units, and from
         worse ones; the same segments every time."""
         torch.manual_seed(1)
-        vocoder, drawn = self.averaged(), self.held_out.draw(HELD_OUT, np.random.default_rng(1))
-        real = self.here(drawn.wav.unsqueeze(1))
+        vocoder, drawn = self.ema_model(), self.held_out.draw(HELD_OUT, np.random.default_rng(1))
+        real = self.to_device(drawn.wav.unsqueeze(1))
         mel, worse = (
             float(self.mel_distance(synthesise(vocoder, told), real))
-            for told in map(self.here, (drawn, self.worsened(drawn)))
+            for told in map(self.to_device, (drawn, self.worsened(drawn)))
         )
         return {"mel": mel, "mel_worsened": worse, "loss": mel}
 
@@ -153,21 +157,23 @@ class HiFiGANTask(VocoderTask):
         return f"its mel is {self.validate()['mel']:.3f} nats from that"
 
     @classmethod
-    def stand_ins(cls, config: HiFiGANTrainConfig, made: DummyData) -> HiFiGANTrainConfig:
-        config = super().stand_ins(config, made)
-        return replace(config, unit_tokenizer=made.units(config.unit_tokenizer, config.hifigan.n_units))
+    def dummy_config(cls, config: HiFiGANTrainConfig, dummy: DummyData) -> HiFiGANTrainConfig:
+        config = super().dummy_config(config, dummy)
+        return replace(
+            config, unit_tokenizer=dummy.unit_tokenizer(config.unit_tokenizer, config.hifigan.n_units)
+        )
 
     def networks(self) -> dict[str, nn.Module]:
         judges = {"discriminators": self.adversary.discriminator} if self.adversary else {}
         return {self.name: self.vocoder} | judges
 
-    def state(self) -> dict[str, Any]:
-        return super().state() | (self.adversary.state() if self.adversary else {})
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | (self.adversary.state_dict() if self.adversary else {})
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         if self.adversary and "discriminator" in state:  # a shorter run may have ended before its time
-            self.adversary.load_state(state)
+            self.adversary.load_state_dict(state)
 
 
 def synthesise(vocoder: HiFiGAN, told: VocoderBatch) -> Tensor:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lip2speech.train.core.device import autocast
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.core.trainer import autocast
 from lip2speech.train.vocoder.base import HELD_OUT, VocoderTask, VocoderTrainConfig
 from lip2speech.train.vocoder.data import smear
 from lip2speech.vocoders.wavenet import WaveNet, WaveNetConfig, mu_law_encode
@@ -39,21 +39,25 @@ class WaveNetTask(VocoderTask):
         wavenet.mel_std.copy_(std)
         return wavenet
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
-        rng = seed_step(self.config.loop.seed, step, part)
-        drawn = self.train_set.draw(part.count * self.config.trainer.batch_size, rng).of(part)
-        drawn = self.here(replace(drawn, mel=smear(drawn.mel, self.config.blur, self.config.noise)))
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        rng = seed_step(self.config.trainer.seed, step, micro_batch)
+        drawn = self.train_set.draw(micro_batch.count * self.config.trainer.batch_size, rng).of(micro_batch)
+        drawn = self.to_device(
+            replace(drawn, mel=smear(drawn.mel, self.config.mel_blur_sigma, self.config.mel_noise_std))
+        )
         self.vocoder.train()
-        bits = bits_per_sample(self.vocoder, drawn.wav, drawn.mel, drawn.speaker, self.config.loop.precision)
-        logs = {"bits": bits.item(), "grad": self.opt.apply(bits * math.log(2), step, part)}
-        self.average.update(self.vocoder, part)
-        return logs | {"skipped": self.opt.skipped}
+        bits = bits_per_sample(
+            self.vocoder, drawn.wav, drawn.mel, drawn.speaker, self.config.trainer.precision
+        )
+        logs = {"bits": bits.item(), "grad_norm": self.optimizer.step(bits * math.log(2), step, micro_batch)}
+        self.ema.update(self.vocoder, micro_batch)
+        return logs | {"skipped_steps": self.optimizer.skipped_steps}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Bits for a sample of held-out speech, by the averaged network; the same segments every time."""
-        wavenet = self.averaged()
-        drawn = self.here(self.held_out.draw(HELD_OUT, np.random.default_rng(1)))
+        wavenet = self.ema_model()
+        drawn = self.to_device(self.held_out.draw(HELD_OUT, np.random.default_rng(1)))
         # all at once take too much memory
         told = [bits_per_sample(wavenet, one.wav, one.mel, one.speaker).item() for one in drawn.single()]
         bits = float(np.mean(told))

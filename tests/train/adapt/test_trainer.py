@@ -39,7 +39,7 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def config(**changes: Any) -> AdaptConfig:
-    numbers = {"steps": 20, "batch_size": 2, "views": 2, "optimizer": {"lr": 5e-2, "warmup_steps": 1}}
+    numbers = {"steps": 20, "batch_size": 2, "n_crops": 2, "optimizer": {"lr": 5e-2, "warmup_steps": 1}}
     return from_dict(AdaptConfig, numbers | changes)
 
 
@@ -53,7 +53,11 @@ def take(i: int, frames: int = 16) -> Recording:
 
 def test_the_loss_falls_and_the_trunk_rests(units: str) -> None:
     work = AdaptationTrainer(
-        make_model(), Transform(), [take(0), take(1), take(2)], config(units=units), LTASSpeakerEncoder()
+        make_model(),
+        Transform(),
+        [take(0), take(1), take(2)],
+        config(unit_tokenizer=units),
+        LTASSpeakerEncoder(),
     )
     kept = {name: tensor.clone() for name, tensor in work.model.frontend.resnet.state_dict().items()}
 
@@ -64,7 +68,7 @@ def test_the_loss_falls_and_the_trunk_rests(units: str) -> None:
 
     before = loss()
     for step in range(20):
-        work.update(step)
+        work.training_step(step)
     assert loss() < 0.98 * before
     assert all(torch.equal(t, kept[name]) for name, t in work.model.frontend.resnet.state_dict().items())
 
@@ -73,16 +77,16 @@ def test_the_adapted_folder_loads_like_any_other(units: str, tmp_path: Path) -> 
     base = save_system(tmp_path / "base")
     done: list[float] = []
     given = checkpoint.load(base)
-    given.config["pipeline"]["confidence"] = {"bias": 1.0}
+    given.config["inference"]["confidence"] = {"bias": 1.0}
     size, losses = adapt(
-        given, [take(0)], config(units=units, steps=3), tmp_path / "own", progress=done.append
+        given, [take(0)], config(unit_tokenizer=units, steps=3), tmp_path / "own", progress=done.append
     )
     assert len(losses) == 3 and size > 0 and done[-1] == 1.0
     old, new = checkpoint.load(base), checkpoint.load(tmp_path / "own")
     assert "Adapted to one silent person" in new.card
     for loaded in (old, new):
         assert (
-            loaded.config["pipeline"].pop("confidence", None) is None
+            loaded.config["inference"].pop("confidence", None) is None
         )  # that of the base is not the new one's
     assert old.config == new.config
     moved = {n for n, t in old.tensors.items() if not torch.allclose(t, new.tensors[n], 1e-3, 1e-3)}
@@ -92,7 +96,7 @@ def test_the_adapted_folder_loads_like_any_other(units: str, tmp_path: Path) -> 
 
 def test_figures_are_shares_and_know_a_listener(units: str, tmp_path: Path) -> None:
     speech, takes = Lip2Speech.from_pretrained(save_system(tmp_path / "base"), "cpu"), [take(0), take(1)]
-    heard = measure(speech, takes, config(units=units), lambda wav, text: int(text == "word 1"))
+    heard = measure(speech, takes, config(unit_tokenizer=units), lambda wav, text: int(text == "word 1"))
     assert heard.units is not None and 0 <= heard.units <= 1 and heard.words == 0.25
     deaf = measure(speech, takes, config(), None)
     assert deaf.units is None and deaf.words is None
@@ -100,7 +104,7 @@ def test_figures_are_shares_and_know_a_listener(units: str, tmp_path: Path) -> N
 
 
 def test_the_best_path_of_a_perfect_slow_prediction_is_its_own(units: str) -> None:
-    target = TargetSynthesizer(config(units=units), LTASSpeakerEncoder())(take(0))[0]
+    target = TargetSynthesizer(config(unit_tokenizer=units), LTASSpeakerEncoder())(take(0))[0]
     slow = target.mel.repeat_interleave(2, 0)  # (2N, 160)
     prediction = Prediction(mel=slow.reshape(-1, 80).T[None])
     assert torch.allclose(pairs(prediction.require("mel"))[0], slow)
@@ -110,7 +114,10 @@ def test_the_best_path_of_a_perfect_slow_prediction_is_its_own(units: str) -> No
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"layers": ["nonsense"]}, "no linear layer"), ({"voices": 0}, "voices must be 1 or more, got 0")],
+    [
+        ({"lora_target_modules": ["nonsense"]}, "no linear layer"),
+        ({"n_tts_voices": 0}, "n_tts_voices must be 1 or more, got 0"),
+    ],
 )
 def test_a_wrong_recipe_is_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -121,7 +128,7 @@ def test_a_teacher_of_other_units_and_no_video_are_refused(units: str) -> None:
     other = make_model()
     with pytest.raises(ValueError, match="no video to learn from"):
         AdaptationTrainer(other, Transform(), [], config(), LTASSpeakerEncoder())
-    reader = TargetSynthesizer(config(units=units), LTASSpeakerEncoder())
+    reader = TargetSynthesizer(config(unit_tokenizer=units), LTASSpeakerEncoder())
     assert reader.units is not None
     reader.units.centroids = reader.units.centroids[:5]
     with pytest.raises(ValueError, match="the model has 8 units, the teacher 5"):

@@ -10,7 +10,7 @@ import torch
 from lip2speech.codecs.builders import load_codec
 from lip2speech.config import ConfigError, dump_yaml, from_dict, load_yaml
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "codec"
 QUANTIZER = {"n_q": 2, "codebook_size": 16, "codebook_dim": 6}
@@ -47,10 +47,10 @@ def config(name: str, folder: Path, /, **changes: Any) -> CodecTrainConfig:
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_run_resumes_to_the_same_bits_and_exports(name: str, prepared: Path, tmp_path: Path) -> None:
     numbers = config(name, prepared)
-    run(CodecTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "whole", quiet=True).fit(CodecTask(numbers))
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000003.pt").rename(tmp_path / "half" / "step-00000003.pt")
-    run(CodecTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "half", quiet=True).fit(CodecTask(numbers))
     whole, half = (load_codec(tmp_path / part / "final") for part in ("whole", "half"))
     for key, tensor in whole.state_dict().items():
         assert torch.equal(tensor, half.state_dict()[key]), key
@@ -61,7 +61,7 @@ def test_a_run_resumes_to_the_same_bits_and_exports(name: str, prepared: Path, t
 @pytest.mark.parametrize("name", FAMILY)
 def test_its_mel_loss_falls(name: str, prepared: Path) -> None:
     task = CodecTask(config(name, prepared, gan_from=99, optimizer={"lr": 1e-2, "warmup_steps": 1}))
-    losses = [task.update(step)["mel"] for step in range(16)]
+    losses = [task.training_step(step)["mel"] for step in range(16)]
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:2])
 
 
@@ -69,13 +69,13 @@ def test_its_mel_loss_falls(name: str, prepared: Path) -> None:
 def test_every_part_and_both_sides_of_the_gan_learn(name: str, prepared: Path) -> None:
     task = CodecTask(config(name, prepared, discriminator_chance=1.0))
     for step in range(2):
-        assert "d" not in task.update(step)
+        assert "d" not in task.training_step(step)
     judge = task.adversary.discriminator
     before = {k: v.detach().clone() for k, v in task.codec.state_dict().items()}
     judged = {k: v.detach().clone() for k, v in judge.named_parameters()}
-    logs = task.update(2)
-    assert {"d", "g", "feat", "wave", "mel", "commit", "grad", "skipped"} == set(logs)
-    assert logs["skipped"] == 0
+    logs = task.training_step(2)
+    assert {"d", "g", "feat", "wave", "mel", "commit", "grad_norm", "skipped_steps"} == set(logs)
+    assert logs["skipped_steps"] == 0
     after = task.codec.state_dict()
     film = ("film.",) if name == "soundstream" else ()
     for part in ("encoder.", "quantizer.codebooks.0.entries", "decoder.", *film):
@@ -96,7 +96,9 @@ def test_the_balancer_ignores_the_scale_of_a_loss(prepared: Path) -> None:
                 "disc_start_step": 99,
                 **weights,
             }
-            norms[balance, factor] = CodecTask(config("encodec", prepared, **changes)).update(0)["grad"]
+            norms[balance, factor] = CodecTask(config("encodec", prepared, **changes)).training_step(0)[
+                "grad_norm"
+            ]
     assert norms[False, 10.0] == pytest.approx(10 * norms[False, 1.0], rel=1e-3)
     assert norms[True, 10.0] == pytest.approx(norms[True, 1.0], rel=1e-3)
 
@@ -104,12 +106,12 @@ def test_the_balancer_ignores_the_scale_of_a_loss(prepared: Path) -> None:
 def test_a_run_goes_on_with_judges_and_balancer_that_it_did_not_have(prepared: Path) -> None:
     plain = CodecTask(config("encodec", prepared, gan_from=99, balance=False))
     plain.update(0)
-    state = plain.state()
+    state = plain.state_dict()
     assert not {"discriminator", "balancer"} & set(state)
     task = CodecTask(config("encodec", prepared, gan_from=1, balance=True))
-    task.load_state(state)
+    task.load_state_dict(state)
     assert all(torch.equal(x, task.codec.state_dict()[name]) for name, x in state["codec"].items())
-    assert {"d", "g", "feat"} < set(task.update(1))
+    assert {"d", "g", "feat"} < set(task.training_step(1))
 
 
 def test_the_switch_is_told_of_every_item_and_its_gain_is_measured(prepared: Path) -> None:
@@ -118,7 +120,7 @@ def test_the_switch_is_told_of_every_item_and_its_gain_is_measured(prepared: Pat
     forward = task.codec.film.forward
     task.codec.film.forward = lambda x, mode: told.append(mode) or forward(x, mode)
     for step in range(4):
-        task.update(step)
+        task.training_step(step)
     assert {bool(on) for mode in told for on in mode} == {True, False}
     figures = task.validate()
     books = {"codes_used", "book1_used", "book2_used"}
@@ -130,12 +132,12 @@ def test_codes_of_both_modes_stay_the_same_once_they_are_frozen(prepared: Path) 
     task = CodecTask(config("soundstream", prepared, freeze_codes_from=3))
     wav = 0.1 * torch.randn(2, 1, 3200, generator=torch.Generator().manual_seed(0))
     for step in range(3):
-        task.update(step)
-    before, decoder = task.averaged(), task.codec.decoder
+        task.training_step(step)
+    before, decoder = task.ema_model(), task.codec.decoder
     weights = [p.detach().clone() for p in decoder.parameters()]
     for step in range(3, 6):
-        task.update(step)
-    after: Any = task.averaged()
+        task.training_step(step)
+    after: Any = task.ema_model()
     for denoise in (False, True):
         assert torch.equal(after.encode(wav, denoise=denoise), before.encode(wav, denoise=denoise))
     assert not all(torch.equal(a, b) for a, b in zip(weights, decoder.parameters(), strict=True))
@@ -177,4 +179,4 @@ def test_any_codec_may_be_judged_by_periods(prepared: Path) -> None:
     judge = {"periods": [2, 3], "filters": 2, "max_filters": 4}
     task = CodecTask(config("encodec", prepared, gan_from=0, period_discriminator=judge))
     assert len(task.adversary.discriminator.scales) == 2 + 2  # beside those of the multi-scale STFT
-    assert task.update(0)["skipped"] == 0
+    assert task.training_step(0)["skipped_steps"] == 0

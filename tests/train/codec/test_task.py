@@ -12,7 +12,7 @@ from lip2speech import checkpoint
 from lip2speech.codecs.builders import code_fingerprint, load_codec
 from lip2speech.config import ConfigError, from_dict
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 from tests.factories import CODEC, SACODEC
 
@@ -34,7 +34,7 @@ def config(folder: Path, **changes: Any) -> CodecTrainConfig:
 
 def codes(task: CodecTask, wav: Tensor) -> Tensor:
     with torch.no_grad():
-        return task.averaged().encode(wav)
+        return task.ema_model().encode(wav)
 
 
 @pytest.fixture(scope="module")
@@ -44,33 +44,33 @@ def wav() -> Tensor:
 
 def test_the_spectral_loss_falls(prepared: Path) -> None:
     task = CodecTask(config(prepared, quantize_from=100, gan_from=100, freeze_codes_from=101))
-    losses = [task.update(step)["spectral"] for step in range(14)]
+    losses = [task.training_step(step)["spectral"] for step in range(14)]
     assert np.mean(losses[-3:]) < 0.85 * np.mean(losses[:3])
 
 
 def test_codes_stay_the_same_once_they_are_frozen(prepared: Path, wav: Tensor) -> None:
     task = CodecTask(config(prepared))
     for step in range(5):
-        task.update(step)
+        task.training_step(step)
     before, decoder = codes(task, wav), decoder_of(task)
-    fingerprint = code_fingerprint(task.averaged())
+    fingerprint = code_fingerprint(task.ema_model())
     for step in range(5, 9):
-        task.update(step)
+        task.training_step(step)
         assert torch.equal(codes(task, wav), before)
-        assert code_fingerprint(task.averaged()) == code_fingerprint(task.codec) == fingerprint
+        assert code_fingerprint(task.ema_model()) == code_fingerprint(task.codec) == fingerprint
     assert not all(torch.equal(a, b) for a, b in zip(decoder, decoder_of(task), strict=True))
 
 
 def decoder_of(task: CodecTask) -> list[Tensor]:
-    return [p.detach().clone() for p in task.averaged().decoder.parameters()]
+    return [p.detach().clone() for p in task.ema_model().decoder.parameters()]
 
 
 def test_everything_learns_before_that(prepared: Path, wav: Tensor) -> None:
     task = CodecTask(config(prepared))
     for step in range(3):
-        task.update(step)
+        task.training_step(step)
     before = {name: p.detach().clone() for name, p in task.codec.state_dict().items()}
-    task.update(3)
+    task.training_step(3)
     after = task.codec.state_dict()
     for part in ("encoder.", "quantizer.codebooks.0.entries", "quantizer.codebooks.1.entries", "decoder."):
         assert any(not torch.equal(after[n], before[n]) for n in after if n.startswith(part)), part
@@ -79,11 +79,11 @@ def test_everything_learns_before_that(prepared: Path, wav: Tensor) -> None:
 def test_both_sides_of_the_gan_learn(prepared: Path) -> None:
     task = CodecTask(config(prepared))
     for step in range(5):
-        assert "d" not in task.update(step)
+        assert "d" not in task.training_step(step)
     before = {name: p.detach().clone() for name, p in task.adversary.discriminator.named_parameters()}
-    logs = task.update(5)
-    assert {"d", "g", "feat", "spectral", "commit", "grad", "skipped"} <= set(logs)
-    assert logs["skipped"] == 0
+    logs = task.training_step(5)
+    assert {"d", "g", "feat", "spectral", "commit", "grad_norm", "skipped_steps"} <= set(logs)
+    assert logs["skipped_steps"] == 0
     after = dict(task.adversary.discriminator.named_parameters())
     moved = {name for name in after if not torch.equal(after[name], before[name])}
     assert all(any(name.startswith(f"scales.{i}.") for name in moved) for i in range(2))
@@ -92,10 +92,10 @@ def test_both_sides_of_the_gan_learn(prepared: Path) -> None:
 
 def test_a_run_resumes_to_the_same_bits_and_exports_a_codec(prepared: Path, tmp_path: Path) -> None:
     numbers = config(prepared)
-    run(CodecTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "whole", quiet=True).fit(CodecTask(numbers))
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000004.pt").rename(tmp_path / "half" / "step-00000004.pt")
-    run(CodecTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "half", quiet=True).fit(CodecTask(numbers))
     whole, half = (load_codec(tmp_path / name / "final") for name in ("whole", "half"))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, half.state_dict()[name]), name
@@ -126,7 +126,7 @@ def test_a_sacodec_trains_in_the_same_loop_and_keeps_its_anchors(
     prepared: Path, units: Path, tmp_path: Path
 ) -> None:
     numbers = sacodec(prepared, units)
-    run(CodecTask(numbers), numbers.trainer, tmp_path, quiet=True)
+    Trainer(numbers.trainer, tmp_path, quiet=True).fit(CodecTask(numbers))
     trained = load_codec(tmp_path / "final")
     stored = checkpoint.load(units).tensors["centroids"]
     frozen = trained.state_dict()["quantizer.codebooks.0.frozen"]
@@ -135,7 +135,7 @@ def test_a_sacodec_trains_in_the_same_loop_and_keeps_its_anchors(
 
 def test_both_commitments_weigh_and_are_logged(prepared: Path, units: Path) -> None:
     task = CodecTask(sacodec(prepared, units))
-    logs = task.update(0)
+    logs = task.training_step(0)
     assert logs["commit"] == pytest.approx(logs["commit1"] + logs["commit2"])
     light = CodecTask(sacodec(prepared, units, commit_weight=[0.0, 0.0]))
     light.update(0)
@@ -148,7 +148,7 @@ def test_both_commitments_weigh_and_are_logged(prepared: Path, units: Path) -> N
 def test_the_use_of_both_books_is_told(prepared: Path, units: Path) -> None:
     task = CodecTask(sacodec(prepared, units, gan_from=100))
     for step in range(3):
-        task.update(step)
+        task.training_step(step)
     figures = task.validate()
     assert 0 < figures["book1_used"] <= 1 and 0 < figures["book2_used"] <= 1
     assert {"n_q1", "n_q2", "loss"} <= set(figures)
@@ -157,10 +157,10 @@ def test_the_use_of_both_books_is_told(prepared: Path, units: Path) -> None:
 def test_a_frozen_sacodec_keeps_its_codes(prepared: Path, units: Path, wav: Tensor) -> None:
     task = CodecTask(sacodec(prepared, units))
     for step in range(5):
-        task.update(step)
+        task.training_step(step)
     before, decoder = codes(task, wav), decoder_of(task)
     for step in range(5, 8):
-        task.update(step)
+        task.training_step(step)
     assert torch.equal(codes(task, wav), before)
     assert not all(torch.equal(a, b) for a, b in zip(decoder, decoder_of(task), strict=True))
 
@@ -182,9 +182,9 @@ def test_a_sacodec_without_anchors_does_not_begin(prepared: Path) -> None:
 def test_every_kind_of_quantiser_learns(prepared: Path, quantizer: dict[str, Any]) -> None:
     numbers = {"codec": CODEC | {"quantizer": quantizer}, "disc_start_step": 100, "freeze_encoder_step": 101}
     task = CodecTask(config(prepared, **numbers, quantize_from=0, commit_weight=1.0))
-    task.update(0)
+    task.training_step(0)
     before = {n: t.clone() for n, t in task.codec.quantizer.state_dict().items()}
-    losses = [task.update(step)["spectral"] for step in range(1, 15)]
+    losses = [task.training_step(step)["spectral"] for step in range(1, 15)]
     assert np.mean(losses[-3:]) < 0.95 * np.mean(losses[:3])
     after = task.codec.quantizer.state_dict()
     moved = {name.split(".", 2)[2] for name in after if not torch.equal(after[name], before[name])}

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check import CASES, apart, made_up, train
+from lip2speech import distributed
 from lip2speech.cli.train import train as command
 from lip2speech.config import from_dict
 from lip2speech.data.dataset import read_clips
@@ -29,11 +30,12 @@ from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from lip2speech.train.adapt.trainer import AdaptationTrainer
 from lip2speech.train.codec.noise import DenoisingPair
-from lip2speech.train.core import distributed
-from lip2speech.train.core import trainer as loop
-from lip2speech.train.core.device import CPU, choose_device, moved
-from lip2speech.train.core.dry_run import in_use, rehearse
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core import trainer
+from lip2speech.train.core.config import TrainerConfig
+from lip2speech.train.core.device import CPU, choose_device, move_to
+from lip2speech.train.core.dry_run import dry_run, gpu_peak
+from lip2speech.train.core.optim import average_gradients
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.vocoder.data import VocoderBatch
 from tests.factories import make_codec, make_model
 from tests.models.hubert_golden import teacher
@@ -81,11 +83,11 @@ def test_the_loop_places_the_task_and_its_snapshots_are_the_cpus(
 ) -> None:
     task = Line(2)
     asked: list[str] = []
-    monkeypatch.setattr(loop, "choose_device", lambda name: asked.append(name) or GPU)
+    monkeypatch.setattr(trainer, "choose_device", lambda name: asked.append(name) or GPU)
     with pretended():
-        run(task, LINE, tmp_path, quiet=True)
+        Trainer(LINE, tmp_path, quiet=True).fit(task)
     assert asked == ["auto"] and task.device == GPU
-    assert all(isinstance(value, OnGpu) for value in task.average.values.values())
+    assert all(isinstance(value, OnGpu) for value in task.ema.shadow.values())
     state = torch.load(tmp_path / "step-00000006.pt", weights_only=True)
     tensors = [x for x in tree_leaves(state) if isinstance(x, Tensor)]
     assert tensors and all(x.device == CPU for x in tensors)
@@ -117,7 +119,7 @@ def test_a_task_that_was_not_placed_is_told_apart(tmp_path: Path) -> None:
     task = made_up("speaker", tmp_path)()
     with pretended() as gpu, pytest.raises(RuntimeError, match="meets one of the GPU"):
         task.device = gpu
-        task.update(0)
+        task.training_step(0)
 
 
 @pytest.mark.parametrize("kind", ["hubert", "avhubert"])
@@ -156,12 +158,12 @@ def test_adaptation_learns_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatc
         with pytest.MonkeyPatch.context() as patch:
             if not there:
                 work = AdaptationTrainer(model, Transform(), takes, adapt_config(), LTASSpeakerEncoder())
-                losses.append([work.update(step) for step in range(2)])
+                losses.append([work.training_step(step) for step in range(2)])
                 continue
             patch.setattr("lip2speech.train.adapt.trainer.choose_device", lambda name: GPU)
             with pretended():
                 work = AdaptationTrainer(model, Transform(), takes, adapt_config(), LTASSpeakerEncoder())
-                losses.append([work.update(step) for step in range(2)])
+                losses.append([work.training_step(step) for step in range(2)])
                 weights = work.finish().state_dict()
             assert all(type(x) is Tensor and x.device == CPU for x in weights.values())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
@@ -176,12 +178,12 @@ def test_auto_is_the_gpu_of_this_process_where_there_is_one(monkeypatch: pytest.
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert choose_device("auto") == torch.device("cuda", 1)
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ValueError, match="process 2 of this machine has no GPU of its own, torch sees 2"):
+    with pytest.raises(ValueError, match="local rank 2 has no GPU, torch sees 2"):
         choose_device("auto")
 
 
 def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text("folders: [no/such/corpus]\n")
+    (tmp_path / "recipe.yaml").write_text("train_data: [no/such/corpus]\n")
     words = ["speaker", str(tmp_path / "recipe.yaml"), "trainer.device=cuda", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(command, words)
     assert done.exit_code != 0 and "torch sees no GPU here" in done.output
@@ -191,10 +193,10 @@ def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path:
 
 def test_a_dry_run_tells_the_device_and_what_a_gpu_had_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     task, config = CASES["speaker"]
-    lines = rehearse(task, config)
+    lines = dry_run(task, config)
     assert lines[0] == "device: cpu" and not any("GPU" in line for line in lines)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20 * (device.index + 1))
-    assert in_use(torch.device("cuda", 1)) == "; at most 6 MiB were in use on the GPU"
+    assert gpu_peak(torch.device("cuda", 1)) == "; GPU peak 6 MiB"
 
 
 def test_processes_with_gpus_sum_tensors_of_either_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +206,7 @@ def test_processes_with_gpus_sum_tensors_of_either_device(monkeypatch: pytest.Mo
     monkeypatch.setattr(dist, "init_process_group", lambda backend, **_: told.append(backend))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: told.append("end"))
     for device in (CPU, torch.device("cuda", 1)):
-        with distributed.processes(device):
+        with distributed.process_group(device):
             pass
     assert told == ["gloo", "end", torch.device("cuda", 1), "cpu:gloo,cuda:nccl", "end"]
 
@@ -212,28 +214,30 @@ def test_processes_with_gpus_sum_tensors_of_either_device(monkeypatch: pytest.Mo
 def test_gradients_of_a_gpu_are_averaged_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which parameters were used is told by a tensor of the CPU, gradients are summed on the GPU."""
     summed: list[torch.device] = []
-    monkeypatch.setattr(distributed, "sum_tensors", lambda tensors: summed.extend(t.device for t in tensors))
+    monkeypatch.setattr(
+        distributed, "all_reduce_tensors", lambda tensors: summed.extend(t.device for t in tensors)
+    )
     line = Line(2)
     with pretended() as gpu:
-        line.place(gpu)
+        line.to(gpu)
         line.net(torch.ones(1, 3, device=gpu)).sum().backward()
-        loop.average_gradients(line.opt.parameters, 2)
+        average_gradients(line.optimizer.parameters, 2)
     assert summed[0] == CPU and set(summed[1:]) == {GPU} and len(summed) == 5
 
 
 def test_whatever_holds_tensors_is_moved() -> None:
     x, Two = torch.ones(1), namedtuple("Two", "a b")
     with pretended() as gpu:
-        segments, pairs = moved((VocoderBatch(x, x, x), DenoisingPair(x, x, x)), gpu)
+        segments, pairs = move_to((VocoderBatch(x, x, x), DenoisingPair(x, x, x)), gpu)
         assert (
             isinstance(segments, VocoderBatch) and isinstance(segments.mel, OnGpu) and segments.units is None
         )
         assert isinstance(pairs, DenoisingPair) and isinstance(pairs.denoise, OnGpu)
-        held = moved({"a": [x, 1, "b"], "c": Two(x, None), "d": (0.9, x)}, gpu)
+        held = move_to({"a": [x, 1, "b"], "c": Two(x, None), "d": (0.9, x)}, gpu)
         assert held["a"][1:] == [1, "b"] and held["d"][0] == 0.9 and held["c"].b is None
         assert all(isinstance(t, OnGpu) for t in (held["a"][0], held["c"].a, held["d"][1]))
-        back = moved(held, CPU)
-    assert back["a"][0].tolist() == [1.0] and moved(x, CPU) is x
+        back = move_to(held, CPU)
+    assert back["a"][0].tolist() == [1.0] and move_to(x, CPU) is x
 
 
 def test_the_comparison_says_that_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +264,6 @@ def test_figures_are_compared_as_shares_and_those_that_count_are_left_out() -> N
 
 
 def test_recipes_know_three_devices() -> None:
-    assert from_dict(loop.TrainerConfig, {"device": "cuda"}).device == "cuda"
+    assert from_dict(TrainerConfig, {"device": "cuda"}).device == "cuda"
     with pytest.raises(ValueError, match="device"):
-        from_dict(loop.TrainerConfig, {"device": "tpu"})
+        from_dict(TrainerConfig, {"device": "tpu"})

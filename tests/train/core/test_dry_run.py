@@ -11,7 +11,7 @@ from lip2speech.cli.train import train
 from lip2speech.config import dump_yaml, from_dict, load_yaml
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
-from lip2speech.train.core.dry_run import corpus, counted, rehearse
+from lip2speech.train.core.dry_run import data_summary, dry_run, track_activations
 from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
 from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
 from lip2speech.train.speaker.task import SpeakerTask, SpeakerTrainConfig
@@ -22,8 +22,8 @@ from tests.factories import CODEC, MODEL, SACODEC
 HEADS = MODEL["heads"] | {"speaker_dim": 9}
 LOOP = {"batch_size": 2, "steps": 10}
 FINETUNE = {
-    "model": MODEL | {"heads": HEADS}, "folders": ["no/clips"], "sampling_weights": [1.0], "units": "no/units",
-    "codec": "no/codec", "speaker": "no/ears", "init": "no/model", "trainer": LOOP,
+    "model": MODEL | {"heads": HEADS}, "train_data": ["no/clips"], "sampling_weights": [1.0], "unit_tokenizer": "no/units",
+    "codec_path": "no/codec", "speaker_encoder": "no/ears", "init_from": "no/model", "trainer": LOOP,
 }  # fmt: skip
 HIFIGAN = {"mel": {}, "n_units": 5, "speaker_dim": 163, "unit_dim": 4, "channels": 16, "ratios": [5, 4, 4, 2],
            "kernels": [11, 8, 8, 4], "block_kernels": [3], "dilations": [[1]]}  # fmt: skip
@@ -34,8 +34,8 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
         CodecTask,
         CodecTrainConfig,
         {
-            "codec": CODEC, "trainer": LOOP | {"grad_accum_steps": 2}, "data": {"folders": ["no/clips"]},
-            "discriminator": {"filters": 2, "n_ffts": [128]}, "quantizer_start_step": 0, "disc_start_step": 1,
+            "codec": CODEC, "trainer": LOOP | {"grad_accum_steps": 2}, "data": {"prepared_dirs": ["no/clips"]},
+            "msstftd": {"filters": 2, "n_ffts": [128]}, "quantizer_start_step": 0, "disc_start_step": 1,
         },
         [],
     ),
@@ -48,24 +48,24 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
     "speaker": (
         SpeakerTask,
         SpeakerTrainConfig,
-        {"encoder": {"channels": 8, "pooled": 8, "attention": 4, "dim": 6}, "trainer": LOOP},
+        {"encoder": {"channels": 8, "pool_dim": 8, "attention_dim": 4, "dim": 6}, "trainer": LOOP},
         [],
     ),
     "pretrain": (
         PretrainTask,
         PretrainConfig,
         {
-            "frontend": MODEL["frontend"], "iterations": [{"n_units": 5, "units": "no/units"}],
+            "frontend": MODEL["frontend"], "iterations": [{"n_units": 5, "unit_tokenizer": "no/units"}],
             "final_dim": 8, "trainer": LOOP, "max_frames_per_batch": 160,
         },
         ["no/units"],
     ),
-    "wavenet": (WaveNetTask, WaveNetTrainConfig, {"trainer": LOOP, "frames": 10, "wavenet": WAVENET}, []),
+    "wavenet": (WaveNetTask, WaveNetTrainConfig, {"trainer": LOOP, "segment_frames": 10, "wavenet": WAVENET}, []),
     "hifigan": (
         HiFiGANTask,
         HiFiGANTrainConfig,
         {
-            "trainer": LOOP, "frames": 10, "hifigan": HIFIGAN, "units": "no/units", "disc_start_step": 1,
+            "trainer": LOOP, "segment_frames": 10, "hifigan": HIFIGAN, "unit_tokenizer": "no/units", "disc_start_step": 1,
             "mpd": {"filters": 2, "max_filters": 4, "periods": [2, 3]},
             "msd": {"filters": 4, "max_filters": 8, "layers": 1, "scales": 1},
         },
@@ -75,8 +75,8 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
         CodePriorTask,
         CodePriorTrainConfig,
         {
-            "codec": "no/codec", "trainer": LOOP, "steps": 20,
-            "likelihood": {"n_q": 2, "codebook_size": 16, "channels": 4, "layers": 1, "speaker_dim": 0},
+            "codec_path": "no/codec", "trainer": LOOP, "segment_steps": 20,
+            "prior": {"n_q": 2, "codebook_size": 16, "channels": 4, "layers": 1, "speaker_dim": 0},
         },
         ["no/codec"],
     ),
@@ -86,34 +86,34 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_tried_without_its_corpus_and_teachers(name: str) -> None:
     task, kind, numbers, missing = RECIPES[name]
-    lines = rehearse(task, from_dict(kind, numbers))
-    assert [line.split(": ")[1] for line in lines if line.startswith("made up")] == missing
+    lines = dry_run(task, from_dict(kind, numbers))
+    assert [line.split(": ")[1] for line in lines if line.startswith("dummy")] == missing
     assert any(line.endswith(" parameters") for line in lines)
     assert any(line.startswith("memory: ") for line in lines)
-    assert lines[-1].startswith("2 updates on made-up clips: ") and "nan" not in lines[-1]
+    assert lines[-1].startswith("2 steps on dummy clips: ") and "nan" not in lines[-1]
 
 
 def test_what_autograd_keeps_is_counted_once_and_weights_are_not() -> None:
     weight, x = torch.nn.Parameter(torch.ones(100, 100)), torch.ones(10, 100)
-    with counted() as kept:
+    with track_activations() as kept:
         y = (x @ weight).tanh()  # keeps x and weight, then y
         (y * y).sum()  # keeps y again
     assert sum(kept.values()) == 4 * (10 * 100 + 10 * 100)
 
 
 def test_epochs_are_told_of_a_corpus_that_is_there(prepared: Path) -> None:
-    numbers = {"folders": [str(prepared)], "trainer": LOOP | {"grad_accum_steps": 2}}
-    assert corpus(from_dict(FinetuneConfig, numbers)) == [
-        "corpus: 5 training clips, 0.0 h; one process draws as many in 2 updates, 10 are 6.7 such epochs"
+    numbers = {"train_data": [str(prepared)], "trainer": LOOP | {"grad_accum_steps": 2}}
+    assert data_summary(from_dict(FinetuneConfig, numbers)) == [
+        "data: 5 training clips, 0.0 h; with one process an epoch is 2 steps, 10 steps are 6.7 epochs"
     ]
     cut = {
-        "folders": [str(prepared)],
+        "train_data": [str(prepared)],
         "max_frames_per_batch": 16,
         "max_frames": 16,
     }  # clips of up to 18 frames
-    assert "in 5 updates" in corpus(from_dict(PretrainConfig, cut))[0]
-    by_length = corpus(from_dict(FinetuneConfig, numbers | {"max_frames_per_batch": 18}))
-    assert "in 2 updates, 10 are 4.0 such epochs" in by_length[0]
+    assert "an epoch is 5 steps" in data_summary(from_dict(PretrainConfig, cut))[0]
+    by_length = data_summary(from_dict(FinetuneConfig, numbers | {"max_frames_per_batch": 18}))
+    assert "an epoch is 2 steps, 10 steps are 4.0 epochs" in by_length[0]
 
 
 def test_the_command_prints_a_recipe_that_can_be_read_again(tmp_path: Path) -> None:

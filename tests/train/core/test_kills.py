@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lip2speech.codecs.builders import load_codec
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.trainer import Trainer
 from tests.train.processes import SERVER, codec_task, start, train_and_tell
 
 DEATHS = ["any moment"] * 12 + ["writing"] * 4 + ["renamed"] * 4
@@ -46,7 +46,7 @@ def test_twenty_kills_change_no_bit(prepared: Path, tmp_path: Path) -> None:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         task = codec_task(prepared)
-        run(task, task.config.trainer, tmp_path / name, quiet=True)
+        Trainer(task.config.trainer, tmp_path / name, quiet=True).fit(task)
         torch.set_num_threads(threads)
     killed, whole = (torch.load(tmp_path / name / "step-00000016.pt") for name in ("killed", "whole"))
     a, b = tensors(killed), tensors(whole)

@@ -10,12 +10,12 @@ LENGTHS = np.random.default_rng(0).integers(13, 156, 300).tolist()
 
 
 def drawn(epochs: BucketBatchSampler, count: int) -> list[list[int]]:
-    return [epochs.draw(FULL_BATCH) for _ in range(count)]
+    return [epochs.next_batch(FULL_BATCH) for _ in range(count)]
 
 
 def test_every_clip_comes_once_in_every_epoch() -> None:
     epochs = BucketBatchSampler(LENGTHS, 600, 0)
-    orders = [[i for batch in drawn(epochs, epochs.per_epoch) for i in batch] for _ in range(3)]
+    orders = [[i for batch in drawn(epochs, epochs.batches_per_epoch) for i in batch] for _ in range(3)]
     assert all(sorted(order) == list(range(300)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
 
@@ -30,17 +30,17 @@ def test_a_batch_holds_its_frames_and_little_padding() -> None:
 
 def test_it_goes_on_where_it_stood() -> None:
     first, second = BucketBatchSampler(LENGTHS, 600, 0), BucketBatchSampler(LENGTHS, 600, 0)
-    drawn(first, first.per_epoch + 7)
-    second.load_state(first.state())
+    drawn(first, first.batches_per_epoch + 7)
+    second.load_state_dict(first.state_dict())
     assert drawn(first, 5) == drawn(second, 5)
 
 
 def test_two_processes_draw_what_one_draws_twice() -> None:
     one, *two = (BucketBatchSampler(LENGTHS, 600, 0) for _ in range(3))
-    pairs = [(two[0].draw(MicroBatch(0, 2)), two[1].draw(MicroBatch(1, 2))) for _ in range(one.per_epoch)]
-    assert [batch for pair in pairs for batch in pair] == drawn(one, 2 * one.per_epoch)
+    pairs = [(two[0].next_batch(MicroBatch(0, 2)), two[1].next_batch(MicroBatch(1, 2))) for _ in range(one.batches_per_epoch)]
+    assert [batch for pair in pairs for batch in pair] == drawn(one, 2 * one.batches_per_epoch)
 
 
 def test_a_clip_that_is_longer_than_a_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_frames is 100, the longest clip has 155; give as many"):
+    with pytest.raises(ValueError, match="max_frames_per_batch is 100, the longest clip has 155 frames; raise it"):
         BucketBatchSampler(LENGTHS, 100, 0)

@@ -13,15 +13,12 @@ from torch import Tensor, nn
 
 from lip2speech import checkpoint
 from lip2speech.config import ConfigError, from_dict
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
+from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.core.trainer import (
-    EMA,
-    OptimizerConfig,
-    OptimizerWithSchedule,
-    TrainerConfig,
-    TrainingTask,
-    run,
-)
+from lip2speech.train.core.optim import OptimizerWithSchedule
+from lip2speech.train.core.task import TrainingTask
+from lip2speech.train.core.trainer import Trainer
 
 CONFIG = TrainerConfig(steps=10, save_every=3, log_every=2, valid_every=5)
 
@@ -36,14 +33,14 @@ class Small(TrainingTask):
     def __init__(self, dies_at: int | None = None, signal_at: int | None = None):
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
-        self.opt = OptimizerWithSchedule(
+        self.optimizer = OptimizerWithSchedule(
             self.net.parameters(), OptimizerConfig(lr=0.05, warmup_steps=2), CONFIG.steps
         )
-        self.average = EMA(self.net, 0.9)
+        self.ema = EMA(self.net, 0.9)
         self.dies_at, self.signal_at = dies_at, signal_at
         self.seen: list[int] = []
 
-    def update(self, step: int, part: MicroBatch = FULL_BATCH) -> dict[str, float]:
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
         if step == self.dies_at:
             raise Killed
         if step == self.signal_at:
@@ -51,26 +48,29 @@ class Small(TrainingTask):
         self.seen.append(step)
         x = torch.from_numpy(seed_step(0, step).standard_normal((4, 3))).float()
         loss = (self.net(x) - x.sum(1, keepdim=True)).pow(2).mean()
-        grad = self.opt.apply(loss, step)
-        self.average.update(self.net)
-        return {"loss": loss.item(), "grad": grad}
+        grad = self.optimizer.step(loss, step)
+        self.ema.update(self.net)
+        return {"loss": loss.item(), "grad_norm": grad}
 
     def validate(self) -> dict[str, float]:
         torch.rand(5)  # a validation that draws must not change the training
         return {"loss": 1.0}
 
-    def state(self) -> dict[str, Any]:
-        average = {"values": self.average.values, "count": self.average.count}
-        return {"net": self.net.state_dict(), "average": average, "opt": self.opt.state()}
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
-        self.average.values, self.average.count = state["average"]["values"], state["average"]["count"]
-        self.opt.load_state(state["opt"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def export(self, folder: Path) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
+        tensors |= {f"average.{k}": v for k, v in self.ema.shadow.items()}
         checkpoint.save(folder, {"kind": "small"}, tensors, "", overwrite=True)
 
 
@@ -85,7 +85,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 @pytest.fixture
 def whole(tmp_path: Path) -> dict[str, Tensor]:
     """What an uninterrupted run exports."""
-    run(Small(), CONFIG, tmp_path / "whole", quiet=True)
+    Trainer(CONFIG, tmp_path / "whole", quiet=True).fit(Small())
     return final(tmp_path / "whole")
 
 
@@ -93,10 +93,10 @@ def whole(tmp_path: Path) -> dict[str, Tensor]:
 def test_a_killed_run_goes_on_to_the_same_bits(whole: dict, tmp_path: Path, dies_at: int) -> None:
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
-        run(Small(dies_at=dies_at), CONFIG, folder, quiet=True)
+        Trainer(CONFIG, folder, quiet=True).fit(Small(dies_at=dies_at))
     assert not (folder / "final").exists()
     second = Small()
-    run(second, CONFIG, folder, quiet=True)
+    Trainer(CONFIG, folder, quiet=True).fit(second)
     assert second.seen == list(range(dies_at // 3 * 3, 10))
     assert same(final(folder), whole)
 
@@ -104,9 +104,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole: dict, tmp_path: Path, dies
 def test_a_half_written_snapshot_is_passed_over_and_cleared(whole: dict, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
-        run(Small(dies_at=4), CONFIG, folder, quiet=True)
+        Trainer(CONFIG, folder, quiet=True).fit(Small(dies_at=4))
     (folder / "step-00000004.tmp").write_bytes(b"half a snapsho")
-    run(Small(), CONFIG, folder, quiet=True)
+    Trainer(CONFIG, folder, quiet=True).fit(Small())
     assert same(final(folder), whole)
     assert not list(folder.glob("*.tmp"))
 
@@ -126,23 +126,23 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_last_one(
 
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(OSError, match="No space"):
-        run(Small(), CONFIG, folder, quiet=True)
+        Trainer(CONFIG, folder, quiet=True).fit(Small())
     assert written == [3, 6]
     monkeypatch.setattr(torch, "save", write)
     second = Small()
-    run(second, CONFIG, folder, quiet=True)
+    Trainer(CONFIG, folder, quiet=True).fit(second)
     assert second.seen[0] == 3
 
 
 def test_sigterm_ends_the_step_saves_and_goes_on_later(whole: dict, tmp_path: Path, capsys: Any) -> None:
     folder, before = tmp_path / "stopped", signal.getsignal(signal.SIGTERM)
     first = Small(signal_at=4)
-    run(first, CONFIG, folder)
+    Trainer(CONFIG, folder).fit(first)
     assert first.seen == [0, 1, 2, 3, 4]
-    assert "stopped at step 5; the same command goes on" in capsys.readouterr().out
+    assert "stopped at step 5; run the same command again to resume" in capsys.readouterr().out
     assert (folder / "step-00000005.pt").exists()
     assert signal.getsignal(signal.SIGTERM) is before
-    run(Small(), CONFIG, folder, quiet=True)
+    Trainer(CONFIG, folder, quiet=True).fit(Small())
     assert same(final(folder), whole)
 
 
@@ -150,22 +150,22 @@ def test_a_signal_during_validation_loses_nothing(whole: dict, tmp_path: Path) -
     folder = tmp_path / "stopped"
     task = Small()
     task.validate = lambda: os.kill(os.getpid(), signal.SIGINT) or {"loss": 1.0}  # type: ignore[method-assign]
-    run(task, CONFIG, folder, quiet=True)
+    Trainer(CONFIG, folder, quiet=True).fit(task)
     assert (folder / "step-00000006.pt").exists()
     assert not (folder / "final").exists()
-    run(Small(), CONFIG, folder, quiet=True)
+    Trainer(CONFIG, folder, quiet=True).fit(Small())
     assert same(final(folder), whole)
 
 
 def test_a_finished_run_exports_again_without_a_step(whole: dict, tmp_path: Path) -> None:
     again = Small()
-    run(again, CONFIG, tmp_path / "whole", quiet=True)
+    Trainer(CONFIG, tmp_path / "whole", quiet=True).fit(again)
     assert again.seen == []
     assert same(final(tmp_path / "whole"), whole)
 
 
 def test_it_runs_in_a_thread(whole: dict, tmp_path: Path) -> None:
-    thread = threading.Thread(target=run, args=(Small(), CONFIG, tmp_path / "t"), kwargs={"quiet": True})
+    thread = threading.Thread(target=Trainer(CONFIG, tmp_path / "t", quiet=True).fit, args=(Small(),))
     thread.start()
     thread.join()
     assert same(final(tmp_path / "t"), whole)
@@ -183,13 +183,13 @@ def test_the_log_is_one_json_row_per_interval(whole: dict, tmp_path: Path) -> No
         (5, {"loss": 1.0}),
         (10, {"loss": 1.0}),
     ]
-    assert {"loss", "grad", "s_per_step"} <= set(rows[0])
+    assert {"loss", "grad_norm", "sec_per_step"} <= set(rows[0])
 
 
 def test_a_figure_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
     task = Small()
     task.validate = lambda: {"loss": float("nan")}  # type: ignore[method-assign]
-    run(task, CONFIG, tmp_path / "run", quiet=True)
+    Trainer(CONFIG, tmp_path / "run", quiet=True).fit(task)
     text = (tmp_path / "run" / "log.jsonl").read_text()
     assert "NaN" not in text
     assert json.loads(text.splitlines()[-1])["valid"] == {"loss": None}
@@ -199,24 +199,24 @@ def test_a_figure_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
 def test_a_step_without_a_finite_gradient_is_skipped_and_counted(bad: float) -> None:
     weight = nn.Parameter(torch.ones(2))
     opt = OptimizerWithSchedule([weight], OptimizerConfig(warmup_steps=0), 10)
-    opt.apply(weight.sum(), 0)
-    before, state = weight.detach().clone(), str(opt.adam.state_dict())
-    norm = opt.apply((weight * bad).sum(), 1)
+    opt.step(weight.sum(), 0)
+    before, state = weight.detach().clone(), str(opt.adamw.state_dict())
+    norm = opt.step((weight * bad).sum(), 1)
     assert not torch.isfinite(torch.tensor(norm))
     assert torch.equal(weight.detach(), before)
-    assert str(opt.adam.state_dict()) == state
-    assert opt.skipped == 1
+    assert str(opt.adamw.state_dict()) == state
+    assert opt.skipped_steps == 1
     resumed = OptimizerWithSchedule([weight], OptimizerConfig(warmup_steps=0), 10)
-    resumed.load_state(opt.state())
-    assert resumed.skipped == 1
-    opt.apply(weight.sum(), 2)
+    resumed.load_state_dict(opt.state_dict())
+    assert resumed.skipped_steps == 1
+    opt.step(weight.sum(), 2)
     assert torch.isfinite(weight).all() and not torch.equal(weight.detach(), before)
 
 
 def test_the_gradient_is_clipped_and_its_norm_told() -> None:
     weight = nn.Parameter(torch.zeros(4))
     opt = OptimizerWithSchedule([weight], OptimizerConfig(grad_clip=0.5), 10)
-    assert opt.apply((3 * weight).sum(), 0) == pytest.approx(6.0)
+    assert opt.step((3 * weight).sum(), 0) == pytest.approx(6.0)
     assert weight.grad is not None and float(weight.grad.norm()) == pytest.approx(0.5, rel=1e-4)
 
 
@@ -224,14 +224,14 @@ def test_the_rate_warms_up_and_falls_to_its_end() -> None:
     opt = OptimizerWithSchedule(
         [nn.Parameter(torch.zeros(1))], OptimizerConfig(lr=2.0, warmup_steps=4, min_lr_ratio=0.1), 104
     )
-    rates = [opt.rate(step) for step in (0, 3, 4, 54, 104, 999)]
+    rates = [opt.lr_at(step) for step in (0, 3, 4, 54, 104, 999)]
     assert rates == pytest.approx([0.5, 2.0, 2.0, 1.1, 0.2, 0.2])
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:
     net = nn.Linear(2, 2)
     opt = OptimizerWithSchedule(net.parameters(), OptimizerConfig(weight_decay=0.3), 10)
-    decays = {p.ndim: group["weight_decay"] for group in opt.adam.param_groups for p in group["params"]}
+    decays = {p.ndim: group["weight_decay"] for group in opt.adamw.param_groups for p in group["params"]}
     assert decays == {2: 0.3, 1: 0.0}
 
 
@@ -239,9 +239,9 @@ def test_slow_parameters_learn_at_their_share_of_the_rate() -> None:
     fast, slow = nn.Linear(2, 2), nn.Linear(2, 2)
     both = [*fast.parameters(), *slow.parameters()]
     config = OptimizerConfig(lr=1.0, warmup_steps=0, weight_decay=0.0, grad_clip=1e9)
-    opt = OptimizerWithSchedule(both, config, 10, slow=slow.parameters(), slow_rate=0.1)
+    opt = OptimizerWithSchedule(both, config, 10, scaled_parameters=slow.parameters(), lr_scale=0.1)
     before = [p.detach().clone() for p in both]
-    opt.apply(torch.stack([p.sum() for p in both]).sum(), 0)
+    opt.step(torch.stack([p.sum() for p in both]).sum(), 0)
     moves = [(p - b).abs().mean().item() for p, b in zip(both, before, strict=True)]
     assert moves == pytest.approx([1.0, 1.0, 0.1, 0.1], rel=1e-3)
 
@@ -253,11 +253,11 @@ def test_an_average_follows_slowly_and_faster_at_first() -> None:
         net.weight.fill_(3.0)
     net.num_batches_tracked.fill_(7)
     average.update(net)  # the first decay is 1 / 11
-    assert float(average.values["weight"]) == pytest.approx(3 - 2 / 11)
-    assert int(average.values["num_batches_tracked"]) == 7
+    assert float(average.shadow["weight"]) == pytest.approx(3 - 2 / 11)
+    assert int(average.shadow["num_batches_tracked"]) == 7
     for _ in range(30):
         average.update(net)
-    assert float(average.values["weight"]) == pytest.approx(3.0)
+    assert float(average.shadow["weight"]) == pytest.approx(3.0)
 
 
 def test_an_average_of_what_stands_still_stands_still() -> None:
@@ -265,7 +265,7 @@ def test_an_average_of_what_stands_still_stands_still() -> None:
     average = EMA(net, 0.999)
     for _ in range(20):
         average.update(net)
-    assert same(average.values, dict(net.state_dict()))
+    assert same(average.shadow, dict(net.state_dict()))
 
 
 def test_every_step_has_its_own_random_numbers() -> None:
@@ -279,15 +279,22 @@ def test_every_step_has_its_own_random_numbers() -> None:
 def test_the_parts_of_a_step_share_a_draw_and_nothing_else() -> None:
     halves = [MicroBatch(i, 2) for i in range(2)]
     drawn, whole = [], seed_step(3, 1).permutation(6)
-    for part in halves:
-        rng = seed_step(3, 1, part)
-        drawn.append((part.of(rng.permutation(6)), torch.rand(()).item(), part.own(rng).random()))
+    for micro_batch in halves:
+        rng = seed_step(3, 1, micro_batch)
+        drawn.append(
+            (
+                micro_batch.shard(rng.permutation(6)),
+                torch.rand(()).item(),
+                micro_batch.spawn_rng(rng).random(),
+            )
+        )
     assert [*drawn[0][0], *drawn[1][0]] == whole.tolist()
     assert drawn[0][1] != drawn[1][1] and drawn[0][2] != drawn[1][2]
 
 
 @pytest.mark.parametrize(
-    "name", ["batch_size", "grad_accum_steps", "log_every", "valid_every", "save_every", "keep"]
+    "name",
+    ["batch_size", "grad_accum_steps", "log_every", "valid_every", "save_every", "keep_last_n_checkpoints"],
 )
 def test_an_interval_of_0_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be 1 or more, got 0"):

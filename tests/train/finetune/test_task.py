@@ -17,8 +17,9 @@ from lip2speech.data.loader import Batch
 from lip2speech.importers.hubert import import_hubert
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.models.prediction import Prediction
-from lip2speech.train.core.trainer import run
-from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask, load_initial, on_clock
+from lip2speech.train.core.pretrained import init_from_checkpoint
+from lip2speech.train.core.trainer import Trainer
+from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask, on_clock
 from tests.data.test_unit_tokenizers import mfcc_teacher
 from tests.factories import MODEL, make_model, prepare, save_codec, save_encoder, save_sacodec, tiny_encoded
 from tests.models.hubert_golden import CHECKPOINT, KMEANS
@@ -30,13 +31,13 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder, own = tmp_path_factory.mktemp("teachers"), mfcc_teacher(8)
     tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
     checkpoint.save(folder / "units", {"kind": "kmeans-mfcc"}, tensors, "")
-    return {"units": str(folder / "units"), "codec": str(save_codec(folder / "codec"))}
+    return {"unit_tokenizer": str(folder / "units"), "codec_path": str(save_codec(folder / "codec"))}
 
 
 def config(prepared: Path, teachers: dict[str, str], **changes: Any) -> FinetuneConfig:
     numbers = {
         "model": MODEL,
-        "folders": [str(prepared)],
+        "train_data": [str(prepared)],
         "trainer": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
         "optimizer": {"lr": 3e-3, "warmup_steps": 1},
     }
@@ -60,23 +61,23 @@ def test_a_run_trains_resumes_to_the_same_bits_and_exports(
     prepared: Path, teachers: dict[str, str], tmp_path: Path
 ) -> None:
     numbers = config(prepared, teachers)
-    run(FinetuneTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "whole", quiet=True).fit(FinetuneTask(numbers))
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(FinetuneTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "half", quiet=True).fit(FinetuneTask(numbers))
     whole, half = (checkpoint.load(tmp_path / name / "final") for name in ("whole", "half"))
     assert all(torch.equal(tensor, half.tensors[name]) for name, tensor in whole.tensors.items())
     assert whole.config["kind"] == "lip-model"
-    assert whole.config["codec"] == code_fingerprint(load_codec(teachers["codec"]))
+    assert whole.config["codec"] == code_fingerprint(load_codec(teachers["codec_path"]))
     model = LipModel(from_dict(ModelConfig, whole.config["model"]))
-    assert load_initial(model, tmp_path / "whole" / "final")
+    assert init_from_checkpoint(model, tmp_path / "whole" / "final")
     assert not torch.equal(model.heads.mel.weight, make_model().heads.mel.weight)
 
 
 def test_the_loss_falls(prepared: Path, teachers: dict[str, str]) -> None:
     numbers = config(prepared, teachers, augment={"speed": 0.0, "time_mask": 0})
     task = FinetuneTask(numbers)
-    losses = [task.update(step)["loss"] for step in range(10)]
+    losses = [task.training_step(step)["loss"] for step in range(10)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
@@ -84,22 +85,22 @@ def test_the_loss_falls(prepared: Path, teachers: dict[str, str]) -> None:
 def test_heads_learn_the_codes_of_books_of_different_sizes(
     prepared: Path, teachers: dict[str, str], tmp_path: Path, delayed: bool
 ) -> None:
-    codec = {"codec": str(save_sacodec(tmp_path / "sa"))}
+    codec = {"codec_path": str(save_sacodec(tmp_path / "sa"))}
     heads = MODEL["heads"] | {"codebook_size": [6, 16], "delayed": delayed}
     numbers = config(prepared, teachers, model=MODEL | {"heads": heads}, augment={"time_mask": 0}, **codec)
     task = FinetuneTask(numbers)
-    losses = [task.update(step)["loss"] for step in range(10)]
-    assert np.mean(losses[-3:]) < np.mean(losses[:3]) and task.opt.skipped == 0
+    losses = [task.training_step(step)["loss"] for step in range(10)]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) and task.optimizer.skipped_steps == 0
     assert np.isfinite(list(task.validate().values())).all()
     batch = next(iter(task.valid_sets.values()))[0]
-    found = task.averaged()(batch.video, batch.speaker, batch.padding_mask)
+    found = task.ema_model()(batch.video, batch.speaker, batch.padding_mask)
     for codes in (found.require("codes"), found.require("independent_code_logits").argmax(2)):
         assert load_codec(numbers.codec_path).decode(codes).isfinite().all()
         assert codes[:, 0].max() < 6
 
 
 def test_books_of_other_sizes_are_refused(prepared: Path, teachers: dict[str, str], tmp_path: Path) -> None:
-    codec = {"codec": str(save_sacodec(tmp_path / "sa"))}
+    codec = {"codec_path": str(save_sacodec(tmp_path / "sa"))}
     with pytest.raises(
         ValueError, match="has 2 books of 16 at 50 Hz, the codec .* 2 books of 6 and 16 at 50"
     ):
@@ -107,13 +108,24 @@ def test_books_of_other_sizes_are_refused(prepared: Path, teachers: dict[str, st
 
 
 def test_every_figure_is_logged(prepared: Path, teachers: dict[str, str]) -> None:
-    logs = FinetuneTask(config(prepared, teachers)).update(0)
-    assert set(logs) == {"mel", "lag", "bands", "unit_acc", "code_acc", "inde_acc", "loss", "grad", "skipped"}
+    logs = FinetuneTask(config(prepared, teachers)).training_step(0)
+    assert set(logs) == {
+        "mel",
+        "lag",
+        "bands",
+        "unit_acc",
+        "code_acc",
+        "inde_acc",
+        "loss",
+        "grad_norm",
+        "skipped_steps",
+    }
 
 
 def test_bands_count_as_much_as_their_weight(prepared: Path, teachers: dict[str, str]) -> None:
     plain, asked = (
-        FinetuneTask(config(prepared, teachers, weights={"bands": weight})).update(0) for weight in (0.0, 2.0)
+        FinetuneTask(config(prepared, teachers, weights={"estoi": weight})).training_step(0)
+        for weight in (0.0, 2.0)
     )
     assert asked["loss"] == pytest.approx(plain["loss"] + 2 * plain["bands"], rel=1e-4)
 
@@ -122,28 +134,28 @@ def test_letters_teach_the_front_end_when_they_have_a_weight(
     prepared: Path, teachers: dict[str, str], tmp_path: Path
 ) -> None:
     told = prepare(tmp_path / "told", splits="train train train train", frames=40, text="a b")
-    numbers = config(prepared, teachers, folders=[str(told)], weights={"text": 1.0})
+    numbers = config(prepared, teachers, train_data=[str(told)], weights={"ctc": 1.0})
     task = FinetuneTask(numbers)
     before = task.speller.weight.detach().clone()
-    logs = [task.update(step)["text"] for step in range(12)]
+    logs = [task.training_step(step)["text"] for step in range(12)]
     assert np.mean(logs[-3:]) < 0.8 * np.mean(logs[:3])
     assert not torch.equal(before, task.speller.weight)
     again = FinetuneTask(numbers)
-    again.load_state(task.state())
+    again.load_state_dict(task.state_dict())
     assert torch.equal(again.speller.weight, task.speller.weight)
-    untold = FinetuneTask(config(prepared, teachers, weights={"text": 1.0})).update(0)
+    untold = FinetuneTask(config(prepared, teachers, weights={"ctc": 1.0})).training_step(0)
     assert untold["text"] == 0.0
 
 
 def test_attention_learns_in_chunks_of_every_size(
     prepared: Path, teachers: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = FinetuneTask(config(prepared, teachers, chunks=[0, 2, 5]))
+    task = FinetuneTask(config(prepared, teachers, train_chunk_sizes=[0, 2, 5]))
     frontend, seen = task.model.frontend, []
     forward = frontend.forward
     monkeypatch.setattr(frontend, "forward", lambda *a, **k: seen.append(k["chunk"]) or forward(*a, **k))
     for step in range(12):
-        task.update(step)
+        task.training_step(step)
     assert set(seen) == {None, 2, 5}
 
 
@@ -151,16 +163,16 @@ def test_a_pitch_head_learns_alone_on_a_finished_model(
     prepared: Path, teachers: dict[str, str], tmp_path: Path
 ) -> None:
     first = config(prepared, teachers)
-    run(FinetuneTask(first), replace(first.trainer, steps=1), tmp_path / "first", quiet=True)
-    heads = MODEL["heads"] | {"pitch": 8}
-    changes = {"model": MODEL | {"heads": heads}, "weights": {"pitch": 4.0}, "learn": ["heads.pitch."]}
+    Trainer(replace(first.trainer, steps=1), tmp_path / "first", quiet=True).fit(FinetuneTask(first))
+    heads = MODEL["heads"] | {"pitch_dim": 8}
+    changes = {"model": MODEL | {"heads": heads}, "weights": {"pitch": 4.0}, "trainable": ["heads.pitch."]}
     changes |= {"optimizer": {"lr": 2e-2, "warmup_steps": 1}, "trainer": {"steps": 30, "batch_size": 2}}
-    numbers = config(prepared, teachers, init=str(tmp_path / "first" / "final"), **changes)
+    numbers = config(prepared, teachers, init_from=str(tmp_path / "first" / "final"), **changes)
     task = FinetuneTask(numbers)
-    logs = [task.update(step) for step in range(30)]
+    logs = [task.training_step(step) for step in range(30)]
     assert sum(log["octaves"] for log in logs[-5:]) < 0.8 * sum(log["octaves"] for log in logs[:5])
     before = checkpoint.load(tmp_path / "first" / "final").tensors
-    after = task.averaged().state_dict()
+    after = task.ema_model().state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     assert {name for name in after if name not in before} == {
         n for n in after if n.startswith("heads.pitch.")
@@ -169,7 +181,7 @@ def test_a_pitch_head_learns_alone_on_a_finished_model(
 
 def test_a_part_that_is_not_there_cannot_learn(prepared: Path, teachers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="no parameter's name begins with 'heads.pitch.'"):
-        FinetuneTask(config(prepared, teachers, learn=["heads.pitch."]))
+        FinetuneTask(config(prepared, teachers, trainable=["heads.pitch."]))
 
 
 def test_validation_is_told_for_each_folder(task: FinetuneTask) -> None:
@@ -184,7 +196,7 @@ def test_folders_of_one_name_are_told_apart(prepared: Path, teachers: dict[str, 
     other = prepare(tmp_path / "clips", splits="train valid")
     none = prepare(tmp_path / "no-valid", splits="train")
     folders = [str(prepared), str(other), str(none)]
-    task = FinetuneTask(config(prepared, teachers, folders=folders))
+    task = FinetuneTask(config(prepared, teachers, train_data=folders))
     assert set(task.valid_sets) == {"clips", str(other)}
 
 
@@ -211,7 +223,7 @@ def test_all_books_are_taught_at_the_lag_of_their_targets(task: FinetuneTask) ->
     codes = torch.arange(20).remainder(16).expand(2, 2, 20).clone()
     given = task.given_codes(batch_of(late, [10, 10], codes=codes), mel)
     assert torch.equal(given[..., :18], codes[..., 2:])  # 4 mel frames are 2 steps of codes
-    targets = task.moved(codes, torch.tensor([4, 4]), batch_of(late, [10, 10]), 50)
+    targets = task.shift_target(codes, torch.tensor([4, 4]), batch_of(late, [10, 10]), 50)
     assert torch.equal(given, targets)
 
 
@@ -222,9 +234,9 @@ def test_no_target_of_a_short_clip_is_read_from_its_padding(task: FinetuneTask) 
     codes[..., :12] = 3
     batch = batch_of(mel, [6], codes=codes)
     for lag in (-6, 6):
-        assert (task.moved(mel, torch.tensor([lag]), batch, 100)[..., :24] == -5).all()
-        assert (task.moved(codes, torch.tensor([lag]), batch, 50)[..., :12] == 3).all()
-        assert (task.moved(codes, torch.tensor([lag]), batch, 50)[..., 12:] == -100).all()
+        assert (task.shift_target(mel, torch.tensor([lag]), batch, 100)[..., :24] == -5).all()
+        assert (task.shift_target(codes, torch.tensor([lag]), batch, 50)[..., :12] == 3).all()
+        assert (task.shift_target(codes, torch.tensor([lag]), batch, 50)[..., 12:] == -100).all()
 
 
 @pytest.mark.parametrize(
@@ -235,13 +247,13 @@ def test_lags_are_told_on_every_clock(rate: int, expected: list[int]) -> None:
 
 
 def test_a_front_end_may_rest_and_learn_slowly(prepared: Path, teachers: dict[str, str]) -> None:
-    task = FinetuneTask(config(prepared, teachers, freeze_steps=1, frontend_lr=0.1))
+    task = FinetuneTask(config(prepared, teachers, freeze_frontend_steps=1, frontend_lr_scale=0.1))
     before = [p.detach().clone() for p in task.model.frontend.parameters()]
     heads = [p.detach().clone() for p in task.model.heads.parameters()]
-    task.update(0)
+    task.training_step(0)
     assert all(torch.equal(a, b) for a, b in zip(before, task.model.frontend.parameters(), strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(heads, task.model.heads.parameters(), strict=True))
-    task.update(1)
+    task.training_step(1)
     pairs = zip(before, task.model.frontend.parameters(), strict=True)
     moves = [float((a - b.detach()).abs().max()) for a, b in pairs]
     assert 0 < max(moves) <= 1.1 * 0.1 * 3e-3  # Adam's first step is the rate itself
@@ -256,7 +268,7 @@ def test_a_pretrained_front_end_is_taken_and_the_mel_head_fitted(
     tensors = {f"frontend.{k}": v for k, v in model.frontend.state_dict().items()}
     values = {"kind": "avhubert", "frontend": to_dict(model.config.frontend)}
     checkpoint.save(tmp_path / "avhubert", values, tensors | {"clusters.mask": torch.zeros(2)}, "")
-    task = FinetuneTask(config(prepared, teachers, init=str(tmp_path / "avhubert")))
+    task = FinetuneTask(config(prepared, teachers, init_from=str(tmp_path / "avhubert")))
     assert torch.equal(task.model.frontend.video_proj.weight, model.frontend.video_proj.weight)
     assert task.model.heads.mel_mean.abs().max() > 0.1
 
@@ -268,7 +280,7 @@ def test_a_whole_lip_model_keeps_its_own_mel_head(
     model.heads.mel_mean.fill_(-7.0)
     values = {"kind": "lip-model", "model": to_dict(model.config)}
     checkpoint.save(tmp_path / "lip", values, model.state_dict(), "")
-    task = FinetuneTask(config(prepared, teachers, init=str(tmp_path / "lip")))
+    task = FinetuneTask(config(prepared, teachers, init_from=str(tmp_path / "lip")))
     assert (task.model.heads.mel_mean == -7).all()
 
 
@@ -280,18 +292,18 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     }
     checkpoint.save(tmp_path / "lip", other, model.state_dict(), "")
     with pytest.raises(ValueError, match="has frontend.heads 4, model.frontend.heads is 2"):
-        load_initial(model, tmp_path / "lip")
-    with pytest.raises(ValueError, match="holds 'codec'; start from a lip model"):
-        load_initial(model, save_codec(tmp_path / "codec"))
+        init_from_checkpoint(model, tmp_path / "lip")
+    with pytest.raises(ValueError, match="holds 'codec'; initialize from a lip model"):
+        init_from_checkpoint(model, save_codec(tmp_path / "codec"))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"units": ""}, "model.heads.n_units is 8, the teacher '' has 0"),
-        ({"codec": ""}, "has 2 books of 16 at 50 Hz, the codec '' no books"),
+        ({"unit_tokenizer": ""}, "model.heads.n_units is 8, the teacher '' has 0"),
+        ({"codec_path": ""}, "has 2 books of 16 at 50 Hz, the codec '' no books"),
         ({"sampling_weights": [1.0, 2.0]}, "2 folder weights for 1 folders"),
-        ({"folders": []}, "no clip of split 'train' in no folder"),
+        ({"train_data": []}, "no clip of split 'train' in no folder"),
     ],
 )
 def test_a_head_without_its_teacher_is_refused(
@@ -305,32 +317,32 @@ def test_a_head_without_its_teacher_is_refused(
 
 def test_units_may_come_from_a_hubert(prepared: Path, teachers: dict[str, str], tmp_path: Path) -> None:
     import_hubert(CHECKPOINT, tmp_path / "hubert", kmeans=KMEANS, layer=2)
-    told = teachers | {"units": str(tmp_path / "hubert")}
+    told = teachers | {"unit_tokenizer": str(tmp_path / "hubert")}
     with pytest.raises(ValueError, match="model.heads.n_units is 8, the teacher .*hubert' has 12"):
         FinetuneTask(config(prepared, told))
     model = MODEL | {"heads": MODEL["heads"] | {"n_units": 12}}
-    logs = FinetuneTask(config(prepared, told, model=model)).update(0)
+    logs = FinetuneTask(config(prepared, told, model=model)).training_step(0)
     assert 0 <= logs["unit_acc"] <= 1
 
 
 def test_heads_learn_of_voices_from_another_speaker_model(
     prepared: Path, teachers: dict[str, str], tmp_path: Path
 ) -> None:
-    run(
-        first := FinetuneTask(config(prepared, teachers)),
-        first.config.trainer,
-        tmp_path / "first",
-        quiet=True,
-    )
+    first = config(prepared, teachers)
+    Trainer(first.trainer, tmp_path / "first", quiet=True).fit(FinetuneTask(first))
     ears, own = str(save_encoder(tmp_path / "ears")), tiny_encoded(0)
     model = MODEL | {"heads": MODEL["heads"] | {"speaker_dim": own.dim}}
-    changes = {"speaker": ears, "init": str(tmp_path / "first" / "final"), "augment": {"tract": 0.1}}
+    changes = {
+        "speaker_encoder": ears,
+        "init_from": str(tmp_path / "first" / "final"),
+        "augment": {"vtlp": 0.1},
+    }
     with pytest.raises(ValueError, match="speaker_dim is 163, voices from .*ears' have 9"):
         FinetuneTask(config(prepared, teachers, **changes))
     with pytest.raises(CheckpointError, match="heads.speaker.0.weight: LipModel expects shape"):
         FinetuneTask(config(prepared, teachers, model=model, **changes))
-    task = FinetuneTask(config(prepared, teachers, model=model, learn=["heads."], **changes))
-    run(task, task.config.trainer, tmp_path / "told", quiet=True)
+    task = FinetuneTask(config(prepared, teachers, model=model, trainable=["heads."], **changes))
+    Trainer(task.config.trainer, tmp_path / "told", quiet=True).fit(task)
     before, after = (checkpoint.load(tmp_path / name / "final") for name in ("first", "told"))
     assert (before.config["speaker"], after.config["speaker"]) == ("spectrum", own.fingerprint)
     for name, tensor in before.tensors.items():

@@ -22,8 +22,8 @@ def recipe(prepared: Path, folder: Path, **changes: Any) -> str:
     """A file with two iterations of two steps."""
     numbers: dict[str, Any] = {
         "frontend": MODEL["frontend"],
-        "folders": [str(prepared)],
-        "iterations": [{"n_units": 5}, {"n_units": 4, "layer": 1}],
+        "train_data": [str(prepared)],
+        "iterations": [{"n_units": 5}, {"n_units": 4, "feature_layer": 1}],
         "trainer": {"steps": 2, "batch_size": 2},
         "final_dim": 8,
     }
@@ -54,7 +54,7 @@ def test_the_second_iteration_learns_clusters_of_the_first_ones_model(prepared: 
 def test_units_are_those_of_train_kmeans_and_stay_when_they_are_there(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = from_dict(PretrainConfig, {"folders": [str(prepared)], "iterations": [{"n_units": 5}]})
+    numbers = from_dict(PretrainConfig, {"train_data": [str(prepared)], "iterations": [{"n_units": 5}]})
     iterations.fit_units(numbers, tmp_path / "run", 1)
     fit_kmeans(KMeansConfig(train_data=(str(prepared),), n_units=5), tmp_path / "units")
     fingerprints = [
@@ -80,7 +80,7 @@ def test_an_iteration_without_the_one_before_is_refused_in_one_line(prepared: Pa
     [
         (["--iteration", "3"], "iteration must be 1 .. 2, got 3."),
         (["--iteration", "0"], "iteration must be 1 .. 2, got 0."),
-        (["folders=[nowhere]"], "nowhere is no folder of prepared clips"),
+        (["train_data=[nowhere]"], "nowhere is no folder of prepared clips"),
         (["mask=3"], "mask"),
     ],
 )
@@ -106,18 +106,18 @@ def test_an_iteration_may_cluster_a_given_model_or_take_given_units(prepared: Pa
     out = tmp_path / "run"
     assert call(recipe(prepared, tmp_path), "--out", str(out), "--iteration", "1").exit_code == 0
     made = str(out / "1" / "final")
-    larger = recipe(prepared, tmp_path, iterations=[{"n_units": 3, "layer": 1, "model": made}])
+    larger = recipe(prepared, tmp_path, iterations=[{"n_units": 3, "feature_layer": 1, "model": made}])
     assert call(larger, "--out", str(tmp_path / "larger")).exit_code == 0
     assert load_unit_teacher(tmp_path / "larger" / "1" / "units").rate == 25
     units = str(out / "1" / "units")
-    given = recipe(prepared, tmp_path, iterations=[{"n_units": 5, "units": units}])
+    given = recipe(prepared, tmp_path, iterations=[{"n_units": 5, "unit_tokenizer": units}])
     assert call(given, "--out", str(tmp_path / "given")).exit_code == 0
     assert not (tmp_path / "given" / "1" / "units").exists()
 
 
 def test_a_dry_run_needs_neither_clips_nor_the_iteration_before(prepared: Path, tmp_path: Path) -> None:
-    words = ["folders=[no/clips]", "--out", str(tmp_path / "run"), "--iteration", "2", "--dry-run"]
+    words = ["train_data=[no/clips]", "--out", str(tmp_path / "run"), "--iteration", "2", "--dry-run"]
     done = call(recipe(prepared, tmp_path), *words)
     assert done.exit_code == 0, done.output
-    assert "2 updates on made-up clips: loss" in done.output and "run/2/units" in done.output
+    assert "2 steps on dummy clips: loss" in done.output and "run/2/units" in done.output
     assert not (tmp_path / "run").exists()

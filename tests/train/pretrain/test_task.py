@@ -17,8 +17,8 @@ from lip2speech.data.unit_tokenizers import load_unit_teacher
 from lip2speech.models.frontends.avhubert import avhubert_of
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.lip2speech import LipModel, ModelConfig
-from lip2speech.train.core.pretrained import load_initial
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.pretrained import init_from_checkpoint
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 from lip2speech.train.pretrain.data import MaskedAVDataset, MaskedBatch, clusters_of
 from lip2speech.train.pretrain.task import AVHubertPretrainModel, PretrainConfig, PretrainTask, masked_loss
@@ -42,8 +42,8 @@ def units(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 def config(prepared: Path, units: str, **changes: Any) -> PretrainConfig:
     numbers: dict[str, Any] = {
         "frontend": FRONTEND,
-        "folders": [str(prepared)],
-        "iterations": [{"n_units": N_UNITS, "units": units}],
+        "train_data": [str(prepared)],
+        "iterations": [{"n_units": N_UNITS, "unit_tokenizer": units}],
         "trainer": {"steps": 4, "batch_size": 2, "save_every": 2, "valid_every": 4},
         "optimizer": {"lr": 3e-3, "warmup_steps": 1},
         "final_dim": 16,
@@ -147,7 +147,7 @@ def test_a_long_clip_gives_a_stretch_that_moves(task: PretrainTask) -> None:
 
 
 def test_masked_sound_is_not_heard(task: PretrainTask) -> None:
-    model, batch = task.averaged(), batch_of(task)
+    model, batch = task.ema_model(), batch_of(task)
     other = batch.audio.clone()
     other[batch.audio_mask[:, None].expand_as(other)] = 7.0
     features = model(batch, (True, False))[0]
@@ -156,7 +156,7 @@ def test_masked_sound_is_not_heard(task: PretrainTask) -> None:
 
 
 def test_a_stream_that_is_dropped_is_as_one_that_is_not_there(task: PretrainTask) -> None:
-    model, batch = task.averaged(), batch_of(task)
+    model, batch = task.ema_model(), batch_of(task)
     batch = replace(batch, audio_mask=torch.zeros_like(batch.audio_mask))
     front, padding = model.frontend, batch.padding_mask
     torch.testing.assert_close(model(batch, (False, True))[0], front(batch.video, None, padding))
@@ -199,7 +199,7 @@ def test_unmasked_frames_count_as_much_as_their_weight(task: PretrainTask) -> No
 def test_less_gradient_comes_back_from_the_streams(prepared: Path, units: str) -> None:
     grads = []
     for scale in (1.0, 0.1):
-        task = PretrainTask(config(prepared, units, feature_grad=scale))
+        task = PretrainTask(config(prepared, units, feature_grad_mult=scale))
         task.losses(task.model.eval(), batch_of(task), (True, True))[0].backward()
         front = task.model.frontend
         grads.append(
@@ -231,11 +231,11 @@ def test_masked_clusters_are_learned_well_above_chance(tmp_path: Path) -> None:
     fit_kmeans(KMeansConfig(train_data=(str(folder),), n_units=N_UNITS), tmp_path / "units")
     numbers = config(
         folder, str(tmp_path / "units"), trainer={"steps": 400, "batch_size": 2}, modality_dropout=0.0,
-        optimizer={"lr": 6e-3, "warmup_steps": 5}, audio_mask={"share": 0.6, "length": 4}, feature_grad=1.0,
+        optimizer={"lr": 6e-3, "warmup_steps": 5}, audio_mask={"mask_prob": 0.6, "mask_length": 4}, feature_grad_mult=1.0,
         feature_penalty=0.0,
     )  # fmt: skip
     task = PretrainTask(numbers)
-    rows = [task.update(step) for step in range(70)]
+    rows = [task.training_step(step) for step in range(70)]
     clusters = torch.cat(task.train_set.clusters)
     chance = clusters.bincount().max().item() / len(clusters)
     assert np.mean([row["acc"] for row in rows[-10:]]) > chance + 0.25
@@ -243,11 +243,11 @@ def test_masked_clusters_are_learned_well_above_chance(tmp_path: Path) -> None:
 
 
 def test_a_run_resumes_to_the_same_bits(prepared: Path, units: str, tmp_path: Path) -> None:
-    numbers = config(prepared, units, batch_frames=40, frontend=FRONTEND | {"dropout": 0.1})
-    run(PretrainTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
+    numbers = config(prepared, units, max_frames_per_batch=40, frontend=FRONTEND | {"dropout": 0.1})
+    Trainer(numbers.trainer, tmp_path / "whole", quiet=True).fit(PretrainTask(numbers))
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(PretrainTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "half", quiet=True).fit(PretrainTask(numbers))
     whole, half = (checkpoint.load(tmp_path / name / "final") for name in ("whole", "half"))
     assert all(torch.equal(tensor, half.tensors[name]) for name, tensor in whole.tensors.items())
 
@@ -256,15 +256,15 @@ def test_what_is_exported_is_taken_by_finetuning_and_by_kmeans(
     prepared: Path, units: str, tmp_path: Path
 ) -> None:
     task = PretrainTask(config(prepared, units))
-    task.update(0)
+    task.training_step(0)
     task.export(tmp_path / "final")
-    front = task.averaged().frontend
+    front = task.ema_model().frontend
     model = LipModel(from_dict(ModelConfig, MODEL | {"frontend": FRONTEND}))
-    assert not load_initial(model, tmp_path / "final")
+    assert not init_from_checkpoint(model, tmp_path / "final")
     assert torch.equal(model.frontend.video_proj.weight, front.video_proj.weight)
-    kmeans = {"features": "avhubert", "model": str(tmp_path / "final"), "layer": 1}
+    kmeans = {"features": "avhubert", "model": str(tmp_path / "final"), "feature_layer": 1}
     fit_kmeans(
-        from_dict(KMeansConfig, {"folders": [str(prepared)], "n_units": 4} | kmeans), tmp_path / "next"
+        from_dict(KMeansConfig, {"train_data": [str(prepared)], "n_units": 4} | kmeans), tmp_path / "next"
     )
     assert load_unit_teacher(tmp_path / "next").rate == 25
     stored = checkpoint.load(tmp_path / "final")
@@ -287,12 +287,12 @@ def test_held_out_figures_tell_streams_apart_and_are_the_same_again(task: Pretra
     ("changes", "message"),
     [
         ({"iteration": 2}, r"iteration must be 1 \.\. 1, got 2"),
-        ({"iterations": [{"layer": 1}]}, "iteration 1 has no model before it"),
+        ({"iterations": [{"feature_layer": 1}]}, "iteration 1 has no model before it"),
         ({"iterations": [{}, {}]}, "iteration 2 clusters a layer of the model before it; give its layer"),
-        ({"iterations": [{}, {"layer": 2}]}, r"iteration 2: layer must be 1 \.\. 1, got 2"),
+        ({"iterations": [{}, {"feature_layer": 2}]}, r"iteration 2: layer must be 1 \.\. 1, got 2"),
         ({"iterations": [{"model": "x"}]}, "iteration 1 has a model but no layer"),
         ({"modality_dropout": 1.5}, r"modality_dropout must be 0 \.\. 1, got 1\.5"),
-        ({"video_mask": {"share": 0}, "audio_mask": {"share": 0}}, "nothing is masked"),
+        ({"video_mask": {"mask_prob": 0}, "audio_mask": {"mask_prob": 0}}, "nothing is masked"),
         ({"max_frames": 0}, "max_frames must be 1 or more, got 0"),
     ],
 )
@@ -303,4 +303,4 @@ def test_an_impossible_recipe_is_refused(changes: dict[str, Any], message: str) 
 
 def test_other_units_than_the_recipes_are_refused(prepared: Path, units: str) -> None:
     with pytest.raises(ValueError, match=r"has 6 units, the recipe says 7 for iteration 1"):
-        PretrainTask(config(prepared, units, iterations=[{"n_units": 7, "units": units}]))
+        PretrainTask(config(prepared, units, iterations=[{"n_units": 7, "unit_tokenizer": units}]))

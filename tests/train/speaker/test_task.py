@@ -7,7 +7,8 @@ import torch
 
 from lip2speech import checkpoint
 from lip2speech.models.speaker_encoder.xvector import XVectorConfig, XVectorNet, load_speaker_encoder
-from lip2speech.train.core.trainer import OptimizerConfig, TrainerConfig, run
+from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.speaker.task import (
     SpeakerTask,
     SpeakerTrainConfig,
@@ -60,25 +61,25 @@ def test_too_short_a_sound_is_refused() -> None:
 
 def test_a_trained_encoder_is_written_and_read(voices: Path, tmp_path: Path) -> None:
     task = SpeakerTask(config(voices))
-    run(task, task.config.trainer, tmp_path / "run", quiet=True)
+    Trainer(task.config.trainer, tmp_path / "run", quiet=True).fit(task)
     encoder = load_speaker_encoder(tmp_path / "run" / "final")
     wav = torch.randn(16000)
-    assert torch.equal(encoder.embed(wav), task.averaged().embed(wav))
+    assert torch.equal(encoder.embed(wav), task.ema_model().embed(wav))
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(voices: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    run(SpeakerTask(config(voices)), config(voices).trainer, whole, quiet=True)
+    Trainer(config(voices).trainer, whole, quiet=True).fit(SpeakerTask(config(voices)))
     task = SpeakerTask(config(voices))  # the schedule is that of four steps
-    run(task, config(voices, steps=2).trainer, parts, quiet=True)
-    run(SpeakerTask(config(voices)), config(voices).trainer, parts, quiet=True)
+    Trainer(config(voices, steps=2).trainer, parts, quiet=True).fit(task)
+    Trainer(config(voices).trainer, parts, quiet=True).fit(SpeakerTask(config(voices)))
     first, second = (checkpoint.load(folder / "final").tensors for folder in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_training_tells_voices_apart(voices: Path) -> None:
     task = SpeakerTask(config(voices, steps=40))
-    logs = [task.update(step) for step in range(40)]
+    logs = [task.training_step(step) for step in range(40)]
     assert sum(log["loss"] for log in logs[-5:]) < 0.7 * sum(log["loss"] for log in logs[:5])
 
 

@@ -11,7 +11,7 @@ from lip2speech import checkpoint
 from lip2speech.config import ConfigError, from_dict
 from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 from lip2speech.train.vocoder.hifigan import HiFiGANTask, HiFiGANTrainConfig
 from lip2speech.vocoders.registry import load_vocoder
@@ -52,7 +52,7 @@ def test_the_mel_comes_near(prepared: Path, units: str) -> None:
     task = HiFiGANTask(config(prepared, units, gan_from=99, optimizer={"lr": 1e-2, "warmup_steps": 1}))
     assert task.adversary is None
     first = task.validate()["mel"]
-    mel = [task.update(step)["mel"] for step in range(25)]
+    mel = [task.training_step(step)["mel"] for step in range(25)]
     assert np.mean(mel[-3:]) < 0.85 * np.mean(mel[:3]), mel
     assert task.validate()["mel"] < 0.85 * first, (first, task.validate())
 
@@ -60,11 +60,11 @@ def test_the_mel_comes_near(prepared: Path, units: str) -> None:
 def test_both_sides_of_the_gan_learn_from_their_step_on(prepared: Path, units: str) -> None:
     task = HiFiGANTask(config(prepared, units))
     assert task.adversary is not None
-    assert set(task.update(0)) == {"mel", "grad", "skipped"}
+    assert set(task.training_step(0)) == {"mel", "grad_norm", "skipped_steps"}
     judge = {k: v.detach().clone() for k, v in task.adversary.discriminator.named_parameters()}
     vocoder = {k: v.detach().clone() for k, v in task.vocoder.named_parameters()}
-    logs = task.update(1)
-    assert set(logs) == {"d", "g", "feat", "mel", "grad", "skipped"} and logs["skipped"] == 0
+    logs = task.training_step(1)
+    assert set(logs) == {"d", "g", "feat", "mel", "grad_norm", "skipped_steps"} and logs["skipped_steps"] == 0
     moved = {k for k, v in task.adversary.discriminator.named_parameters() if not torch.equal(v, judge[k])}
     assert all(any(k.startswith(f"scales.{i}.") for k in moved) for i in range(2 + 1))
     still = {k for k, v in task.vocoder.named_parameters() if torch.equal(v, vocoder[k])}
@@ -73,22 +73,22 @@ def test_both_sides_of_the_gan_learn_from_their_step_on(prepared: Path, units: s
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(prepared: Path, units: str, tmp_path: Path) -> None:
     numbers = config(prepared, units)
-    run(HiFiGANTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "whole", quiet=True).fit(HiFiGANTask(numbers))
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(HiFiGANTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "half", quiet=True).fit(HiFiGANTask(numbers))
     whole, half = (checkpoint.load(tmp_path / name / "final").tensors for name in ("whole", "half"))
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
 
 def test_a_trained_hifigan_is_written_and_read(prepared: Path, units: str, tmp_path: Path) -> None:
     task = HiFiGANTask(config(prepared, units))
-    run(task, task.config.loop, tmp_path, quiet=True)
+    Trainer(task.config.trainer, tmp_path, quiet=True).fit(task)
     loaded = load_vocoder(tmp_path / "final")
     logits = torch.nn.functional.one_hot(torch.tensor([[3, 1]]), 8).transpose(1, 2).float()
     p = Prediction(mel=torch.full((1, 80, 4), -6.0), unit_logits=logits, speaker=torch.zeros(1, 163))
     with torch.no_grad():
-        assert torch.equal(loaded(p), task.averaged()(p))
+        assert torch.equal(loaded(p), task.ema_model()(p))
     written = checkpoint.load(tmp_path / "final")
     assert (written.config["name"], written.config["speaker"]) == (
         "hifigan",

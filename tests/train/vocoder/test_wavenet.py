@@ -12,7 +12,7 @@ from lip2speech import checkpoint
 from lip2speech.config import ConfigError, from_dict
 from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
-from lip2speech.train.core.trainer import run
+from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.vocoder.wavenet import WaveNetTask, WaveNetTrainConfig
 from lip2speech.vocoders.registry import load_vocoder
 from tests.factories import save_encoder
@@ -37,27 +37,27 @@ def test_training_saves_bits(prepared: Path) -> None:
     task = WaveNetTask(config(prepared, trainer={"steps": 25, "batch_size": 2}, optimizer=fast))
     first = task.validate()["bits"]
     assert first == pytest.approx(math.log2(32), abs=0.5)
-    bits = [task.update(step)["bits"] for step in range(25)]
+    bits = [task.training_step(step)["bits"] for step in range(25)]
     assert np.mean(bits[-3:]) < np.mean(bits[:3]) - 0.7, bits
     assert task.validate()["bits"] < first - 0.3, (first, task.validate())
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(prepared: Path, tmp_path: Path) -> None:
     numbers = config(prepared)
-    run(WaveNetTask(numbers), numbers.trainer, tmp_path / "whole", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "whole", quiet=True).fit(WaveNetTask(numbers))
     (tmp_path / "half").mkdir()
     (tmp_path / "whole" / "step-00000002.pt").rename(tmp_path / "half" / "step-00000002.pt")
-    run(WaveNetTask(numbers), numbers.trainer, tmp_path / "half", quiet=True)
+    Trainer(numbers.trainer, tmp_path / "half", quiet=True).fit(WaveNetTask(numbers))
     whole, half = (checkpoint.load(tmp_path / name / "final").tensors for name in ("whole", "half"))
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
 
 def test_a_trained_wavenet_is_written_and_read(prepared: Path, tmp_path: Path) -> None:
     task = WaveNetTask(config(prepared))
-    run(task, task.config.loop, tmp_path, quiet=True)
+    Trainer(task.config.trainer, tmp_path, quiet=True).fit(task)
     loaded = load_vocoder(tmp_path / "final")
     p = Prediction(mel=torch.full((1, 80, 3), -6.0), speaker=torch.zeros(1, 163))
-    assert torch.equal(loaded(p), task.averaged()(p))
+    assert torch.equal(loaded(p), task.ema_model()(p))
     assert checkpoint.load(tmp_path / "final").config["speaker"] == LTASSpeakerEncoder().fingerprint
 
 
@@ -74,7 +74,7 @@ def test_voices_of_an_encoder_have_its_size(prepared: Path, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="wavenet.speaker_dim is 163, voices are heard as 9 numbers"):
         WaveNetTask(config(prepared, speaker=ears))
     sizes = {"stacks": 1, "layers": 1, "channels": 4, "skip": 4, "condition": 4, "speaker_dim": 9}
-    assert WaveNetTask(config(prepared, speaker=ears, wavenet=sizes)).update(0)["bits"] > 0
+    assert WaveNetTask(config(prepared, speaker=ears, wavenet=sizes)).training_step(0)["bits"] > 0
 
 
 @pytest.mark.parametrize(

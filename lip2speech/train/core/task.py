@@ -1,0 +1,75 @@
+"""The interface between the trainer and what is trained."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lip2speech.constants import SAMPLE_RATE
+from lip2speech.train.core.device import CPU, move_to
+from lip2speech.train.core.dummy_data import DummyData
+from lip2speech.train.core.ema import EMA
+from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
+
+
+class TrainingTask(ABC):
+    """Networks, data and optimizer of one kind of training.
+
+    A task is built on the CPU and moved by the trainer; training steps move their batches with `to_device`.
+
+    Attributes:
+        sample_rate: of the audio that `samples` returns, in Hz.
+        device: where the networks are.
+    """
+
+    sample_rate = SAMPLE_RATE
+    device = CPU
+
+    @abstractmethod
+    def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        """One micro-batch of one step; returns the metrics to log."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Metrics on held-out data; of `loss`, lower is better."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs; tensors and plain containers only."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Write the finished checkpoint folder."""
+
+    def samples(self) -> dict[str, Tensor]:
+        """Audio (T_a,) by name that the present model makes of one held-out clip, always the same clip."""
+        return {}
+
+    @classmethod
+    def dummy_config(cls, config: Any, dummy: DummyData) -> Any:
+        """The config with dummy clips, and with dummy teachers for those that do not exist yet."""
+        return replace(config, train_data=(dummy.clips(),))
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The trained networks by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
+
+    def to(self, device: torch.device) -> None:
+        """Move networks, losses and EMA weights; an optimizer without state follows its parameters."""
+        self.device = device
+        for value in (*self.networks().values(), *vars(self).values()):
+            if isinstance(value, nn.Module | EMA):
+                value.to(device)
+
+    def to_device(self, batch: Any) -> Any:
+        """A batch, or anything that contains tensors, on the device of the networks."""
+        return move_to(batch, self.device)
