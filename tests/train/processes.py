@@ -195,7 +195,7 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
     own |= {"codec": codec.state_dict()}
     rank = distributed.rank()
     own |= {"gathered": distributed.all_gather_rows(torch.full((2 * rank, 1), rank))}
-    epochs = lip_task(prepared, max_frames_per_batch=40).epochs
+    epochs = lip_task(prepared, max_frames_per_batch=40).sampler
     own |= {
         "epoch": [
             epochs.next_batch(micro_batch)
