@@ -27,7 +27,7 @@ from typing import Any
 import av
 import numpy as np
 
-from lip2speech.video import crop_mouths, track_faces, read_frames
+from lip2speech.video import crop_mouths, read_frames, track_faces
 
 SIDE = 512
 FPS = 25

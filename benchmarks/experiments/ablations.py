@@ -19,6 +19,7 @@ import torch
 
 from lip2speech import checkpoint
 from lip2speech.config import from_dict, load_config
+from lip2speech.evaluation.config import EvaluationConfig
 from lip2speech.evaluation.dataset import prepared_items
 from lip2speech.evaluation.evaluate import evaluate
 from lip2speech.models.frontends.transforms import Transform
@@ -83,12 +84,13 @@ def rows(name: str, speech: Lip2Speech, sets: list[tuple[Path, str]], limit: int
     """A row for each set of clips."""
     for where, split in sets:
         items = prepared_items(where, split)
-        report = evaluate(speech, items, split, routes=[ROUTE], limit=limit, measure=FIGURES)
+        config = EvaluationConfig(FIGURES, split=split, vocoder=(ROUTE,), limit=limit)
+        report = evaluate(speech, items, config)
         row = next(row for row in report.rows if row.name == ROUTE)
         wer, estoi = (
-            f"{f.mean:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in (row.figures["wer"], row.figures["estoi"])
+            f"{f.mean:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in (row.estimates["wer"], row.estimates["estoi"])
         )
-        stoi, pesq = row.figures["stoi"].mean, row.figures["pesq"].mean
+        stoi, pesq = row.estimates["stoi"].mean, row.estimates["pesq"].mean
         yield f"| {name} | {where.name}:{split} | {row.n} | {wer} | {stoi:.3f} | {estoi} | {pesq:.2f} |"
 
 

@@ -26,7 +26,9 @@ from torch.nn import functional as F
 from lip2speech.codecs import Codec
 from lip2speech.codecs.builders import load_codec
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.evaluation.metrics.intelligibility import log_mel, mel_l1, stoi
+from lip2speech.evaluation.metrics.acoustic import mel_l1
+from lip2speech.evaluation.metrics.common import log_mel
+from lip2speech.evaluation.metrics.intelligibility import stoi
 from lip2speech.models.heads.conv import Heads, HeadsConfig
 from lip2speech.models.prediction import Prediction
 from lip2speech.modules.conv import fold_weight_norm

@@ -26,8 +26,10 @@ from lip2speech.codecs import Codec
 from lip2speech.codecs.builders import load_codec
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.data.dataset import read_clips
+from lip2speech.evaluation.metrics.acoustic import mel_l1
+from lip2speech.evaluation.metrics.common import log_mel
 from lip2speech.evaluation.metrics.dnsmos import dnsmos
-from lip2speech.evaluation.metrics.intelligibility import log_mel, mel_l1, pesq_wb, stoi
+from lip2speech.evaluation.metrics.intelligibility import pesq_wb, stoi
 from lip2speech.losses.core import si_sdr
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.train.codec.noise import SOUNDS, NoiseAugmenter, NoiseConfig

@@ -26,10 +26,17 @@ from lip2speech.components import check_mel
 from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.data.targets import fit_wav
 from lip2speech.data.unit_tokenizers import UnitTokenizer, load_unit_teacher
-from lip2speech.evaluation.dataset import EvaluationItem, choose, prepared_items, voice_of
-from lip2speech.evaluation.evaluate import true_mel, true_pitch
+from lip2speech.evaluation.dataset import (
+    EvaluationItem,
+    enrollment_embedding,
+    prepared_items,
+    select_items,
+)
+from lip2speech.evaluation.metrics.acoustic import mel_l1
+from lip2speech.evaluation.metrics.common import log_mel
 from lip2speech.evaluation.metrics.dnsmos import dnsmos
-from lip2speech.evaluation.metrics.intelligibility import log_mel, mel_l1, pesq_wb, stoi
+from lip2speech.evaluation.metrics.intelligibility import pesq_wb, stoi
+from lip2speech.evaluation.systems import reference_mel, reference_pitch
 from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder
 from lip2speech.modules.conv import fold_weight_norm
@@ -109,8 +116,8 @@ def true_prediction(model: Lip2Speech, reference: Tensor, teacher: UnitTokenizer
     logits = None
     if teacher is not None:
         logits = F.one_hot(teacher(reference), teacher.n_units).T[None].float()  # (T, K) -> (1, K, T)
-    mel = true_mel(model, reference[None, None])
-    return Prediction(mel=mel, pitch=true_pitch(reference), unit_logits=logits)
+    mel = reference_mel(model, reference[None, None])
+    return Prediction(mel=mel, pitch=reference_pitch(reference), unit_logits=logits)
 
 
 def speak_clip(
@@ -122,10 +129,10 @@ def speak_clip(
     seconds: float,
 ) -> None:
     """Every vocoder's sound of the first `seconds` of a clip, from each source."""
-    roi = item.roi()[: int(seconds * VIDEO_FPS)]
-    reference = fit_wav(item.wav(), len(roi))
+    roi = item.load_roi()[: int(seconds * VIDEO_FPS)]
+    reference = fit_wav(item.load_wav(), len(roi))
     heard_by = {entry.speakers.fingerprint: entry.speakers for entry in entries}
-    voices = {name: voice_of(item, items, speakers) for name, speakers in heard_by.items()}
+    voices = {name: enrollment_embedding(item, items, speakers) for name, speakers in heard_by.items()}
     if None in voices.values():
         raise SystemExit(f"{item.speaker} has no clip but {item.id}; give --speech with two clips a speaker.")
     sources = {
@@ -159,7 +166,7 @@ def main() -> None:
     entries = [*own_entries(model), *(trained_entry(folder, model) for folder in given.vocoders)]
     check_units(entries, model, teacher)
     items = prepared_items(given.speech, given.split)
-    chosen = choose(items, given.split, given.clips)
+    chosen = select_items(items, given.split, given.clips)
     for item in chosen:
         speak_clip(entries, model, item, items, teacher, given.seconds)
     seconds = sum(entries[0].sound_s.values()) / 2

@@ -17,7 +17,6 @@ from lip2speech.cli.convert import convert
 from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.inspect import inspect
 from lip2speech.cli.model import model
-from lip2speech.cli.speaker_similarity import similarity
 from lip2speech.cli.stream import stream
 from lip2speech.cli.synth import talker
 from lip2speech.cli.train import train
@@ -38,10 +37,9 @@ app.command()(convert)
 app.command()(stream)
 app.command()(inspect)
 app.command()(talker)
-app.command()(evaluate)
 app.command()(calibrate)
-app.command()(similarity)
 app.add_typer(train, name="train")
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(model, name="model")
 app.add_typer(codec, name="codec")
 app.add_typer(voice, name="voice")

@@ -146,14 +146,14 @@ def table(before: AdaptationMetrics, after: AdaptationMetrics, count: int) -> st
 
 def _ear(takes: Sequence[Recording]) -> WordErrorFn | None:
     """The offline recogniser, where it knows every sentence and is installed."""
-    from lip2speech.evaluation.asr.pocketsphinx import PocketSphinxASR, fits_grammar
-    from lip2speech.evaluation.metrics.intelligibility import edit_errors
+    from lip2speech.evaluation.asr.pocketsphinx import PocketSphinxASR, in_grammar
+    from lip2speech.evaluation.metrics.error_rates import edit_distance
 
-    if not takes or not all(fits_grammar(take.text) for take in takes):
+    if not takes or not all(in_grammar(take.text) for take in takes):
         return None
     try:
         recogniser = PocketSphinxASR()
     except ImportError as error:
         say(f"lip2speech: words are not counted: {explain(error)}")
         return None
-    return lambda wav, text: edit_errors(text, recogniser.transcribe(wav))
+    return lambda wav, text: edit_distance(text, recogniser.transcribe(wav))

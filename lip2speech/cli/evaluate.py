@@ -1,12 +1,9 @@
-"""`lip2speech evaluate`: how good speech is: a model's on a corpus, files' beside files, two saved runs'.
-
-Needs the extra `eval`.
-"""
+"""`lip2speech evaluate`: a model on a data set, files against references, saved reports (extra `eval`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,165 +14,260 @@ from lip2speech.cli._errors import UsageError, one_line_errors
 from lip2speech.cli._progress import Progress, progress_bar
 
 if TYPE_CHECKING:
+    from lip2speech.evaluation.config import EvaluationRunConfig
     from lip2speech.evaluation.dataset import EvaluationItem
     from lip2speech.evaluation.plots import PlotWriter
-    from lip2speech.evaluation.results import EvaluationReport
+    from lip2speech.evaluation.report import EvaluationReport
+
+evaluate = typer.Typer(
+    help="Evaluate a model, or audio files of any system, with 95 % bootstrap intervals.",
+    no_args_is_help=True,
+)
 
 
 class Corpus(StrEnum):
-    """How the folder is laid out; all but `prepared` take the whole path from each video file."""
+    """Layout of a data set; all but `prepared` run end to end from the video files."""
 
     prepared = "prepared"
-    talker = "talker"
     grid = "grid"
+    synth = "synth"
 
 
-METERS_HELP = (
-    "By commas, of wer, cer, per, stoi, estoi, pesq, mel, mcd, f0, sisdr, offset, dnsmos, similarity (needs "
-    "--encoder), speed (ROOT). Left out: wer,stoi,estoi,pesq,mel; of REF HYP mcd,f0,sisdr,offset as well."
+METRICS_HELP = (
+    "Comma-separated: wer, cer, per, stoi, estoi, pesq, mel, mcd, f0, si_sdr, offset, dnsmos, similarity "
+    "(needs --speaker-encoder), speed (model only). Default: wer,stoi,estoi,pesq,mel, for files also "
+    "mcd,f0,si_sdr,offset."
 )
-Paths = Annotated[list[Path] | None, typer.Argument(metavar="ROOT | REF HYP", show_default=False)]
-HowLaid = Annotated[Corpus, typer.Option(help="How ROOT is laid out.")]
-Split = Annotated[str, typer.Option(help="Which clips of ROOT speak; the others may lend voices.")]
-Model = Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")]
-Routes = Annotated[list[str] | None, typer.Option(help="May be given often; all when left out.")]
-Limit = Annotated[int | None, typer.Option(help="At most so many clips, evenly spread.", min=1)]
-Measure = Annotated[str | None, typer.Option(help=METERS_HELP)]
-Recogniser = Annotated[str, typer.Option(help="grammar (GRID sentences), or whisper=FOLDER (transformers).")]
-Encoder = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Judge of voices, made by `lip2speech train speaker`.")
+Metrics = Annotated[str | None, typer.Option(help=METRICS_HELP, show_default=False)]
+Asr = Annotated[
+    str | None, typer.Option(help="pocketsphinx (GRID sentences; default) or whisper=DIR (transformers).")
 ]
-Workers = Annotated[int, typer.Option(help="Processes that measure beside this one.", min=0)]
-Live = Annotated[
-    list[int] | None, typer.Option(help="Also as a stream that looks so many ms ahead; may be given often.")
+SpeakerEncoder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Evaluation speaker encoder, from `lip2speech train speaker`."),
 ]
-Save = Annotated[Path | None, typer.Option(help="Meters, versions and every clip's figures as JSON.")]
-Compare = Annotated[tuple[Path, Path] | None, typer.Option(metavar="A B", help="Two files of --save.")]
-Plots = Annotated[Path | None, typer.Option(metavar="DIR", help="Spectrograms and scatters as PNG.")]
-Pictures = Annotated[int, typer.Option(help="Of how many clips --plots shows spectrograms.", min=0)]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of --save and --plots.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Limit = Annotated[int | None, typer.Option(help="Evaluate at most N clips, evenly spaced.", min=1)]
+Workers = Annotated[int | None, typer.Option(help="Parallel processes that compute metrics.", min=0)]
+Save = Annotated[Path | None, typer.Option(help="Write definitions, versions and all scores as JSON.")]
+Plots = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Write spectrograms and scatter plots (PNG).")
+]
+NPlots = Annotated[int | None, typer.Option(help="Clips with a spectrogram plot (default 8).", min=0)]
+Device = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda, cuda:1, mps.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files of --save and --plots.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
-MODEL_ONLY = ("corpus", "split", "model", "route", "live", "device")
-RUN_ONLY = ("limit", "measure", "recogniser", "encoder", "workers", "save", "pictures")
 
-
-def evaluate(
-    ctx: typer.Context,
-    paths: Paths = None,
-    corpus: HowLaid = Corpus.prepared,
-    split: Split = "test",
-    model: Model = "default",
-    route: Routes = None,
+@evaluate.command("model")
+def evaluate_model(
+    root: Annotated[
+        Path | None, typer.Argument(help="Prepared clips, or a corpus.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options override its keys.")
+    ] = None,
+    corpus: Annotated[Corpus | None, typer.Option(help="Layout of ROOT (default prepared).")] = None,
+    split: Annotated[str | None, typer.Option(help="Clips to synthesize (default test).")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or name (default default).")] = None,
+    vocoder: Annotated[list[str] | None, typer.Option(help="Repeatable; all if omitted.")] = None,
+    lookahead_ms: Annotated[
+        list[int] | None, typer.Option(help="Also in streaming with this look-ahead; repeatable.")
+    ] = None,
+    metrics: Metrics = None,
+    asr: Asr = None,
+    speaker_encoder: SpeakerEncoder = None,
     limit: Limit = None,
-    measure: Measure = None,
-    recogniser: Recogniser = "grammar",
-    encoder: Encoder = None,
-    workers: Workers = 0,
-    live: Live = None,
+    workers: Workers = None,
     save: Save = None,
-    compare: Compare = None,
     plots: Plots = None,
-    pictures: Pictures = 8,
-    device: Device = "auto",
+    n_plots: NPlots = None,
+    device: Device = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print how good speech is, each figure with its 95 % interval over clips.
-
-    ROOT: the model speaks every clip of a folder of prepared clips, or of a corpus; every route has a row,
-    with ceilings and floors beside it.
-
-    REF HYP: two sounds, or two folders with files of the same names; texts are REF's .txt files.
-
-    --compare A B: two saved runs side by side, and their paired difference.
-    """
+    """Synthesize a data set with every vocoder of a model, next to upper and lower bounds."""
+    options = dict(locals())
     with one_line_errors():
-        given = tuple(paths or ())
-        check_use(ctx, given, compare)
-        if compare is not None:
-            return typer.echo(_compare(compare, plots, overwrite))
-        if save is not None and save.exists() and not overwrite:
-            raise UsageError(f"{save}: already exists; pass --overwrite to replace it.")
-        options: dict[str, Any] = {"limit": limit, "recogniser": recogniser, "encoder": encoder}
-        options["workers"] = workers
-        options |= {"measure": tuple(measure.split(","))} if measure else {}
-        options |= {"show": _gallery(plots, overwrite, pictures)} if plots else {}
+        from lip2speech.evaluation.config import EvaluationRunConfig
+
+        settings = {field.name: options[field.name] for field in fields(EvaluationRunConfig)}
+        run = resolve_config(config, settings)
+        _check_save(run.save, overwrite)
         with progress_bar(quiet=quiet) as progress:
-            if len(given) == 2:
-                report = _of_files(*given, options, progress)
-            else:
-                options |= {"split": split, "routes": route, "live": live or ()}
-                report = _of_model(given[0], corpus, model, device, options, progress)
-        _finish(report, save, plots, overwrite)
+            report = _evaluate_model(run, _plot_writer(run.plots, run.n_plots, overwrite), progress)
+        _output(report, run.save, run.plots, overwrite)
 
 
-def check_use(ctx: typer.Context, given: Sequence[Path], compare: tuple[Path, Path] | None) -> None:
-    """UsageError: paths that are none of the three uses, or options of another one."""
-    if len(given) != (0 if compare else 2) and (compare or len(given) != 1):
-        raise UsageError("give one folder (ROOT), two paths (REF HYP), or --compare A B alone.")
-    foreign = (*MODEL_ONLY, *RUN_ONLY) if compare else MODEL_ONLY if len(given) == 2 else ()
-    for name in foreign:
-        source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            use = "--compare" if compare else "REF HYP"
-            raise UsageError(f"--{name} has no meaning with {use}; leave it out.")
+@evaluate.command("files")
+def evaluate_files(
+    reference: Annotated[
+        Path, typer.Argument(help="File or folder; texts are .txt files next to the audio.")
+    ],
+    hypothesis: Annotated[Path, typer.Argument(help="File, or folder with the same file names.")],
+    metrics: Metrics = None,
+    asr: Asr = None,
+    speaker_encoder: SpeakerEncoder = None,
+    limit: Limit = None,
+    workers: Workers = None,
+    save: Save = None,
+    plots: Plots = None,
+    n_plots: NPlots = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate audio files of any system against references."""
+    with one_line_errors():
+        _check_save(save, overwrite)
+        with progress_bar(quiet=quiet) as progress:
+            progress.start(str(hypothesis))
+            from lip2speech.evaluation.files import DEFAULT_CONFIG
+            from lip2speech.evaluation.files import evaluate_files as run
+
+            given = {"asr": asr, "speaker_encoder": speaker_encoder, "metrics": _split_commas(metrics)}
+            report = run(
+                reference,
+                hypothesis,
+                replace(DEFAULT_CONFIG, **{key: value for key, value in given.items() if value is not None}),
+                limit=limit,
+                workers=workers or 0,
+                on_clip=_plot_writer(plots, 8 if n_plots is None else n_plots, overwrite),
+                progress=_fraction(progress),
+            )
+        _output(report, save, plots, overwrite)
 
 
-def _finish(report: EvaluationReport, save: Path | None, plots: Path | None, overwrite: bool) -> None:
-    typer.echo(report.table())
-    if save is not None:
-        report.save(save)
-    if plots is not None:
-        _gallery(plots, overwrite).points(report)
+@evaluate.command("compare")
+def compare_reports(
+    a: Annotated[Path, typer.Argument(help="A report of --save.")],
+    b: Annotated[Path, typer.Argument(help="Another one, of the same clips and metrics.")],
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write scatter plots (PNG).")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing files of --plots.")
+    ] = False,
+) -> None:
+    """Compare two saved reports: paired differences, * if the 95 % interval excludes 0."""
+    with one_line_errors():
+        from lip2speech.evaluation.compare import comparison_table
+        from lip2speech.evaluation.report import load_report
+
+        reports = load_report(a), load_report(b)
+        text = comparison_table(*reports)
+        if (writer := _plot_writer(plots, 0, overwrite)) is not None:
+            writer.save_comparison(*reports)
+        typer.echo(text)
 
 
-def _of_model(
-    root: Path, corpus: Corpus, model: str, device: str, options: dict[str, Any], progress: Progress
+@evaluate.command("speaker-similarity")
+def speaker_similarity(
+    sets: Annotated[
+        list[str], typer.Argument(metavar="ROOT:SPLIT...", help="Prepared clips of the target speakers.")
+    ],
+    speaker_encoder: Annotated[
+        Path, typer.Option(metavar="DIR", help="Evaluation speaker encoder, from `lip2speech train speaker`.")
+    ],
+    model: Annotated[str, typer.Option(help="Model folder or name.")] = "default",
+    clips_per_speaker: Annotated[int, typer.Option(help="Videos synthesized in each voice.", min=1)] = 12,
+    vocoder: Annotated[str | None, typer.Option(help="The model's default if omitted.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Synthesize videos of other speakers in each target voice, and identify the speaker."""
+    with one_line_errors():
+        parsed = [parse_clip_set(name) for name in sets]
+        with progress_bar(quiet=quiet) as progress:
+            progress.start("loading the model")
+            from lip2speech.evaluation.speaker_similarity import evaluate_speaker_similarity
+            from lip2speech.models.speaker_encoder.xvector import load_speaker_encoder
+            from lip2speech.pipeline import Lip2Speech
+
+            pipeline, encoder = (
+                Lip2Speech.from_pretrained(model, device),
+                load_speaker_encoder(speaker_encoder),
+            )
+            progress.start("synthesizing")
+            report = evaluate_speaker_similarity(
+                pipeline, encoder, parsed, clips_per_speaker=clips_per_speaker, vocoder=vocoder,
+                progress=_fraction(progress),
+            )  # fmt: skip
+        typer.echo(report.table())
+
+
+def parse_clip_set(name: str) -> tuple[Path, str]:
+    """ROOT:SPLIT -> folder and split."""
+    root, colon, split = name.rpartition(":")
+    if not (root and colon and split):
+        raise UsageError(f"{name}: expected ROOT:SPLIT, a folder of prepared clips and a split.")
+    return Path(root), split
+
+
+def resolve_config(path: Path | None, options: dict[str, Any]) -> EvaluationRunConfig:
+    """The settings of a YAML file, overridden by the options that are not None."""
+    from lip2speech.config import load_config
+    from lip2speech.evaluation.config import EvaluationRunConfig
+
+    given = {key: value for key, value in options.items() if value is not None}
+    if "metrics" in given:
+        given["metrics"] = _split_commas(given["metrics"])
+    given |= {key: tuple(value) for key, value in given.items() if isinstance(value, list)}
+    if "corpus" in given:
+        given["corpus"] = str(given["corpus"])
+    run = replace(load_config(EvaluationRunConfig, path), **given)
+    if run.root is None:
+        raise UsageError("give the data: ROOT, or the key root in --config FILE.yaml.")
+    return run
+
+
+def _split_commas(names: str | None) -> tuple[str, ...] | None:
+    return tuple(names.split(",")) if names else None
+
+
+def _evaluate_model(
+    run: EvaluationRunConfig, writer: PlotWriter | None, progress: Progress
 ) -> EvaluationReport:
     progress.start("loading the model")
     from lip2speech.checkpoint import fingerprint
-    from lip2speech.evaluation.evaluate import evaluate as report_on
+    from lip2speech.evaluation.evaluate import evaluate as evaluate_items
     from lip2speech.pipeline import Lip2Speech
     from lip2speech.pretrained import folder_of
 
-    speech = Lip2Speech.from_pretrained(model, device=device)
-    items = _items(root, corpus, options["split"])
-    progress.start(f"{root}, {options['split']}")
-    report = report_on(speech, items, progress=lambda done, total: progress(done / total), **options)
-    return replace(report, fingerprint=fingerprint(folder_of(model)))
+    pipeline, items = Lip2Speech.from_pretrained(run.model, device=run.device), _items(run)
+    progress.start(f"{run.root}, {run.split}")
+    report = evaluate_items(pipeline, items, run, on_clip=writer, progress=_fraction(progress))
+    return replace(report, fingerprint=fingerprint(folder_of(run.model)))
 
 
-def _of_files(reference: Path, speech: Path, options: dict[str, Any], progress: Progress) -> EvaluationReport:
-    from lip2speech.evaluation.files import evaluate_files
-
-    progress.start(f"{speech}")
-    return evaluate_files(reference, speech, progress=lambda done, total: progress(done / total), **options)
-
-
-def _compare(files: tuple[Path, Path], plots: Path | None, overwrite: bool) -> str:
-    from lip2speech.evaluation.results import comparison, load_report
-
-    a, b = (load_report(path) for path in files)
-    text = comparison(a, b)
-    if plots is not None:
-        _gallery(plots, overwrite).pairs(a, b)
-    return text
-
-
-def _gallery(folder: Path, overwrite: bool, count: int = 0) -> PlotWriter:
-    from lip2speech.evaluation.plots import PlotWriter
-
-    return PlotWriter(folder, count, overwrite=overwrite)
-
-
-def _items(root: Path, corpus: Corpus, split: str) -> list[EvaluationItem]:
+def _items(run: EvaluationRunConfig) -> list[EvaluationItem]:
     from lip2speech.evaluation.dataset import prepared_items, video_items
 
-    if corpus is Corpus.prepared:
-        return prepared_items(root, split)
-    from lip2speech.data import grid
-    from lip2speech.data import synthetic as talker
+    assert run.root is not None, "checked by resolve_config"
+    if run.corpus == "prepared":
+        return prepared_items(run.root, run.split)
+    from lip2speech.data import grid, synthetic
 
-    return video_items((grid if corpus is Corpus.grid else talker).utterances(root))
+    return video_items((grid if run.corpus == "grid" else synthetic).utterances(run.root))
+
+
+def _fraction(progress: Progress) -> Callable[[int, int], None]:
+    """The bar as a callback of (done, total)."""
+    return lambda done, total: progress(done / total)
+
+
+def _check_save(save: Path | None, overwrite: bool) -> None:
+    if save is not None and save.exists() and not overwrite:
+        raise UsageError(f"{save}: already exists; pass --overwrite to replace it.")
+
+
+def _output(report: EvaluationReport, save: Path | None, plots: Path | None, overwrite: bool) -> None:
+    typer.echo(report.table())
+    if save is not None:
+        report.save(save)
+    if (writer := _plot_writer(plots, 0, overwrite)) is not None:
+        writer.save_f0(report)
+
+
+def _plot_writer(folder: Path | None, n_spectrograms: int, overwrite: bool) -> PlotWriter | None:
+    if folder is None:
+        return None
+    from lip2speech.evaluation.plots import PlotWriter
+
+    return PlotWriter(folder, n_spectrograms, overwrite=overwrite)

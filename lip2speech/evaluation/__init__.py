@@ -1,20 +1,22 @@
-"""How good the speech is: meters of one pair, recognisers, scores, tables, saved runs."""
+"""Evaluation: metrics of synthesized speech, ASR backends, reports, comparisons, confidence calibration."""
 
 from __future__ import annotations
 
-from lip2speech.evaluation.asr import RECOGNISERS
-from lip2speech.evaluation.metrics.registry import DEFAULT_METERS, METERS
-from lip2speech.evaluation.scorer import Estimate, ResultRow, Score, ScoredPair, score, score_pairs, summarise
+from lip2speech.evaluation.asr import ASR_BACKENDS
+from lip2speech.evaluation.metrics.registry import DEFAULT_METRICS, METRICS, MetricsConfig
+from lip2speech.evaluation.results import Estimate, ResultRow, Score, ScoredPair, summarize
+from lip2speech.evaluation.scorer import score, score_pairs
 
 __all__ = [
-    "DEFAULT_METERS",
-    "METERS",
-    "RECOGNISERS",
+    "ASR_BACKENDS",
+    "DEFAULT_METRICS",
+    "METRICS",
     "Estimate",
-    "ScoredPair",
+    "MetricsConfig",
     "ResultRow",
     "Score",
+    "ScoredPair",
     "score",
     "score_pairs",
-    "summarise",
+    "summarize",
 ]

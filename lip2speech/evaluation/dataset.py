@@ -1,8 +1,8 @@
-"""What is evaluated: clips with their true sound, text, lips and a voice, from a prepared folder or from
-video files.
+"""The clips of an evaluation: ground-truth audio, text, mouth crops, and other utterances of the speaker.
 
-The voice of a clip comes from other utterances of its speaker, as long together as enrolment asks for, of the
-training split where there are any, never from the clip itself; which ones depends on the ids alone.
+Clips come from a folder of prepared clips or from video files. The speaker embedding of a clip is computed
+from other utterances of its speaker, as much audio as enrollment recommends, from the training split if there
+are any, never from the clip itself; the selection depends only on the ids.
 """
 
 from __future__ import annotations
@@ -29,76 +29,90 @@ T = TypeVar("T")
 
 
 class SynthesizedAudio(NamedTuple):
-    """A clip's sound (640 T,), the seconds of computing it took, how far it then is behind its picture."""
+    """Synthesized audio of a clip.
+
+    wav: (640 T,). compute_s: seconds of computation. latency_ms: delay behind the video.
+    """
 
     wav: Tensor
-    seconds: float = math.nan
-    late_ms: float = math.nan
+    compute_s: float = math.nan
+    latency_ms: float = math.nan
+
+
+OnClip = Callable[[str, Tensor, dict[str, SynthesizedAudio]], None]
+"""Called for each clip with its id, its reference (T_a,) and the audio of each system."""
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
 
 
 @dataclass(frozen=True)
 class EvaluationItem:
-    """One clip to evaluate. `video` is None where only prepared crops are there.
+    """One clip to evaluate.
 
     Args:
-        wav: gives the true sound (T_a,) at 16 kHz.
-        roi: gives the crops (T, 96, 96) uint8.
+        id, split, speaker, text: as in the index of the data set.
+        load_wav: returns the ground-truth audio (T_a,) at 16 kHz.
+        load_roi: returns the mouth crops (T, 96, 96) uint8.
+        video: the source file; None if there are only prepared crops.
     """
 
     id: str
     split: str
     speaker: str
     text: str
-    wav: Callable[[], Tensor]
-    roi: Callable[[], np.ndarray]
+    load_wav: Callable[[], Tensor]
+    load_roi: Callable[[], np.ndarray]
     video: Path | None = None
 
 
 def prepared_items(folder: Path, split: str) -> list[EvaluationItem]:
-    """The clips of `split` and of "train" (which lend voices) in a folder of prepared clips."""
+    """The clips of `split`, and of "train" (for their voices), in a folder of prepared clips."""
     return [_prepared_item(clip) for clip in read_clips([folder], f"{split}|train")]
 
 
 def _prepared_item(clip: Clip) -> EvaluationItem:
-    def roi() -> np.ndarray:
-        return clip.tensors()["roi"].numpy()
+    def load_roi() -> np.ndarray:
+        roi: np.ndarray = clip.tensors()["roi"].numpy()
+        return roi
 
-    return EvaluationItem(clip.id, clip.split, clip.speaker, clip.text, clip.wav, roi)
+    return EvaluationItem(clip.id, clip.split, clip.speaker, clip.text, clip.wav, load_roi)
 
 
 def video_items(utterances: Iterable[Utterance]) -> list[EvaluationItem]:
-    """Clips as they come from a camera: the reader, landmarks and crops run at evaluation."""
+    """Clips as video files: decoded, tracked and cropped during the evaluation."""
     return [_video_item(utterance) for utterance in utterances]
 
 
 def _video_item(utterance: Utterance) -> EvaluationItem:
-    def wav() -> Tensor:
+    def load_wav() -> Tensor:
         return read_wav(utterance.wav or utterance.video, SAMPLE_RATE)
 
-    def roi() -> np.ndarray:
-        from lip2speech.video import load_roi
+    def load_roi() -> np.ndarray:
+        from lip2speech.video import load_roi as crop_video
 
-        return load_roi(utterance.video)[0]
+        return crop_video(utterance.video)[0]
 
     u = utterance
-    return EvaluationItem(u.id, u.split, u.speaker, u.text, wav, roi, u.video)
+    return EvaluationItem(u.id, u.split, u.speaker, u.text, load_wav, load_roi, u.video)
 
 
-def choose(items: Sequence[EvaluationItem], split: str, limit: int | None = None) -> list[EvaluationItem]:
-    """The items of `split`; with a limit, evenly spread over them.
+def select_items(
+    items: Sequence[EvaluationItem], split: str, limit: int | None = None
+) -> list[EvaluationItem]:
+    """The items of `split` sorted by id; with a limit, an evenly spaced subset.
 
     Raises:
-        ValueError: no item has that split, or the limit is below 1.
+        ValueError: no item of that split, or a limit below 1.
     """
-    chosen = sorted((item for item in items if item.split == split), key=lambda item: item.id)
-    if not chosen:
+    selected = sorted((item for item in items if item.split == split), key=lambda item: item.id)
+    if not selected:
         known = ", ".join(sorted({item.split for item in items})) or "no clips at all"
         raise ValueError(f"no clip of split {split!r}; there are: {known}.")
-    return spread(chosen, limit)
+    return evenly_spaced(selected, limit)
 
 
-def spread(items: Sequence[T], limit: int | None) -> list[T]:
-    """At most `limit` of the items, evenly spread; all without one. ValueError: a limit below 1."""
+def evenly_spaced(items: Sequence[T], limit: int | None) -> list[T]:
+    """At most `limit` of the items, evenly spaced; all if None. ValueError: a limit below 1."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be 1 or more, got {limit}.")
     if limit is None or limit >= len(items):
@@ -106,8 +120,8 @@ def spread(items: Sequence[T], limit: int | None) -> list[T]:
     return [items[i * len(items) // limit] for i in range(limit)]
 
 
-def enrolment(item: EvaluationItem, items: Sequence[EvaluationItem]) -> list[EvaluationItem]:
-    """Other utterances of the speaker of `item`, from one on that its id decides."""
+def enrollment_items(item: EvaluationItem, items: Sequence[EvaluationItem]) -> list[EvaluationItem]:
+    """Other utterances of the speaker of `item`, sorted by id and rotated by a hash of its id."""
     others = [other for other in items if other.speaker == item.speaker and other.id != item.id]
     others = [other for other in others if other.split == "train"] or others
     others.sort(key=lambda other: other.id)
@@ -115,13 +129,13 @@ def enrolment(item: EvaluationItem, items: Sequence[EvaluationItem]) -> list[Eva
     return others[first:] + others[:first]
 
 
-def voice_of(
-    item: EvaluationItem, items: Sequence[EvaluationItem], speakers: SpeakerEncoder
+def enrollment_embedding(
+    item: EvaluationItem, items: Sequence[EvaluationItem], speaker_encoder: SpeakerEncoder
 ) -> Tensor | None:
-    """The voice vector (S,) of as many other utterances as make `ENOUGH_S`, or None where there is none."""
+    """Speaker embedding (S,) from as many other utterances as reach ENOUGH_S; None if there are none."""
     wavs: list[Tensor] = []
-    for other in enrolment(item, items):
-        wavs.append(other.wav())
+    for other in enrollment_items(item, items):
+        wavs.append(other.load_wav())
         if sum(map(len, wavs)) >= ENOUGH_S * SAMPLE_RATE:
             break
-    return speakers.embed(torch.cat(wavs)) if wavs else None
+    return speaker_encoder.embed(torch.cat(wavs)) if wavs else None

@@ -1,13 +1,13 @@
-"""Mouth crops as a worse picture would have given them: what a confidence must know about, and a test of it.
+"""Image degradations of mouth crops, to which a confidence must respond.
 
-    far      the face is small, and its crop was enlarged (linear, as the crop stage does)
-    blurred  out of focus, or moved while the shutter was open
-    dark     little light, and the sensor's noise
-    noisy    as dark, brightened again by the camera
-    pale     little contrast: haze, or light from behind
+    low_resolution  a small face: the crop was upsampled (bilinear, as in the crop stage)
+    blur            out of focus, or motion blur
+    low_light       underexposed, with sensor noise
+    noise           as low_light, with the gain turned up by the camera
+    low_contrast    haze or backlight
 
-Each by a factor: seen from so many times as far, with so much less light or contrast; 1 is the picture as it
-is, at 12 next to nothing is left. Knows crops only; the places of face and mouth stay as they were found.
+Each has a factor: of the distance, or by which light or contrast is reduced. 1 leaves the crops as they are;
+at 12 hardly anything is visible. The position of face and mouth is not affected.
 """
 
 from __future__ import annotations
@@ -21,55 +21,66 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Kind = Literal["far", "blurred", "dark", "noisy", "pale"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-FACTORS = (1.5, 12.0)
-"""From hardly to be seen to hardly anything to be seen."""
-SENSOR_NOISE = 4.0
-"""Of 255 levels: a small camera's at full amplification."""
+Degradation = Literal["low_resolution", "blur", "low_light", "noise", "low_contrast"]
+DEGRADATIONS: tuple[Degradation, ...] = get_args(Degradation)
+FACTOR_RANGE = (1.5, 12.0)
+"""From barely noticeable to almost nothing visible."""
+SENSOR_NOISE_STD = 4.0
+"""Of 255 levels: a small camera at full gain."""
 
 
-def worsen(roi: np.ndarray, kind: Kind, factor: float, seed: int = 0) -> np.ndarray:
-    """(T, H, W) uint8 -> the same crops, worse by `factor`."""
+def degrade(roi: np.ndarray, kind: Degradation, factor: float, seed: int = 0) -> np.ndarray:
+    """Degrade crops.
+
+    Args:
+        roi: (T, H, W) uint8; not modified.
+        kind: of the degradation.
+        factor: 1 or more.
+        seed: of the noise.
+    Returns:
+        (T, H, W) uint8.
+    Raises:
+        ValueError: unknown kind, or a factor below 1.
+    """
     x = torch.from_numpy(roi).float()
-    if factor < 1 or kind not in KINDS:
-        kinds = ", ".join(KINDS)
+    if factor < 1 or kind not in DEGRADATIONS:
+        kinds = ", ".join(DEGRADATIONS)
         raise ValueError(f"kind must be one of {kinds}, factor 1 or more, got {kind!r} and {factor}.")
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)) * SENSOR_NOISE
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)) * SENSOR_NOISE_STD
     match kind:
-        case "far":
-            x = enlarged(x, factor)
-        case "blurred":
-            x = blurred(x, factor / 2)
-        case "dark":
+        case "low_resolution":
+            x = reduce_resolution(x, factor)
+        case "blur":
+            x = gaussian_blur(x, factor / 2)
+        case "low_light":
             x = x / factor + noise
-        case "noisy":
+        case "noise":
             x = x + noise * factor
-        case "pale":
+        case "low_contrast":
             mean = x.mean((1, 2), keepdim=True)
             x = mean + (x - mean) / factor
     return x.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def worsen_clip(roi: np.ndarray, id: str) -> np.ndarray:
-    """(T, H, W) uint8 -> the same crops, worse in one way and by one factor, which the clip's id decides."""
+def degrade_clip(roi: np.ndarray, id: str) -> np.ndarray:
+    """(T, H, W) uint8 -> degraded crops; the clip's id determines the kind, the factor and the noise."""
     seed = zlib.crc32(id.encode())
-    chance = np.random.default_rng(seed)
-    kind = KINDS[chance.integers(len(KINDS))]
-    return worsen(roi, kind, float(chance.uniform(*FACTORS)), seed)
+    rng = np.random.default_rng(seed)
+    kind = DEGRADATIONS[rng.integers(len(DEGRADATIONS))]
+    return degrade(roi, kind, float(rng.uniform(*FACTOR_RANGE)), seed)
 
 
-def enlarged(x: Tensor, factor: float) -> Tensor:
-    """(T, H, W) -> the same size, of the pixels that a face `factor` times as far away fills."""
+def reduce_resolution(x: Tensor, factor: float) -> Tensor:
+    """(T, H, W) -> downsampled by `factor` and upsampled to the same size."""
     small = [max(1, round(size / factor)) for size in x.shape[1:]]
-    seen = F.interpolate(x[:, None], small, mode="area")
-    return F.interpolate(seen, x.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+    down = F.interpolate(x[:, None], small, mode="area")
+    return F.interpolate(down, x.shape[1:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def blurred(x: Tensor, sigma: float) -> Tensor:
-    """(T, H, W) under a Gaussian of `sigma` pixels."""
-    reach = math.ceil(3 * sigma)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1.0) / sigma) ** 2)
+def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """(T, H, W) convolved with a Gaussian of `sigma` pixels."""
+    radius = math.ceil(3 * sigma)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1.0) / sigma) ** 2)
     weights = weights / weights.sum()
-    wide = F.pad(x[:, None], (reach,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(wide, weights[None, None, None]), weights[None, None, :, None])[:, 0]
+    padded = F.pad(x[:, None], (radius,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, weights[None, None, None]), weights[None, None, :, None])[:, 0]

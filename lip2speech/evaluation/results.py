@@ -1,191 +1,157 @@
-"""A finished evaluation: its table, its file, and two of them compared clip by clip.
+"""Scores per clip and their aggregates over clips, with 95 % bootstrap intervals.
 
-The file says what was measured (each meter's recipe and the versions behind it), of which model (a sum of its
-weights), and every clip's figures beside a sum of its reference. Two runs are compared only where all of that
-but the model is the same: a number from another meter or another clip is another number.
+An aggregated error rate is the sum of errors over the sum of reference lengths; any other metric is the mean
+or median over the clips for which it is defined (`metrics.registry.MetricColumn`).
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from lip2speech.audio.io import replacing
-from lip2speech.evaluation.metrics import intelligibility as metrics
+from lip2speech.evaluation.metrics.bootstrap import bootstrap_interval, statistic
+from lip2speech.evaluation.metrics.common import Wav
 from lip2speech.evaluation.metrics.registry import COLUMNS, MetricColumn
-from lip2speech.evaluation.scorer import Estimate, ResultRow, Score, summarise
-from lip2speech.evaluation.tables import cell, markdown, table
-
-KIND = "lip2speech evaluation 2"
 
 
 @dataclass(frozen=True)
-class EvaluationReport:
-    """A finished evaluation. `failed`: id -> reason of clips that gave no speech; rows leave them out.
+class ScoredPair:
+    """One synthesized waveform (T_a,) at 16 kHz and its reference of equal length.
 
     Args:
-        fingerprint: a sum of the model's weights, or of the sounds where there is no model.
-        meters: from `meters.describe_meters`.
-        notes: what else a reader of the table must know.
+        id: of the clip.
+        reference: ground truth.
+        wav: to be scored.
+        text: spoken in the reference; "" if unknown.
+        compute_s, latency_ms: as in `dataset.SynthesizedAudio`.
     """
 
-    model: str
-    split: str
-    rows: tuple[ResultRow, ...]
-    failed: dict[str, str]
-    default_voice: int = 0
-    fingerprint: str = ""
-    meters: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    def table(self) -> str:
-        """The rows as a Markdown table, with a line on what is missing."""
-        notes = list(self.notes)
-        if self.failed:
-            notes.append(f"{len(self.failed)} clips gave no speech and are left out of the rows.")
-        if self.default_voice:
-            notes.append(f"{self.default_voice} clips have no second utterance: the model's own voice spoke.")
-        looped = {row.name: sum(s.looped for s in row.scores) for row in self.rows}
-        notes += [f"{name}: {count} transcripts run in circles." for name, count in looped.items() if count]
-        return "\n".join([table(self.rows), *notes])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; measures without an answer are None."""
-        values: dict[str, Any] = _plain({"kind": KIND, **asdict(self)})
-        return values
-
-    def save(self, path: Path) -> None:
-        """Write `to_dict` as JSON; the file appears whole or not at all."""
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        with replacing(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    id: str
+    reference: Wav
+    wav: Wav
+    text: str = ""
+    compute_s: float = math.nan
+    latency_ms: float = math.nan
 
 
-def load_report(path: Path) -> EvaluationReport:
-    """What `Report.save` wrote. ValueError: the file holds something else."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.pop("kind", None) != KIND:
-            raise ValueError("of another kind or version")
-        rows = tuple(
-            summarise(row["name"], [_score(one) for one in row["scores"]]) for row in values.pop("rows")
-        )
-        return EvaluationReport(**{**values, "rows": rows, "notes": tuple(values["notes"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: is no run that `lip2speech evaluate --save` of this version wrote ({error})."
-        ) from error
+@dataclass(frozen=True)
+class Score:
+    """Metrics of one pair; NaN if not computed or undefined, 0 words if the ASR does not support the text.
 
-
-def _score(values: dict[str, Any]) -> Score:
-    known = {f.name for f in fields(Score)}
-    if strange := set(values) - known:
-        raise ValueError(f"unknown field {sorted(strange)[0]!r}")
-    given: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
-    given["slots"] = tuple(values.get("slots", ()))
-    return Score(**given)
-
-
-def compare(
-    a: EvaluationReport, b: EvaluationReport
-) -> list[tuple[ResultRow, ResultRow, dict[str, Estimate]]]:
-    """Rows of one name in both, and by column the paired difference, b less a, with its interval.
-
-    Raises:
-        ValueError: other meters, other clips, or no row in common; it names what differs.
+    `slot_errors` has one entry per word of the text. `reference_fingerprint` identifies the reference audio,
+    so that only scores against the same one are compared.
     """
-    check_meters_equal(a, b)
-    theirs = {row.name: row for row in b.rows}
-    common = [(row, theirs[row.name]) for row in a.rows if row.name in theirs]
-    if not common:
-        names = [", ".join(row.name for row in run.rows) for run in (a, b)]
-        raise ValueError(
-            f"the runs have no row in common: {names[0]} in the first, {names[1]} in the second."
-        )
-    for pair in common:
-        check_clips_equal(*pair)
-    return [(one, other, differences(one, other)) for one, other in common]
+
+    id: str
+    text: str = ""
+    transcript: str = ""
+    reference_fingerprint: str = ""
+    words: int = 0
+    word_edits: int = 0
+    slot_errors: tuple[bool, ...] = ()
+    chars: int = 0
+    char_edits: int = 0
+    phonemes: int = 0
+    phoneme_edits: int = 0
+    repetition_loop: bool = False
+    stoi: float = math.nan
+    estoi: float = math.nan
+    pesq: float = math.nan
+    mel_l1: float = math.nan
+    mel_offset_ms: float = math.nan
+    mcd: float = math.nan
+    mcd_dtw: float = math.nan
+    f0_rmse_cents: float = math.nan
+    voicing_f1: float = math.nan
+    f0_reference_hz: float = math.nan
+    f0_hz: float = math.nan
+    si_sdr: float = math.nan
+    dnsmos_sig: float = math.nan
+    dnsmos_bak: float = math.nan
+    dnsmos_ovrl: float = math.nan
+    speaker_similarity: float = math.nan
+    envelope_offset_ms: float = math.nan
+    rtf: float = math.nan
+    latency_ms: float = math.nan
+
+    @property
+    def n_slot_errors(self) -> int:
+        """Number of wrong slots."""
+        return sum(self.slot_errors)
+
+    @property
+    def n_slots(self) -> int:
+        """Number of slots."""
+        return len(self.slot_errors)
+
+    def value(self, column: MetricColumn) -> tuple[float, float]:
+        """The clip's value in a column and its weight; (NaN, 0) if it has none."""
+        value = float(getattr(self, column.field))
+        weight = float(getattr(self, column.denominator)) if column.denominator else 1.0
+        if not (weight and math.isfinite(value)):
+            return math.nan, 0.0
+        value = abs(value) if column.absolute else value
+        return (min(value, weight) if column.denominator else value), weight
 
 
-def check_meters_equal(a: EvaluationReport, b: EvaluationReport) -> None:
-    """ValueError: names the first meter or package that differs, and how many more do."""
-    keys = [key for key in {**a.meters, **b.meters} if a.meters.get(key) != b.meters.get(key)]
-    if keys:
-        one, other = (run.meters.get(keys[0], "not there") for run in (a, b))
-        more = f"; {len(keys) - 1} more differ" if len(keys) > 1 else ""
-        raise ValueError(
-            f"the runs were measured differently: {keys[0]} is [{one}] in the first and [{other}] in the "
-            f"second{more}."
-        )
+class Estimate(NamedTuple):
+    """A mean over clips and its 95 % interval; NaN if no clip has a value."""
+
+    mean: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
 
-def check_clips_equal(a: ResultRow, b: ResultRow) -> None:
-    """ValueError: names the first clip that only one row has, or whose reference or text is another."""
-    mine, theirs = ({s.id: (s.reference, s.text) for s in row.scores} for row in (a, b))
-    odd = [id for id in sorted({**mine, **theirs}) if mine.get(id) != theirs.get(id)]
-    if odd:
-        in_both = odd[0] in mine and odd[0] in theirs
-        what = "has another reference or text" if in_both else "is in one of them only"
-        raise ValueError(f"row {a.name!r}: the clips differ: {odd[0]} {what} ({len(odd)} such clips).")
+@dataclass(frozen=True)
+class ResultRow:
+    """One system, over all clips.
+
+    Args:
+        name: of the system.
+        n: number of clips.
+        estimates: by key of `metrics.registry.COLUMNS`.
+        slot_error_rates: one per slot of the grammar.
+        scores: of each clip.
+    """
+
+    name: str
+    n: int
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    slot_error_rates: tuple[float, ...] = ()
+    scores: tuple[Score, ...] = field(default=(), repr=False)
+
+    def __getitem__(self, column: str) -> Estimate:
+        return self.estimates.get(column, Estimate())
 
 
-def differences(a: ResultRow, b: ResultRow) -> dict[str, Estimate]:
-    """By column b less a over the clips that have it in both, the same clips drawn for both."""
-    found = {key: difference(a, b, column) for key, column in COLUMNS.items()}
-    return {key: figure for key, figure in found.items() if math.isfinite(figure.mean)}
+def summarize(name: str, scores: Sequence[Score]) -> ResultRow:
+    """Aggregate the scores of one system."""
+    slots = np.array([s.slot_errors for s in scores if s.slot_errors], dtype=np.float64)  # (n, slots)
+    estimates = {key: estimate(scores, column) for key, column in COLUMNS.items()}
+    return ResultRow(
+        name=name,
+        n=len(scores),
+        estimates={key: found for key, found in estimates.items() if math.isfinite(found.mean)},
+        slot_error_rates=tuple(slots.mean(0).tolist()) if slots.size else (),
+        scores=tuple(scores),
+    )
 
 
-def difference(a: ResultRow, b: ResultRow, column: MetricColumn) -> Estimate:
-    """Of one column; NaN where no clip has it in both."""
-    pairs = list(paired(a, b, column))
-    if not pairs:
+def estimate(scores: Sequence[Score], column: MetricColumn) -> Estimate:
+    """Aggregate of one column with its interval."""
+    values, weights = values_and_weights(scores, column)
+    if not len(values):
         return Estimate()
-    (xa, wa), (xb, wb) = np.array(pairs, dtype=np.float64).transpose(1, 2, 0)
-
-    def change(drawn: np.ndarray) -> np.ndarray:
-        one, other = (metrics.statistic(x, w, drawn, median=column.median) for x, w in ((xa, wa), (xb, wb)))
-        return other - one
-
-    mean = float(change(np.arange(len(pairs))[None])[0])
-    return Estimate(mean, *metrics.interval(change(metrics.draw(len(pairs)))))
+    mean = statistic(values, weights, np.arange(len(values))[None], median=column.median)
+    return Estimate(float(mean[0]), *bootstrap_interval(values, weights, median=column.median))
 
 
-def paired(
-    a: ResultRow, b: ResultRow, column: MetricColumn
-) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
-    """Value and weight in both rows of every clip that has the column in both."""
-    theirs = {score.id: score for score in b.scores}
-    for score in a.scores:
-        one, other = score.figure(column), theirs[score.id].figure(column)
-        if one[1] and other[1]:
-            yield one, other
-
-
-def comparison(a: EvaluationReport, b: EvaluationReport) -> str:
-    """Both runs and their difference as a Markdown table; * where the interval leaves out 0."""
-    blocks = [f"a: {a.model} ({a.fingerprint[:16]})\nb: {b.model} ({b.fingerprint[:16]})"]
-    for one, other, changes in compare(a, b):
-        lines = []
-        for key, change in changes.items():
-            digits = COLUMNS[key].digits
-            told = cell(change, digits, sign=True) + (" *" if change.low > 0 or change.high < 0 else "")
-            lines.append([COLUMNS[key].heading, cell(one[key], digits), cell(other[key], digits), told])
-        title = f"{one.name}, {one.n} clips"
-        blocks.append(markdown([title, "a [95 %]", "b [95 %]", "b - a, paired [95 %]"], lines))
-    return "\n\n".join(blocks)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value
+def values_and_weights(scores: Sequence[Score], column: MetricColumn) -> tuple[np.ndarray, np.ndarray]:
+    """Values and weights, (n,) each, of the clips that have a value."""
+    found = [pair for pair in (s.value(column) for s in scores) if pair[1]]
+    values, weights = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    return values, weights

@@ -1,18 +1,18 @@
-"""Does the speech sound like the person it should? Voices a model never learned, judged by a speaker encoder.
+"""Speaker similarity: does synthesized speech sound like its target speaker, according to a speaker encoder?
 
-    every other recording of a voice -> the voice the model is asked to speak in
-    the recordings between them      -> the template by which the judge knows the voice
-    the lips of other people         -> speech in that voice -> how near it lies to each template
+    every other recording of a speaker  -> the embedding the model is conditioned on
+    the recordings in between           -> the speaker's centroid in the evaluation encoder
+    videos of other speakers            -> speech in that voice -> cosine similarity to every centroid
 
-The lips are other people's, so nothing but the voice vector can make the sound like its owner. Rows: the
-recordings themselves (the ceiling), speech in the voice, and speech in the model's own voice (the floor).
-Beside the judge stands a measure that needs none: how far the median pitch lies from the voice's own.
+The videos are of other speakers, so only the speaker embedding can make the speech similar. Rows: the
+recordings themselves (upper bound), speech in the target voice, speech in the default voice (lower bound).
+The error of the median F0 is reported as well, which needs no encoder.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,156 +22,184 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lip2speech.audio.pitch import pitch_quantiles
-from lip2speech.evaluation.dataset import EvaluationItem, choose, prepared_items
+from lip2speech.evaluation.dataset import EvaluationItem, Progress, prepared_items, select_items
+from lip2speech.evaluation.tables import markdown_table
 from lip2speech.models.speaker_encoder import SpeakerEncoder
 from lip2speech.models.speaker_encoder.xvector import XVectorNet, encoder_fingerprint
 from lip2speech.pipeline import Lip2Speech
 
-LEAST_CLIPS = 4
-"""Of a voice: two to take the voice from, two to know it by."""
-TRUE, SPOKEN, OWN = "true sound", "in that voice", "model's own voice"
-OCTAVE = 12  # semitones
+MIN_CLIPS = 4
+"""Per speaker: two for the voice, two for the centroid."""
+GROUND_TRUTH, TARGET_VOICE, DEFAULT_VOICE = "ground truth", "target voice", "default voice"
+ROWS = (GROUND_TRUTH, TARGET_VOICE, DEFAULT_VOICE)
+SEMITONES_PER_OCTAVE = 12
+HEAD = (
+    "set", "audio", "clips", "top-1 accuracy", "similarity to target", "mean similarity to others",
+    "similarity to nearest other", "F0 error (semitones)",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TargetSpeaker:
-    """One person: set, name, some clips, the voice to speak in, the judge's template, log2(F0 / 128 Hz)."""
+    """One speaker.
+
+    Args:
+        set: name of the data set.
+        name: of the speaker.
+        items: the clips that the centroid does not use.
+        embedding: (S,), of `items`, by the model's speaker encoder.
+        centroid: (E,), of the other clips, by the evaluation encoder; unit length.
+        f0: median, as log2(F0 / 128 Hz); 0 if unvoiced.
+    """
 
     set: str
     name: str
-    known: tuple[EvaluationItem, ...]
-    vector: Tensor
-    template: Tensor
-    pitch: float
+    items: tuple[EvaluationItem, ...]
+    embedding: Tensor
+    centroid: Tensor
+    f0: float
 
 
 @dataclass(frozen=True)
 class SimilarityScore:
-    """One sound and its cosine with every template, (V,); pitch: semitones from the voice's own, or NaN."""
+    """One waveform.
+
+    Args:
+        set: data set of the target speaker.
+        row: one of `ROWS`.
+        target: index of the target speaker.
+        cosines: (V,), similarity to every centroid.
+        f0_error: semitones from the target's median F0, or NaN.
+    """
 
     set: str
     row: str
-    right: int
+    target: int
     cosines: Tensor
-    pitch: float
+    f0_error: float
 
     @property
     def others(self) -> Tensor:
-        """Cosines with everybody else's template, (V - 1,)."""
-        return torch.cat([self.cosines[: self.right], self.cosines[self.right + 1 :]])
+        """Similarity to the other speakers, (V - 1,)."""
+        return torch.cat([self.cosines[: self.target], self.cosines[self.target + 1 :]])
 
 
 @dataclass(frozen=True)
 class SimilarityReport:
-    """All sounds that were judged, among how many voices; own: by the encoder that the model hears with."""
+    """The scores of all waveforms.
 
-    voices: int
-    heard: tuple[SimilarityScore, ...]
-    own: bool = False
+    Args:
+        n_speakers: number of target speakers.
+        scores: one per waveform.
+        same_encoder: whether the evaluation encoder is the one the model is conditioned on.
+    """
+
+    n_speakers: int
+    scores: tuple[SimilarityScore, ...]
+    same_encoder: bool = False
 
     def table(self) -> str:
-        """One line for each set and row, as Markdown."""
-        head = ["set", "sound", "clips", "nearest is the right voice", "similarity to it", "to the others"]
-        head += ["to the nearest other", "pitch off, semitones"]
-        judge = " The judge is the model's own encoder, which flatters it." if self.own else ""
-        lines = [f"Among {self.voices} voices; chance {1 / self.voices:.3f}.{judge}", ""]
-        lines += ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * (len(head) - 2)]
-        for name in dict.fromkeys(h.set for h in self.heard):
-            lines += [self._line(name, row) for row in (TRUE, SPOKEN, OWN)]
-        return "\n".join(lines)
+        """One line per set and row, as Markdown."""
+        bias = (
+            " The evaluation encoder is the model's own, which biases the scores."
+            if self.same_encoder
+            else ""
+        )
+        sets = dict.fromkeys(score.set for score in self.scores)
+        lines = [self._line(name, row) for name in sets for row in ROWS]
+        chance = f"{self.n_speakers} speakers; chance level {1 / self.n_speakers:.3f}.{bias}"
+        return f"{chance}\n\n{markdown_table(HEAD, lines, text_columns=2)}"
 
-    def figures(self, name: str, row: str) -> tuple[float, float, float, float, float]:
-        """Share of right voices, similarity to them, to the others, to the nearest; median pitch error."""
-        heard = [h for h in self.heard if (h.set, h.row) == (name, row)]
-        right = [float(h.cosines[h.right]) for h in heard]
-        best = [float(h.others.max()) for h in heard]
-        pitch = [h.pitch for h in heard if math.isfinite(h.pitch)]
+    def metrics(self, set_name: str, row: str) -> tuple[float, float, float, float, float]:
+        """Top-1 accuracy; mean similarity to target, others, nearest other; median F0 error."""
+        scores = [score for score in self.scores if (score.set, score.row) == (set_name, row)]
+        target = [float(score.cosines[score.target]) for score in scores]
+        nearest = [float(score.others.max()) for score in scores]
+        f0_errors = [score.f0_error for score in scores if math.isfinite(score.f0_error)]
         return (
-            float(np.mean([r > b for r, b in zip(right, best, strict=True)])),
-            float(np.mean(right)),
-            float(np.mean([float(h.others.mean()) for h in heard])),
-            float(np.mean(best)),
-            float(np.median(pitch)) if pitch else math.nan,
+            float(np.mean([t > n for t, n in zip(target, nearest, strict=True)])),
+            float(np.mean(target)),
+            float(np.mean([float(score.others.mean()) for score in scores])),
+            float(np.mean(nearest)),
+            float(np.median(f0_errors)) if f0_errors else math.nan,
         )
 
-    def _line(self, name: str, row: str) -> str:
-        count = sum((h.set, h.row) == (name, row) for h in self.heard)
-        *shares, pitch = self.figures(name, row)
-        cells = [name, row, str(count), *(f"{x:.3f}" for x in shares), f"{pitch:.2f}"]
-        return "| " + " | ".join(cells) + " |"
+    def _line(self, set_name: str, row: str) -> list[str]:
+        count = sum((score.set, score.row) == (set_name, row) for score in self.scores)
+        *similarities, f0_error = self.metrics(set_name, row)
+        return [set_name, row, str(count), *(f"{x:.3f}" for x in similarities), f"{f0_error:.2f}"]
 
 
-def similarity(
+def evaluate_speaker_similarity(
     model: Lip2Speech,
     encoder: XVectorNet,
     sets: Sequence[tuple[Path, str]],
     *,
-    lips: int = 12,
-    route: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    clips_per_speaker: int = 12,
+    vocoder: str | None = None,
+    progress: Progress | None = None,
 ) -> SimilarityReport:
-    """Let the model speak in every voice of some sets of prepared clips, and judge whose voice that is.
+    """Synthesize videos of other speakers in every target voice, and identify the speaker.
 
     Args:
-        sets: folders of prepared clips with a split; a person needs four clips.
-        lips: how many clips of other people speak in each voice.
-        progress: called with (voices done, voices in all).
+        model: to evaluate.
+        encoder: the evaluation speaker encoder.
+        sets: folders of prepared clips and a split of each; a speaker needs four clips.
+        clips_per_speaker: number of videos synthesized in each voice.
+        vocoder: the model's default if None.
+        progress: called with (speakers done, speakers in all).
     Raises:
-        ValueError: fewer than two voices, or a folder without clips of that split.
+        ValueError: fewer than two speakers, or a folder without clips of that split.
     """
-    voices = [
-        voice for root, split in sets for voice in read_voices(root, split, encoder, model.speaker_encoder)
+    speakers = [
+        speaker
+        for root, split in sets
+        for speaker in read_target_speakers(root, split, encoder, model.speaker_encoder)
     ]
-    if len(voices) < 2:
-        raise ValueError(
-            f"two voices with {LEAST_CLIPS} clips each are the least to tell apart, got {len(voices)}."
-        )
-    templates = torch.stack([voice.template for voice in voices])
-    own = model.speaker_embedding(None)
-    heard: list[SimilarityScore] = []
-    for i, voice in enumerate(voices):
-        mouths = [item.roi() for item in others_lips(voices, i, lips)]
-        sounds = [(TRUE, item.wav()) for item in voice.known]
-        for row, vector in ((SPOKEN, voice.vector), (OWN, own)):
-            sounds += [(row, model(mouth, vector, route)) for mouth in mouths]
-        for row, wav in sounds:
-            heard.append(
-                SimilarityScore(
-                    voice.set, row, i, templates @ encoder.embed(wav), semitones(wav, voice.pitch)
-                )
-            )
+    if len(speakers) < 2:
+        raise ValueError(f"need at least two speakers with {MIN_CLIPS} clips each, got {len(speakers)}.")
+    centroids = torch.stack([speaker.centroid for speaker in speakers])
+    default_voice = model.speaker_embedding(None)
+    scores: list[SimilarityScore] = []
+    for i, speaker in enumerate(speakers):
+        rois = [item.load_roi() for item in other_speakers_clips(speakers, i, clips_per_speaker)]
+        audio = [(GROUND_TRUTH, item.load_wav()) for item in speaker.items]
+        for row, embedding in ((TARGET_VOICE, speaker.embedding), (DEFAULT_VOICE, default_voice)):
+            audio += [(row, model.synthesize(roi, embedding, vocoder)) for roi in rois]
+        for row, wav in audio:
+            cosines = centroids @ encoder.embed(wav)
+            scores.append(SimilarityScore(speaker.set, row, i, cosines, f0_error_semitones(wav, speaker.f0)))
         if progress is not None:
-            progress(i + 1, len(voices))
-    return SimilarityReport(
-        len(voices), tuple(heard), encoder_fingerprint(encoder) == model.speaker_encoder.fingerprint
-    )
+            progress(i + 1, len(speakers))
+    same_encoder = encoder_fingerprint(encoder) == model.speaker_encoder.fingerprint
+    return SimilarityReport(len(speakers), tuple(scores), same_encoder)
 
 
-def read_voices(
-    root: Path, split: str, encoder: XVectorNet, speakers: SpeakerEncoder
+def read_target_speakers(
+    root: Path, split: str, encoder: XVectorNet, speaker_encoder: SpeakerEncoder
 ) -> Iterator[TargetSpeaker]:
-    """The people of a set who have clips enough; `known` are those that the template is not made of."""
+    """The speakers of a set with enough clips; voice and centroid are of alternate clips."""
     clips: dict[str, list[EvaluationItem]] = {}
-    for item in choose(prepared_items(root, split), split):
+    for item in select_items(prepared_items(root, split), split):
         clips.setdefault(item.speaker, []).append(item)
     for name, items in clips.items():
-        if len(items) < LEAST_CLIPS:
+        if len(items) < MIN_CLIPS:
             continue
-        known = tuple(items[0::2])
-        template = torch.stack([encoder.embed(item.wav()) for item in items[1::2]]).mean(0)
-        recording = torch.cat([item.wav() for item in known])
-        vector = speakers.embed(recording)
-        pitch = float(pitch_quantiles(recording)[1])
-        yield TargetSpeaker(f"{root.name}:{split}", name, known, vector, F.normalize(template, dim=0), pitch)
+        voice_items = tuple(items[0::2])
+        centroid = torch.stack([encoder.embed(item.load_wav()) for item in items[1::2]]).mean(0)
+        recording = torch.cat([item.load_wav() for item in voice_items])
+        embedding, f0 = speaker_encoder.embed(recording), float(pitch_quantiles(recording)[1])
+        unit = F.normalize(centroid, dim=0)
+        yield TargetSpeaker(f"{root.name}:{split}", name, voice_items, embedding, unit, f0)
 
 
-def others_lips(voices: Sequence[TargetSpeaker], i: int, count: int) -> list[EvaluationItem]:
-    """`count` clips of other people than `voices[i]`, evenly spread over them."""
-    pool = [item for j, voice in enumerate(voices) if j != i for item in voice.known]
+def other_speakers_clips(speakers: Sequence[TargetSpeaker], i: int, count: int) -> list[EvaluationItem]:
+    """`count` clips of speakers other than `speakers[i]`, evenly spaced."""
+    pool = [item for j, speaker in enumerate(speakers) if j != i for item in speaker.items]
     return [pool[k * len(pool) // count] for k in range(min(count, len(pool)))]
 
 
-def semitones(wav: Tensor, median: float) -> float:
-    """How far the median pitch of (T_a,) lies from `median` = log2(F0 / 128 Hz); NaN without a pitch."""
-    own = float(pitch_quantiles(wav)[1])
-    return OCTAVE * abs(own - median) if own and median else math.nan
+def f0_error_semitones(wav: Tensor, target: float) -> float:
+    """Distance of the median F0 of (T_a,) from `target` = log2(F0 / 128 Hz); NaN if either is unvoiced."""
+    median = float(pitch_quantiles(wav)[1])
+    return SEMITONES_PER_OCTAVE * abs(median - target) if median and target else math.nan

@@ -1,4 +1,4 @@
-"""Clips spoken live, to be measured beside the whole path: what a short look-ahead costs in quality."""
+"""Streaming synthesis of evaluation clips: the quality at a given look-ahead, next to offline synthesis."""
 
 from __future__ import annotations
 
@@ -18,49 +18,51 @@ from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video import read_frames
 
 FRAME_MS = 1000 // VIDEO_FPS
-WINDOW, HOP = 75, 5  # frames, of models that are run on windows
+WINDOW, HOP = 75, 5  # frames, of models that run on windows
 
 
-def live_configs(look_aheads: Sequence[int]) -> dict[str, StreamConfig]:
-    """Row name -> settings for each look-ahead in ms.
+def stream_configs(lookaheads_ms: Sequence[int]) -> dict[str, StreamConfig]:
+    """Row name -> stream settings for each look-ahead in ms.
 
-    A causal model then hears chunks of so many frames and one more; any other sees so many beyond a hop.
+    A causal model runs in chunks of one frame more than the look-ahead; any other runs on windows that extend
+    beyond each hop by the look-ahead.
 
     Raises:
-        ValueError: a look-ahead that is no whole number of frames, or beyond a window.
+        ValueError: a look-ahead that is not a whole number of frames, or does not fit into a window.
     """
     configs = {}
-    for ms in look_aheads:
-        ahead, rest = divmod(ms, FRAME_MS)
-        if rest or not 0 <= ahead <= WINDOW - HOP:
-            most = FRAME_MS * (WINDOW - HOP)
-            raise ValueError(f"a look-ahead must be a multiple of {FRAME_MS} ms up to {most}, got {ms}.")
-        configs[f"live, {ms} ms ahead"] = StreamConfig(
-            chunk=ahead + 1, lookahead=ahead, hop=HOP, window=WINDOW
-        )
+    for ms in lookaheads_ms:
+        frames, rest = divmod(ms, FRAME_MS)
+        if rest or not 0 <= frames <= WINDOW - HOP:
+            longest = FRAME_MS * (WINDOW - HOP)
+            raise ValueError(f"look-ahead must be a multiple of {FRAME_MS} ms up to {longest}, got {ms}.")
+        name = f"streaming, {ms} ms look-ahead"
+        configs[name] = StreamConfig(chunk=frames + 1, lookahead=frames, hop=HOP, window=WINDOW)
     return configs
 
 
-def speak_live(
-    model: Lip2Speech, item: EvaluationItem, voice: Tensor | None, route: str, config: StreamConfig
+def stream_item(
+    model: Lip2Speech, item: EvaluationItem, voice: Tensor | None, vocoder: str, config: StreamConfig
 ) -> SynthesizedAudio:
-    """A clip's video as if it came from a camera: (640 T,) for its T frames. ValueError: not a video file.
+    """Stream a clip's video file as if from a camera: (640 T,) for its T frames.
 
-    It is late by design and by the computing of a frame (95th percentile: chunks come now and then).
+    The latency is the algorithmic latency plus the 95th percentile of the computation of a frame.
+
+    Raises:
+        ValueError: the clip has no video file.
     """
     if item.video is None:
-        raise ValueError(f"{item.id}: live speech needs the video file; give a corpus, not prepared clips.")
-    stream = Stream(model, SynthesisOptions(voice, route), config)
-    pieces, times = [], []
+        raise ValueError(f"{item.id}: streaming needs the video file; give a corpus, not prepared clips.")
+    stream = Stream(model, SynthesisOptions(voice, vocoder), config)
+    chunks, times = [], []
     with read_frames(item.video) as frames:
         for i, frame in enumerate(frames):
-            began = perf_counter()
+            start = perf_counter()
             stream.push(frame, i / VIDEO_FPS)
-            pieces.append(stream.pull())
-            times.append(perf_counter() - began)
+            chunks.append(stream.pull())
+            times.append(perf_counter() - start)
     stream.finish()
-    pieces.append(stream.pull())
-    late = stream.latency_s + (float(np.quantile(times, 0.95)) if times else 0.0)
-    return SynthesizedAudio(
-        fit_wav(torch.from_numpy(np.concatenate(pieces)), len(times)), sum(times), 1000 * late
-    )
+    chunks.append(stream.pull())
+    wav = fit_wav(torch.from_numpy(np.concatenate(chunks)), len(times))
+    latency_s = stream.latency_s + (float(np.quantile(times, 0.95)) if times else 0.0)
+    return SynthesizedAudio(wav, sum(times), 1000 * latency_s)

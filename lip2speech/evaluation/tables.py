@@ -1,4 +1,4 @@
-"""Rows as a Markdown table, with the columns that have anything to tell; intervals are 95 %, over clips."""
+"""Result rows as Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import math
 from collections.abc import Sequence
 
 from lip2speech.evaluation.metrics.registry import COLUMNS
-from lip2speech.evaluation.scorer import Estimate, ResultRow
+from lip2speech.evaluation.results import Estimate, ResultRow
 
 
-def table(rows: Sequence[ResultRow]) -> str:
-    """One line for each row; a column that no row has is left out."""
-    shown = {key: column for key, column in COLUMNS.items() if any(key in row.figures for row in rows)}
+def results_table(rows: Sequence[ResultRow]) -> str:
+    """One line per row, each value with its 95 % interval; columns without any value are left out."""
+    shown = {key: column for key, column in COLUMNS.items() if any(key in row.estimates for row in rows)}
     head = ["row", "n", *(f"{column.heading} [95 %]" for column in shown.values())]
     lines = [
-        [row.name, str(row.n), *(cell(row[key], column.digits) for key, column in shown.items())]
+        [row.name, str(row.n), *(format_estimate(row[key], column.digits) for key, column in shown.items())]
         for row in rows
     ]
-    return markdown(head, lines)
+    return markdown_table(head, lines)
 
 
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is of words and whose others are of numbers."""
-    rule = ["---"] + ["---:"] * (len(head) - 1)
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
+    """A Markdown table whose first `text_columns` are left-aligned and whose others are right-aligned."""
+    rule = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
 
 
-def cell(figure: Estimate, digits: int, *, sign: bool = False) -> str:
-    """`0.250 [0.200, 0.300]`, or - for nothing."""
-    mean, low, high = (number(value, digits, sign=sign) for value in figure)
-    return f"{mean} [{low}, {high}]" if math.isfinite(figure.mean) else "-"
+def format_estimate(estimate: Estimate, digits: int, *, sign: bool = False) -> str:
+    """`0.250 [0.200, 0.300]`, or - if there is no value."""
+    mean, low, high = (format_number(value, digits, sign=sign) for value in estimate)
+    return f"{mean} [{low}, {high}]" if math.isfinite(estimate.mean) else "-"
 
 
-def number(value: float, digits: int, *, sign: bool = False) -> str:
-    """A number, never "-0"; - for none."""
+def format_number(value: float, digits: int, *, sign: bool = False) -> str:
+    """A number, never "-0"; - for NaN."""
     if not math.isfinite(value):
         return "-"
     return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"

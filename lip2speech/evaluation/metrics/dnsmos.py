@@ -1,8 +1,8 @@
-"""DNSMOS P.835: what listeners would say of a sound without its reference (Reddy et al. 2022).
+"""DNSMOS P.835: predicted mean opinion scores without a reference (Reddy et al. 2022).
 
-The network lies inside the wheel of `speechmos` (its authors' own) and runs offline by onnxruntime; of that
-wheel only the file is used, because its code wants librosa for a second network (P.808) that is left out.
-It was made for noise suppression at 16 kHz: it hears noise and distortion, not whether words are right.
+The network is part of the `speechmos` wheel (by its authors) and runs offline in onnxruntime. Only its
+file is used: the code of the package needs librosa for a second network (P.808), which is left out.
+It was trained for noise suppression at 16 kHz: it scores noise and distortion, not intelligibility.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lip2speech.constants import SAMPLE_RATE
-from lip2speech.evaluation.metrics.intelligibility import Wav, check_wav, is_silent
+from lip2speech.evaluation.metrics.common import Wav, check_wav, is_silent
 
 WINDOW_S = 9.01
-"""What the network hears at once; shorter sounds are repeated, longer ones heard every second."""
-LOWEST = 1.0
-"""Of the scale of five: silence is no speech."""
-_MAPS = (
+"""Input length of the network; shorter waveforms are repeated, longer ones scored every second."""
+MIN_MOS = 1.0
+"""Lowest score of the scale of five, given to silence."""
+_POLYNOMIALS = (
     (-0.08397278, 1.22083953, 0.0052439),
     (-0.13166888, 1.60915514, -0.39604546),
     (-0.06766283, 1.11546468, 0.04602535),
 )
-"""From the network's three outputs to the scale of P.835: polynomials that its authors publish with it."""
+"""From the network's three outputs to the P.835 scale, as published by its authors."""
 
 
 class DNSMOSScores(NamedTuple):
-    """Mean opinions from 1 to 5: of the speech, of the background, of both."""
+    """Mean opinion scores from 1 to 5: speech (SIG), background (BAK), overall (OVRL)."""
 
     speech: float
     background: float
@@ -38,32 +38,34 @@ class DNSMOSScores(NamedTuple):
 
 
 def dnsmos(wav: Wav) -> DNSMOSScores:
-    """The opinion on (T_a,) at 16 kHz; the lowest for silence. ImportError: the extra `eval` is missing."""
+    """Predicted scores of (T_a,) at 16 kHz; the lowest for silence. ImportError: extra `eval` missing."""
     samples = check_wav(wav)
     if is_silent(samples):
-        return DNSMOSScores(LOWEST, LOWEST, LOWEST)
+        return DNSMOSScores(MIN_MOS, MIN_MOS, MIN_MOS)
     length, samples = int(WINDOW_S * SAMPLE_RATE), samples.clip(-1, 1)
     while len(samples) < length:
         samples = np.append(samples, samples)
     count = int(len(samples) // SAMPLE_RATE - WINDOW_S) + 1
     windows = [samples[i * SAMPLE_RATE :][:length] for i in range(count)]
-    raw = np.mean([_mapped(_network().run(None, {"input_1": window[None]})[0][0]) for window in windows], 0)
-    return DNSMOSScores(*(float(value) for value in raw))
+    raw = [_network().run(None, {"input_1": window[None]})[0][0] for window in windows]
+    scores = np.mean([_to_mos(outputs) for outputs in raw], 0)
+    return DNSMOSScores(*(float(value) for value in scores))
 
 
-def _mapped(outputs: np.ndarray) -> list[float]:
-    return [float(np.polyval(places, value)) for places, value in zip(_MAPS, outputs, strict=True)]
+def _to_mos(outputs: np.ndarray) -> list[float]:
+    pairs = zip(_POLYNOMIALS, outputs, strict=True)
+    return [float(np.polyval(coefficients, value)) for coefficients, value in pairs]
 
 
 @cache
 def _network() -> Any:
     import onnxruntime
 
-    found = find_spec("speechmos")
-    if found is None or not found.submodule_search_locations:
+    package = find_spec("speechmos")
+    if package is None or not package.submodule_search_locations:
         raise ModuleNotFoundError("No module named 'speechmos'", name="speechmos")
-    path = Path(found.submodule_search_locations[0]) / "dnsmos_models" / "sig_bak_ovr.onnx"
+    path = Path(package.submodule_search_locations[0]) / "dnsmos_models" / "sig_bak_ovr.onnx"
     options = onnxruntime.SessionOptions()
-    # Other clips are measured beside this one; the same on every machine.
+    # Clips are scored in parallel processes, and the result must not depend on the machine.
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,8 +1,8 @@
-"""What was heard against what was said: words, letters, phones, and transcripts that run in circles.
+"""Word, character, phoneme and slot errors of a transcript, and repetition loops.
 
-Both texts are brought to the same form first: small letters, no punctuation, single digits spelled out.
-Phones are the first pronunciation in the CMU dictionary that lies inside pocketsphinx's wheel: English alone,
-and a text with a word it does not have gets no phone errors. Larger numbers stay as they are written.
+Both texts are normalized first: lower case, no punctuation, single digits spelled out (larger numbers stay).
+Phonemes are the first pronunciation in the CMU dictionary of the pocketsphinx wheel (English); a text with an
+unknown word has no phoneme errors.
 """
 
 from __future__ import annotations
@@ -12,49 +12,66 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from lip2speech.evaluation.metrics.intelligibility import edit_errors
-
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-LOOP_TIMES, LOOP_WORDS = 4, 6
-"""A transcript loops where up to six words come four times in a row, and oftener than in the text."""
+MIN_LOOP_REPEATS, MAX_LOOP_NGRAM = 4, 6
+"""A transcript loops if an n-gram of up to six words occurs 4 times in a row, and more than in the text."""
 
 
-class ErrorRate(NamedTuple):
-    """Substitutions, deletions and insertions, and the length they are counted against; 0 where unknown."""
+class ErrorCount(NamedTuple):
+    """Substitutions + deletions + insertions, and the reference length; 0 and 0 if unknown."""
 
     edits: int
     length: int
 
 
-def normalise(text: str) -> str:
-    """Small letters, digits and inner apostrophes, with one space between words."""
+def normalize_text(text: str) -> str:
+    """Lower-case letters, digits and inner apostrophes; words separated by one space."""
     words = re.findall(r"\w+(?:'\w+)*", text.lower().replace("\u2019", "'").replace("_", " "))
     return " ".join(DIGITS[int(word)] if word in set("0123456789") else word for word in words)
 
 
-def word_errors(text: str, transcript: str) -> ErrorRate:
-    """Of two normalised texts."""
-    return ErrorRate(edit_errors(text, transcript), len(text.split()))
+def word_errors(text: str, transcript: str) -> ErrorCount:
+    """Of two normalized texts."""
+    return ErrorCount(edit_distance(text, transcript), len(text.split()))
 
 
-def letter_errors(text: str, transcript: str) -> ErrorRate:
-    """As `word_errors`, by letters; spaces do not count."""
-    said, heard = ("".join(each.split()) for each in (text, transcript))
-    return ErrorRate(edit_errors(" ".join(said), " ".join(heard)), len(said))
+def char_errors(text: str, transcript: str) -> ErrorCount:
+    """As `word_errors`, over characters without spaces."""
+    reference, hypothesis = ("".join(each.split()) for each in (text, transcript))
+    return ErrorCount(edit_distance(" ".join(reference), " ".join(hypothesis)), len(reference))
 
 
-def phone_errors(text: str, transcript: str) -> ErrorRate:
-    """As `word_errors`, by phones; (0, 0) where either text holds a word without a pronunciation."""
-    said, heard = phones(text), phones(transcript)
-    if said is None or heard is None:
-        return ErrorRate(0, 0)
-    return ErrorRate(edit_errors(" ".join(said), " ".join(heard)), len(said))
+def phoneme_errors(text: str, transcript: str) -> ErrorCount:
+    """As `word_errors`, over phonemes; (0, 0) if either text has a word without a pronunciation."""
+    reference, hypothesis = phonemes(text), phonemes(transcript)
+    if reference is None or hypothesis is None:
+        return ErrorCount(0, 0)
+    return ErrorCount(edit_distance(" ".join(reference), " ".join(hypothesis)), len(reference))
 
 
-def phones(text: str) -> list[str] | None:
-    """ARPAbet of a normalised text, or None where a word is not in the dictionary."""
-    found = [_dictionary().get(word) for word in text.split()]
-    return None if None in found else [phone for word in found if word for phone in word.split()]
+def slot_errors(text: str, transcript: str) -> list[bool]:
+    """For each word of `text`, whether `transcript` has another word, or none, at that position."""
+    words, hypothesis = text.lower().split(), transcript.lower().split()
+    return [i >= len(hypothesis) or hypothesis[i] != word for i, word in enumerate(words)]
+
+
+def edit_distance(text: str, transcript: str) -> int:
+    """Substitutions, deletions and insertions of words that turn `text` into `transcript`."""
+    from jiwer import process_words
+
+    words, hypothesis = text.lower().split(), transcript.lower().split()
+    if not words or not hypothesis:
+        return len(words) + len(hypothesis)
+    out = process_words(" ".join(words), " ".join(hypothesis))
+    return int(out.substitutions + out.deletions + out.insertions)
+
+
+def phonemes(text: str) -> list[str] | None:
+    """ARPAbet of a normalized text, or None if a word is not in the dictionary."""
+    pronunciations = [_dictionary().get(word) for word in text.split()]
+    if None in pronunciations:
+        return None
+    return [phoneme for word in pronunciations if word for phoneme in word.split()]
 
 
 @cache
@@ -62,21 +79,21 @@ def _dictionary() -> dict[str, str]:
     from pocketsphinx import get_model_path
 
     lines = (Path(get_model_path()) / "en-us" / "cmudict-en-us.dict").read_text(encoding="utf-8").splitlines()
-    # Further pronunciations are called "word(2)" and are never asked for.
-    return {word: said.strip() for word, _, said in (line.partition(" ") for line in lines)}
+    # Alternative pronunciations are keyed "word(2)" and never looked up.
+    return {word: phones.strip() for word, _, phones in (line.partition(" ") for line in lines)}
 
 
-def loops(text: str, transcript: str) -> bool:
-    """Whether a recogniser ran in circles, as attention models do on what they do not understand."""
-    return most_repeats(transcript) >= max(LOOP_TIMES, most_repeats(text) + 1)
+def has_repetition_loop(text: str, transcript: str) -> bool:
+    """Whether the ASR looped, as attention models do on unintelligible input."""
+    return max_ngram_repeats(transcript) >= max(MIN_LOOP_REPEATS, max_ngram_repeats(text) + 1)
 
 
-def most_repeats(text: str) -> int:
-    """How often in a row the most repeated run of one to six words comes; 0 for no words."""
+def max_ngram_repeats(text: str) -> int:
+    """Consecutive repeats of the most repeated n-gram, n = 1 to 6; 0 for no words."""
     words, most = text.split(), 0
-    for length in range(1, LOOP_WORDS + 1):
-        same = 0  # words in a row that equal the one `length` before
+    for n in range(1, MAX_LOOP_NGRAM + 1):
+        same = 0  # consecutive words equal to the one `n` before
         for i in range(len(words)):
-            same = same + 1 if i >= length and words[i] == words[i - length] else 0
-            most = max(most, 1 + same // length)
+            same = same + 1 if i >= n and words[i] == words[i - n] else 0
+            most = max(most, 1 + same // n)
     return most
