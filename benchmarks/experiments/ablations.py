@@ -88,7 +88,7 @@ def rows(name: str, speech: Lip2Speech, sets: list[tuple[Path, str]], limit: int
         report = evaluate(speech, items, config)
         row = next(row for row in report.rows if row.name == ROUTE)
         wer, estoi = (
-            f"{f.mean:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in (row.estimates["wer"], row.estimates["estoi"])
+            f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in map(row.__getitem__, ("wer", "estoi"))
         )
         stoi, pesq = row.estimates["stoi"].mean, row.estimates["pesq"].mean
         yield f"| {name} | {where.name}:{split} | {row.n} | {wer} | {stoi:.3f} | {estoi} | {pesq:.2f} |"

@@ -1,8 +1,8 @@
 """Audio files evaluated against reference files, whatever system they come from.
 
 Two folders are matched by file name without suffix, subfolders included; two files are one pair. The text of
-a reference is in a .txt file next to it. Audio longer or shorter than its reference is trimmed or zero-padded,
-and reported if it differs by more than a tenth of a second.
+a reference is in a .txt file next to it. Audio is trimmed or zero-padded to the length of its reference, and
+reported if the lengths differ by more than a tenth of a second.
 """
 
 from __future__ import annotations

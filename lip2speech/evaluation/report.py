@@ -51,7 +51,7 @@ class EvaluationReport:
             notes.append(f"{len(self.failed)} clips failed and are excluded.")
         if self.n_default_voice:
             notes.append(
-                f"{self.n_default_voice} clips have no other utterance of their speaker and use the default voice."
+                f"{self.n_default_voice} clips use the default voice: no other utterance of their speaker."
             )
         loops = {row.name: sum(s.repetition_loop for s in row.scores) for row in self.rows}
         notes += [f"{name}: {n} transcripts with a repetition loop." for name, n in loops.items() if n]
