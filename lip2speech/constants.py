@@ -1,31 +1,45 @@
-"""The clocks: one video rate, one sound rate, and every other rate as a whole number per video frame.
+"""Rates: one video frame rate, one audio sample rate, and every other rate a whole multiple of the video's.
 
-Knows numbers only, no tensors and no files.
+Also the file name suffixes of videos. Numbers and strings only: no tensors, no files.
 """
 
 from __future__ import annotations
 
 VIDEO_FPS = 25
-"""Frames a second of every roi; AV-HuBERT (Shi et al. 2022) was trained at this rate."""
+"""Frames per second of every roi, the frame rate that AV-HuBERT was trained at (Shi et al. 2022)."""
 
 SAMPLE_RATE = 16_000
-"""Samples a second of every wav the models see."""
+"""Samples per second of every wav that models take or return."""
+
+MEL_RATE = 100
+"""Mel frames per second."""
+
+UNIT_RATE = 50
+"""Speech units per second."""
+
+MUX_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".ogv", ".wmv")
+"""Containers that audio can be muxed into."""
+
+VIDEO_SUFFIXES = frozenset(
+    [*MUX_SUFFIXES, ".3gp", ".flv", ".gif", ".m2ts", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".y4m"]
+)
+"""Files that a folder is searched for; a file given by name may have any suffix."""
 
 
 def per_video_frame(rate: float) -> int:
-    """How many ticks of a clock of `rate` Hz fall into one video frame (100 Hz mel -> 4).
+    """Steps per video frame of a sequence at `rate` Hz (100 Hz mel -> 4).
 
     Raises:
-        ValueError: when the clock does not fit a whole number of times into a video frame.
+        ValueError: the rate is not a whole multiple of the video frame rate.
     """
-    ticks = rate / VIDEO_FPS
-    if ticks < 1 or ticks != int(ticks):
+    steps = rate / VIDEO_FPS
+    if steps < 1 or steps != int(steps):
         raise ValueError(
-            f"rate must be a whole multiple of {VIDEO_FPS} Hz, got {rate:g} Hz ({ticks:g} per video frame); "
+            f"rate must be a whole multiple of {VIDEO_FPS} Hz, got {rate:g} Hz ({steps:g} per video frame); "
             "choose a hop_length that gives one, as 320 at 16 kHz (50 Hz) does."
         )
-    return int(ticks)
+    return int(steps)
 
 
 SAMPLES_PER_FRAME = per_video_frame(SAMPLE_RATE)
-"""Samples of a wav for each video frame: 640."""
+"""Audio samples per video frame (640)."""

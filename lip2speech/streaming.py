@@ -31,10 +31,18 @@ from lip2speech.confidence.features import FrameFeatures, confidence_features
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from lip2speech.pipeline import Lip2Speech, Progress
 from lip2speech.synthesis import SynthesisOptions, confidence_json
-from lip2speech.video import CausalCropper, CropState, FaceTracker, NoFaceError, load_faces, read_frames
-from lip2speech.video.crop import MouthCrop
-from lip2speech.video.face_report import MIN_FACE_SHARE
-from lip2speech.video.frame_rate import MICRO, OnlineFrameRateResampler
+from lip2speech.video import (
+    CausalCropper,
+    CropState,
+    FaceModel,
+    FaceReport,
+    FaceTracker,
+    MouthCrop,
+    load_face_model,
+    read_frames,
+)
+from lip2speech.video.face_report import CropSource
+from lip2speech.video.frame_rate import MICROSECONDS, OnlineFrameRateResampler
 from lip2speech.vocoders import Vocoder
 from lip2speech.windows import NOTHING, RenderedFrames, Window, WindowBuffer, WindowJoiner, rendered
 
@@ -102,7 +110,7 @@ class Stream:
         model: may serve many streams.
         options: as for `Lip2Speech.convert`.
         config: how much the model sees at once.
-        faces: the face networks; by default this thread's, built here.
+        face_model: by default this thread's, loaded here: the first one of a process takes seconds.
     """
 
     def __init__(
@@ -110,9 +118,10 @@ class Stream:
         model: Lip2Speech,
         options: SynthesisOptions = SynthesisOptions(),
         config: StreamConfig = StreamConfig(),
-        faces: Any = None,
+        face_model: FaceModel | None = None,
     ):
         self.stats = StreamStats()
+        self.report = FaceReport()
         self.face_box: tuple[float, float, float, float] | None = None
         """Left, top, width, height of the face in the last frame, in pixels; None where there was none."""
         self._model, self._config = model, config
@@ -120,7 +129,7 @@ class Stream:
         self._vocoder = model.resolve_vocoder(options.vocoder)
         self._post_process = model.config.post_processor(options.low_confidence, CONFIDENCE_HISTORY_S)
         self._frame_rate = OnlineFrameRateResampler()
-        self._faces = faces if faces is not None else load_face_model()
+        self._face_model = face_model if face_model is not None else load_face_model(warm_up=True)
         self._cropper = CausalCropper()
         self._ready: deque[Tensor] = deque()
         self._finished = False
@@ -152,7 +161,7 @@ class Stream:
         """
         self._check_frame(frame, time)
         self.stats.frames += 1
-        counts = self._frame_rate.push(round(time * MICRO))
+        counts = self._frame_rate.push(round(time * MICROSECONDS))
         if counts is None:
             self.stats.dropped_frames += 1
             return
@@ -186,7 +195,7 @@ class Stream:
 
     def _reset(self) -> None:
         """Start, or start again after a pause."""
-        self._tracker = FaceTracker(self._faces)
+        self._tracker = FaceTracker(self._face_model)
         self._crop_state = self._cropper.start()
         self._buffer, self._renderer = make_renderer(self._model, self._speaker, self._vocoder, self._config)
         self._last = None
@@ -204,13 +213,12 @@ class Stream:
         pixels, self._crop_state = self._cropper.step(tracked, self._crop_state)
         self.stats.face_detected = tracked.landmarks is not None
         self.face_box = None if tracked.landmarks is None else bounding_box(tracked.landmarks)
-        return MouthCrop(pixels, "held" if tracked.landmarks is None else "found")
+        return MouthCrop(pixels, "held" if tracked.landmarks is None else "detected")
 
     def _process(self, crop: MouthCrop, count: int) -> None:
         """The same crop for `count` video frames."""
         for _ in range(count):
-            self.stats.output_frames += 1
-            self.stats.no_face_frames += not crop.detected
+            self._count(crop.source)
             if (window := self._buffer.push(crop)) is not None:
                 self._emit(self._renderer(window))
 
@@ -230,16 +238,13 @@ class Stream:
             self._emit(frames)
         self._ready.append(self._post_process.pause(last, min(n_frames, MAX_PAUSE_FRAMES)))
         self.stats.confidence = self._post_process.confidence
-        self.stats.output_frames += n_frames
-        self.stats.no_face_frames += n_frames
+        self._count("blank", n_frames)
         self._reset()
 
-
-def load_face_model() -> Any:
-    """The face networks of this thread, ready: the first ones of a process take seconds."""
-    faces: Any = load_faces()
-    faces.get_ready()
-    return faces
+    def _count(self, source: CropSource, n_frames: int = 1) -> None:
+        self.report.add(source, n_frames=n_frames)
+        self.stats.output_frames = self.report.frames
+        self.stats.no_face_frames = self.report.no_face_frames
 
 
 def bounding_box(points: np.ndarray) -> tuple[float, float, float, float]:
@@ -322,7 +327,7 @@ def stream_roi(
     """
     speaker, vocoder = model.speaker_embedding(options.voice), model.resolve_vocoder(options.vocoder)
     buffer, renderer = make_renderer(model, speaker, vocoder, config)
-    pushed = (buffer.push(MouthCrop(pixels, "found")) for pixels in roi)
+    pushed = (buffer.push(MouthCrop(pixels, "detected")) for pixels in roi)
     pieces = [renderer(window) for window in pushed if window is not None]
     if (window := buffer.finish()) is not None:
         pieces.append(renderer(window))
@@ -403,7 +408,8 @@ def stream_file(
                 progress(min(1.0, count / frames.expected_frames))
         stream.finish()
         write(torch.from_numpy(stream.pull()))
-        check_faces(stream.stats, os.path.basename(os.fspath(video)))
+        stream.report.name = frames.report.name
+        stream.report.require_faces()
     confidence += stream.pull_confidence()
     return StreamingResult(
         stats=stream.stats,
@@ -414,12 +420,3 @@ def stream_file(
         confidence=None if model.config.confidence is None else tuple(confidence),
         mean_confidence=stream.mean_confidence,
     )
-
-
-def check_faces(stats: StreamStats, name: str) -> None:
-    """NoFaceError when too few video frames showed a face."""
-    if stats.no_face_frames > (1 - MIN_FACE_SHARE) * stats.output_frames:
-        raise NoFaceError(
-            f"{name}: no face in {stats.no_face_frames} of {stats.output_frames} frames; "
-            "crop closer or improve the light."
-        )

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from lip2speech.audio.io import read_wav
-from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from lip2speech.data.dataset import MIN_FRAMES
-from lip2speech.data.targets import SAMPLES_PER_FRAME, check_sound, fit_wav
+from lip2speech.data.targets import check_sound, fit_wav
 from lip2speech.data.utterance import Utterance
 from lip2speech.video import NoFaceError
-from lip2speech.video.formats import open_ordinary
+from lip2speech.video.formats import open_regular_file
 from preprocess.index import IndexRow, failed, row_of
 from preprocess.targets_config import TargetsConfig, fingerprint, load_maker, stamps
 
@@ -126,7 +126,7 @@ def content_hash(utterance: Utterance) -> str:
     digest = hashlib.sha256(repr(frames_of(utterance)).encode())
     for path in (utterance.video, utterance.wav):
         if path is not None:
-            with open_ordinary(path) as file:
+            with open_regular_file(path) as file:
                 while block := file.read(_BLOCK):
                     digest.update(block)
                 digest.update(b"end")

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from lip2speech.constants import VIDEO_SUFFIXES
 from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess.validation import name_of
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m4v", ".ts")
 MAX_TEXT = 1 << 20  # bytes
 _SPLITS = ("train", "valid", "test", "unseen")
 

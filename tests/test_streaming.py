@@ -17,7 +17,7 @@ from lip2speech.models.prediction import Prediction
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.streaming import ChunkedSynthesizer, SlidingWindowSynthesizer, Stream, StreamConfig
 from tests.factories import MODEL, make_model, save_system, taught_likelihood
-from tests.video.faces import FakeFaces, frames
+from tests.video.faces import FakeFaceModel, frames
 
 CAUSAL: dict[str, Any] = {
     "frontend": MODEL["frontend"] | {"causal": True, "left_context": 20},
@@ -51,7 +51,7 @@ def spoken(speaker: Any, roi: np.ndarray) -> Tensor:
 def stream(speech: Lip2Speech, seen: str, **config: int) -> Stream:
     """A stream of frames that show a face where `seen` has an x."""
     people = [[(300.0, 200.0, 1.0)] if c == "x" else [] for c in seen]
-    return Stream(speech, faces=FakeFaces(people), config=StreamConfig(**config))
+    return Stream(speech, face_model=FakeFaceModel(people), config=StreamConfig(**config))
 
 
 @pytest.mark.parametrize("route", ["mel", "codes", "codes-independent"])
@@ -213,7 +213,7 @@ def speak_frames(
 ) -> tuple[Stream, Tensor]:
     """A finished stream of frames that show a face where `seen` has an x, and all it said."""
     people = [[(300.0, 200.0, 1.0)] if c == "x" else [] for c in seen]
-    made = Stream(speech, faces=FakeFaces(people), config=StreamConfig(**config), unsure=unsure)
+    made = Stream(speech, face_model=FakeFaceModel(people), config=StreamConfig(**config), unsure=unsure)
     for i, frame in enumerate(frames(len(seen))):
         made.push(frame, i / 25)
     made.finish()
@@ -231,7 +231,7 @@ def test_a_stream_of_a_model_that_was_never_calibrated_has_no_confidence(live: L
     made, _ = speak_frames(live, "x" * 8)
     assert made.status.confidence is None and not made.pull_confidence()
     with pytest.raises(ValueError, match="never calibrated"):
-        Stream(live, faces=FakeFaces([]), unsure="tone")
+        Stream(live, face_model=FakeFaceModel([]), unsure="tone")
 
 
 @pytest.mark.parametrize("model", ["live", "plain"])
@@ -338,7 +338,7 @@ def test_what_a_stream_is_not_sure_of_becomes_silence_or_a_tone(live: Lip2Speech
 
 
 def test_a_pause_is_a_time_without_confidence(live: Lip2Speech) -> None:
-    made = Stream(calibrated(live, 50.0), faces=FakeFaces([[(300.0, 200.0, 1.0)]] * 4))
+    made = Stream(calibrated(live, 50.0), face_model=FakeFaceModel([[(300.0, 200.0, 1.0)]] * 4))
     for frame, time in zip(frames(4), (0.0, 0.04, 2.04, 2.08), strict=True):
         made.push(frame, time)
     made.finish()

@@ -8,7 +8,6 @@ with silence. So frame k of `video.read_frames` and samples 640 k .. 640 k + 639
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -21,9 +20,10 @@ import torch
 from torch import Tensor
 
 from lip2speech.audio.resample import Resampler, resample
-from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.constants import MUX_SUFFIXES, SAMPLE_RATE, VIDEO_FPS
+from lip2speech.files import atomic_write
 from lip2speech.video.errors import MediaError
-from lip2speech.video.formats import HEAD_BYTES, open_ordinary, sniff
+from lip2speech.video.formats import HEAD_BYTES, detect_demuxer, open_regular_file
 from lip2speech.video.reader import open_media, read_frames, video_stream
 
 PCM_PEAK = 32767
@@ -31,7 +31,6 @@ BLOCK = 1 << 16  # samples read at once
 PLAIN_SOUND = ("wav", "flac", "aiff", "ogg")
 MAX_SILENCE_S = 10.0  # a longer hole in a file's sound is damage
 SMALL_DRIFT_S = 0.05  # timestamps of sound jitter by less; more is a hole
-MUX_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".ogv", ".wmv")
 # What containers take that do not take AAC and H.264.
 AUDIO_CODECS = {".webm": "libopus", ".ogv": "libopus", ".avi": "pcm_s16le", ".wmv": "wmav2"}
 VIDEO_CODECS = {".webm": "libvpx-vp9", ".ogv": "libvpx", ".avi": "mpeg4", ".wmv": "wmv2"}
@@ -51,10 +50,10 @@ def wav_reader(
 ) -> Iterator[Iterator[Tensor]]:
     """The samples of `read_wav` in pieces (block,), the last one shorter: any length, constant memory."""
     with _open_sound(Path(path)) as (rate, pieces):
-        yield regroup(_resampled(_checked(Path(path).name, pieces), Resampler(rate, sample_rate)), block)
+        yield rechunk(_resampled(_checked(Path(path).name, pieces), Resampler(rate, sample_rate)), block)
 
 
-def regroup(pieces: Iterable[Tensor], block: int) -> Iterator[Tensor]:
+def rechunk(pieces: Iterable[Tensor], block: int) -> Iterator[Tensor]:
     """Pieces (T_i,) of any length -> pieces (block,) of the same samples, the last one shorter."""
     held: list[Tensor] = []
     count = 0
@@ -75,7 +74,7 @@ def write_wav(path: str | os.PathLike, wav: Tensor | np.ndarray, sample_rate: in
     import soundfile
 
     pcm = to_pcm(wav)
-    with replacing(Path(path)) as temporary:
+    with atomic_write(Path(path)) as temporary:
         soundfile.write(temporary, pcm, sample_rate, subtype="PCM_16", format="WAV")
 
 
@@ -85,7 +84,7 @@ def wav_writer(path: str | os.PathLike, sample_rate: int = SAMPLE_RATE) -> Itera
     import soundfile
 
     with (
-        replacing(Path(path)) as temporary,
+        atomic_write(Path(path)) as temporary,
         soundfile.SoundFile(temporary, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as file,
     ):
         yield lambda wav: file.write(to_pcm(wav))
@@ -117,31 +116,11 @@ def mux(
     if out.suffix.lower() not in MUX_SUFFIXES:
         raise ValueError(f"{out.name}: not a kind of video we write; name it {', '.join(MUX_SUFFIXES)}.")
     pcm = to_pcm(wav)
-    with replacing(out) as temporary:
+    with atomic_write(out) as temporary:
         try:
             _copy_with_sound(video, pcm, temporary, sample_rate)
         except (_CannotCopy, FFmpegError):
             _encode_with_sound(video, pcm, temporary, sample_rate)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place when all went well, and is removed when not."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 # Reading
@@ -162,8 +141,8 @@ def _open_plain(path: Path, stack: ExitStack) -> tuple[int, Pieces] | None:
     """The same by libsndfile, which gives these formats to the sample; None for any other."""
     import soundfile
 
-    file = stack.enter_context(open_ordinary(path))
-    if sniff(file.read(HEAD_BYTES)) not in PLAIN_SOUND:
+    file = stack.enter_context(open_regular_file(path))
+    if detect_demuxer(file.read(HEAD_BYTES)) not in PLAIN_SOUND:
         return None
     file.seek(0)
     try:
@@ -212,7 +191,7 @@ def _checked(name: str, pieces: Pieces) -> Iterator[Tensor]:
 
 def _resampled(pieces: Iterator[Tensor], resampler: Resampler) -> Iterator[Tensor]:
     state = None
-    for piece in regroup(pieces, BLOCK):  # a window costs the same for a short piece as for a long one
+    for piece in rechunk(pieces, BLOCK):  # a window costs the same for a short piece as for a long one
         wav, state = resampler.step(piece, state)
         yield wav
     yield resampler.step(torch.zeros(0), state, last=True)[0]

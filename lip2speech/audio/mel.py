@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MOST_FILTERS = 1 << 22
+MAX_FILTERBANK_SIZE = 1 << 22
 """Numbers of a mel's filters; ours has 40 960, the widest published 262 144."""
 
 
@@ -40,9 +40,9 @@ class MelConfig:
 
     def __post_init__(self) -> None:
         sizes = 1 <= self.hop_length <= self.n_fft and 1 <= self.win_length <= self.n_fft and self.n_mels >= 1
-        if not sizes or self.n_fft * self.n_mels > MOST_FILTERS:
+        if not sizes or self.n_fft * self.n_mels > MAX_FILTERBANK_SIZE:
             raise ValueError(
-                f"hop_length and win_length must be 1 .. n_fft, n_fft times n_mels at most {MOST_FILTERS}, "
+                f"hop_length and win_length must be 1 .. n_fft, n_fft times n_mels at most {MAX_FILTERBANK_SIZE}, "
                 f"got {self.hop_length}, {self.win_length}, {self.n_fft} and {self.n_mels}."
             )
 
@@ -74,7 +74,7 @@ class LogMel(nn.Module):
             )
         # Made anew from the numbers on load, so not part of a checkpoint.
         self.register_buffer("window", torch.hann_window(config.win_length), persistent=False)
-        self.register_buffer("filters", mel_filters(config), persistent=False)
+        self.register_buffer("filters", mel_filterbank(config), persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
         """(B, 1, T_a) -> (B, n_mels, T_a // hop_length)."""
@@ -134,7 +134,7 @@ def band_edges(config: MelConfig) -> Tensor:
     return _mel_to_hz(torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64), config.mel_scale)
 
 
-def stretch_bands(x: Tensor, factor: float, config: MelConfig) -> Tensor:
+def warp_mel(x: Tensor, factor: float, config: MelConfig) -> Tensor:
     """Values by mel band (n_mels, ...) moved to `factor` times their frequency; the ends repeat.
 
     What a vocal tract shorter by `factor` does to a spectrum, here with its pitch (vocal tract length
@@ -148,7 +148,7 @@ def stretch_bands(x: Tensor, factor: float, config: MelConfig) -> Tensor:
     return torch.lerp(x[above - 1], x[above], share)
 
 
-def mel_filters(config: MelConfig) -> Tensor:
+def mel_filterbank(config: MelConfig) -> Tensor:
     """Triangular mel filters, (n_fft / 2 + 1, n_mels), by Slaney's or O'Shaughnessy's (HTK) scale.
 
     Written out rather than taken from torchaudio, which a model would then need at run time.
@@ -180,7 +180,7 @@ def mel_to_linear(mel: Tensor, config: MelConfig | None = None, iterations: int 
 
 @cache
 def _filters_and_inverse(config: MelConfig) -> tuple[Tensor, Tensor]:
-    filters = mel_filters(config)
+    filters = mel_filterbank(config)
     return filters, torch.linalg.pinv(filters.t())
 
 

@@ -13,7 +13,7 @@ from torchaudio.functional import highpass_biquad
 
 SAMPLE_RATE, FRAME, HOP = 16000, 640, 160
 F0_RANGE = (60.0, 400.0)
-REFERENCE = 128.0
+REFERENCE_HZ = 128.0
 """Hz; pitch is given as log2(F0 / 128 Hz)."""
 VOICED = 0.6
 """Periodicity beyond which a frame is voiced, when it is loud enough."""
@@ -25,11 +25,11 @@ OCTAVE_SLIP = 1.7
 """A frame so many times higher or lower than the median is an error of the tracker."""
 RUMBLE_HZ = 60.0
 QUANTILES = (0.1, 0.5, 0.9)
-LEAST_FRAMES = 5
+MIN_VOICED_FRAMES = 5
 FRAMES_AT_ONCE = 2000  # 20 s, to spare memory with a long recording
 
 
-def track(wav: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def estimate_f0(wav: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of (T_a,) at 16 kHz: F0 in Hz, periodicity (1 = fully) and mean square of each frame, (T_a // 160,)."""
     count = len(wav) // HOP
     if not count:
@@ -37,11 +37,13 @@ def track(wav: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     side = (FRAME - HOP) // 2
     clean = highpass_biquad(highpass_biquad(wav, SAMPLE_RATE, RUMBLE_HZ), SAMPLE_RATE, RUMBLE_HZ)
     frames = F.pad(clean, (side, side + HOP)).unfold(0, FRAME, HOP)[:count]
-    f0, strength, power = zip(*(track_frames(part) for part in frames.split(FRAMES_AT_ONCE)), strict=True)
+    f0, strength, power = zip(
+        *(estimate_frame_f0(part) for part in frames.split(FRAMES_AT_ONCE)), strict=True
+    )
     return torch.cat(f0), torch.cat(strength), torch.cat(power)
 
 
-def track_frames(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def estimate_frame_f0(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Frames (T, 640) -> F0 in Hz, how periodic each frame is (1 = fully), and its mean square, (T,) each."""
     low, high = int(SAMPLE_RATE / F0_RANGE[1]), int(SAMPLE_RATE / F0_RANGE[0])
     spectrum = torch.fft.rfft(frames - frames.mean(1, keepdim=True), 2048)
@@ -51,10 +53,10 @@ def track_frames(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # Twice the period fits as well as the period itself, so shorter ones are favoured.
     favour_short = 1.0 - 0.15 * torch.arange(low, high + 1) / high
     strength, best = (correlation[:, low:] * favour_short).max(1)
-    return SAMPLE_RATE / summit(correlation, best + low), strength, frames.pow(2).mean(1)
+    return SAMPLE_RATE / parabolic_peak(correlation, best + low), strength, frames.pow(2).mean(1)
 
 
-def summit(values: Tensor, at: Tensor) -> Tensor:
+def parabolic_peak(values: Tensor, at: Tensor) -> Tensor:
     """Where the parabola through (T, N) at `at` (T,) and its two neighbours is highest; (T,) at the edges."""
     inside = at.clamp(1, values.shape[1] - 2)
     left, middle, right = (values.gather(1, (inside + i)[:, None])[:, 0] for i in (-1, 0, 1))
@@ -64,11 +66,11 @@ def summit(values: Tensor, at: Tensor) -> Tensor:
 
 def pitch_quantiles(wav: Tensor) -> Tensor:
     """The 10, 50 and 90 % quantiles of log2(F0 / 128 Hz) over voiced frames of (T_a,); zeros without any."""
-    f0, strength, power = track(wav)
+    f0, strength, power = estimate_f0(wav)
     f0 = f0[(power > QUIET * power.max()) & (strength > VOICED)] if len(f0) else f0
-    if f0.numel() < LEAST_FRAMES:
+    if f0.numel() < MIN_VOICED_FRAMES:
         return torch.zeros(len(QUANTILES))
-    return torch.quantile(torch.log2(f0 / REFERENCE), torch.tensor(QUANTILES))
+    return torch.quantile(torch.log2(f0 / REFERENCE_HZ), torch.tensor(QUANTILES))
 
 
 def pitch_contour(wav: Tensor) -> Tensor:
@@ -76,19 +78,19 @@ def pitch_contour(wav: Tensor) -> Tensor:
 
     Between voiced stretches the pitch goes straight from one to the next; without any it is 0.
     """
-    f0, strength, power = track(wav)
+    f0, strength, power = estimate_f0(wav)
     if not len(f0):
         return f0.new_zeros(2, 0)
     voiced = (strength > CONTOUR_VOICED) & (power > CONTOUR_QUIET * power.max())
-    if voiced.sum() < LEAST_FRAMES:
+    if voiced.sum() < MIN_VOICED_FRAMES:
         return f0.new_zeros(2, len(f0))
-    pitch = torch.log2(f0 / REFERENCE)
+    pitch = torch.log2(f0 / REFERENCE_HZ)
     off = torch.log2(f0 / f0[voiced].median()).abs()
     voiced &= off < torch.tensor(OCTAVE_SLIP).log2()
-    return torch.stack([fill(pitch, voiced), voiced.float()])
+    return torch.stack([interpolate_unvoiced(pitch, voiced), voiced.float()])
 
 
-def fill(values: Tensor, known: Tensor) -> Tensor:
+def interpolate_unvoiced(values: Tensor, known: Tensor) -> Tensor:
     """(T,) with what is not known, (T,) bool, taken on the line between its known neighbours."""
     places = torch.nonzero(known)[:, 0]
     at = torch.arange(len(values))

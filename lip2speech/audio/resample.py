@@ -11,7 +11,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-LARGEST_RATIO = (
+MAX_RATIO = (
     1000  # odd sample rates are resampled by the nearest ratio of numbers up to this: 1e-6 off at most
 )
 ZERO_CROSSINGS, ROLLOFF = 6, 0.99  # of torchaudio's window, its defaults
@@ -62,4 +62,4 @@ class Resampler:
 
 
 def _ratio(rate: int, new_rate: int) -> Fraction:
-    return Fraction(new_rate, rate).limit_denominator(LARGEST_RATIO)
+    return Fraction(new_rate, rate).limit_denominator(MAX_RATIO)

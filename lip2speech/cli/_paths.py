@@ -11,37 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lip2speech.cli._errors import UsageError
-
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".3gp",
-        ".avi",
-        ".flv",
-        ".gif",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".nut",
-        ".ogv",
-        ".ts",
-        ".webm",
-        ".wmv",
-        ".y4m",
-    ]
-)
-"""What a folder is searched for; a file named on the command line may end in anything."""
+from lip2speech.constants import MUX_SUFFIXES, VIDEO_SUFFIXES
 
 SPOKEN = ".speech"
 """Ends the name of a video that we gave sound; a folder's search passes over it."""
-
-MUX_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
-"""Endings of -o that ask for the video with its sound; pictures that do not fit are encoded anew."""
 
 
 @dataclass(frozen=True)

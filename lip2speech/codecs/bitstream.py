@@ -36,10 +36,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lip2speech.audio.io import replacing
+from lip2speech.files import atomic_write
 from lip2speech.modules.codebook_layout import books
 from lip2speech.video.errors import MediaError
-from lip2speech.video.formats import open_ordinary
+from lip2speech.video.formats import open_regular_file
 
 SUFFIX = ".l2c"
 MAGIC = b"L2C\0"
@@ -188,7 +188,7 @@ class CodesReader:
 @contextmanager
 def codes_writer(path: str | os.PathLike, head: CodesHeader) -> Iterator[CodesWriter]:
     """A writer to call `close` on at the end; the file appears whole or not at all."""
-    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+    with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
         writer = CodesWriter(file, head)
         yield writer
         assert writer.closed, "a writer is closed with the number of samples before it is left"
@@ -197,7 +197,7 @@ def codes_writer(path: str | os.PathLike, head: CodesHeader) -> Iterator[CodesWr
 @contextmanager
 def codes_reader(path: str | os.PathLike) -> Iterator[CodesReader]:
     """The container at a path, checked; MediaError for anything else."""
-    with open_ordinary(path) as file:
+    with open_regular_file(path) as file:
         yield CodesReader(file, Path(path).name)
 
 

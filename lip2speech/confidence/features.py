@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lip2speech.models.prediction import Prediction
-from lip2speech.video.sharpness import detail
+from lip2speech.video.sharpness import crop_sharpness
 
 FEATURES = ("unit_entropy", "code_entropy", "head_agreement", "sharpness", "code_nll")
 SPEECH_LOG_MEL = -8.5
@@ -56,7 +56,7 @@ def confidence_features(
     """
     p, frames = prediction, len(roi)
     rows = dict.fromkeys(FEATURES, torch.zeros(frames)) | {"speech": torch.ones(frames)}
-    rows["sharpness"] = torch.from_numpy(detail(torch.as_tensor(roi).cpu().numpy()))
+    rows["sharpness"] = torch.from_numpy(crop_sharpness(torch.as_tensor(roi).cpu().numpy()))
     if p.mel is not None:
         rows["speech"] = torch.sigmoid(2 * (p.mel[0].mean(0) - SPEECH_LOG_MEL))
     if p.unit_logits is not None:

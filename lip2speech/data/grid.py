@@ -30,7 +30,7 @@ SLOTS = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
 
 SPEAKER = re.compile(r"s[1-9][0-9]?")
 CODE = re.compile("".join(f"[{''.join(slot)}]" for slot in SLOTS))
-VIDEO_SUFFIXES = frozenset({".mpg", ".mp4"})
+GRID_SUFFIXES = frozenset({".mpg", ".mp4"})
 SPLIT_FILE = "split.tsv"
 UNLISTED = "unlisted"
 HELD_OUT_PERCENT = 5  # each of valid and test, where no split.tsv says otherwise
@@ -60,7 +60,7 @@ def utterances(root: Path) -> Iterator[Utterance]:
     out.
     """
     root = Path(root)
-    videos = _find(root, VIDEO_SUFFIXES)
+    videos = _find(root, GRID_SUFFIXES)
     if not videos:
         raise FileNotFoundError(
             f"{root}: no GRID clip here; expected one folder per speaker, s1/bbaf2n.mpg and the like."

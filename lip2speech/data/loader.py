@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.audio.mel import MelConfig, stretch_bands
+from lip2speech.audio.mel import MelConfig, warp_mel
 from lip2speech.constants import per_video_frame
 from lip2speech.data.augment import AugmentConfig, augment, nearest_time, resample_time
 from lip2speech.data.dataset import Clip, another_clip, by_speaker, pad_stack
@@ -136,7 +136,7 @@ class BatchCollator:
             return t, voice.speaker
         factor = float(np.exp(rng.uniform(-self.config.vtlp, self.config.vtlp)))
         units, codes = (None if x is None else torch.full_like(x, IGNORED) for x in (t.units, t.codes))
-        mel = stretch_bands(t.mel, factor, MelConfig())
+        mel = warp_mel(t.mel, factor, MelConfig())
         pitch = None if t.pitch is None else t.pitch + torch.tensor([[math.log2(factor)], [0.0]])
         vector = self.speakers.shorten_tract(voice.speaker, voice.mel, factor)
         return replace(t, mel=mel, units=units, codes=codes, pitch=pitch), vector

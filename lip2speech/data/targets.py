@@ -20,13 +20,18 @@ from lip2speech.audio.pitch import pitch_contour
 from lip2speech.codecs.base import Codec
 from lip2speech.codecs.builders import code_fingerprint
 from lip2speech.config import to_dict
-from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS, per_video_frame
+from lip2speech.constants import (
+    MEL_RATE,
+    SAMPLE_RATE,
+    SAMPLES_PER_FRAME,
+    UNIT_RATE,
+    VIDEO_FPS,
+    per_video_frame,
+)
 from lip2speech.data.dataset import Clip
 from lip2speech.data.unit_tokenizers import UnitTokenizer, check_rate, device_of
-from lip2speech.models.heads.conv import MEL_RATE, UNIT_RATE
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder
 
-SAMPLES_PER_FRAME = per_video_frame(SAMPLE_RATE)
 # A sound much shorter or longer than its picture belongs to another cut. AV-HuBERT's own crops carry up to
 # 60 ms too much (a codec frame); GRID's sound ends 20 ms early.
 MOST_EXCESS_S = 0.25

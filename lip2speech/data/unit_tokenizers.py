@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from lip2speech import checkpoint
 from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.config import from_dict, to_dict
-from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.constants import SAMPLE_RATE, UNIT_RATE, VIDEO_FPS
 from lip2speech.models.frontends.avhubert import AVHubert, avhubert_of
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.frontends.transforms import Transform
-from lip2speech.models.heads.conv import UNIT_RATE
 from lip2speech.models.hubert import Hubert, hubert_of
 
 SAMPLES_PER_UNIT = SAMPLE_RATE // UNIT_RATE

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from lip2speech.audio.io import replacing
 from lip2speech.audio.mel import MelConfig, band_edges
 from lip2speech.audio.plot import COLORMAP
 from lip2speech.evaluation.compare import compare, paired_values
@@ -23,6 +22,7 @@ from lip2speech.evaluation.metrics.common import log_mel
 from lip2speech.evaluation.metrics.registry import COLUMNS
 from lip2speech.evaluation.report import EvaluationReport
 from lip2speech.evaluation.results import ResultRow
+from lip2speech.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +79,7 @@ def save_figure(figure: Figure, path: Path, *, overwrite: bool = False) -> None:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path}: already exists; pass --overwrite to replace it.")
     svg = path.suffix.lower() == ".svg"
-    with replacing(path) as temporary, rc_context({"svg.hashsalt": path.stem}):
+    with atomic_write(path) as temporary, rc_context({"svg.hashsalt": path.stem}):
         metadata = {"Date": None} if svg else {}
         figure.savefig(temporary, format="svg" if svg else "png", dpi=100, metadata=metadata)
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lip2speech.audio.io import replacing
 from lip2speech.evaluation.results import ResultRow, Score, summarize
 from lip2speech.evaluation.tables import results_table
+from lip2speech.files import atomic_write
 
 FORMAT = "lip2speech evaluation 3"
 
@@ -65,7 +65,7 @@ class EvaluationReport:
     def save(self, path: Path) -> None:
         """Write `to_dict` as JSON, atomically."""
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        with replacing(Path(path)) as temporary:
+        with atomic_write(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

@@ -1,9 +1,9 @@
-"""Landmarks -> the mouth, 96x96 gray, in AV-HuBERT's geometry (Shi et al. 2022, section 4.1).
+"""Landmarks -> mouth crops, 96x96 grayscale, in AV-HuBERT's geometry (Shi et al. 2022, section 4.1).
 
-Scale and rotation come from the similarity of 5 stable points onto the mean face, averaged over
-neighbouring frames (`smoothing`); the centre is the frame's own lips. So public AV-HuBERT weights see
-what they were trained on. One warp straight from the frame; gray is made from the small patch. Also the
-whole way from a file, `load_roi`.
+Scale and rotation come from the similarity transform of 5 stable points onto the mean face, smoothed over
+neighboring frames (`smoothing`); the center is that of each frame's own lips. So public AV-HuBERT weights get
+the input they were trained on. Each crop is one warp straight from the frame, converted to gray afterwards.
+`load_roi` does everything from the file on.
 """
 
 import math
@@ -15,34 +15,49 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lip2speech.video.face_report import FaceReport
-from lip2speech.video.landmarks import track_faces
-from lip2speech.video.landmarks.geometry import MEAN_STABLE, STABLE, fit_similarity
-from lip2speech.video.landmarks.tracker import FaceModel, Tracked
-from lip2speech.video.reader import read_frames
-from lip2speech.video.smoothing import SMOOTH, CropPlacement, measure, place, smooth
+from lip2speech.video.face_report import CropSource, FaceReport
+from lip2speech.video.landmarks.detect import track_faces
+from lip2speech.video.landmarks.face_model import FaceModel
+from lip2speech.video.landmarks.geometry import MEAN_STABLE_POINTS, STABLE_POINTS, fit_similarity
+from lip2speech.video.landmarks.tracker import TrackedFrame
+from lip2speech.video.reader import ReadReport, read_frames
+from lip2speech.video.smoothing import (
+    SMOOTHING_RADIUS,
+    CropPlacement,
+    locate_mouth,
+    place_crops,
+    smooth_placements,
+)
 
-CROP = 96
-CENTRE = 48  # AV-HuBERT cuts rows centre-48 .. centre+47
-# What a crop shows when there is nothing to cut: the mean that `frontend.transforms` subtracts, so zero for
-# the model.
-BLANK = 107
+CROP_SIZE = 96
+CROP_CENTER = 48  # AV-HuBERT takes rows center - 48 .. center + 47
+BLANK_VALUE = 107
+"""Gray value of a blank crop: the mean that `frontends.transforms` subtracts, so zero for the model."""
 
 
 def load_roi(
-    path: str | os.PathLike, faces: FaceModel | None = None, *, first: int = 0, last: int | None = None
+    path: str | os.PathLike[str],
+    face_model: FaceModel | None = None,
+    *,
+    first: int = 0,
+    last: int | None = None,
 ) -> tuple[np.ndarray, FaceReport]:
-    """Mouth crops of a video, (T, 96, 96) uint8 at 25 per second, and the report. MediaError, NoFaceError.
-
-    Who has many short clips passes the same `faces` (`load_faces()`) to each: building the networks
-    takes 40 ms.
+    """Mouth crops of a video, (T, 96, 96) uint8 at 25 fps, and the face report.
 
     Args:
-        first, last: only frames first .. last - 1, as if they were the whole video.
+        path: the video file.
+        face_model: for many short clips, pass the same one (`load_face_model()`) each time: building the
+            networks takes 40 ms.
+        first: first frame to use.
+        last: one past the last frame to use; the rest is ignored as if it were not in the file.
+
+    Raises:
+        MediaError: the file cannot be read.
+        NoFaceError: fewer than half of the frames show a face.
     """
     with read_frames(path) as frames:
-        crops = crop_mouths(track_faces(islice(frames, first, last), faces))
-        crops.report.name, crops.report.read = frames.report.name, frames.report
+        crops = crop_mouths(track_faces(islice(frames, first, last), face_model))
+        crops.report.name, crops.report.video = frames.report.name, frames.report
         return np.stack([crop.pixels for crop in crops]), crops.report
 
 
@@ -51,37 +66,40 @@ class MouthCrop(NamedTuple):
 
     Attributes:
         pixels: (96, 96) uint8.
-        source: where its place comes from, see `CropPlacement`.
+        source: where the position of the crop comes from.
     """
 
     pixels: np.ndarray
-    source: str
+    source: CropSource
 
     @property
     def detected(self) -> bool:
-        """Whether a face was detected in this very frame."""
-        return self.source == "found"
+        """Whether a face was detected in this frame."""
+        return self.source == "detected"
 
     @property
     def visible(self) -> bool:
-        """Whether the crop shows the mouth: detected, or interpolated over a short segment without a face."""
-        return self.source in ("found", "interpolated")
+        """Whether the crop shows the mouth: detected, or interpolated over a short no-face segment."""
+        return self.source in ("detected", "interpolated")
 
 
-def crop_mouths(tracked: Iterable[Tracked]) -> "MouthCropper":
-    """Mouth crops, one for each frame, smoothed symmetrically: an iterator with `.report`.
+def crop_mouths(tracked: Iterable[TrackedFrame]) -> "MouthCropper":
+    """Smoothed mouth crops, one per frame: an iterator with `.report`.
 
-    It looks ahead by 18 frames at most. NoFaceError comes at the end, when the whole video has been read.
+    It reads at most 18 frames ahead.
+
+    Raises:
+        NoFaceError: at the end, if fewer than half of the frames show a face.
     """
     return MouthCropper(tracked)
 
 
 class MouthCropper:
-    """Iterator of `MouthCrop` with `.report`; ends with NoFaceError if faces were detected too rarely."""
+    """Iterator of `MouthCrop` with a running `.report`; see `crop_mouths`."""
 
-    def __init__(self, tracked: Iterable[Tracked]) -> None:
-        read = getattr(tracked, "report", None)
-        self.report = FaceReport(name=read.name if read else "", read=read)
+    def __init__(self, tracked: Iterable[TrackedFrame]) -> None:
+        video: ReadReport | None = getattr(tracked, "report", None)
+        self.report = FaceReport(name=video.name if video else "", video=video)
         self._crops = self._crop(tracked)
 
     def __iter__(self) -> "MouthCropper":
@@ -90,76 +108,76 @@ class MouthCropper:
     def __next__(self) -> MouthCrop:
         return next(self._crops)
 
-    def _crop(self, tracked: Iterable[Tracked]) -> Iterator[MouthCrop]:
-        for placed, transform in smooth(place(tracked)):
-            self.report.count(placed)
-            yield MouthCrop(crop_placed(placed, transform), placed.source)
-        self.report.check()
+    def _crop(self, tracked: Iterable[TrackedFrame]) -> Iterator[MouthCrop]:
+        for placement, transform in smooth_placements(place_crops(tracked)):
+            self.report.add(placement.source, cut=placement.cut)
+            yield MouthCrop(warp_placement(placement, transform), placement.source)
+        self.report.require_faces()
 
 
-def warp_mouth(frame: np.ndarray, lips: np.ndarray, transform: np.ndarray) -> np.ndarray:
-    """(96, 96) uint8 gray with the lips in the middle.
+def warp_mouth(frame: np.ndarray, center: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """(96, 96) uint8 grayscale, centered on the lips.
 
     Args:
         frame: (H, W, 3) uint8.
-        lips: (2,) their centre in the frame.
+        center: (2,) center of the lips in the frame.
         transform: (2, 2) rotation and scale from the frame to the crop.
     """
     import cv2
 
-    shrink = int(1 / max(math.hypot(*transform[0]), 1e-6))
-    if shrink >= 2:
-        # Below half size a linear warp skips pixels, and what it skips flickers.
-        height, width = (end // shrink for end in frame.shape[:2])
+    factor = int(1 / max(math.hypot(*transform[0]), 1e-6))
+    if factor >= 2:
+        # Below half size a linear warp skips pixels, which makes the crop flicker.
+        height, width = (size // factor for size in frame.shape[:2])
         frame = cv2.resize(
-            frame[: height * shrink, : width * shrink], (width, height), interpolation=cv2.INTER_AREA
+            frame[: height * factor, : width * factor], (width, height), interpolation=cv2.INTER_AREA
         )
-        lips, transform = (lips + 0.5) / shrink - 0.5, transform * shrink
-    shift = CENTRE - transform @ lips
+        center, transform = (center + 0.5) / factor - 0.5, transform * factor
+    shift = CROP_CENTER - transform @ center
     matrix = np.column_stack([transform, shift])
-    patch = cv2.warpAffine(frame, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR)
+    patch = cv2.warpAffine(frame, matrix, (CROP_SIZE, CROP_SIZE), flags=cv2.INTER_LINEAR)
     return cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY)
 
 
 @dataclass(frozen=True)
 class CropState:
-    """What a causal crop remembers: shapes (n, 5, 2) of the last frames, the last place of the lips (2,)."""
+    """State of a causal cropper: shapes (n, 5, 2) of the last frames, last center of the lips (2,)."""
 
     shapes: np.ndarray
-    lips: np.ndarray | None = None
+    center: np.ndarray | None = None
 
 
 class CausalCropper:
-    """Crops without looking ahead, for live video: the mean shape is that of the frames so far, at most 13.
+    """Crops without lookahead, for live video: the shape is averaged over the past, at most 13 frames.
 
-    Scale and angle lag a turning head by a quarter of a second; the centre does not lag.
+    On a turning head, scale and angle lag by a quarter of a second; the center does not.
     """
 
     def start(self) -> CropState:
         """The state before the first frame."""
-        return CropState(np.zeros((0, len(STABLE), 2)))
+        return CropState(np.zeros((0, len(STABLE_POINTS), 2)))
 
-    def step(self, tracked: Tracked, state: CropState) -> tuple[np.ndarray, CropState]:
-        """One frame -> its crop (96, 96) uint8, and the next state. Without a face the last place is held."""
+    def step(self, tracked: TrackedFrame, state: CropState) -> tuple[np.ndarray, CropState]:
+        """One frame -> its crop (96, 96) uint8, and the next state. Without a face the crop stays put."""
         if tracked.cut:
             state = self.start()
-        now = measure(tracked)
-        if now.mouth is not None:
-            shapes = np.concatenate([state.shapes, now.mouth.shape[None]])[-(2 * SMOOTH + 1) :]
-            state = CropState(shapes, now.mouth.lips)
-        if state.lips is None:
-            return blank(), state
-        transform = fit_similarity(state.shapes.mean(0), MEAN_STABLE)
-        return warp_mouth(tracked.frame, state.lips, transform), state
+        mouth = locate_mouth(tracked).mouth
+        if mouth is not None:
+            shapes = np.concatenate([state.shapes, mouth.shape[None]])[-(2 * SMOOTHING_RADIUS + 1) :]
+            state = CropState(shapes, mouth.center)
+        if state.center is None:
+            return blank_crop(), state
+        transform = fit_similarity(state.shapes.mean(0), MEAN_STABLE_POINTS)
+        return warp_mouth(tracked.frame, state.center, transform), state
 
 
-def blank() -> np.ndarray:
-    """(96, 96) uint8: a crop that shows nothing."""
-    return np.full((CROP, CROP), BLANK, np.uint8)
+def blank_crop() -> np.ndarray:
+    """(96, 96) uint8: a uniform crop, for frames without any mouth position."""
+    return np.full((CROP_SIZE, CROP_SIZE), BLANK_VALUE, np.uint8)
 
 
-def crop_placed(placed: CropPlacement, transform: np.ndarray | None) -> np.ndarray:
-    """One smoothed frame -> (96, 96) uint8."""
-    if transform is None or placed.mouth is None:
-        return blank()
-    return warp_mouth(placed.frame, placed.mouth.lips - placed.corner, transform)
+def warp_placement(placement: CropPlacement, transform: np.ndarray | None) -> np.ndarray:
+    """The crop (96, 96) uint8 of a placement and its smoothed transform."""
+    if transform is None or placement.mouth is None:
+        return blank_crop()
+    return warp_mouth(placement.frame, placement.mouth.center - placement.origin, transform)

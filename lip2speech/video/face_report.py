@@ -1,84 +1,90 @@
-"""The account of a video: where there was a face and where not, where scenes changed, what the file was."""
+"""Face statistics of a video or live stream: where a face was detected, where not, where the scene changed."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.video.errors import NoFaceError
 from lip2speech.video.reader import ReadReport
-from lip2speech.video.smoothing import CropPlacement
 
-# Below this share of frames with a face there is too little to read from lips, and what was found may be no
-# face at all.
-MIN_FACE_SHARE = 0.5
-MAX_LISTED = 1000  # gaps and cuts that are listed one by one
+MIN_FACE_DETECTION_RATE = 0.5
+"""Below this fraction there is too little to lip-read, and the detections may be false positives."""
+MAX_SEGMENTS = 1000
+"""Segments and cuts listed individually."""
+
+CropSource = Literal["detected", "interpolated", "held", "blank"]
+"""Where a crop's position comes from: this frame's face, both ends of a short no-face segment, the last
+detection before a long one, or nowhere (no face so far in this scene)."""
 
 
 @dataclass
 class FaceReport:
-    """What was found on the way from file to crops; complete once the crops are used up.
+    """Running face statistics; `add` once per frame of a file or a live stream.
 
     Attributes:
-        name: of the file, empty for frames from elsewhere.
-        frames: crops given out, at 25 per second.
-        face_frames: frames in which the face itself was found.
-        first_missing: seconds to the first frame without, None if there is none.
-        gaps: (start_s, end_s) without a face for more than 0.5 s, or at the end: the crop is held there, or
-            blank if the scene has shown no face.
-        bridged: (start_s, end_s) without a face for up to 0.5 s: the crop is cut where the mouth should be.
-        cuts: seconds at which the scene or the followed face changed.
-        read: what the reader reports, None for frames from elsewhere.
+        name: file name, empty for frames from elsewhere.
+        frames: output frames so far, at 25 fps.
+        face_frames: those in which a face was detected.
+        first_no_face_s: start of the first frame without a face, None if there is none.
+        no_face_segments: (start_s, end_s) without a face for more than 0.5 s, or until the end; the crop is
+            held at its last position, or blank if the scene has shown no face yet.
+        interpolated_segments: (start_s, end_s) without a face for up to 0.5 s; the crop position is
+            interpolated.
+        cuts: times in seconds at which the scene or the tracked face changed.
+        video: what the reader reports, None for frames from elsewhere.
     """
 
     name: str = ""
     frames: int = 0
     face_frames: int = 0
-    first_missing: float | None = None
+    first_no_face_s: float | None = None
     no_face_segments: list[tuple[float, float]] = field(default_factory=list)
     interpolated_segments: list[tuple[float, float]] = field(default_factory=list)
     cuts: list[float] = field(default_factory=list)
-    read: ReadReport | None = None
+    video: ReadReport | None = None
+
+    @property
+    def no_face_frames(self) -> int:
+        """Frames in which no face was detected."""
+        return self.frames - self.face_frames
 
     @property
     def face_detection_rate(self) -> float:
-        """Part of the frames with a face, 0..1."""
+        """Fraction of frames with a detected face, 0 to 1."""
         return self.face_frames / self.frames if self.frames else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """All attributes as plain values, for JSON."""
         return asdict(self) | {"face_detection_rate": round(self.face_detection_rate, 4)}
 
-    def count(self, placed: CropPlacement) -> None:
-        """Take one frame into the account."""
-        now = self.frames / VIDEO_FPS
-        self.frames += 1
-        if placed.cut and self.frames > 1 and len(self.cuts) < MAX_LISTED:
-            self.cuts.append(now)
-        if placed.source == "found":
-            self.face_frames += 1
+    def add(self, source: CropSource, *, cut: bool = False, n_frames: int = 1) -> None:
+        """Count `n_frames` consecutive frames with crops from `source`; `cut` if a cut precedes them."""
+        start = self.frames / VIDEO_FPS
+        if cut and self.frames and len(self.cuts) < MAX_SEGMENTS:
+            self.cuts.append(start)
+        self.frames += n_frames
+        if source == "detected":
+            self.face_frames += n_frames
             return
-        if self.first_missing is None:
-            self.first_missing = now
-        _add(
-            self.interpolated_segments if placed.source == "interpolated" else self.no_face_segments,
-            now,
-        )
+        if self.first_no_face_s is None:
+            self.first_no_face_s = start
+        segments = self.interpolated_segments if source == "interpolated" else self.no_face_segments
+        _extend(segments, start, self.frames / VIDEO_FPS)
 
-    def check(self) -> None:
-        """Raise NoFaceError when the face was found too seldom."""
-        if self.frames and self.face_detection_rate >= MIN_FACE_SHARE:
+    def require_faces(self) -> None:
+        """Raise NoFaceError if fewer than half of the frames, or no frames at all, show a face."""
+        if self.frames and self.face_detection_rate >= MIN_FACE_DETECTION_RATE:
             return
-        missing, name, first = self.frames - self.face_frames, self.name or "video", self.first_missing or 0.0
         raise NoFaceError(
-            f"{name}: no face in {missing} of {self.frames} frames (first at {first:.2f} s); "
-            "crop closer or improve the light."
+            f"{self.name or 'video'}: no face in {self.no_face_frames} of {self.frames} frames "
+            f"(first at {self.first_no_face_s or 0.0:.2f} s); crop closer or improve the light."
         )
 
 
-def _add(spans: list[tuple[float, float]], start: float) -> None:
-    """One more frame, which lengthens the last span or begins one."""
-    end = round(start + 1 / VIDEO_FPS, 2)
-    if spans and spans[-1][1] == round(start, 2):
-        spans[-1] = (spans[-1][0], end)
-    elif len(spans) < MAX_LISTED:
-        spans.append((round(start, 2), end))
+def _extend(segments: list[tuple[float, float]], start: float, end: float) -> None:
+    """Extend the last segment to `end` if it ends at `start`, otherwise append a new one."""
+    start, end = round(start, 2), round(end, 2)
+    if segments and segments[-1][1] == start:
+        segments[-1] = (segments[-1][0], end)
+    elif len(segments) < MAX_SEGMENTS:
+        segments.append((start, end))

@@ -41,7 +41,7 @@ FORMATS: dict[str, tuple[tuple[int, bytes], ...]] = {
 ACCEPTED = "mp4, mov, mkv, webm, avi, mpg, ts, flv, wmv, ogv, mxf, gif, y4m"
 
 
-def open_ordinary(path: str | os.PathLike) -> BinaryIO:
+def open_regular_file(path: str | os.PathLike) -> BinaryIO:
     """The opened file; MediaError for anything but an ordinary, non-empty file."""
     name = Path(path).name or str(path)
     if "://" in os.fspath(path):
@@ -68,7 +68,7 @@ def open_ordinary(path: str | os.PathLike) -> BinaryIO:
     raise MediaError(f"{name}: {what}; expected a video.")
 
 
-def sniff(head: bytes) -> str | None:
+def detect_demuxer(head: bytes) -> str | None:
     """FFmpeg's name of the only demuxer that may read a file that begins so; None: not accepted."""
     for demuxer, magics in FORMATS.items():
         if any(head[offset : offset + len(magic)] == magic for offset, magic in magics):

@@ -20,21 +20,21 @@ def to_rgb(frame: Any, aspect: Fraction | None = None) -> np.ndarray:
         frame: a decoded frame of any pixel format.
         aspect: width of a pixel over its height; the short side is stretched, so nothing is thrown away.
     """
-    width, height = square_size(frame.width, frame.height, aspect)
+    width, height = square_pixel_size(frame.width, frame.height, aspect)
     alpha = has_alpha(frame.format)
     # Conversion also brings 10 bits to 8, studio range (16..235) to full range, and any chroma layout to RGB.
     pixels = frame.to_ndarray(format="rgba" if alpha else "rgb24", width=width, height=height)
     if alpha:
-        pixels = over_black(pixels)
+        pixels = composite_over_black(pixels)
     if frame.interlaced_frame:
-        pixels = first_field(pixels)
+        pixels = deinterlace(pixels)
     turns = (
         round(frame.rotation / 90) % 4
     )  # the angle to apply, counter-clockwise; np.rot90 turns the same way
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
-def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+def square_pixel_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
     """Width and height that show pixels of this aspect as squares."""
     if not aspect or aspect == 1 or not Fraction(1, ASPECT_LIMIT) <= aspect <= ASPECT_LIMIT:
         return width, height
@@ -48,7 +48,7 @@ def has_alpha(pixel_format: Any) -> bool:
     return len(pixel_format.components) in (2, 4) or pixel_format.has_palette
 
 
-def over_black(rgba: np.ndarray) -> np.ndarray:
+def composite_over_black(rgba: np.ndarray) -> np.ndarray:
     """(H, W, 4) uint8 -> (H, W, 3) uint8: the picture over black."""
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     if alpha.min() == 255:
@@ -56,7 +56,7 @@ def over_black(rgba: np.ndarray) -> np.ndarray:
     return (rgb.astype(np.uint16) * alpha // 255).astype(np.uint8)
 
 
-def first_field(pixels: np.ndarray) -> np.ndarray:
+def deinterlace(pixels: np.ndarray) -> np.ndarray:
     """(H, W, 3) -> (H, W, 3) uint8: odd lines, taken 20 ms later, become the mean of their neighbours.
 
     Without this a moving mouth has comb teeth. Filters that look for movement keep still parts sharper, at

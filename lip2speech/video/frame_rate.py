@@ -12,8 +12,8 @@ time: a still picture of ten seconds does not change five seconds early.
 
 from lip2speech.constants import VIDEO_FPS
 
-MICRO = 1_000_000
-STEP = MICRO // VIDEO_FPS
+MICROSECONDS = 1_000_000
+FRAME_US = MICROSECONDS // VIDEO_FPS
 
 
 class ConstantFrameRateResampler:
@@ -31,15 +31,15 @@ class ConstantFrameRateResampler:
             return 0
         if time <= self.previous:
             raise ValueError(f"times must rise, got {time} after {self.previous}.")
-        takes_over = max((self.previous + time) // 2, time - STEP)
+        takes_over = max((self.previous + time) // 2, time - FRAME_US)
         self.previous = time
-        return self._fill((takes_over - self.start) // STEP + 1)
+        return self._fill((takes_over - self.start) // FRAME_US + 1)
 
     def finish(self, duration: int) -> int:
         """The last frame lasts for `duration`: how many instants it fills; of a whole video at least one."""
         if self.start is None:
             return 0
-        total = (self.previous + duration - self.start + STEP // 2) // STEP
+        total = (self.previous + duration - self.start + FRAME_US // 2) // FRAME_US
         return self._fill(max(1, total))
 
     def _fill(self, until: int) -> int:
@@ -69,10 +69,10 @@ class OnlineFrameRateResampler:
             self.start = self.previous = time
         elif time <= self.previous:
             return None
-        takes_over = max((self.previous + time) // 2, time - STEP) - self.start
-        until = (time - self.start + STEP // 2) // STEP + 1
+        takes_over = max((self.previous + time) // 2, time - FRAME_US) - self.start
+        until = (time - self.start + FRAME_US // 2) // FRAME_US + 1
         until = max(until, self.shown)
-        nearer = self.shown if not self.shown else min(max(takes_over // STEP + 1, self.shown), until)
+        nearer = self.shown if not self.shown else min(max(takes_over // FRAME_US + 1, self.shown), until)
         counts = nearer - self.shown, until - nearer
         self.previous, self.shown = time, until
         return counts

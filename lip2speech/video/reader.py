@@ -1,8 +1,8 @@
 """Video file -> a stream of RGB frames at exactly 25 per second, by the file's own timestamps.
 
 The headers' frame rate, frame count and duration are never used: browser recordings have none, or wrong
-ones. Every packet is decoded; `grid.ConstantFrameRateResampler` picks by time. Knows containers and codecs (PyAV); knows
-nothing of faces.
+ones. Every packet is decoded; `ConstantFrameRateResampler` picks frames by time. Knows containers and codecs (PyAV);
+not faces.
 """
 
 import os
@@ -17,18 +17,18 @@ import numpy as np
 
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.video.errors import MediaError
-from lip2speech.video.formats import ACCEPTED, HEAD_BYTES, open_ordinary, sniff
-from lip2speech.video.frame_conversion import square_size, to_rgb
-from lip2speech.video.frame_rate import MICRO, STEP, ConstantFrameRateResampler
+from lip2speech.video.formats import ACCEPTED, HEAD_BYTES, detect_demuxer, open_regular_file
+from lip2speech.video.frame_conversion import square_pixel_size, to_rgb
+from lip2speech.video.frame_rate import FRAME_US, MICROSECONDS, ConstantFrameRateResampler
 
 READ_BYTES = 1 << 18  # from Python in one go
 MAX_PIXELS = 7680 * 4320  # one frame of 8K; more is a mistake or an attack on memory
-LONG_HOLD = (
-    MICRO // 5
+MIN_FROZEN_US = (
+    MICROSECONDS // 5
 )  # a frame shown longer than this is reported: lips do not stand still for 0.2 s of speech
-MAX_JUMP = 10 * MICRO  # a longer jump in the timestamps is a damaged or glued file
-MAX_HOLDS = 1000  # reported holds; a slide show of ten hours must not fill memory
-MAX_BAD_IN_A_ROW = 1000  # damaged packets after which the rest of the file is given up
+MAX_TIMESTAMP_JUMP_US = 10 * MICROSECONDS  # a longer jump in the timestamps is a damaged or glued file
+MAX_FROZEN_SEGMENTS = 1000  # reported holds; a slide show of ten hours must not fill memory
+MAX_CONSECUTIVE_ERRORS = 1000  # damaged packets after which the rest of the file is given up
 
 
 @dataclass
@@ -43,7 +43,7 @@ class ReadReport:
         source_frames, frames: decoded, given out.
         corrupt: packets that could not be decoded, or frames the decoder had to patch.
         skipped: frames whose time is not after the frame before.
-        holds: (start_s, end_s) where one frame had to stand for more than 0.2 s.
+        frozen_segments: (start_s, end_s) where one frame had to stand for more than 0.2 s.
     """
 
     name: str
@@ -60,7 +60,7 @@ class ReadReport:
     frames: int = 0
     corrupt: int = 0
     skipped: int = 0
-    holds: list[tuple[float, float]] = field(default_factory=list)
+    frozen_segments: list[tuple[float, float]] = field(default_factory=list)
 
 
 @contextmanager
@@ -72,8 +72,8 @@ def open_media(path: str | os.PathLike) -> Iterator[Any]:
     import av
 
     name = Path(path).name
-    with open_ordinary(path) as file:
-        demuxer = sniff(file.read(HEAD_BYTES))
+    with open_regular_file(path) as file:
+        demuxer = detect_demuxer(file.read(HEAD_BYTES))
         if demuxer is None:
             raise MediaError(f"{name}: not a video format that is accepted; convert it to one of {ACCEPTED}.")
         file.seek(0)
@@ -100,7 +100,7 @@ def read_frames(path: str | os.PathLike) -> "FrameReader":
     return FrameReader(path)
 
 
-def seconds_of(path: str | os.PathLike) -> float:
+def media_duration(path: str | os.PathLike) -> float:
     """Length of a video or a recording by its packets' time stamps; nothing is decoded, no header believed.
 
     Raises MediaError for a file that cannot be opened, or has neither pictures nor sound.
@@ -119,7 +119,7 @@ def seconds_of(path: str | os.PathLike) -> float:
                     end = max(end, packet.pts + (packet.duration or 0))
         except (FFmpegError, EOFError):
             pass  # what is behind the damage cannot be read either
-    return microseconds(end - (first or 0), base) / MICRO if base else 0.0
+    return to_microseconds(end - (first or 0), base) / MICROSECONDS if base else 0.0
 
 
 class FrameReader:
@@ -165,13 +165,13 @@ class FrameReader:
         context, report = self._stream.codec_context, self.report
         self._check_size(context)
         report.container, report.codec = self._container.format.name, context.codec.name
-        report.width, report.height = square_size(
+        report.width, report.height = square_pixel_size(
             context.width, context.height, self._stream.sample_aspect_ratio
         )
 
     def _resample(self) -> Generator[np.ndarray, None, None]:
         report, grid = self.report, ConstantFrameRateResampler()
-        held, last_step, duration = None, STEP, 0
+        held, last_step, duration = None, FRAME_US, 0
         aspect = self._stream.sample_aspect_ratio
         try:
             for frame, time in self._timed():
@@ -203,12 +203,12 @@ class FrameReader:
     def _timed(self) -> Iterator[tuple[Any, int]]:
         """Decoded frames with their time in microseconds; a frame without one comes a step after the last."""
         rate = self._stream.average_rate
-        step = int(MICRO / rate) if rate and 5 <= rate <= 120 else STEP
+        step = int(MICROSECONDS / rate) if rate and 5 <= rate <= 120 else FRAME_US
         time = -step
         for frame in self._decode():
             stamp = frame.pts if frame.pts is not None else frame.dts
             base = frame.time_base
-            time = time + step if stamp is None or base is None else microseconds(stamp, base)
+            time = time + step if stamp is None or base is None else to_microseconds(stamp, base)
             yield frame, time
 
     def _decode(self) -> Iterator[Any]:
@@ -217,7 +217,7 @@ class FrameReader:
 
         report, bad_in_a_row = self.report, 0
         packets = self._container.demux(self._stream)
-        while bad_in_a_row < MAX_BAD_IN_A_ROW:
+        while bad_in_a_row < MAX_CONSECUTIVE_ERRORS:
             frames: list[Any] = []
             try:
                 packet = next(packets, None)
@@ -249,26 +249,32 @@ class FrameReader:
     def _check_step(self, grid: ConstantFrameRateResampler, time: int) -> int:
         """Microseconds since the last frame; 0 when the frame has to be skipped. MediaError for a jump."""
         step, report = time - grid.previous, self.report
-        if abs(step) > MAX_JUMP:
+        if abs(step) > MAX_TIMESTAMP_JUMP_US:
             raise MediaError(
-                f"{report.name}: the timestamps jump from {grid.previous / MICRO:.2f} s to "
-                f"{time / MICRO:.2f} s; cut the file there, or export it again."
+                f"{report.name}: the timestamps jump from {grid.previous / MICROSECONDS:.2f} s to "
+                f"{time / MICROSECONDS:.2f} s; cut the file there, or export it again."
             )
         if step <= 0:
             report.skipped += 1
             return 0
-        if step > LONG_HOLD and len(report.holds) < MAX_HOLDS and grid.start is not None:
-            report.holds.append(((grid.previous - grid.start) / MICRO, (time - grid.start) / MICRO))
+        if (
+            step > MIN_FROZEN_US
+            and len(report.frozen_segments) < MAX_FROZEN_SEGMENTS
+            and grid.start is not None
+        ):
+            report.frozen_segments.append(
+                ((grid.previous - grid.start) / MICROSECONDS, (time - grid.start) / MICROSECONDS)
+            )
         return step
 
     def _note(self, grid: ConstantFrameRateResampler, end: int) -> None:
         """Bring the report up to date after a frame that lasts until `end`."""
         report, start = self.report, grid.start or 0
-        report.start = start / MICRO
-        report.duration = (end - start) / MICRO
+        report.start = start / MICROSECONDS
+        report.duration = (end - start) / MICROSECONDS
         used = report.source_frames - report.skipped
         if grid.previous > start:
-            report.source_fps = round((used - 1) * MICRO / (grid.previous - start), 3)
+            report.source_fps = round((used - 1) * MICROSECONDS / (grid.previous - start), 3)
 
 
 def video_stream(container: Any, name: str) -> Any:
@@ -292,16 +298,16 @@ def _duration(frame: Any, last_step: int) -> int:
     """Microseconds the last frame stays: its own word if that can be true, else one instant at most."""
     base = frame.time_base
     if frame.duration and base is not None:
-        own = microseconds(frame.duration, base)
+        own = to_microseconds(frame.duration, base)
         # Browsers write 1 ms, or nothing.
-        if MICRO // 250 <= own <= MAX_JUMP:
+        if MICROSECONDS // 250 <= own <= MAX_TIMESTAMP_JUMP_US:
             return own
-    return min(last_step, STEP)
+    return min(last_step, FRAME_US)
 
 
-def microseconds(stamp: int, base: Fraction) -> int:
+def to_microseconds(stamp: int, base: Fraction) -> int:
     """A time stamp in units of `base` seconds, rounded."""
-    return (2 * stamp * base.numerator * MICRO + base.denominator) // (2 * base.denominator)
+    return (2 * stamp * base.numerator * MICROSECONDS + base.denominator) // (2 * base.denominator)
 
 
 class _ForFFmpeg:

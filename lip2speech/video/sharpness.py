@@ -1,32 +1,35 @@
-"""How much of a mouth can be seen in its crop, whatever the mouth does: numpy in, numpy out.
+"""Sharpness of mouth crops: how much detail a crop shows, independent of what the mouth does.
 
-A face far away, out of focus, in the dark or in haze gives a crop without fine steps of gray; sensor noise
-has such steps as well and shows nothing. So steps are counted between means of 2x2 pixels, less what noise
-would leave of the steps between single ones. Light and contrast count, for they are what a model gets.
+A face that is far away, out of focus, in the dark or in haze gives a crop without fine steps in gray. Sensor
+noise has such steps too, but shows nothing; so steps are measured between means of 2x2 pixels, minus what
+noise would leave there, as estimated from the steps between single pixels. Brightness and contrast count, as
+they affect the model's input.
 """
 
 import numpy as np
 
-TYPICAL_STEP = 0.02
-"""The step (of 0..1, root mean square) that is worth a half; a sharp face in good light has 0.035."""
+HALF_SHARPNESS_STEP = 0.02
+"""RMS step (of gray values 0..1) that gives a sharpness of 0.5; a sharp face in good light has 0.035."""
 
 
-def detail(roi: np.ndarray) -> np.ndarray:
-    """Mouth crops (T, H, W) uint8 -> how much can be seen in each, (T,) float32, 0 (nothing) to below 1.
+def crop_sharpness(roi: np.ndarray) -> np.ndarray:
+    """Mouth crops (T, H, W) uint8 -> sharpness of each, (T,) float32, 0 (uniform) to below 1.
 
-    White noise of variance s has steps of 2 s, and of s / 2 between means of 2x2 pixels: a quarter. A smooth
-    picture has four times the steps there, of which the subtraction takes a sixteenth.
+    White noise of variance s has squared steps of 2 s, and of s / 2 between means of 2x2 pixels: a quarter. A
+    smooth image has four times the squared steps there, of which the subtraction takes a sixteenth.
     """
     height, width = roi.shape[1:]
     pixels = roi[:, : height // 2 * 2, : width // 2 * 2].astype(np.float32) / 255
     rows = pixels[:, ::2] + pixels[:, 1::2]
     means = (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
-    size = np.sqrt(np.maximum(0, steps(means) - steps(pixels) / 4))
-    return size / (size + TYPICAL_STEP)
+    step = np.sqrt(np.maximum(0, mean_squared_step(means) - mean_squared_step(pixels) / 4))
+    sharpness: np.ndarray = step / (step + HALF_SHARPNESS_STEP)
+    return sharpness
 
 
-def steps(pixels: np.ndarray) -> np.ndarray:
-    """(T, H, W) -> (T,): mean square of the steps to the next row and to the next column."""
-    # Written in place: on longer clips memory is what takes the time.
+def mean_squared_step(pixels: np.ndarray) -> np.ndarray:
+    """(T, H, W) -> (T,): mean squared difference to the next row and to the next column."""
+    # In place: on longer clips memory bandwidth dominates.
     down, right = pixels[:, 1:] - pixels[:, :-1], pixels[:, :, 1:] - pixels[:, :, :-1]
-    return (np.square(down, out=down).mean((1, 2)) + np.square(right, out=right).mean((1, 2))) / 2
+    mean: np.ndarray = (np.square(down, out=down).mean((1, 2)) + np.square(right, out=right).mean((1, 2))) / 2
+    return mean

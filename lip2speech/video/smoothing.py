@@ -1,12 +1,11 @@
-"""A mouth for every frame: short gaps bridged, long ones held, shapes averaged over neighbouring frames.
+"""A mouth position for every frame: short no-face segments interpolated, long ones held, poses smoothed.
 
-    frames       ... t-6 ............ t ............ t+6 ... t+18
-    scale, angle     |<- mean of the mouths' shapes ->|
-    a gap of up to 12 frames is bridged, so a frame waits for 18 others at most
+    frames                  ... t-6 ............ t ............ t+6 ... t+18
+    scale, angle                |<-- mean of the mouth shapes -->|
+    no-face segments of up to 12 frames are interpolated, so a frame waits for at most 18 others
 
-A shape is the 5 stable points relative to the lips: a steady movement of the head does not change it, so
-averaging shapes steadies scale and angle without dragging the crop behind the mouth. Nothing is averaged
-across a cut. Knows points; of pixels only how to keep no more of them than needed.
+A shape is the 5 stable points relative to the lips. A steady head movement does not change it, so averaging
+shapes stabilizes scale and angle without the crop lagging behind the mouth. Nothing is averaged across a cut.
 """
 
 import math
@@ -17,152 +16,159 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lip2speech.video.landmarks.geometry import MEAN_STABLE, STABLE, fit_similarity, lip_centre
-from lip2speech.video.landmarks.tracker import Tracked
+from lip2speech.video.face_report import CropSource
+from lip2speech.video.landmarks.geometry import (
+    MEAN_STABLE_POINTS,
+    STABLE_POINTS,
+    fit_similarity,
+    lip_center,
+)
+from lip2speech.video.landmarks.tracker import TrackedFrame
 
-SMOOTH = 6  # frames on either side; AV-HuBERT's own window is 12 frames long
-MAX_GAP = 12  # frames without a face that are interpolated: 0.5 s
-# A crop of 96 reaches 68 from its centre at 45 degrees, on a face whose eye corners are 74 apart.
-KEEP_EYE_WIDTHS = 1.1
-SAME_PLACE = 0.5  # of the eye corners' distance: lips closer than this before and after are one face
+SMOOTHING_RADIUS = 6  # frames on either side; AV-HuBERT's window is 12 frames
+MAX_INTERPOLATED_FRAMES = 12  # 0.5 s
+# In eye distances: a crop of 96 reaches 68 from its center at 45 degrees, for an eye distance of 74.
+REGION_RADIUS = 1.1
+MAX_LIP_SHIFT = 0.5  # in eye distances: lips closer than this before and after belong to one face
 
 
 class MouthPose(NamedTuple):
-    """(5, 2) stable points relative to the lips, and (2,) the lips' centre in the picture."""
+    """(5, 2) stable points relative to the center of the lips, and that center (2,) in the frame."""
 
     shape: np.ndarray
-    lips: np.ndarray
+    center: np.ndarray
 
 
 @dataclass(frozen=True)
 class CropPlacement:
-    """A frame with the place of its mouth, measured or not.
+    """A frame with the pose of its mouth, measured or inferred.
 
     Attributes:
-        frame: the part of the picture round the mouth, or all of it.
-        corner: left and top of `frame` in the picture.
-        mouth: None where no face has been seen in this scene.
-        source: "found", "interpolated" (interpolated over a short gap), "held" (long gap, last place) or "blank".
-        cut: as in `Tracked`.
+        frame: the region round the mouth, or the whole frame.
+        origin: left and top of `frame` in the whole frame.
+        mouth: None where the scene has shown no face yet.
+        source: where the pose comes from.
+        cut: as in `TrackedFrame`.
     """
 
     frame: np.ndarray
-    corner: tuple[int, int]
+    origin: tuple[int, int]
     mouth: MouthPose | None
-    source: str
+    source: CropSource
     cut: bool
 
 
-def measure(item: Tracked) -> CropPlacement:
-    """A tracked frame as it is, with the part of the picture round its mouth."""
+def locate_mouth(item: TrackedFrame) -> CropPlacement:
+    """The mouth pose of one tracked frame, with the region round the mouth."""
     if item.landmarks is None:
         return CropPlacement(item.frame, (0, 0), None, "blank", item.cut)
-    points = item.landmarks.astype(np.float64)
-    lips = lip_centre(points)
-    mouth = MouthPose(points[STABLE] - lips, lips)
-    frame, corner = keep_around(item.frame, mouth)
-    return CropPlacement(frame, corner, mouth, "found", item.cut)
+    landmarks = item.landmarks.astype(np.float64)
+    center = lip_center(landmarks)
+    mouth = MouthPose(landmarks[STABLE_POINTS] - center, center)
+    frame, origin = copy_mouth_region(item.frame, mouth)
+    return CropPlacement(frame, origin, mouth, "detected", item.cut)
 
 
-def keep_around(frame: np.ndarray, mouth: MouthPose) -> tuple[np.ndarray, tuple[int, int]]:
-    """A copy of what a crop can need of (H, W, 3), with its left and top: waiting frames are kept small."""
+def copy_mouth_region(frame: np.ndarray, mouth: MouthPose) -> tuple[np.ndarray, tuple[int, int]]:
+    """The region of (H, W, 3) a crop can need, copied, with its left and top: buffered frames stay small."""
     down = math.dist(mouth.shape[1:].sum(0) / 4, mouth.shape[0])
-    reach = KEEP_EYE_WIDTHS * max(_eye_width(mouth), down) + 2
+    reach = REGION_RADIUS * max(_eye_distance(mouth), down) + 2
     height, width = frame.shape[:2]
-    x, y = mouth.lips.tolist()
+    x, y = mouth.center.tolist()
     left, top = int(min(max(x - reach, 0), width - 1)), int(min(max(y - reach, 0), height - 1))
     right, bottom = int(min(max(x + reach, left + 1), width)), int(min(max(y + reach, top + 1), height))
     return frame[top:bottom, left:right].copy(), (left, top)
 
 
-def place(tracked: Iterable[Tracked]) -> Iterator[CropPlacement]:
-    """Give every frame a mouth: short gaps are interpolated, long ones hold the last place."""
-    gap: list[CropPlacement] = []  # frames without a face that may yet turn out to be few
-    last: MouthPose | None = None  # the last known place in this scene
-    long = False
+def place_crops(tracked: Iterable[TrackedFrame]) -> Iterator[CropPlacement]:
+    """A mouth pose for every frame: interpolated over short no-face segments, held over long ones."""
+    pending: list[CropPlacement] = []  # frames without a face, as long as the segment may turn out short
+    last: MouthPose | None = None  # last known pose in this scene
+    is_long = False
     for item in tracked:
-        now = measure(item)
-        if now.mouth is not None:
-            yield from _fill(gap, last, now, now.mouth)
-            yield now
-            gap, last, long = [], now.mouth, False
+        placement = locate_mouth(item)
+        if placement.mouth is not None:
+            yield from _interpolate(pending, last, placement, placement.mouth)
+            yield placement
+            pending, last, is_long = [], placement.mouth, False
             continue
-        gap.append(now)
-        long = long or len(gap) > MAX_GAP
-        if long:
-            last = yield from _hold(gap, last)
-            gap = []
-    yield from _hold(gap, last)
+        pending.append(placement)
+        is_long = is_long or len(pending) > MAX_INTERPOLATED_FRAMES
+        if is_long:
+            last = yield from _hold(pending, last)
+            pending = []
+    yield from _hold(pending, last)
 
 
-def smooth(placed: Iterable[CropPlacement]) -> Iterator[tuple[CropPlacement, np.ndarray | None]]:
-    """Every frame with its (2, 2) rotation and scale onto the mean face, from its neighbours' mean shape.
+def smooth_placements(
+    placements: Iterable[CropPlacement],
+) -> Iterator[tuple[CropPlacement, np.ndarray | None]]:
+    """Each placement with its (2, 2) rotation and scale onto the mean face, from its neighbors' mean shape.
 
-    The window is symmetric and shrinks towards the ends of a scene, so that a steady movement is not delayed.
+    The window is symmetric and shrinks towards the ends of a scene, so a steady movement is not delayed.
     """
-    past: deque[np.ndarray] = deque(maxlen=SMOOTH)
-    ahead: deque[tuple[CropPlacement, np.ndarray]] = (
-        deque()
-    )  # the frame whose turn it is, and up to SMOOTH after it
-    for item in placed:
-        if item.cut or item.mouth is None:
-            while ahead:
-                yield _next_smoothed(past, ahead)
+    past: deque[np.ndarray] = deque(maxlen=SMOOTHING_RADIUS)
+    # The placement to be smoothed next, and up to SMOOTHING_RADIUS after it.
+    lookahead: deque[tuple[CropPlacement, np.ndarray]] = deque()
+    for placement in placements:
+        if placement.cut or placement.mouth is None:
+            while lookahead:
+                yield _pop_smoothed(past, lookahead)
             past.clear()
-        if item.mouth is None:
-            yield item, None
+        if placement.mouth is None:
+            yield placement, None
             continue
-        ahead.append((item, item.mouth.shape))
-        if len(ahead) > SMOOTH:
-            yield _next_smoothed(past, ahead)
-    while ahead:
-        yield _next_smoothed(past, ahead)
+        lookahead.append((placement, placement.mouth.shape))
+        if len(lookahead) > SMOOTHING_RADIUS:
+            yield _pop_smoothed(past, lookahead)
+    while lookahead:
+        yield _pop_smoothed(past, lookahead)
 
 
-def _next_smoothed(
-    past: deque[np.ndarray], ahead: deque[tuple[CropPlacement, np.ndarray]]
+def _pop_smoothed(
+    past: deque[np.ndarray], lookahead: deque[tuple[CropPlacement, np.ndarray]]
 ) -> tuple[CropPlacement, np.ndarray]:
-    """Take the first frame off `ahead`."""
-    reach = min(len(past), len(ahead) - 1)
-    before = list(past)[len(past) - reach :]
-    shapes = before + [shape for _, shape in list(ahead)[: reach + 1]]
-    item, shape = ahead.popleft()
+    """Remove the first placement from `lookahead` and return it with its transform."""
+    radius = min(len(past), len(lookahead) - 1)
+    before = list(past)[len(past) - radius :]
+    shapes = before + [shape for _, shape in list(lookahead)[: radius + 1]]
+    placement, shape = lookahead.popleft()
     past.append(shape)
-    return item, fit_similarity(np.add.reduce(shapes) / len(shapes), MEAN_STABLE)
+    return placement, fit_similarity(np.add.reduce(shapes) / len(shapes), MEAN_STABLE_POINTS)
 
 
-def _fill(
-    gap: list[CropPlacement], before: MouthPose | None, after: CropPlacement, mouth: MouthPose
+def _interpolate(
+    pending: list[CropPlacement], before: MouthPose | None, after: CropPlacement, mouth: MouthPose
 ) -> Iterator[CropPlacement]:
-    """Frames of a short gap on the straight line between both ends; across a cut, each like its own end."""
-    cuts = [k for k, item in enumerate([*gap, after]) if item.cut]
-    if cuts and not (before is not None and _same_place(before, mouth)):
-        yield from _hold(gap[: cuts[-1]], before)
-        gap, before = gap[cuts[-1] :], None
+    """Frames of a short segment, linear between both ends; at a cut, each side keeps its own end."""
+    cuts = [k for k, item in enumerate([*pending, after]) if item.cut]
+    if cuts and not (before is not None and _is_same_face(before, mouth)):
+        yield from _hold(pending[: cuts[-1]], before)
+        pending, before = pending[cuts[-1] :], None
     start = before or mouth
-    for k, item in enumerate(gap, 1):
-        part = k / (len(gap) + 1)
-        here = MouthPose(*((1 - part) * a + part * b for a, b in zip(start, mouth, strict=True)))
-        yield replace(item, mouth=here, source="interpolated")
+    for k, item in enumerate(pending, 1):
+        weight = k / (len(pending) + 1)
+        pose = MouthPose(*((1 - weight) * a + weight * b for a, b in zip(start, mouth, strict=True)))
+        yield replace(item, mouth=pose, source="interpolated")
 
 
 def _hold(
-    gap: list[CropPlacement], last: MouthPose | None
+    pending: list[CropPlacement], last: MouthPose | None
 ) -> Generator[CropPlacement, None, MouthPose | None]:
-    """Frames of a long gap where the mouth was last, blank in a scene without one. Returns the last place."""
-    for item in gap:
+    """Frames of a long segment at the last pose, blank in a scene that has none. Returns the last pose."""
+    for item in pending:
         last = None if item.cut else last
         yield item if last is None else replace(item, mouth=last, source="held")
     return last
 
 
-def _same_place(before: MouthPose, after: MouthPose) -> bool:
-    """Whether two places are one face that was lost in a flash of light, not two scenes."""
-    first, second = _eye_width(before), _eye_width(after)
-    near = math.dist(before.lips, after.lips) < SAME_PLACE * min(first, second)
-    return near and 0.8 < first / second < 1.25
+def _is_same_face(before: MouthPose, after: MouthPose) -> bool:
+    """Whether two poses belong to one face that was lost in a flash of light, not to two scenes."""
+    first, second = _eye_distance(before), _eye_distance(after)
+    close = math.dist(before.center, after.center) < MAX_LIP_SHIFT * min(first, second)
+    return close and 0.8 < first / second < 1.25
 
 
-def _eye_width(mouth: MouthPose) -> float:
-    """Distance of the outer eye corners."""
+def _eye_distance(mouth: MouthPose) -> float:
+    """Distance between the outer eye corners."""
     return math.dist(mouth.shape[1], mouth.shape[4])

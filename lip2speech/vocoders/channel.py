@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lip2speech.audio.mel import LogMel, MelConfig, band_edges, mel_filters
-from lip2speech.audio.pitch import QUANTILES, REFERENCE
+from lip2speech.audio.mel import LogMel, MelConfig, band_edges, mel_filterbank
+from lip2speech.audio.pitch import QUANTILES, REFERENCE_HZ
 from lip2speech.models.prediction import Prediction
 from lip2speech.vocoders.base import Vocoder
 
@@ -92,7 +92,7 @@ class ChannelVocoder(Vocoder):
         self.log_mel, self.iterations, self.sample_rate = LogMel(c), iterations, c.sample_rate
         self.reach = 3 + 4 * iterations  # frames on either side that a sample depends on
         self.late = self.reach * c.hop_length
-        filters = mel_filters(c)  # (n_fft // 2 + 1, n_mels)
+        filters = mel_filterbank(c)  # (n_fft // 2 + 1, n_mels)
         hz = torch.linspace(0, c.sample_rate / 2, len(filters))
         noise = torch.randn(NOISE_SAMPLES, generator=torch.Generator().manual_seed(0))
         constants = {
@@ -180,7 +180,7 @@ class ChannelVocoder(Vocoder):
         A pulse between two samples is shared by them.
         """
         hop_length, known = self.mel.hop_length, held.before.shape[-1]
-        f0 = REFERENCE * torch.exp2(torch.cat([held.before, held.pitch], -1)[:, :1])
+        f0 = REFERENCE_HZ * torch.exp2(torch.cat([held.before, held.pitch], -1)[:, :1])
         f0 = F.interpolate(f0, scale_factor=float(hop_length), mode="linear")[:, 0, known * hop_length :]
         turn = f0.clamp_min(LEAST_HZ).cpu().double() / self.sample_rate  # not every device has doubles
         phase = held.phase[:, None] + turn.cumsum(-1)

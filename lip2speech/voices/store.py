@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lip2speech.audio.io import read_wav, replacing
+from lip2speech.audio.io import read_wav
 from lip2speech.audio.pitch import QUANTILES
 from lip2speech.constants import SAMPLE_RATE
+from lip2speech.files import atomic_write
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder
 
 FOLDER_VARIABLE = "LIP2SPEECH_VOICES"
@@ -186,7 +187,7 @@ def level_db(wav: Tensor) -> float:
 def save(voice: EnrolledVoice, path: Path) -> None:
     """Write NAME.json whole or not at all, for its owner's eyes only."""
     values: dict[str, Any] = {"format": FORMAT} | asdict(voice)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(values | {"sha256": checksum(values)}, indent=1), encoding="utf-8")
     path.chmod(0o600)
 

@@ -24,7 +24,7 @@ from lip2speech.models.speaker_encoder import SpeakerEncoder
 from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video import MediaError, NoFaceError, load_roi
 from lip2speech.video.diagnostics import write_png
-from lip2speech.video.reader import seconds_of
+from lip2speech.video.reader import media_duration
 from lip2speech.voices.store import (
     EnrolledVoice,
     delete_voice,
@@ -80,7 +80,7 @@ def speak(
 ) -> ConversionResult:
     """A video with its new voice. Refusal: not a video, too long, no face."""
     try:
-        seconds = seconds_of(video)
+        seconds = media_duration(video)
         if seconds > limits.video_s:
             raise UserError("too_long", seconds=seconds, limit=limits.video_s)
         room = rooms.new()
@@ -140,7 +140,7 @@ def make_voice(
     """Enrol a voice of recordings. Refusal: no consent, bad name, too little speech, not a recording."""
     try:
         for recording in recordings:
-            if (seconds := seconds_of(recording)) > limits.recording_s:
+            if (seconds := media_duration(recording)) > limits.recording_s:
                 raise UserError("too_long", seconds=seconds, limit=limits.recording_s)
         return enroll(name.strip(), recordings, consent, speakers=speakers, folder=folder_of(person))
     except (ValueError, OSError) as error:

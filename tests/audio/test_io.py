@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from lip2speech.audio.io import mux, read_wav, regroup, resample, to_pcm, wav_reader, wav_writer, write_wav
+from lip2speech.audio.io import mux, read_wav, rechunk, resample, to_pcm, wav_reader, wav_writer, write_wav
 from lip2speech.video import read_frames
 from lip2speech.video.errors import MediaError
 from tests.video.clips import counter_frame, counter_video, read_counter, sine
@@ -144,8 +144,8 @@ def test_a_file_read_in_pieces_is_the_file_read_at_once(name: str, rate: int, tm
 def test_pieces_are_regrouped_without_a_loss() -> None:
     whole = torch.arange(1000.0)
     for sizes in ([1] * 1000, [999, 1], [0, 500, 0, 500], [1000]):
-        assert torch.cat(list(regroup(whole.split(sizes), 64))).equal(whole)
-    assert list(regroup([], 8)) == []
+        assert torch.cat(list(rechunk(whole.split(sizes), 64))).equal(whole)
+    assert list(rechunk([], 8)) == []
 
 
 def test_pieces_refuse_what_the_whole_refuses(tmp_path: Path) -> None:

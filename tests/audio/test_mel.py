@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lip2speech.audio.mel import LogMel, MelConfig, mel_filters, mel_to_linear, stretch_bands
+from lip2speech.audio.mel import LogMel, MelConfig, mel_filterbank, mel_to_linear, warp_mel
 
 
 def sine(hz: float, samples: int = 16000) -> Tensor:
@@ -35,7 +35,7 @@ def test_centre_padding_gives_one_frame_more():
 @pytest.mark.parametrize("hz", [250.0, 1000.0, 3300.0, 6000.0])
 def test_a_pure_tone_is_loudest_in_its_own_band(hz):
     band = int(LogMel()(sine(hz))[0].mean(-1).argmax())
-    filters = mel_filters(MelConfig())
+    filters = mel_filterbank(MelConfig())
     bins = filters[:, band].nonzero()[:, 0] * 16000 / 512
     assert bins.min() - 31.25 <= hz <= bins.max() + 31.25
 
@@ -54,7 +54,7 @@ def test_one_frame_equals_the_sum_written_out():
     piece = padded[3 * 160 : 3 * 160 + 512] * window
     turns = torch.outer(torch.arange(257), torch.arange(512)).double() / 512
     magnitude = torch.polar(torch.ones_like(turns), -2 * math.pi * turns) @ piece.to(torch.complex128)
-    expected = (mel_filters(MelConfig()).double().t() @ magnitude.abs()).log()
+    expected = (mel_filterbank(MelConfig()).double().t() @ magnitude.abs()).log()
     torch.testing.assert_close(LogMel()(wav)[0, :, 3].double(), expected, rtol=0, atol=1e-4)
 
 
@@ -64,7 +64,7 @@ def test_the_filters_are_torchaudios(scale, norm):
     torchaudio = pytest.importorskip("torchaudio")
     config = MelConfig(mel_scale=scale, norm=norm, f_min=50.0, f_max=7600.0)
     expected = torchaudio.functional.melscale_fbanks(257, 50.0, 7600.0, 80, 16000, norm, scale)
-    torch.testing.assert_close(mel_filters(config), expected, rtol=0, atol=2e-4 * float(expected.max()))
+    torch.testing.assert_close(mel_filterbank(config), expected, rtol=0, atol=2e-4 * float(expected.max()))
 
 
 @pytest.mark.parametrize("size", [40, 160, 320, 1000])
@@ -101,7 +101,7 @@ def test_the_linear_spectrum_of_a_mel_gives_the_mel_back():
     linear = mel_to_linear(mel)
     assert linear.shape == (1, 257, 30)
     assert float(linear.min()) >= 0
-    again = (mel_filters(MelConfig()).t() @ linear).log()
+    again = (mel_filterbank(MelConfig()).t() @ linear).log()
     assert float((again - mel).abs().mean()) < 0.01
 
 
@@ -134,7 +134,7 @@ def test_stretched_bands_are_those_of_a_tone_as_much_higher(factor):
     time = torch.arange(16_000) / 16_000
     tones = (torch.sin(2 * math.pi * hz * time)[None, None] for hz in (1500, 1500 * factor))
     low, high = (LogMel()(tone)[0].exp().mean(1) for tone in tones)
-    moved = stretch_bands(low, factor, MelConfig())
+    moved = warp_mel(low, factor, MelConfig())
     assert abs(int(moved.argmax()) - int(high.argmax())) <= (factor != 1)
     if factor == 1:
         assert torch.equal(moved, low)
@@ -143,7 +143,7 @@ def test_stretched_bands_are_those_of_a_tone_as_much_higher(factor):
 def test_stretched_bands_keep_their_shape_and_level():
     flat = torch.full((80, 7), -3.0)
     for factor in (0.5, 0.9, 1.1, 2.0):
-        assert torch.allclose(stretch_bands(flat, factor, MelConfig()), flat)
+        assert torch.allclose(warp_mel(flat, factor, MelConfig()), flat)
 
 
 def test_mirrored_ends_are_those_of_lip2speech_unit():

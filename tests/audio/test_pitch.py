@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lip2speech.audio import pitch
 from lip2speech.audio.mel import LogMel
-from lip2speech.audio.pitch import fill, pitch_contour, pitch_quantiles
+from lip2speech.audio.pitch import interpolate_unvoiced, pitch_contour, pitch_quantiles
 
 
 def sine(hz: float, seconds: float = 1.0) -> Tensor:
@@ -82,7 +82,9 @@ def test_nothing_voiced_gives_no_pitch() -> None:
 
 def test_gaps_are_bridged_evenly_and_ends_go_on() -> None:
     values, known = torch.tensor([9.0, 1.0, 9.0, 9.0, 4.0, 9.0]), torch.tensor([0, 1, 0, 0, 1, 0]).bool()
-    torch.testing.assert_close(fill(values, known), torch.tensor([1.0, 1.0, 2.0, 3.0, 4.0, 4.0]))
+    torch.testing.assert_close(
+        interpolate_unvoiced(values, known), torch.tensor([1.0, 1.0, 2.0, 3.0, 4.0, 4.0])
+    )
 
 
 @pytest.mark.parametrize("hz", [97.3, 203.7, 311.0])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lip2speech.evaluation.degradation import KINDS, Kind, enlarged, worsen, worsen_clip
-from lip2speech.video.sharpness import detail
+from lip2speech.video.sharpness import crop_sharpness
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def test_crops_stay_crops_and_the_given_ones_as_they_are(roi: np.ndarray, kind: 
 @pytest.mark.parametrize("kind", ["far", "blurred", "dark", "pale"])
 def test_less_can_be_seen_the_worse_it_is(roi: np.ndarray, kind: Kind) -> None:
     seen = [
-        detail(roi).mean(),
-        *(detail(worsen(roi, kind, factor)).mean() for factor in (1.5, 3.0, 6.0, 12.0)),
+        crop_sharpness(roi).mean(),
+        *(crop_sharpness(worsen(roi, kind, factor)).mean() for factor in (1.5, 3.0, 6.0, 12.0)),
     ]
     assert seen == sorted(seen, reverse=True) and seen[-1] < seen[0] / 2
 

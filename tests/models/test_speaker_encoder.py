@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.audio.mel import LogMel, MelConfig, stretch_bands
+from lip2speech.audio.mel import LogMel, MelConfig, warp_mel
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.config import to_dict
 from lip2speech.models.speaker_encoder import (
@@ -133,7 +133,7 @@ def test_an_encoded_shorter_tract_is_the_voice_of_the_stretched_sound(encoded: X
     voice, mel = encoded.embed(wav), LogMel()(wav[None, None])[0]
     torch.testing.assert_close(encoded.shorten_tract(voice, mel, 1.0), voice, rtol=0, atol=1e-4)
     moved = encoded.shorten_tract(voice, mel, 1.1)
-    heard = encoded.encoder(stretch_bands(mel, 1.1, MelConfig())[None])[0]
+    heard = encoded.encoder(warp_mel(mel, 1.1, MelConfig())[None])[0]
     torch.testing.assert_close(moved[:6], heard * math.sqrt(6))
     torch.testing.assert_close(moved[6:], voice[6:] + math.log2(1.1))
 

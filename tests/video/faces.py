@@ -2,9 +2,15 @@
 
 import numpy as np
 
-from lip2speech.video.landmarks.geometry import LIPS, MEAN_STABLE, N_LANDMARKS, STABLE, FaceBox, box_of
+from lip2speech.video.landmarks.geometry import (
+    LIPS,
+    MEAN_STABLE_POINTS,
+    N_LANDMARKS,
+    STABLE_POINTS,
+    FaceBox,
+)
 
-EYES_APART = float(np.hypot(*(MEAN_STABLE[1] - MEAN_STABLE[4])))
+EYES_APART = float(np.hypot(*(MEAN_STABLE_POINTS[1] - MEAN_STABLE_POINTS[4])))
 MOUTH = np.array([129.3, 157.8])  # centre of the mean face's lips
 
 
@@ -14,7 +20,7 @@ def landmarks_at(
     """(468, 2) float32 of the mean face, `scale` times as large, lips at (x, y), turned by radians."""
     rng = np.random.default_rng(0)
     points = rng.uniform((85, 70), (175, 195), (N_LANDMARKS, 2))
-    points[STABLE] = MEAN_STABLE
+    points[STABLE_POINTS] = MEAN_STABLE_POINTS
     points[1] = (129, 133)  # tip of the nose
     turn = np.linspace(0, 2 * np.pi, len(LIPS), endpoint=False)
     points[LIPS] = MOUTH + np.stack([22 * np.cos(turn), (6 + mouth_open) * np.sin(turn)], 1)
@@ -24,10 +30,10 @@ def landmarks_at(
 
 def box_at(x: float, y: float, scale: float = 1.0) -> FaceBox:
     """The square round that face."""
-    return box_of(landmarks_at(x, y, scale))
+    return FaceBox.from_landmarks(landmarks_at(x, y, scale))
 
 
-class FakeFaces:
+class FakeFaceModel:
     """Networks that know where the faces are: `people[t]` holds (x, y, scale) of each at frame t.
 
     Frames carry their number (see `frames`). The mesh finds a face whose centre is near that of the square it
@@ -38,7 +44,10 @@ class FakeFaces:
         self.people, self.blind = people, blind
         self.detections = self.meshes = 0
 
-    def mesh(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
+    def warm_up(self) -> None:
+        """Nothing to load."""
+
+    def landmarks(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
         self.meshes += 1
         if time_of(frame) in self.blind:
             return None

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lip2speech.video.crop import BLANK, CENTRE, CROP, CausalCropper, crop_mouths, warp_mouth
+from lip2speech.video.crop import BLANK_VALUE, CROP_CENTER, CROP_SIZE, CausalCropper, crop_mouths, warp_mouth
 from lip2speech.video.errors import NoFaceError
-from lip2speech.video.landmarks.geometry import LIPS, MEAN_STABLE
-from lip2speech.video.landmarks.tracker import Tracked
+from lip2speech.video.landmarks.geometry import LIPS, MEAN_STABLE_POINTS
+from lip2speech.video.landmarks.tracker import TrackedFrame
 from tests.video.faces import MOUTH, frames, landmarks_at
 
 POSES = [
@@ -19,7 +19,9 @@ POSES = [
 ]
 
 
-def draw_face(x: float, y: float, scale: float, angle: float, size: tuple[int, int] = (720, 720)) -> Tracked:
+def draw_face(
+    x: float, y: float, scale: float, angle: float, size: tuple[int, int] = (720, 720)
+) -> TrackedFrame:
     """White dots at the middle and the corners of the mouth, and the landmarks."""
     landmarks = landmarks_at(x, y, scale, angle)
     frame = np.full((*size, 3), 90, np.uint8)
@@ -28,7 +30,7 @@ def draw_face(x: float, y: float, scale: float, angle: float, size: tuple[int, i
     for offset in corners:
         dot(frame, turn @ offset + (x, y), 3 * scale, 255)
     dot(frame, np.array([x, y]), 3 * scale, 255)
-    return Tracked(frame, landmarks)
+    return TrackedFrame(frame, landmarks)
 
 
 def dot(frame: np.ndarray, at: np.ndarray, radius: float, value: int) -> None:
@@ -45,9 +47,9 @@ def bright_spots(crop: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("pose", POSES)
 def test_lips_land_in_the_middle_upright_and_to_scale(pose: tuple[float, float, float, float]) -> None:
-    (crop,) = crop_mouths([draw_face(*pose)])
+    ((crop, _),) = crop_mouths([draw_face(*pose)])
     left, middle, right = bright_spots(crop)
-    assert np.abs(middle - CENTRE).max() < 0.5
+    assert np.abs(middle - CROP_CENTER).max() < 0.5
     np.testing.assert_allclose(right - left, (44, 0), atol=0.7)
 
 
@@ -58,13 +60,13 @@ def test_the_crop_is_the_published_one() -> None:
     frame = cv2.GaussianBlur(rng.integers(0, 255, (288, 360, 3), dtype=np.uint8), (0, 0), 3)
     transform = pytest.importorskip("skimage.transform")
     stable = landmarks[[2, 33, 133, 362, 263]].astype(np.float64)
-    onto = transform.SimilarityTransform.from_estimate(stable, MEAN_STABLE)
+    onto = transform.SimilarityTransform.from_estimate(stable, MEAN_STABLE_POINTS)
     canvas = transform.warp(
         frame, inverse_map=onto.inverse, output_shape=(256, 256), order=1, preserve_range=True
     )
     x, y = np.rint(onto(landmarks[LIPS]).mean(0)).astype(int)
     theirs = cv2.cvtColor(canvas.astype(np.uint8), cv2.COLOR_RGB2GRAY)[y - 48 : y + 48, x - 48 : x + 48]
-    (ours,) = crop_mouths([Tracked(frame, landmarks)])
+    ((ours, _),) = crop_mouths([TrackedFrame(frame, landmarks)])
     # They round the centre to whole pixels, we do not: half a pixel of a smooth picture.
     assert np.abs(ours.astype(int) - theirs.astype(int)).mean() < 2.0
 
@@ -72,8 +74,8 @@ def test_the_crop_is_the_published_one() -> None:
 @pytest.mark.parametrize("at", [(0, 0), (359, 287), (-40, 100), (180, 330)])
 def test_a_mouth_at_or_beyond_the_border_still_gives_a_full_crop(at: tuple[float, float]) -> None:
     frame = np.full((288, 360, 3), 200, np.uint8)
-    (crop,) = crop_mouths([Tracked(frame, landmarks_at(*at))])
-    assert (crop.shape, crop.dtype) == ((CROP, CROP), np.uint8)
+    ((crop, _),) = crop_mouths([TrackedFrame(frame, landmarks_at(*at))])
+    assert (crop.shape, crop.dtype) == ((CROP_SIZE, CROP_SIZE), np.uint8)
     assert 0.05 < (crop < 100).mean() < 0.95  # what lies outside the picture is black
 
 
@@ -81,8 +83,8 @@ def test_cutting_the_frame_down_changes_nothing_near_borders() -> None:
     rng = np.random.default_rng(1)
     frame = rng.integers(0, 255, (288, 360, 3), dtype=np.uint8)
     for pose in [(20, 270, 1.3, 0.7), (350, 30, 0.8, -0.5), (180, 150, 1.0, 2.0)]:
-        item = Tracked(frame, landmarks_at(*pose))
-        (crop,) = crop_mouths([item])
+        item = TrackedFrame(frame, landmarks_at(*pose))
+        ((crop, _),) = crop_mouths([item])
         state = CausalCropper().start()
         whole, _ = CausalCropper().step(item, state)  # one frame: same shape, but the whole picture
         assert np.array_equal(crop, whole)
@@ -106,9 +108,11 @@ def test_jitter_of_the_points_does_not_shake_the_scale() -> None:
     rng = np.random.default_rng(0)
     still = landmarks_at(300, 200)
     picture = draw_face(300, 200, 1.0, 0.0).frame
-    shaky = [Tracked(picture, still + rng.normal(0, 1, still.shape).astype(np.float32)) for _ in range(40)]
+    shaky = [
+        TrackedFrame(picture, still + rng.normal(0, 1, still.shape).astype(np.float32)) for _ in range(40)
+    ]
     widths = []
-    for crop in crop_mouths(shaky):
+    for crop, _ in crop_mouths(shaky):
         left, _, right = bright_spots(crop)
         widths.append(right[0] - left[0])
     assert np.std(widths[6:-6]) < 0.4
@@ -118,19 +122,21 @@ def test_jitter_of_the_points_does_not_shake_the_scale() -> None:
 def test_every_frame_gives_one_crop_and_the_report_counts() -> None:
     n = 100
     places = [None if 40 <= k < 60 or 90 <= k < 95 else landmarks_at(300, 200) for k in range(n)]
-    crops = crop_mouths(Tracked(f, p, k == 80) for k, (f, p) in enumerate(zip(frames(n), places, strict=True)))
+    crops = crop_mouths(
+        TrackedFrame(f, p, k == 80) for k, (f, p) in enumerate(zip(frames(n), places, strict=True))
+    )
     assert len(list(crops)) == n
     report = crops.report
     assert (report.frames, report.face_frames, report.face_detection_rate) == (100, 75, 0.75)
     assert report.no_face_segments == [(1.6, 2.4)]
     assert report.interpolated_segments == [(3.6, 3.8)]
     assert report.cuts == [3.2]
-    assert report.first_missing == 1.6
+    assert report.first_no_face_s == 1.6
 
 
 def test_too_few_faces_are_an_error_with_numbers() -> None:
     places = [landmarks_at(300, 200)] * 37 + [None] * 83
-    crops = crop_mouths(Tracked(f, p) for f, p in zip(frames(120), places, strict=True))
+    crops = crop_mouths(TrackedFrame(f, p) for f, p in zip(frames(120), places, strict=True))
     taken = 0
     with pytest.raises(NoFaceError) as caught:
         for _ in crops:
@@ -148,18 +154,18 @@ def test_no_frames_at_all_are_an_error() -> None:
 
 def test_frames_before_the_first_face_of_a_long_wait_are_blank() -> None:
     places = [None] * 20 + [landmarks_at(300, 200)] * 30
-    crops = list(crop_mouths(Tracked(f, p) for f, p in zip(frames(50), places, strict=True)))
-    assert all((crop == BLANK).all() for crop in crops[:20])
-    assert not (crops[20] == BLANK).all()
+    crops = [crop.pixels for crop in crop_mouths(map(TrackedFrame, frames(50), places))]
+    assert all((crop == BLANK_VALUE).all() for crop in crops[:20])
+    assert not (crops[20] == BLANK_VALUE).all()
 
 
 def test_the_report_is_plain_json() -> None:
     import json
 
-    crops = crop_mouths([Tracked(frames(1)[0], landmarks_at(300, 200))])
+    crops = crop_mouths([TrackedFrame(frames(1)[0], landmarks_at(300, 200))])
     list(crops)
     plain = json.loads(json.dumps(crops.report.to_dict()))
-    assert (plain["frames"], plain["face_detection_rate"], plain["read"]) == (1, 1.0, None)
+    assert (plain["frames"], plain["face_detection_rate"], plain["video"]) == (1, 1.0, None)
 
 
 class TestLive:
@@ -172,24 +178,24 @@ class TestLive:
 
     def test_a_still_face_gives_the_offline_crop(self) -> None:
         items = [draw_face(300, 300, 1.2, 0.1)] * 20
-        assert np.array_equal(self.crops(items), list(crop_mouths(items)))
+        assert np.array_equal(self.crops(items), [crop.pixels for crop in crop_mouths(items)])
 
     def test_a_moving_mouth_stays_in_the_middle(self) -> None:
         crops = self.crops([draw_face(200 + 5 * k, 300 + 2 * k, 1.0, 0.0) for k in range(40)])
         for crop in crops:
-            assert np.abs(bright_spots(crop)[1] - CENTRE).max() < 0.6
+            assert np.abs(bright_spots(crop)[1] - CROP_CENTER).max() < 0.6
 
     def test_it_is_blank_until_a_face_comes_and_holds_the_place_when_it_goes(self) -> None:
         seen = draw_face(300, 300, 1.0, 0.0)
-        gone = Tracked(seen.frame, None)
+        gone = TrackedFrame(seen.frame, None)
         blank, first, held = self.crops([gone, seen, gone])
-        assert (blank == BLANK).all()
+        assert (blank == BLANK_VALUE).all()
         assert np.array_equal(first, held)
 
     def test_a_cut_forgets_the_place(self) -> None:
         seen = draw_face(300, 300, 1.0, 0.0)
-        _, after = self.crops([seen, Tracked(seen.frame, None, cut=True)])
-        assert (after == BLANK).all()
+        _, after = self.crops([seen, TrackedFrame(seen.frame, None, cut=True)])
+        assert (after == BLANK_VALUE).all()
 
     def test_one_cropper_serves_two_streams(self) -> None:
         cropper = CausalCropper()
@@ -202,7 +208,7 @@ class TestLive:
         assert np.array_equal(crop_b, self.crops([second] * 3)[-1])
 
     @staticmethod
-    def crops(items: list[Tracked]) -> list[np.ndarray]:
+    def crops(items: list[TrackedFrame]) -> list[np.ndarray]:
         cropper, out = CausalCropper(), []
         state = cropper.start()
         for item in items:
@@ -212,4 +218,4 @@ class TestLive:
 
 
 def test_the_made_up_face_is_centred_where_it_says() -> None:
-    np.testing.assert_allclose(landmarks_at(*MOUTH)[[2, 33, 133, 362, 263]], MEAN_STABLE, atol=1e-4)
+    np.testing.assert_allclose(landmarks_at(*MOUTH)[[2, 33, 133, 362, 263]], MEAN_STABLE_POINTS, atol=1e-4)

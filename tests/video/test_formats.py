@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lip2speech.video.errors import MediaError
-from lip2speech.video.formats import open_ordinary, sniff
+from lip2speech.video.formats import detect_demuxer, open_regular_file
 from lip2speech.video.reader import open_media, read_frames
 
 REFUSED = {
@@ -81,7 +81,7 @@ def test_a_pipe_put_there_after_the_check_does_not_hang(
     ordinary = os.stat(plain)
     monkeypatch.setattr(os, "stat", lambda path: ordinary)
     with pytest.raises(MediaError, match="not an ordinary file"):
-        open_ordinary(pipe)
+        open_regular_file(pipe)
 
 
 def test_devices_and_folders_are_refused(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_missing_an_empty_and_an_unreadable_name(tmp_path: Path) -> None:
 def test_a_link_to_an_ordinary_file_is_one(tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(b"x")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with open_ordinary(tmp_path / "link") as file:
+    with open_regular_file(tmp_path / "link") as file:
         assert file.read() == b"x"
 
 
@@ -124,7 +124,7 @@ def test_a_link_to_an_ordinary_file_is_one(tmp_path: Path) -> None:
     ],
 )
 def test_first_bytes_name_the_demuxer(head: bytes, demuxer: str | None) -> None:
-    assert sniff(head) == demuxer
+    assert detect_demuxer(head) == demuxer
 
 
 def test_the_right_first_bytes_and_nothing_behind_them_is_a_damaged_file(tmp_path: Path) -> None:

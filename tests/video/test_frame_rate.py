@@ -4,10 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lip2speech.video.frame_rate import MICRO, STEP, ConstantFrameRateResampler, OnlineFrameRateResampler
+from lip2speech.video.frame_rate import (
+    FRAME_US,
+    MICROSECONDS,
+    ConstantFrameRateResampler,
+    OnlineFrameRateResampler,
+)
 
 
-def shown(times: list[int], last: int = STEP) -> list[int]:
+def shown(times: list[int], last: int = FRAME_US) -> list[int]:
     """Index of the source frame at every instant."""
     grid, out = ConstantFrameRateResampler(), []
     for k, time in enumerate(times):
@@ -17,35 +22,35 @@ def shown(times: list[int], last: int = STEP) -> list[int]:
 
 def slow_twin(times: list[int], last: int) -> list[int]:
     """The rule, instant by instant: the nearest frame (the earlier of two), at most one instant early."""
-    total = max(1, (times[-1] + last - times[0] + STEP // 2) // STEP)
+    total = max(1, (times[-1] + last - times[0] + FRAME_US // 2) // FRAME_US)
     out = []
     for n in range(total):
-        now, k = times[0] + n * STEP, 0
-        while k + 1 < len(times) and now > max((times[k] + times[k + 1]) // 2, times[k + 1] - STEP):
+        now, k = times[0] + n * FRAME_US, 0
+        while k + 1 < len(times) and now > max((times[k] + times[k + 1]) // 2, times[k + 1] - FRAME_US):
             k += 1
         out.append(k)
     return out
 
 
 def test_25_fps_passes_through() -> None:
-    assert shown([k * STEP for k in range(10)]) == list(range(10))
+    assert shown([k * FRAME_US for k in range(10)]) == list(range(10))
 
 
 def test_jitter_of_19_ms_passes_through() -> None:
-    times = [k * STEP + (19_000 if k % 2 else -19_000 * (k > 0)) for k in range(10)]
+    times = [k * FRAME_US + (19_000 if k % 2 else -19_000 * (k > 0)) for k in range(10)]
     assert shown(times) == list(range(10))
 
 
 def test_12_and_a_half_fps_shows_every_frame_twice() -> None:
-    assert shown([k * 2 * STEP for k in range(5)], last=2 * STEP) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert shown([k * 2 * FRAME_US for k in range(5)], last=2 * FRAME_US) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
 def test_50_fps_shows_every_second_frame() -> None:
-    assert shown([k * STEP // 2 for k in range(10)], last=STEP // 2) == [0, 2, 4, 6, 8]
+    assert shown([k * FRAME_US // 2 for k in range(10)], last=FRAME_US // 2) == [0, 2, 4, 6, 8]
 
 
 def test_a_long_hold_does_not_end_more_than_an_instant_early() -> None:
-    assert shown([0, 10 * STEP]) == [0] * 10 + [1]
+    assert shown([0, 10 * FRAME_US]) == [0] * 10 + [1]
 
 
 def test_one_frame_is_shown_once_however_short() -> None:
@@ -53,7 +58,7 @@ def test_one_frame_is_shown_once_however_short() -> None:
 
 
 def test_nothing_comes_out_of_nothing() -> None:
-    assert ConstantFrameRateResampler().finish(STEP) == 0
+    assert ConstantFrameRateResampler().finish(FRAME_US) == 0
 
 
 def test_times_must_rise() -> None:
@@ -65,14 +70,14 @@ def test_times_must_rise() -> None:
 
 @pytest.mark.parametrize("fps", [12, 15, 23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60])
 def test_count_is_25_times_the_duration(fps: float) -> None:
-    times = [round(k * MICRO / fps) for k in range(200)]
-    assert abs(len(shown(times, last=round(MICRO / fps))) - 25 * 200 / fps) <= 0.51
+    times = [round(k * MICROSECONDS / fps) for k in range(200)]
+    assert abs(len(shown(times, last=round(MICROSECONDS / fps))) - 25 * 200 / fps) <= 0.51
 
 
 @settings(deadline=None)
 @given(
     st.lists(st.integers(1_000, 300_000), min_size=1, max_size=40),
-    st.integers(STEP, 300_000),
+    st.integers(FRAME_US, 300_000),
     st.integers(0, 10**9),
 )
 def test_equals_the_slow_twin(steps: list[int], last: int, start: int) -> None:
@@ -92,25 +97,33 @@ def live(times: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("fps", [12.5, 15, 25])
 def test_live_frames_are_shown_when_they_would_be_of_a_file(fps: float) -> None:
-    times = [round(k * MICRO / fps) for k in range(20)]
+    times = [round(k * MICROSECONDS / fps) for k in range(20)]
     known = live(times)
     assert known == shown(times)[: len(known)]
-    assert len(known) * STEP > times[-1]  # the last frame is shown at once
+    assert len(known) * FRAME_US > times[-1]  # the last frame is shown at once
 
 
 def test_live_frames_that_come_too_fast_are_left_out() -> None:
-    assert live([k * STEP // 2 for k in range(9)]) == [0, 1, 3, 5, 7]  # 50 fps: half an instant later each
+    assert live([k * FRAME_US // 2 for k in range(9)]) == [
+        0,
+        1,
+        3,
+        5,
+        7,
+    ]  # 50 fps: half an instant later each
 
 
 def test_a_live_frame_that_is_late_or_doubled_is_not_shown() -> None:
-    assert live([0, STEP, STEP, 0, 2 * STEP]) == [0, 1, 4]
+    assert live([0, FRAME_US, FRAME_US, 0, 2 * FRAME_US]) == [0, 1, 4]
 
 
 def test_a_live_frame_after_a_gap_does_not_fill_it() -> None:
-    assert live([0, 50 * STEP]).count(1) <= 2
+    assert live([0, 50 * FRAME_US]).count(1) <= 2
 
 
-@given(st.lists(st.integers(-MICRO, MICRO), min_size=1, max_size=40), st.integers(0, MICRO))
+@given(
+    st.lists(st.integers(-MICROSECONDS, MICROSECONDS), min_size=1, max_size=40), st.integers(0, MICROSECONDS)
+)
 @settings(max_examples=50)
 def test_live_instants_follow_the_clock(steps: list[int], start: int) -> None:
     times, grid, total = [start], OnlineFrameRateResampler(), 0
@@ -121,5 +134,5 @@ def test_live_instants_follow_the_clock(steps: list[int], start: int) -> None:
         newest = max(times[:k], default=None)
         assert (counts is None) == (newest is not None and time <= newest) or k == 0
         total += sum(counts or (0, 0))
-        assert total == (max(times[: k + 1]) - start + STEP // 2) // STEP + 1
+        assert total == (max(times[: k + 1]) - start + FRAME_US // 2) // FRAME_US + 1
         assert counts is None or min(counts) >= 0

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from lip2speech.video import NoFaceError, crop_mouths, track_faces, load_roi
+from lip2speech.video import NoFaceError, crop_mouths, load_roi, track_faces
 from lip2speech.video.errors import MediaError
-from lip2speech.video.landmarks import load_faces
-from lip2speech.video.landmarks.geometry import box_of, lip_centre
-from lip2speech.video.landmarks.mediapipe import MediaPipeFaces, missing_library
+from lip2speech.video.landmarks import load_face_model
+from lip2speech.video.landmarks.geometry import FaceBox, lip_center
+from lip2speech.video.landmarks.mediapipe import MediaPipeFaceModel, installation_hint
 from tests.video.clips import write_video
 
 BACKGROUND = 118
@@ -25,8 +25,8 @@ def portrait() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def faces() -> MediaPipeFaces:
-    return MediaPipeFaces()
+def faces() -> MediaPipeFaceModel:
+    return MediaPipeFaceModel()
 
 
 def paste(
@@ -53,16 +53,18 @@ def paste_all(
     return frame
 
 
-def mesh_of(faces: MediaPipeFaces, frame: np.ndarray) -> np.ndarray:
+def mesh_of(faces: MediaPipeFaceModel, frame: np.ndarray) -> np.ndarray:
     """(468, 2) points of the only face."""
-    points = faces.mesh(frame, faces.detect(frame)[0])
+    points = faces.landmarks(frame, faces.detect(frame)[0])
     assert points is not None
-    again = faces.mesh(frame, box_of(points))
+    again = faces.landmarks(frame, FaceBox.from_landmarks(points))
     assert again is not None
     return again
 
 
-def test_points_are_those_of_mediapipes_own_face_mesh(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
+def test_points_are_those_of_mediapipes_own_face_mesh(
+    portrait: np.ndarray, faces: MediaPipeFaceModel
+) -> None:
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
     frame = paste(portrait, 150, 150, 1.0, size=(300, 300))
@@ -71,7 +73,7 @@ def test_points_are_those_of_mediapipes_own_face_mesh(portrait: np.ndarray, face
             theirs = solution.process(frame).multi_face_landmarks[0]
     points = mesh_of(faces, frame)
     for _ in range(4):
-        points = faces.mesh(frame, box_of(points))
+        points = faces.landmarks(frame, FaceBox.from_landmarks(points))
     apart = np.hypot(*(points - [(300 * p.x - 0.5, 300 * p.y - 0.5) for p in theirs.landmark]).T)
     assert apart.mean() < 0.1
     assert apart.max() < 1
@@ -80,7 +82,7 @@ def test_points_are_those_of_mediapipes_own_face_mesh(portrait: np.ndarray, face
 @pytest.mark.parametrize("angle", [-50, -20, 20, 50])
 @pytest.mark.parametrize("size", [(300, 600), (600, 300)])
 def test_a_tilted_face_keeps_its_shape_in_any_frame(
-    angle: float, size: tuple[int, int], portrait: np.ndarray, faces: MediaPipeFaces
+    angle: float, size: tuple[int, int], portrait: np.ndarray, faces: MediaPipeFaceModel
 ) -> None:
     """mediapipe's own mapping skews tilted faces in frames that are not square."""
     middle = size[1] / 2, size[0] / 2
@@ -91,7 +93,7 @@ def test_a_tilted_face_keeps_its_shape_in_any_frame(
 
 
 def test_a_moving_face_is_found_in_every_frame_with_its_lips_in_the_middle(
-    portrait: np.ndarray, faces: MediaPipeFaces
+    portrait: np.ndarray, faces: MediaPipeFaceModel
 ) -> None:
     poses = [(150 + 4 * k, 150 + 2 * k, 0.8 + 0.01 * k, 10 * np.sin(k / 6)) for k in range(30)]
     frames = [paste(portrait, *pose) for pose in poses]
@@ -99,28 +101,32 @@ def test_a_moving_face_is_found_in_every_frame_with_its_lips_in_the_middle(
     assert all(item.landmarks is not None for item in tracked)
     first = tracked[0].landmarks
     assert first is not None
-    at_rest = (lip_centre(first) - poses[0][:2]) / poses[0][2]
+    at_rest = (lip_center(first) - poses[0][:2]) / poses[0][2]
     for item, (x, y, scale, angle) in zip(tracked, poses, strict=True):
         assert item.landmarks is not None
         turn = cv2.getRotationMatrix2D((0, 0), angle, scale)[:, :2]
-        assert np.hypot(*(lip_centre(item.landmarks) - (turn @ at_rest + (x, y)))) < 2.5
-    crops = np.stack(list(crop_mouths(tracked))).astype(float)
+        assert np.hypot(*(lip_center(item.landmarks) - (turn @ at_rest + (x, y)))) < 2.5
+    crops = np.stack([crop.pixels for crop in crop_mouths(tracked)]).astype(float)
     # One face, one expression: all crops are one picture.
     assert np.abs(crops - crops.mean(0)).mean() < 6
 
 
-def test_of_two_faces_side_by_side_the_larger_is_cropped(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
+def test_of_two_faces_side_by_side_the_larger_is_cropped(
+    portrait: np.ndarray, faces: MediaPipeFaceModel
+) -> None:
     dark = portrait // 2
     for left, right in [((dark, 0.6), (portrait, 1.1)), ((portrait, 1.1), (dark, 0.6))]:
         people = [(left[0], 140, 160, left[1], 0.0), (right[0], 480, 160, right[1], 0.0)]
-        crops = np.stack(list(crop_mouths(track_faces([paste_all(people, (320, 640))] * 8, faces))))
-        (alone,) = crop_mouths(track_faces([paste(portrait, 320, 160, 1.1, size=(320, 640))], faces))
+        crops = np.stack(
+            [crop.pixels for crop in crop_mouths(track_faces([paste_all(people, (320, 640))] * 8, faces))]
+        )
+        ((alone, _),) = crop_mouths(track_faces([paste(portrait, 320, 160, 1.1, size=(320, 640))], faces))
         assert np.abs(crops.mean(0) - alone).mean() < 12
 
 
 @pytest.mark.parametrize("scale", [0.4, 0.7])
 def test_a_small_face_in_a_large_frame_is_found(
-    scale: float, portrait: np.ndarray, faces: MediaPipeFaces
+    scale: float, portrait: np.ndarray, faces: MediaPipeFaceModel
 ) -> None:
     (item,) = track_faces([paste(portrait, 1500, 300, scale, size=(1080, 1920))], faces)
     alone = mesh_of(faces, portrait)
@@ -129,13 +135,13 @@ def test_a_small_face_in_a_large_frame_is_found(
     assert np.hypot(*(there - alone).T).mean() < 4
 
 
-def test_a_face_that_fills_the_frame_is_found(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
+def test_a_face_that_fills_the_frame_is_found(portrait: np.ndarray, faces: MediaPipeFaceModel) -> None:
     close = cv2.resize(portrait[60:210, 60:200], None, fx=3, fy=3)
     (item,) = track_faces([close], faces)
     assert item.landmarks is not None
 
 
-def test_a_cut_is_seen_and_the_other_face_taken_up(portrait: np.ndarray, faces: MediaPipeFaces) -> None:
+def test_a_cut_is_seen_and_the_other_face_taken_up(portrait: np.ndarray, faces: MediaPipeFaceModel) -> None:
     first = paste(portrait, 120, 150, 0.8)
     second = 255 - BACKGROUND + np.zeros((360, 480, 3), np.uint8)
     second[90:350, 200:460] = portrait
@@ -146,12 +152,12 @@ def test_a_cut_is_seen_and_the_other_face_taken_up(portrait: np.ndarray, faces: 
 
 
 def test_a_picture_shown_twice_is_looked_at_once(portrait: np.ndarray) -> None:
-    class Counting(MediaPipeFaces):
+    class Counting(MediaPipeFaceModel):
         calls = 0
 
-        def mesh(self, frame, box):
+        def landmarks(self, frame, box):
             self.calls += 1
-            return super().mesh(frame, box)
+            return super().landmarks(frame, box)
 
     faces, frame = Counting(), paste(portrait, 200, 180, 1.0)
     tracked = list(track_faces([frame] * 10, faces))
@@ -160,12 +166,12 @@ def test_a_picture_shown_twice_is_looked_at_once(portrait: np.ndarray) -> None:
 
 
 def test_between_two_looks_at_a_still_face_the_points_are_right(portrait: np.ndarray) -> None:
-    class Counting(MediaPipeFaces):
+    class Counting(MediaPipeFaceModel):
         calls = 0
 
-        def mesh(self, frame, box):
+        def landmarks(self, frame, box):
             self.calls += 1
-            return super().mesh(frame, box)
+            return super().landmarks(frame, box)
 
     faces = Counting()
     frames = [paste(portrait, 200 + 0.4 * k, 180, 1.0, 0.1 * k) for k in range(40)]
@@ -175,10 +181,10 @@ def test_between_two_looks_at_a_still_face_the_points_are_right(portrait: np.nda
     assert few < 0.7 * faces.calls
     for one, other in zip(thrifty, thorough, strict=True):
         assert one is not None and other is not None
-        assert np.hypot(*(lip_centre(one) - lip_centre(other))) < 0.5
+        assert np.hypot(*(lip_center(one) - lip_center(other))) < 0.5
 
 
-def test_noise_and_tiny_frames_have_no_face(faces: MediaPipeFaces) -> None:
+def test_noise_and_tiny_frames_have_no_face(faces: MediaPipeFaceModel) -> None:
     rng = np.random.default_rng(0)
     pictures = [
         rng.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in [(240, 320), (1, 1), (2, 900), (16, 16)]
@@ -199,8 +205,8 @@ def clip(portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_a_file_becomes_crops_and_a_report(clip: Path) -> None:
     roi, report = load_roi(clip)
     assert (roi.shape, roi.dtype) == ((25, 96, 96), np.uint8)
-    assert report.read is not None
-    assert (report.name, report.read.source_fps, report.read.frames) == ("talk.mp4", 30.0, 25)
+    assert report.video is not None
+    assert (report.name, report.video.source_fps, report.video.frames) == ("talk.mp4", 30.0, 25)
     assert report.face_frames == 17
     assert report.no_face_segments == [(0.68, 1.0)]
     assert roi[:16].std() > 20
@@ -224,7 +230,7 @@ def test_a_file_without_a_face_is_refused_with_its_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_system_library_names_its_package_in_one_line(text: str, package: str) -> None:
-    line = missing_library(ImportError(text))
+    line = installation_hint(ImportError(text))
     assert line.endswith(f"apt-get install {package}")
     assert "\n" not in line
 
@@ -234,7 +240,9 @@ def test_a_missing_mediapipe_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(MediaError, match="pip install mediapipe==0.10.21"):
-        MediaPipeFaces().mesh(np.zeros((9, 9, 3), np.uint8), box_of(np.zeros((468, 2))))
+        MediaPipeFaceModel().landmarks(
+            np.zeros((9, 9, 3), np.uint8), FaceBox.from_landmarks(np.zeros((468, 2)))
+        )
 
 
 def test_a_newer_mediapipe_without_networks_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,16 +250,16 @@ def test_a_newer_mediapipe_without_networks_says_what_to_do(monkeypatch: pytest.
 
     monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.face_detection", None)
     with pytest.raises(
-        MediaError, match=r"no face networks: .*0.10.21, or give a newer one a face_landmarker.task"
+        MediaError, match=r"no face networks: .*0.10.21, or pass a face_landmarker.task to a newer version"
     ):
-        MediaPipeFaces().detect(np.zeros((9, 9, 3), np.uint8))
+        MediaPipeFaceModel().detect(np.zeros((9, 9, 3), np.uint8))
 
 
 def test_nothing_is_written_to_stderr(portrait: np.ndarray, capfd: pytest.CaptureFixture[str]) -> None:
-    faces = MediaPipeFaces()
+    faces = MediaPipeFaceModel()
     list(track_faces([paste(portrait, 200, 180, 1.0)] * 2, faces))
     assert capfd.readouterr().err == ""
 
 
 def test_networks_are_built_once_a_thread() -> None:
-    assert load_faces() is load_faces()
+    assert load_face_model() is load_face_model()

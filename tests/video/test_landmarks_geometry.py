@@ -6,14 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lip2speech.video.landmarks.geometry import (
-    MEAN_STABLE,
-    STABLE,
+    MEAN_STABLE_POINTS,
+    STABLE_POINTS,
     FaceBox,
-    box_of,
-    cut_window,
+    crop_window,
     fit_similarity,
-    lip_centre,
-    plausible,
+    is_plausible_face,
+    lip_center,
 )
 from tests.video.faces import landmarks_at
 
@@ -22,43 +21,43 @@ from tests.video.faces import landmarks_at
 @given(st.floats(0.05, 20), st.floats(-3.1, 3.1), st.floats(-1e4, 1e4), st.floats(-1e4, 1e4))
 def test_a_similarity_is_found_exactly(scale: float, angle: float, x: float, y: float) -> None:
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    moved = (MEAN_STABLE - (x, y)) @ np.linalg.inv(turn).T
-    np.testing.assert_allclose(fit_similarity(moved, MEAN_STABLE), turn, atol=1e-6 * scale, rtol=1e-6)
+    moved = (MEAN_STABLE_POINTS - (x, y)) @ np.linalg.inv(turn).T
+    np.testing.assert_allclose(fit_similarity(moved, MEAN_STABLE_POINTS), turn, atol=1e-6 * scale, rtol=1e-6)
 
 
 def test_the_similarity_is_the_least_squares_one() -> None:
     rng = np.random.default_rng(0)
-    points = MEAN_STABLE + rng.normal(0, 4, MEAN_STABLE.shape)
-    z, w = points - points.mean(0), MEAN_STABLE - MEAN_STABLE.mean(0)
+    points = MEAN_STABLE_POINTS + rng.normal(0, 4, MEAN_STABLE_POINTS.shape)
+    z, w = points - points.mean(0), MEAN_STABLE_POINTS - MEAN_STABLE_POINTS.mean(0)
     rows = np.concatenate([np.stack([z[:, 0], -z[:, 1]], 1), np.stack([z[:, 1], z[:, 0]], 1)])
     a, b = np.linalg.lstsq(rows, np.concatenate([w[:, 0], w[:, 1]]), rcond=None)[0]
-    np.testing.assert_allclose(fit_similarity(points, MEAN_STABLE), [[a, -b], [b, a]], atol=1e-9)
+    np.testing.assert_allclose(fit_similarity(points, MEAN_STABLE_POINTS), [[a, -b], [b, a]], atol=1e-9)
 
 
 def test_umeyamas_solution_as_scikit_image_has_it() -> None:
     transform = pytest.importorskip("skimage.transform")
-    points = MEAN_STABLE * 1.7 + np.random.default_rng(1).normal(0, 3, MEAN_STABLE.shape)
-    theirs = transform.SimilarityTransform.from_estimate(points, MEAN_STABLE)
-    np.testing.assert_allclose(fit_similarity(points, MEAN_STABLE), theirs.params[:2, :2], atol=1e-6)
+    points = MEAN_STABLE_POINTS * 1.7 + np.random.default_rng(1).normal(0, 3, MEAN_STABLE_POINTS.shape)
+    theirs = transform.SimilarityTransform.from_estimate(points, MEAN_STABLE_POINTS)
+    np.testing.assert_allclose(fit_similarity(points, MEAN_STABLE_POINTS), theirs.params[:2, :2], atol=1e-6)
 
 
 def test_points_that_coincide_give_no_infinity() -> None:
-    assert np.isfinite(fit_similarity(np.zeros((5, 2)), MEAN_STABLE)).all()
+    assert np.isfinite(fit_similarity(np.zeros((5, 2)), MEAN_STABLE_POINTS)).all()
 
 
 def test_the_square_of_a_turned_face_has_its_angle() -> None:
-    box = box_of(landmarks_at(200, 150, 1.5, angle=0.3))
+    box = FaceBox.from_landmarks(landmarks_at(200, 150, 1.5, angle=0.3))
     assert box.angle == pytest.approx(0.3, abs=0.02)
     assert 1.5 * 1.5 * 100 < box.size < 1.5 * 1.5 * 200
 
 
 def test_lips_are_the_mean_of_their_points() -> None:
-    np.testing.assert_allclose(lip_centre(landmarks_at(31, 17, mouth_open=8)), (31, 17), atol=1e-3)
+    np.testing.assert_allclose(lip_center(landmarks_at(31, 17, mouth_open=8)), (31, 17), atol=1e-3)
 
 
 @pytest.mark.parametrize("angle", [0, 0.5, 1.5, 3.0])
 def test_a_face_is_plausible_at_any_angle(angle: float) -> None:
-    assert plausible(landmarks_at(100, 100, 0.7, angle=angle))
+    assert is_plausible_face(landmarks_at(100, 100, 0.7, angle=angle))
 
 
 def test_noise_specks_and_misplaced_features_are_not_faces() -> None:
@@ -74,12 +73,12 @@ def test_noise_specks_and_misplaced_features_are_not_faces() -> None:
         "other count": face[:100],
         "one point": np.zeros_like(face),
     }.items():
-        assert not plausible(points), name
+        assert not is_plausible_face(points), name
 
 
 def test_no_random_points_are_a_face() -> None:
     rng = np.random.default_rng(3)
-    fooled = sum(plausible(rng.uniform(0, 300, (468, 2)).astype(np.float32)) for _ in range(300))
+    fooled = sum(is_plausible_face(rng.uniform(0, 300, (468, 2)).astype(np.float32)) for _ in range(300))
     assert fooled <= 6
 
 
@@ -89,7 +88,7 @@ def test_windows_are_square_and_show_the_frame_where_it_is(
     x: float, y: float, size: float, angle: float
 ) -> None:
     frame = np.arange(90 * 120, dtype=np.uint16).reshape(90, 120)[..., None].repeat(3, 2)
-    window, left, top = cut_window(frame, FaceBox(x, y, size, angle))
+    window, left, top = crop_window(frame, FaceBox(x, y, size, angle))
     assert window.shape[0] == window.shape[1] >= 1
     rows, columns = np.arange(90), np.arange(120)
     inside = (
@@ -101,5 +100,5 @@ def test_windows_are_square_and_show_the_frame_where_it_is(
 
 
 def test_stable_points_are_in_the_order_of_the_mean_face() -> None:
-    points = landmarks_at(0, 0)[STABLE]
+    points = landmarks_at(0, 0)[STABLE_POINTS]
     assert points[1, 0] < points[2, 0] < points[0, 0] < points[3, 0] < points[4, 0]

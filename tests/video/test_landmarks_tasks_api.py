@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lip2speech.video.landmarks import track_faces, load_faces
-from lip2speech.video.landmarks.tasks_api import CHECK_AFTER, TaskFaces
+from lip2speech.video.landmarks import load_face_model, track_faces
+from lip2speech.video.landmarks.tasks_api import CHECK_AFTER, TasksFaceModel
 from tests.video.faces import box_at, landmarks_at
 
 
@@ -28,10 +28,10 @@ class FakeLandmarker:
         return SimpleNamespace(face_landmarks=points)
 
 
-def task_faces(*faces: np.ndarray) -> TaskFaces:
+def task_faces(*faces: np.ndarray) -> TasksFaceModel:
     """The plug with a made-up landmarker inside."""
-    plug = TaskFaces.__new__(TaskFaces)
-    plug.name, plug._answers, plug._faces = "face.task", 0, 0
+    plug = TasksFaceModel.__new__(TasksFaceModel)
+    plug.name, plug._n_outputs, plug._n_plausible = "face.task", 0, 0
     plug._landmarker, plug._image = FakeLandmarker(*faces), lambda pixels: pixels
     return plug
 
@@ -51,14 +51,14 @@ def test_points_come_back_in_pixels_of_the_frame() -> None:
     inside = with_irises(landmarks_at(150, 150, 1.0))
     plug = task_faces(inside)
     frame = np.zeros((300, 300, 3), np.uint8)
-    np.testing.assert_allclose(plug._points(frame)[0], inside[:468], atol=1e-3)
+    np.testing.assert_allclose(plug._all_landmarks(frame)[0], inside[:468], atol=1e-3)
 
 
 def test_answers_that_are_noise_are_found_out() -> None:
     rng = np.random.default_rng(0)
     plug = task_faces(rng.uniform(0, 200, (478, 2)))
     frames = [np.full((200, 200, 3), k, np.uint8) for k in range(CHECK_AFTER * 5)]
-    with pytest.raises(ValueError, match=r"face.task: its points are no face in 5 of 5 answers"):
+    with pytest.raises(ValueError, match=r"face.task: 5 of 5 outputs are not a face"):
         list(track_faces(frames, plug))
 
 
@@ -70,12 +70,12 @@ def test_now_and_then_a_wrong_answer_is_forgiven() -> None:
 
 def test_a_missing_file_and_a_file_that_is_no_bundle_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing.task: no such file; expected a FaceLandmarker bundle"):
-        load_faces(tmp_path / "nothing.task")
+        load_face_model(tmp_path / "nothing.task")
     (tmp_path / "face.task").write_bytes(b"hello")
     with pytest.raises(
         ValueError, match=r"face.task: not a FaceLandmarker bundle .*; expected face_landmarker.task"
     ):
-        load_faces(tmp_path / "face.task")
+        load_face_model(tmp_path / "face.task")
 
 
 @pytest.mark.parametrize("mesh", ["face_landmark.tflite", "face_landmark_with_attention.tflite"])
@@ -83,9 +83,11 @@ def test_a_bundle_with_the_wrong_networks_inside_is_found_out(mesh: str, tmp_pat
     """The wheel's own networks, zipped under the names a bundle has: it loads, and answers with noise."""
     data = pytest.importorskip("skimage.data")
     portrait = np.ascontiguousarray(data.astronaut()[:260, 95:355])
-    faces = load_faces(wrong_bundle(tmp_path / "face.task", mesh))
+    faces = load_face_model(wrong_bundle(tmp_path / "face.task", mesh))
     tracked = track_faces([np.roll(portrait, k, 1) for k in range(60)], faces)
-    with pytest.raises(ValueError, match="face.task: (its points are no face|not a FaceLandmarker bundle)"):
+    with pytest.raises(
+        ValueError, match="face.task: (.* outputs are not a face|not a FaceLandmarker bundle)"
+    ):
         list(tracked)
 
 

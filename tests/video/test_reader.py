@@ -100,7 +100,7 @@ def test_uneven_times_are_obeyed(tmp_path: Path) -> None:
     reader = read_frames(path)
     found = [read_counter(frame) for frame in reader]
     assert found == [0, 1, 2, 2, 2, 3, 4, 4, 4, 4, 4, 4, 5, *[6] * 9, 7, 7, 8, 9]
-    assert reader.report.holds == [(0.25, 0.5), (0.51, 0.9)]
+    assert reader.report.frozen_segments == [(0.25, 0.5), (0.51, 0.9)]
 
 
 def test_a_live_webm_without_duration_has_its_length_from_the_last_frame(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_hold_of_nine_seconds_is_kept_and_reported(tmp_path: Path) -> None:
     path = counter_video(tmp_path / "a.mkv", 2, times=[0, 9])
     reader = read_frames(path)
     assert len(list(reader)) in (226, 227)
-    assert reader.report.holds == [(0.0, 9.0)]
+    assert reader.report.frozen_segments == [(0.0, 9.0)]
 
 
 def test_fragmented_mp4_is_read(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lip2speech.video.sharpness import TYPICAL_STEP, detail
+from lip2speech.video.sharpness import HALF_SHARPNESS_STEP, crop_sharpness
 
 RNG = np.random.default_rng(0)
 
@@ -21,19 +21,19 @@ def noisy(roi: np.ndarray, level: float) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(1, 96, 96), (2, 96, 96), (7, 97, 91), (0, 96, 96), (1, 88, 88)])
 def test_every_crop_has_a_number(shape: tuple[int, int, int]) -> None:
-    numbers = detail(RNG.integers(0, 256, shape, dtype=np.uint8))
+    numbers = crop_sharpness(RNG.integers(0, 256, shape, dtype=np.uint8))
     assert (numbers.shape, numbers.dtype) == (shape[:1], np.float32)
     assert np.isfinite(numbers).all() and (numbers >= 0).all() and (numbers < 1).all()
 
 
 @pytest.mark.parametrize("gray", [0, 107, 255])
 def test_a_crop_of_one_gray_shows_nothing(gray: int) -> None:
-    assert detail(np.full((3, 96, 96), gray, np.uint8)).tolist() == [0.0] * 3
+    assert crop_sharpness(np.full((3, 96, 96), gray, np.uint8)).tolist() == [0.0] * 3
 
 
 def test_less_is_seen_of_what_is_larger_and_paler() -> None:
-    sizes = [detail(blobs(size)).mean() for size in (8, 16, 32, 64)]
-    pale = [detail(blobs(16, contrast)).mean() for contrast in (100, 50, 20, 5)]
+    sizes = [crop_sharpness(blobs(size)).mean() for size in (8, 16, 32, 64)]
+    pale = [crop_sharpness(blobs(16, contrast)).mean() for contrast in (100, 50, 20, 5)]
     assert sizes == sorted(sizes, reverse=True) and pale == sorted(pale, reverse=True)
     assert sizes[0] > 0.8 and sizes[-1] < 0.5 and pale[-1] < 0.35
 
@@ -41,15 +41,15 @@ def test_less_is_seen_of_what_is_larger_and_paler() -> None:
 def test_a_ramp_has_its_step() -> None:
     ramp = np.tile(np.arange(96, dtype=np.uint8) * 2, (1, 96, 1))
     step = np.sqrt(((4 / 255) ** 2 - (2 / 255) ** 2 / 4) / 2)
-    assert detail(ramp) == pytest.approx(step / (step + TYPICAL_STEP), rel=1e-4)
+    assert crop_sharpness(ramp) == pytest.approx(step / (step + HALF_SHARPNESS_STEP), rel=1e-4)
 
 
 def test_noise_shows_next_to_nothing() -> None:
     seen = blobs(16)
-    assert detail(noisy(seen, 20)).mean() == pytest.approx(detail(seen).mean(), abs=0.05)
-    assert detail(noisy(np.full((5, 96, 96), 128, np.uint8), 10)).max() < 0.3
+    assert crop_sharpness(noisy(seen, 20)).mean() == pytest.approx(crop_sharpness(seen).mean(), abs=0.05)
+    assert crop_sharpness(noisy(np.full((5, 96, 96), 128, np.uint8), 10)).max() < 0.3
 
 
 def test_a_crop_counts_alone() -> None:
     roi = RNG.integers(0, 256, (6, 96, 96), dtype=np.uint8)
-    assert detail(roi).tolist() == [float(detail(crop[None])[0]) for crop in roi]
+    assert crop_sharpness(roi).tolist() == [float(crop_sharpness(crop[None])[0]) for crop in roi]

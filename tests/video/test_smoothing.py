@@ -3,16 +3,22 @@
 import numpy as np
 import pytest
 
-from lip2speech.video.landmarks.tracker import Tracked
-from lip2speech.video.smoothing import MAX_GAP, SMOOTH, CropPlacement, place, smooth
+from lip2speech.video.landmarks.tracker import TrackedFrame
+from lip2speech.video.smoothing import (
+    MAX_INTERPOLATED_FRAMES,
+    SMOOTHING_RADIUS,
+    CropPlacement,
+    place_crops,
+    smooth_placements,
+)
 from tests.video.faces import frames, landmarks_at
 
 
-def track(places: list[tuple[float, float] | None], cuts: tuple[int, ...] = ()) -> list[Tracked]:
+def track(places: list[tuple[float, float] | None], cuts: tuple[int, ...] = ()) -> list[TrackedFrame]:
     """A face at (x, scale) for each frame, or none."""
     pictures = frames(len(places))
     return [
-        Tracked(picture, None if at is None else landmarks_at(at[0], 200, at[1]), k in cuts)
+        TrackedFrame(picture, None if at is None else landmarks_at(at[0], 200, at[1]), k in cuts)
         for k, (picture, at) in enumerate(zip(pictures, places, strict=True))
     ]
 
@@ -20,53 +26,55 @@ def track(places: list[tuple[float, float] | None], cuts: tuple[int, ...] = ()) 
 def sources(placed: list[CropPlacement]) -> str:
     """f(ound) b(ridged) h(eld) -(blank), a letter for each frame."""
     return "".join(
-        {"found": "f", "interpolated": "b", "held": "h", "blank": "-"}[item.source] for item in placed
+        {"detected": "f", "interpolated": "b", "held": "h", "blank": "-"}[item.source] for item in placed
     )
 
 
 def x_of(placed: list[CropPlacement]) -> list[float | None]:
-    return [None if item.mouth is None else round(float(item.mouth.lips[0]), 1) for item in placed]
+    return [None if item.mouth is None else round(float(item.mouth.center[0]), 1) for item in placed]
 
 
 FACE = (300.0, 1.0)
 
 
 def test_a_short_gap_is_a_straight_line() -> None:
-    placed = list(place(track([(300, 1.0), None, None, None, (340, 1.0)])))
+    placed = list(place_crops(track([(300, 1.0), None, None, None, (340, 1.0)])))
     assert sources(placed) == "fbbbf"
     assert x_of(placed) == [300, 310, 320, 330, 340]
 
 
 def test_head_and_tail_of_a_short_gap_copy_the_nearest() -> None:
-    placed = list(place(track([None, None, (300, 1.0), (310, 1.0), None, None])))
+    placed = list(place_crops(track([None, None, (300, 1.0), (310, 1.0), None, None])))
     assert sources(placed) == "bbffhh"
     assert x_of(placed) == [300, 300, 300, 310, 310, 310]
 
 
-@pytest.mark.parametrize(("length", "letter"), [(MAX_GAP, "b"), (MAX_GAP + 1, "h")])
+@pytest.mark.parametrize(
+    ("length", "letter"), [(MAX_INTERPOLATED_FRAMES, "b"), (MAX_INTERPOLATED_FRAMES + 1, "h")]
+)
 def test_gaps_up_to_half_a_second_are_bridged_longer_ones_held(length: int, letter: str) -> None:
-    placed = list(place(track([FACE, *[None] * length, FACE])))
+    placed = list(place_crops(track([FACE, *[None] * length, FACE])))
     assert sources(placed) == "f" + letter * length + "f"
 
 
 def test_before_the_first_face_of_a_long_wait_there_is_nothing() -> None:
-    placed = list(place(track([*[None] * 40, FACE])))
+    placed = list(place_crops(track([*[None] * 40, FACE])))
     assert sources(placed) == "-" * 40 + "f"
 
 
 def test_nothing_is_bridged_across_a_cut_to_another_place() -> None:
-    placed = list(place(track([(100, 1.0), None, None, None, None, (500, 1.0)], cuts=(3,))))
+    placed = list(place_crops(track([(100, 1.0), None, None, None, None, (500, 1.0)], cuts=(3,))))
     assert sources(placed) == "fhhbbf"
     assert x_of(placed) == [100, 100, 100, 500, 500, 500]
 
 
 def test_a_flash_that_looks_like_two_cuts_is_bridged() -> None:
-    placed = list(place(track([(300, 1.0), None, None, (304, 1.0)], cuts=(1, 3))))
+    placed = list(place_crops(track([(300, 1.0), None, None, (304, 1.0)], cuts=(1, 3))))
     assert sources(placed) == "fbbf"
 
 
 def test_after_a_cut_to_a_scene_without_faces_there_is_nothing() -> None:
-    placed = list(place(track([FACE, FACE, *[None] * 30], cuts=(5,))))
+    placed = list(place_crops(track([FACE, FACE, *[None] * 30], cuts=(5,))))
     assert sources(placed) == "ffhhh" + "-" * 27
 
 
@@ -82,8 +90,8 @@ def test_every_frame_comes_out_in_order_and_waits_18_frames_at_most() -> None:
             taken += 1
             yield item
 
-    for out, (item, transform) in enumerate(smooth(place(watched()))):
-        assert taken - out <= MAX_GAP + SMOOTH + 2
+    for out, (item, transform) in enumerate(smooth_placements(place_crops(watched()))):
+        assert taken - out <= MAX_INTERPOLATED_FRAMES + SMOOTHING_RADIUS + 2
         assert (item.mouth is None) == (transform is None)
         assert item.cut == given[out].cut
     assert out == 299
@@ -91,8 +99,12 @@ def test_every_frame_comes_out_in_order_and_waits_18_frames_at_most() -> None:
 
 def test_scale_and_angle_are_the_mean_of_the_neighbours() -> None:
     scales = [1.0, 1.1] * 20
-    transforms = [t for _, t in smooth(place(track([(300, s) for s in scales])))]
-    middle = [float(np.sqrt(np.linalg.det(t))) for t in transforms[SMOOTH:-SMOOTH] if t is not None]
+    transforms = [t for _, t in smooth_placements(place_crops(track([(300, s) for s in scales])))]
+    middle = [
+        float(np.sqrt(np.linalg.det(t)))
+        for t in transforms[SMOOTHING_RADIUS:-SMOOTHING_RADIUS]
+        if t is not None
+    ]
     assert np.ptp(middle) < 0.01
     assert np.mean(middle) == pytest.approx(1 / 1.05, abs=0.01)
 
@@ -100,23 +112,25 @@ def test_scale_and_angle_are_the_mean_of_the_neighbours() -> None:
 def test_a_steady_movement_and_a_steady_zoom_are_not_delayed() -> None:
     scales = [1.0 + 0.01 * k for k in range(40)]
     for k, (item, transform) in enumerate(
-        smooth(place(track([(300 + 2 * k, s) for k, s in enumerate(scales)])))
+        smooth_placements(place_crops(track([(300 + 2 * k, s) for k, s in enumerate(scales)])))
     ):
         assert transform is not None and item.mouth is not None
         assert float(np.sqrt(np.linalg.det(transform))) == pytest.approx(1 / scales[k], rel=1e-4)
-        assert item.mouth.lips[0] == pytest.approx(300 + 2 * k, abs=1e-3)
+        assert item.mouth.center[0] == pytest.approx(300 + 2 * k, abs=1e-3)
 
 
 def test_nothing_is_averaged_across_a_cut() -> None:
     places = [(300, 1.0)] * 10 + [(300, 2.0)] * 10
     scales = [
-        float(np.sqrt(np.linalg.det(t))) for _, t in smooth(place(track(places, cuts=(10,)))) if t is not None
+        float(np.sqrt(np.linalg.det(t)))
+        for _, t in smooth_placements(place_crops(track(places, cuts=(10,))))
+        if t is not None
     ]
     np.testing.assert_allclose(scales, [1.0] * 10 + [0.5] * 10, rtol=1e-4)
 
 
 def test_waiting_frames_are_cut_down_to_the_mouth() -> None:
     picture = np.zeros((2160, 3840, 3), np.uint8)
-    (item,) = place([Tracked(picture, landmarks_at(2000, 1000, 1.5))])
+    (item,) = place_crops([TrackedFrame(picture, landmarks_at(2000, 1000, 1.5))])
     assert item.frame.shape[0] < 300 and item.frame.shape[1] < 300
     assert item.frame.base is None

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lip2speech.constants import SAMPLE_RATE
+from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME
 from lip2speech.data.synthetic.espeak import Phoneme
 from lip2speech.data.synthetic.visemes import PARAMETERS, TARGETS, VisemeTable
-from lip2speech.data.synthetic.voices import SAMPLES_PER_FRAME, SynthesizedUtterance
+from lip2speech.data.synthetic.voices import SynthesizedUtterance
 
 TEMPO, TEMPO_SPREAD = 1.35, 0.12  # how much longer than spoken; spreads are those of the logarithm
 OPENING, OPENING_SPREAD = 0.75, 0.25

@@ -14,11 +14,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME
 from lip2speech.data.synthetic.espeak import NATIVE_RATE, Phoneme, synthesizer
 from lip2speech.data.synthetic.sentences import check_split, sample_sentence, spoken
 
-SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
 # variant -> pitch (espeak-ng: 0..99, 50 is the variant's own); kept are those of which an offline recogniser
 # (pocketsphinx with the grammar) gets about two words of three, and that are voiced: the noise of a whisper
 # is no more to be seen on lips than a pitch that varies by chance

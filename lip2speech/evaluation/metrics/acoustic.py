@@ -16,7 +16,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lip2speech.audio.mel import MelConfig
-from lip2speech.audio.pitch import REFERENCE, pitch_contour
+from lip2speech.audio.pitch import REFERENCE_HZ, pitch_contour
 from lip2speech.evaluation.metrics.common import Wav, check_mels, check_pair, is_silent
 from lip2speech.losses.core import si_sdr as batched_si_sdr
 
@@ -160,7 +160,7 @@ def f0_error(reference: Wav, wav: Wav) -> F0Error:
 
 
 def _median_hz(octaves: np.ndarray) -> float:
-    return float(REFERENCE * 2 ** np.median(octaves)) if octaves.size else math.nan
+    return float(REFERENCE_HZ * 2 ** np.median(octaves)) if octaves.size else math.nan
 
 
 def si_sdr(reference: Wav, wav: Wav) -> float:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lip2speech.constants import SAMPLE_RATE, per_video_frame
+from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, per_video_frame
 
 RATE = 100
 STACKED = per_video_frame(RATE)
-SAMPLES_PER_FRAME = per_video_frame(SAMPLE_RATE)
 BANDS, N_FFT, WINDOW, HOP = 26, 512, 400, SAMPLE_RATE // RATE
 PREEMPHASIS = 0.97
 FULL_SCALE = 32768.0

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lip2speech.constants import per_video_frame
+from lip2speech.constants import UNIT_RATE, per_video_frame
 from lip2speech.models.prediction import Prediction
 from lip2speech.modules.conformer import Conformer
 
-UNIT_RATE = 50
 MEL_FRAMES = 2  # for each unit
 MEL_CONVS, MEL_KERNEL = 3, 3
 

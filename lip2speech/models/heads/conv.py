@@ -20,14 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lip2speech.constants import per_video_frame
+from lip2speech.constants import MEL_RATE, UNIT_RATE, per_video_frame
 from lip2speech.models.prediction import Prediction
 from lip2speech.modules.codebook_layout import book_sizes, stack_books
 from lip2speech.modules.codebook_patterns import deinterleave, interleave
 from lip2speech.modules.conv import remember
-
-UNIT_RATE = 50
-MEL_RATE = 100
 
 MEDIAN = -2
 """Where the median pitch lies in a voice vector."""

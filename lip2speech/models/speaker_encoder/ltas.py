@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lip2speech.audio.mel import LogMel, MelConfig, stretch_bands
+from lip2speech.audio.mel import LogMel, MelConfig, warp_mel
 from lip2speech.audio.pitch import pitch_quantiles
 from lip2speech.models.speaker_encoder.base import check_recording, raise_pitch
 
@@ -41,5 +41,5 @@ class LTASSpeakerEncoder:
 
     def shorten_tract(self, vector: Tensor, mel: Tensor, factor: float) -> Tensor:
         mean, deviation, pitch = vector.split([80, 80, 3])
-        moved = [stretch_bands(x, factor, MelConfig()) for x in (mean, deviation)]
+        moved = [warp_mel(x, factor, MelConfig()) for x in (mean, deviation)]
         return torch.cat([*moved, raise_pitch(pitch, factor)])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lip2speech import checkpoint
-from lip2speech.audio.mel import LogMel, MelConfig, stretch_bands
+from lip2speech.audio.mel import LogMel, MelConfig, warp_mel
 from lip2speech.audio.pitch import QUANTILES, pitch_quantiles
 from lip2speech.config import from_dict
 from lip2speech.constants import SAMPLE_RATE
@@ -126,7 +126,7 @@ class XVectorSpeakerEncoder:
 
     @torch.no_grad()
     def shorten_tract(self, vector: Tensor, mel: Tensor, factor: float) -> Tensor:
-        moved = stretch_bands(mel.float(), factor, self.encoder.config.mel)
+        moved = warp_mel(mel.float(), factor, self.encoder.config.mel)
         heard = self.stretch * self.encoder(moved[None])[0]
         return torch.cat([heard, raise_pitch(vector[-len(QUANTILES) :], factor)])
 

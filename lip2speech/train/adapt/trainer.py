@@ -22,11 +22,10 @@ from lip2speech.audio.mel import LogMel
 from lip2speech.checkpoint import Checkpoint
 from lip2speech.components import speaker_model_of, trainable_model_of
 from lip2speech.config import from_dict
-from lip2speech.constants import per_video_frame
+from lip2speech.constants import UNIT_RATE, per_video_frame
 from lip2speech.data.unit_tokenizers import SAMPLES_PER_UNIT, UnitTokenizer, check_rate, load_unit_teacher
 from lip2speech.losses.soft_dtw import alignment, soft_dtw
 from lip2speech.models.frontends.transforms import Transform
-from lip2speech.models.heads.conv import UNIT_RATE
 from lip2speech.models.lip2speech import LipModel
 from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import SpeakerEncoder

@@ -19,11 +19,10 @@ from lip2speech import checkpoint
 from lip2speech.codecs.base import Codec
 from lip2speech.codecs.builders import code_fingerprint, load_codec
 from lip2speech.config import to_dict
-from lip2speech.constants import per_video_frame
+from lip2speech.constants import UNIT_RATE, per_video_frame
 from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
 from lip2speech.data.targets import TargetExtractor
 from lip2speech.models.code_prior import KIND, CodePrior, CodePriorConfig, bits_per_code, build_likelihood
-from lip2speech.models.heads.conv import UNIT_RATE
 from lip2speech.models.speaker_encoder import SpeakerEncoder, load_speaker_model
 from lip2speech.modules.codebook_layout import books
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig

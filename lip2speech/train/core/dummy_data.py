@@ -18,9 +18,8 @@ from lip2speech.audio.io import write_wav
 from lip2speech.audio.pitch import QUANTILES
 from lip2speech.codecs.builders import codec_from_dict
 from lip2speech.config import to_dict
-from lip2speech.data.targets import SAMPLES_PER_FRAME
+from lip2speech.constants import MEL_RATE, SAMPLES_PER_FRAME
 from lip2speech.data.unit_tokenizers import N_MFCC
-from lip2speech.models.heads.conv import MEL_RATE
 from lip2speech.models.speaker_encoder.xvector import KIND, XVectorConfig, XVectorNet
 from lip2speech.modules.codebook_layout import books
 

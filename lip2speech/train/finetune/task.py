@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lip2speech import checkpoint
 from lip2speech.codecs.builders import code_fingerprint, load_codec
 from lip2speech.config import to_dict
-from lip2speech.constants import per_video_frame
+from lip2speech.constants import MEL_RATE, UNIT_RATE, per_video_frame
 from lip2speech.data.augment import AugmentConfig
 from lip2speech.data.dataset import read_clips
 from lip2speech.data.loader import Batch, BatchCollator
@@ -28,7 +28,6 @@ from lip2speech.data.targets import ALPHABET, TargetExtractor, make_targets
 from lip2speech.data.unit_tokenizers import load_unit_teacher
 from lip2speech.losses import core as losses
 from lip2speech.models.frontends.transforms import Transform
-from lip2speech.models.heads.conv import MEL_RATE, UNIT_RATE
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import load_speaker_model

@@ -19,10 +19,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lip2speech import distributed
-from lip2speech.constants import per_video_frame
+from lip2speech.constants import SAMPLES_PER_FRAME, per_video_frame
 from lip2speech.data.dataset import Clip, pad_stack
 from lip2speech.data.loader import IGNORED
-from lip2speech.data.targets import SAMPLES_PER_FRAME, sound_of
+from lip2speech.data.targets import sound_of
 from lip2speech.data.unit_tokenizers import UnitTokenizer
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.frontends.transforms import Transform

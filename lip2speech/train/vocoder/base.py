@@ -15,9 +15,8 @@ import torch
 from lip2speech import checkpoint
 from lip2speech.audio.mel import MelConfig
 from lip2speech.config import to_dict
-from lip2speech.constants import per_video_frame
+from lip2speech.constants import MEL_RATE, per_video_frame
 from lip2speech.data.unit_tokenizers import UnitTokenizer
-from lip2speech.models.heads.conv import MEL_RATE
 from lip2speech.models.speaker_encoder import load_speaker_model
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
 from lip2speech.train.core.dummy_data import DummyData

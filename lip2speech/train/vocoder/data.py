@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lip2speech.audio.mel import MelConfig
-from lip2speech.constants import per_video_frame
+from lip2speech.constants import MEL_RATE, UNIT_RATE, per_video_frame
 from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
 from lip2speech.data.targets import TargetExtractor
 from lip2speech.data.unit_tokenizers import UnitTokenizer
-from lip2speech.models.heads.conv import MEL_RATE, UNIT_RATE
 from lip2speech.models.speaker_encoder import SpeakerEncoder
 from lip2speech.train.core.micro_batch import MicroBatch
 

@@ -1,41 +1,41 @@
-"""One face through time: follow, lose, find again, stay with the same one.
+"""One face tracked through time: kept, lost, found again.
 
-    every frame   mesh on the square of the frame before
-    on a miss     detector -> squares -> mesh; then more and more seldom: a film without faces costs little
-    now and then  detector, in case a larger face has come: the largest steady face is the one to follow
+    every frame     landmark network in the box of the last frame
+    after a loss    detector -> boxes -> landmarks, at growing intervals: a video without faces costs little
+    now and then    detector, in case a larger face has appeared: the largest steady face is the one to track
 
-The networks are a plug (`Faces`), so this file knows none of them.
+Independent of the networks, which are behind `FaceModel`.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from lip2speech.video.landmarks.geometry import FaceBox, box_of, plausible
+from lip2speech.video.landmarks.face_model import FaceModel
+from lip2speech.video.landmarks.geometry import FaceBox, is_plausible_face
 
-KEEP_TRYING = 5  # frames after a loss in which the mesh still looks where the face was
-EAGER_TRIES = (0, 1, 3)  # frames after a loss at which the detector is asked, then every IDLE_EVERY
-IDLE_EVERY = 5  # 0.2 s: an interpolated gap (0.5 s) still bridges it
-LOOK_ROUND_EVERY = 25  # frames looked at between looks for a larger face: 1 to 2 s
-SECOND_LOOK = 5  # a larger face must still be there after 0.2 to 0.4 s
-LARGER = 1.25  # how much larger, or two equal faces would take turns
-FORGET_AFTER = 25  # frames without it, after which another face may take over
-SAME_FACE = 0.6  # centres closer than this share of the size are one face
-DRIFT = 0.05  # and for every frame it was out of sight this much more
-JUMP = 0.35  # a face moves less than this share of its square from frame to frame
-N_CANDIDATES = 4  # detected faces that are looked at more closely
+TRACK_THROUGH_FRAMES = 5  # frames after a loss in which the last box is still tried
+RETRY_AT = (0, 1, 3)  # frames after a loss at which the detector runs; then every RETRY_INTERVAL
+RETRY_INTERVAL = 5  # 0.2 s, short enough for interpolation (0.5 s)
+REDETECT_INTERVAL = 25  # tracked frames between checks for a larger face: 1 to 2 s
+CONFIRM_INTERVAL = 5  # tracked frames after which a larger face must still be there: 0.2 to 0.4 s
+MIN_SIZE_RATIO = 1.25  # of a face that takes over, so that two faces of similar size do not alternate
+FORGET_AFTER_FRAMES = 25  # frames without the tracked face after which another one may take over
+SAME_FACE = 0.6  # boxes whose centers are closer than this fraction of their size show the same face
+DRIFT = 0.05  # added to SAME_FACE for every frame without a detection
+MAX_SHIFT = 0.35  # movement of a face from frame to frame, as a fraction of its box
+MAX_CANDIDATES = 4  # detected faces for which landmarks are computed
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """One frame and what was found in it.
+class TrackedFrame:
+    """One frame and the landmarks of the tracked face.
 
     Attributes:
         frame: (H, W, 3) uint8 RGB.
-        landmarks: (468, 2) float32 pixels, (0, 0) the centre of the first pixel; None if no face was found.
-        cut: the scene or the followed face changed just before this frame; nothing may be smoothed across.
+        landmarks: (468, 2) float32 pixels, (0, 0) the center of the first pixel; None if no face was found.
+        cut: the scene or the tracked face changed just before this frame; nothing may be smoothed across.
     """
 
     frame: np.ndarray
@@ -43,151 +43,150 @@ class Tracked:
     cut: bool = False
 
 
-class FaceModel(Protocol):
-    """What looks at pictures."""
-
-    def mesh(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
-        """Points (468, 2) float32 of the face in a square of (H, W, 3) uint8, or None."""
-
-    def detect(self, frame: np.ndarray) -> list[FaceBox]:
-        """Squares round all faces in (H, W, 3) uint8, largest first."""
-
-
 class FaceTracker:
-    """State of the followed face in one video: `step` for each frame in order, or its two halves."""
+    """Tracks one face through one video: call `step` for each frame in order, or its two halves.
 
-    def __init__(self, faces: FaceModel) -> None:
-        self._mesh = faces.mesh
-        self._detect = faces.detect
-        self._scene = SceneCutDetector()
-        self._box: FaceBox | None = None  # where the face was last seen
-        self._missed = 0  # frames since then
-        self._next_look = LOOK_ROUND_EVERY
+    The halves, `starts_scene` and `detect_and_track`, let a caller skip frames.
+    """
+
+    def __init__(self, face_model: FaceModel) -> None:
+        self._landmarks = face_model.landmarks
+        self._detect = face_model.detect
+        self._scene_cuts = SceneCutDetector()
+        self._box: FaceBox | None = None  # of the last detection
+        self._n_missed = 0  # frames since then
+        self._until_redetect = REDETECT_INTERVAL
         self._rival: FaceBox | None = None
 
-    def step(self, frame: np.ndarray) -> Tracked:
+    def step(self, frame: np.ndarray) -> TrackedFrame:
         """The next frame, (H, W, 3) uint8."""
-        return self.look(frame, self.begins_scene(frame))
+        return self.detect_and_track(frame, self.starts_scene(frame))
 
-    def begins_scene(self, frame: np.ndarray) -> bool:
-        """Whether there is a cut before this frame; to be asked once for every frame, in order."""
-        return self._scene.step(frame)
+    def starts_scene(self, frame: np.ndarray) -> bool:
+        """Whether there is a cut before this frame; call it once for every frame, in order."""
+        return self._scene_cuts.step(frame)
 
-    def look(self, frame: np.ndarray, cut: bool) -> Tracked:
-        """Find the face in a frame; frames between two looks may be left out."""
+    def detect_and_track(self, frame: np.ndarray, cut: bool) -> TrackedFrame:
+        """Find the tracked face in a frame; frames between two calls may be skipped."""
         if cut:
-            self._box, self._missed, self._rival = None, 0, None
-        landmarks = self._follow(frame)
-        if landmarks is None and self._search_due():
-            landmarks, changed = self._find(frame)
+            self._box, self._n_missed, self._rival = None, 0, None
+        landmarks = self._track(frame)
+        if landmarks is None and self._retry_due():
+            landmarks, changed = self._redetect(frame)
             cut |= changed
         elif landmarks is not None:
-            self._next_look -= 1
-            if self._next_look <= 0:
-                other = self._look_round(frame, landmarks)
-                if other is not None:
-                    landmarks, cut = other, True
-        self._remember(landmarks)
-        return Tracked(frame, landmarks, cut)
+            self._until_redetect -= 1
+            if self._until_redetect <= 0:
+                larger = self._check_larger_face(frame, landmarks)
+                if larger is not None:
+                    landmarks, cut = larger, True
+        self._update(landmarks)
+        return TrackedFrame(frame, landmarks, cut)
 
-    def glance(self, frame: np.ndarray, near: np.ndarray) -> np.ndarray | None:
-        """Landmarks (468, 2) close to those of a neighbouring frame, or None; nothing is remembered."""
-        landmarks = self._mesh(frame, box_of(near))
-        return landmarks if landmarks is not None and plausible(landmarks) else None
+    def track_only(self, frame: np.ndarray, near: np.ndarray) -> np.ndarray | None:
+        """Landmarks (468, 2) near those of a neighboring frame, or None; the state is unchanged."""
+        landmarks = self._landmarks(frame, FaceBox.from_landmarks(near))
+        return landmarks if landmarks is not None and is_plausible_face(landmarks) else None
 
-    def _follow(self, frame: np.ndarray) -> np.ndarray | None:
-        """The face near where it was, or None."""
-        if self._box is None or self._missed >= KEEP_TRYING:
+    def _track(self, frame: np.ndarray) -> np.ndarray | None:
+        """Landmarks of the face near its last box, or None."""
+        if self._box is None or self._n_missed >= TRACK_THROUGH_FRAMES:
             return None
-        landmarks = self._mesh(frame, self._box)
-        if landmarks is None or not plausible(landmarks):
+        landmarks = self._landmarks(frame, self._box)
+        if landmarks is None or not is_plausible_face(landmarks):
             return None
-        return landmarks if _shift(box_of(landmarks), self._box) < JUMP else None
+        return landmarks if _shift(FaceBox.from_landmarks(landmarks), self._box) < MAX_SHIFT else None
 
-    def _find(self, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
-        """The lost face if it is seen again, else after a while the largest; whether it is another one."""
-        found = self._faces(frame, self._detect(frame))
+    def _redetect(self, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
+        """Landmarks of the lost face, or after a while of the largest one; whether it is another face."""
+        found = self._landmarks_in(frame, self._detect(frame))
         if not found:
             return None, False
         last = self._box
         if last is None:
             return found[0], False
         for landmarks in found:
-            box = box_of(landmarks)
-            if _shift(box, last) < SAME_FACE + DRIFT * self._missed and 0.5 < box.size / last.size < 2:
+            box = FaceBox.from_landmarks(landmarks)
+            if _shift(box, last) < SAME_FACE + DRIFT * self._n_missed and 0.5 < box.size / last.size < 2:
                 return landmarks, False
-        return (found[0], True) if self._missed >= FORGET_AFTER else (None, False)
+        return (found[0], True) if self._n_missed >= FORGET_AFTER_FRAMES else (None, False)
 
-    def _faces(self, frame: np.ndarray, boxes: list[FaceBox]) -> list[np.ndarray]:
-        """Meshes (468, 2) of the detected squares that are faces, largest first.
+    def _landmarks_in(self, frame: np.ndarray, boxes: list[FaceBox]) -> list[np.ndarray]:
+        """Landmarks (468, 2) of the boxes that hold plausible faces, largest first.
 
-        The second pass sits on the first one's points.
+        The second pass uses the box round the first pass's landmarks.
         """
         found: list[np.ndarray] = []
-        for box in boxes[:N_CANDIDATES]:
-            landmarks = self._mesh(frame, box)
-            if landmarks is None or not plausible(landmarks):
+        for box in boxes[:MAX_CANDIDATES]:
+            landmarks = self._landmarks(frame, box)
+            if landmarks is None or not is_plausible_face(landmarks):
                 continue
-            landmarks = self._mesh(frame, box_of(landmarks))
-            if landmarks is not None and plausible(landmarks):
+            landmarks = self._landmarks(frame, FaceBox.from_landmarks(landmarks))
+            if landmarks is not None and is_plausible_face(landmarks):
                 found.append(landmarks)
-        return sorted(found, key=lambda landmarks: -box_of(landmarks).size)
+        return sorted(found, key=lambda landmarks: -FaceBox.from_landmarks(landmarks).size)
 
-    def _look_round(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-        """Landmarks of a clearly larger face that has been there for two looks, else None."""
-        own = box_of(landmarks)
-        others = [box for box in self._detect(frame) if _shift(box, own) > SAME_FACE and box.size > own.size]
-        rival = next((r for r in self._faces(frame, others) if box_of(r).size > LARGER * own.size), None)
-        self._next_look = LOOK_ROUND_EVERY
-        if rival is None:
-            self._rival = None
+    def _check_larger_face(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+        """Landmarks of a clearly larger face that was there in two checks, else None."""
+        current = FaceBox.from_landmarks(landmarks)
+        others = [
+            box for box in self._detect(frame) if _shift(box, current) > SAME_FACE and box.size > current.size
+        ]
+        rivals = ((FaceBox.from_landmarks(points), points) for points in self._landmarks_in(frame, others))
+        box, rival = next(
+            ((box, points) for box, points in rivals if box.size > MIN_SIZE_RATIO * current.size),
+            (None, None),
+        )
+        before, self._rival = self._rival, box
+        self._until_redetect = REDETECT_INTERVAL
+        if box is None:
             return None
-        before, self._rival = self._rival, box_of(rival)
-        if before is not None and _shift(self._rival, before) < SAME_FACE:
+        if before is not None and _shift(box, before) < SAME_FACE:
             self._rival = None
             return rival
-        self._next_look = SECOND_LOOK
+        self._until_redetect = CONFIRM_INTERVAL
         return None
 
-    def _search_due(self) -> bool:
-        return self._missed in EAGER_TRIES or self._missed % IDLE_EVERY == 0
+    def _retry_due(self) -> bool:
+        return self._n_missed in RETRY_AT or self._n_missed % RETRY_INTERVAL == 0
 
-    def _remember(self, landmarks: np.ndarray | None) -> None:
+    def _update(self, landmarks: np.ndarray | None) -> None:
         if landmarks is None:
-            self._missed += 1
+            self._n_missed += 1
         else:
-            self._box, self._missed = box_of(landmarks), 0
+            self._box, self._n_missed = FaceBox.from_landmarks(landmarks), 0
 
 
 class SceneCutDetector:
-    """Hard cuts: two small pictures differ by much, and by much more than the ones before them did."""
+    """Hard cuts: two thumbnails differ by much, and by much more than the ones before them did."""
 
-    SIDE = 24
-    LEAST = 18.0  # mean absolute difference of 0..255 values
-    TIMES_USUAL = 4.0
+    THUMBNAIL_SIZE = 24
+    MIN_DIFFERENCE = 18.0  # mean absolute difference of 0..255 values
+    MIN_RATIO = 4.0  # to the running mean of differences
 
     def __init__(self) -> None:
-        self._thumb: np.ndarray | None = None
+        self._thumbnail: np.ndarray | None = None
         self._shape: tuple[int, ...] | None = None
-        self._usual = 0.0
+        self._running_mean = 0.0
 
     def step(self, frame: np.ndarray) -> bool:
-        """frame (H, W, 3) uint8 -> whether a new scene begins with it. A change of size is a cut as well."""
+        """frame (H, W, 3) uint8 -> whether a new scene starts with it; a change of frame size is a cut."""
         height, width = frame.shape[:2]
-        thumb = frame[:: max(1, height // self.SIDE), :: max(1, width // self.SIDE)].astype(np.int16)
-        before, shape = self._thumb, self._shape
-        self._thumb, self._shape = thumb, frame.shape
+        row_step, column_step = max(1, height // self.THUMBNAIL_SIZE), max(1, width // self.THUMBNAIL_SIZE)
+        thumbnail = frame[::row_step, ::column_step].astype(np.int16)
+        before, shape = self._thumbnail, self._shape
+        self._thumbnail, self._shape = thumbnail, frame.shape
         if before is None:
             return False
         if shape != frame.shape:
             return True
-        change = float(np.abs(thumb - before).mean())
-        cut = change > self.LEAST and change > self.TIMES_USUAL * self._usual
+        difference = float(np.abs(thumbnail - before).mean())
+        cut = difference > self.MIN_DIFFERENCE and difference > self.MIN_RATIO * self._running_mean
         if not cut:
-            self._usual += 0.2 * (change - self._usual)
+            self._running_mean += 0.2 * (difference - self._running_mean)
         return cut
 
 
 def _shift(a: FaceBox, b: FaceBox) -> float:
-    """Distance of two squares' centres as a share of the smaller one's side."""
+    """Distance of two boxes' centers as a fraction of the smaller one's size."""
     return math.hypot(a.x - b.x, a.y - b.y) / max(1.0, min(a.size, b.size))

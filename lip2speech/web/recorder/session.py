@@ -19,7 +19,7 @@ from typing import Any
 
 from lip2speech.data.prompts import read_prompts, videos_in
 from lip2speech.video.errors import MediaError, NoFaceError
-from lip2speech.video.formats import sniff
+from lip2speech.video.formats import detect_demuxer
 
 SUFFIXES = {"matroska": ".webm", "mov": ".mp4"}  # what browsers record: most of them, Safari
 ROOM = ".arriving-"  # beginning of the folder in which a video is received
@@ -112,7 +112,7 @@ def receive(room: Path, name: str, chunks: Iterable[bytes]) -> Path:
     """The file ROOM/NAME.webm or .mp4, by its first bytes, safe on the disk, for its owner's eyes only."""
     parts = iter(chunks)
     first = next(parts, b"")
-    suffix = SUFFIXES.get(sniff(first) or "", "")
+    suffix = SUFFIXES.get(detect_demuxer(first) or "", "")
     if not suffix:
         raise RejectedUpload("not_video", f"{name}: neither webm nor mp4.")
     video = room / f"{name}{suffix}"

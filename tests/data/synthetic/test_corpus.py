@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 
-from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
+from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from lip2speech.data.synthetic import make_corpus, make_sample, utterances
 from lip2speech.data.synthetic.sample import MAX_BYTES
 from lip2speech.data.synthetic.sentences import split_of
-from lip2speech.data.synthetic.voices import SAMPLES_PER_FRAME, speak
+from lip2speech.data.synthetic.voices import speak
 from lip2speech.data.utterance import Utterance
 
 SEED = 11

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lip2speech.audio.pitch import pitch_quantiles
-from lip2speech.constants import SAMPLE_RATE
+from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME
 from lip2speech.data.synthetic import audio_only
 from lip2speech.data.synthetic.espeak import MissingExtraError, synthesizer
 from lip2speech.data.synthetic.sentences import (
@@ -21,14 +21,7 @@ from lip2speech.data.synthetic.sentences import (
     split_of,
     spoken,
 )
-from lip2speech.data.synthetic.voices import (
-    SAMPLES_PER_FRAME,
-    SynthesisVoice,
-    random_stream,
-    say,
-    speak,
-    voices,
-)
+from lip2speech.data.synthetic.voices import SynthesisVoice, random_stream, say, speak, voices
 
 # what each word must sound like, in espeak-ng's names without stress; `_` is a pause inside the sentence
 SOUNDS = {
