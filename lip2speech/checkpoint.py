@@ -54,7 +54,7 @@ def save(
     card: str,
     *,
     overwrite: bool = False,
-    half: bool = False,
+    fp16: bool = False,
 ) -> None:
     """Write a checkpoint folder whole or not at all (a temporary folder beside it, then a rename).
 
@@ -63,11 +63,11 @@ def save(
         config: values of the model's dataclass (`config.to_dict`).
         tensors: name -> tensor of any shape.
         card: the text of README.md.
-        half: store floating-point tensors as float16, half the size.
+        fp16: store floating-point tensors as float16, half the size.
     """
     folder = Path(folder)
     check_replaceable(folder, overwrite)
-    stored = {name: storable(name, tensor, half) for name, tensor in tensors.items()}
+    stored = {name: storable(name, tensor, fp16) for name, tensor in tensors.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -179,13 +179,13 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
-def storable(name: str, tensor: Tensor, half: bool) -> Tensor:
-    """A contiguous CPU copy (safetensors refuses shared memory), in float16 when `half`."""
+def storable(name: str, tensor: Tensor, fp16: bool) -> Tensor:
+    """A contiguous CPU copy (safetensors refuses shared memory), in float16 when `fp16`."""
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
         raise CheckpointError(f"{name}: holds NaN or infinite values; such weights are not saved.")
-    copy = tensor.detach().to("cpu", torch.float16 if half and tensor.is_floating_point() else tensor.dtype)
+    copy = tensor.detach().to("cpu", torch.float16 if fp16 and tensor.is_floating_point() else tensor.dtype)
     if copy.is_floating_point() and not torch.isfinite(copy).all():
-        raise CheckpointError(f"{name}: is too large for float16; save it with half=False.")
+        raise CheckpointError(f"{name}: is too large for float16; save it with fp16=False.")
     return copy.clone(memory_format=torch.contiguous_format)
 
 

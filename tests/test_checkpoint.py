@@ -71,7 +71,7 @@ def test_the_sums_are_those_of_the_sha256sum_program(folder: Path) -> None:
 
 def test_half_is_smaller_and_comes_back_as_float32(tmp_path: Path) -> None:
     weight = {"weight": torch.randn(100, 100)}
-    save(tmp_path / "half", {}, weight, CARD, half=True)
+    save(tmp_path / "half", {}, weight, CARD, fp16=True)
     save(tmp_path / "full", {}, weight, CARD)
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "full")]
     assert sizes[0] < 0.6 * sizes[1]
@@ -132,7 +132,7 @@ def test_nothing_is_written_on_failure(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="bad: holds NaN"):
         save(tmp_path / "m", {}, {"bad": torch.tensor([float("nan")])}, CARD)
     with pytest.raises(CheckpointError, match="big: is too large for float16"):
-        save(tmp_path / "m", {}, {"big": torch.tensor([1e6])}, CARD, half=True)
+        save(tmp_path / "m", {}, {"big": torch.tensor([1e6])}, CARD, fp16=True)
     assert os.listdir(tmp_path) == []
 
 

@@ -55,12 +55,12 @@ def one_line(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in clean)
 
 
-def say(text: object) -> None:
+def eprint(text: object) -> None:
     """One line on stderr."""
     typer.echo(one_line(text), err=True)
 
 
-def explain(error: BaseException) -> str | None:
+def user_message(error: BaseException) -> str | None:
     """The line for an error that a caller can cause, or None when it is ours."""
     if isinstance(error, ImportError):
         return _explain_import(error)
@@ -85,7 +85,7 @@ def _explain_import(error: ImportError) -> str | None:
     return None
 
 
-def code_of(error: BaseException) -> int:
+def exit_code(error: BaseException) -> int:
     """The exit code for an error that ends a whole command."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {
@@ -95,7 +95,7 @@ def code_of(error: BaseException) -> int:
         return BAD_MODEL
     if "NoFaceError" in names:
         return NO_FACE
-    if explain(error) is None:
+    if user_message(error) is None:
         return INTERNAL
     broken_input = "MediaError" in names or (
         isinstance(error, OSError) and not isinstance(error, FileExistsError)
@@ -109,14 +109,14 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("stopped.")
+        eprint("stopped.")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(OK) from None
     except Exception as error:
-        line = explain(error)
+        line = user_message(error)
         if line is None:
             raise
-        say(f"lip2speech: {line}")
-        raise typer.Exit(code_of(error)) from None
+        eprint(f"lip2speech: {line}")
+        raise typer.Exit(exit_code(error)) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lip2speech.cli._errors import UsageError, explain, one_line_errors, say
+from lip2speech.cli._errors import UsageError, eprint, one_line_errors
 from lip2speech.cli._progress import progress_bar
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def fit(
             progress.start(f"reading {folder}")
             takes, failures = read_takes(folder, progress)
             for line in failures:
-                say(f"lip2speech: left out: {line}")
+                eprint(f"lip2speech: left out: {line}")
             known, tested = split_takes(takes, held_out)
             tested = [] if quiet else tested
             ear = _ear(tested)
@@ -154,6 +154,6 @@ def _ear(takes: Sequence[Recording]) -> WordErrorFn | None:
     try:
         recogniser = PocketSphinxASR()
     except ImportError as error:
-        say(f"lip2speech: words are not counted: {explain(error)}")
+        eprint(f"lip2speech: words are not counted: {explain(error)}")
         return None
     return lambda wav, text: edit_distance(text, recogniser.transcribe(wav))

@@ -117,7 +117,7 @@ def load(model: str, device: str, *, quiet: bool) -> Lip2Speech:
 
     loaded = Lip2Speech.from_pretrained(model, device=device)
     if loaded.config.usage_note and not quiet:
-        errors.say(f"lip2speech: model {loaded.name}: {loaded.config.usage_note}")
+        errors.eprint(f"lip2speech: model {loaded.name}: {loaded.config.usage_note}")
     return loaded
 
 
@@ -150,7 +150,7 @@ def _convert_one(
 
 
 def _failure(error: Exception) -> dict[str, Any]:
-    line, code = errors.explain(error), errors.code_of(error)
+    line, code = errors.user_message(error), errors.exit_code(error)
     if line is None:
         line = f"internal error: {type(error).__name__}: {errors.one_line(error)}; please report it."
     elif code != errors.NO_FACE:
@@ -186,7 +186,7 @@ def _report(row: dict[str, Any], options: ConvertOptions, threshold: float, prog
     """The JSON line or the human one on stdout; an error on stderr as well."""
     if (error := row["error"]) is not None:
         named = Path(row["input"]).name in error
-        errors.say(f"lip2speech: {error if named else '{}: {}'.format(row['input'], error)}")
+        errors.eprint(f"lip2speech: {error if named else '{}: {}'.format(row['input'], error)}")
     if options.json:
         progress.print(json.dumps(row))
     elif error is None and not options.quiet:

@@ -14,7 +14,7 @@ from lip2speech.cli._errors import UsageError, one_line, one_line_errors
 if TYPE_CHECKING:
     from lip2speech.importers import Imported
 
-COMMON = ("source", "out", "overwrite", "half")  # have their own place on the command line
+COMMON = ("source", "out", "overwrite", "fp16")  # have their own place on the command line
 MAX_DROPPED = 8  # names of dropped weights that are printed
 
 
@@ -25,7 +25,7 @@ def import_model(
     options: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="What a kind takes: heads=12")
     ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store float16, half the size.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Store float16, half the size.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint folder.")] = False,
 ) -> None:
     """Write a published checkpoint as a folder of ours. It is read as data: nothing in it is ever run."""
@@ -36,7 +36,7 @@ def import_model(
             raise UsageError(f"no importer is called {kind!r}; known: {', '.join(IMPORTERS)}.")
         importer = IMPORTERS[kind]
         values = parse_options(kind, importer, options or [])
-        done = importer(source, out, overwrite=overwrite, half=half, **values)
+        done = importer(source, out, overwrite=overwrite, fp16=fp16, **values)
         for line in describe(out, done):
             typer.echo(line)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lip2speech.cli._errors import one_line, one_line_errors, say
+from lip2speech.cli._errors import eprint, one_line, one_line_errors
 
 if TYPE_CHECKING:
     from lip2speech.models.speaker_encoder import SpeakerEncoder
@@ -50,7 +50,7 @@ def enroll(
             speakers = with_vector(speakers, vector)
         made = make(name, recordings, consent, speakers=speakers, overwrite=overwrite)
         for warning in made.warnings:
-            say(f"lip2speech: {name}: {warning}.")
+            eprint(f"lip2speech: {name}: {warning}.")
         typer.echo(f"{name}: enrolled from {made.seconds:.1f} s of speech; use it with --voice {name}")
 
 

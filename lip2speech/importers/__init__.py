@@ -16,7 +16,7 @@ IMPORTERS: dict[str, Callable[..., Imported]] = {
     "lip2speech-unit": import_unit_model,
     "lip2speech-unit-vocoder": import_unit_vocoder,
 }
-"""What `lip2speech model import KIND` knows. An importer is f(source, out, *, overwrite, half, ...);
+"""What `lip2speech model import KIND` knows. An importer is f(source, out, *, overwrite, fp16, ...);
 its other keywords become the command's NAME=VALUE, by their annotations."""
 
 __all__ = ["IMPORTERS", "Imported"]

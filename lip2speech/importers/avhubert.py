@@ -82,18 +82,18 @@ def import_avhubert(
     heads: int | None = None,
     pretrained: str | Path | None = None,
     overwrite: bool = False,
-    half: bool = False,
+    fp16: bool = False,
 ) -> Imported:
     """Write the official checkpoint `source` as our checkpoint folder `out`.
 
     Args:
         heads: attention heads, where neither the file nor a head size of 64 tells.
         pretrained: the file `source` was fine-tuned from, which tells its heads.
-        half: store float16.
+        fp16: store float16.
     """
     imported = read_avhubert(source, heads=heads, pretrained=pretrained)
     text = _card(Path(source), imported)
-    checkpoint.save(Path(out), imported.config, imported.tensors, text, overwrite=overwrite, half=half)
+    checkpoint.save(Path(out), imported.config, imported.tensors, text, overwrite=overwrite, fp16=fp16)
     return imported
 
 

@@ -81,18 +81,18 @@ def import_encodec(
     *,
     settings: str | Path | None = None,
     overwrite: bool = False,
-    half: bool = False,
+    fp16: bool = False,
 ) -> Imported:
     """Write an EnCodec as our codec folder `out`.
 
     Args:
         source: the official state dict, or the folder (or a weights file of it) that transformers wrote.
         settings: a config.json in transformers' words for a state dict that is neither published model.
-        half: store float16.
+        fp16: store float16.
     """
     imported = read_encodec(source, settings=settings)
     text = _card(Path(source), imported)
-    checkpoint.save(Path(out), imported.config, imported.tensors, text, overwrite=overwrite, half=half)
+    checkpoint.save(Path(out), imported.config, imported.tensors, text, overwrite=overwrite, fp16=fp16)
     return imported
 
 

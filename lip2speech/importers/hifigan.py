@@ -65,17 +65,17 @@ def import_unit_vocoder(
     *,
     settings: str | Path | None = None,
     overwrite: bool = False,
-    half: bool = False,
+    fp16: bool = False,
 ) -> Imported:
     """Write the official vocoder `source` as our checkpoint folder `out`.
 
     Args:
         settings: its config.json; by default the one beside `source` (also as NAME_config.json).
-        half: store float16.
+        fp16: store float16.
     """
     imported = read_unit_vocoder(source, settings=settings)
     text = _card(Path(source))
-    checkpoint.save(Path(out), imported.config, imported.tensors, text, overwrite=overwrite, half=half)
+    checkpoint.save(Path(out), imported.config, imported.tensors, text, overwrite=overwrite, fp16=fp16)
     return imported
 
 

@@ -79,7 +79,7 @@ def import_hubert(
     layer: int = UNIT_LAYER,
     heads: int | None = None,
     overwrite: bool = False,
-    half: bool = False,
+    fp16: bool = False,
 ) -> Imported:
     """Write the official checkpoint `source` as our checkpoint folder `out`.
 
@@ -87,11 +87,11 @@ def import_hubert(
         kmeans: the `km.bin` of the units; without one the folder gives features alone.
         layer: whose features the k-means clusters, counted from 1; nothing in its file tells.
         heads: attention heads, where neither the file nor a head size of 64 tells.
-        half: store float16; units near the border of two may then change.
+        fp16: store float16; units near the border of two may then change.
     """
     imported = read_hubert(source, kmeans=kmeans, layer=layer, heads=heads)
     text = _card(Path(source), None if kmeans is None else Path(kmeans), imported)
-    checkpoint.save(Path(out), imported.config, imported.tensors, text, overwrite=overwrite, half=half)
+    checkpoint.save(Path(out), imported.config, imported.tensors, text, overwrite=overwrite, fp16=fp16)
     return imported
 
 

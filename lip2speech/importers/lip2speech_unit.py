@@ -95,7 +95,7 @@ def import_unit_model(
     heads: int | None = None,
     pretrained: str | Path | None = None,
     overwrite: bool = False,
-    half: bool = False,
+    fp16: bool = False,
 ) -> Imported:
     """Write the official multi-target model `source` as our model folder `out`, which converts videos.
 
@@ -106,7 +106,7 @@ def import_unit_model(
             name without the ending is the voice's. Without it, whoever lets it speak gives one.
         heads: attention heads of its AV-HuBERT, where neither the file nor a head size of 64 tells.
         pretrained: the AV-HuBERT it was made from, which tells its heads.
-        half: store float16.
+        fp16: store float16.
     """
     model = read_unit_model(source, heads=heads, pretrained=pretrained)
     tensors = {f"model.{name}": tensor for name, tensor in model.tensors.items()}
@@ -130,7 +130,7 @@ def import_unit_model(
     Lip2Speech.from_checkpoint(
         checkpoint.Checkpoint(values, tensors, text, Path(out)), "cpu"
     )  # its parts must fit
-    checkpoint.save(Path(out), values, tensors, text, overwrite=overwrite, half=half)
+    checkpoint.save(Path(out), values, tensors, text, overwrite=overwrite, fp16=fp16)
     return imported
 
 

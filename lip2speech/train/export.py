@@ -90,7 +90,7 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
         tensors |= {f"{KIND}.{k}": v for k, v in weights.items()}
     tensors = {k: as_stored(k, v) for k, v in tensors.items()}
     Lip2Speech.from_checkpoint(checkpoint.Checkpoint(values, tensors, config.model_card, folder), "cpu")
-    checkpoint.save(folder, values, tensors, config.model_card, overwrite=overwrite, half=True)
+    checkpoint.save(folder, values, tensors, config.model_card, overwrite=overwrite, fp16=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
 
 
@@ -143,7 +143,7 @@ def likelihood_part(
 
 def as_stored(name: str, tensor: Tensor) -> Tensor:
     """What a folder of float16 gives back of a tensor. CheckpointError: it cannot be kept so."""
-    stored = checkpoint.storable(name, tensor, half=True)
+    stored = checkpoint.storable(name, tensor, fp16=True)
     return stored.float() if stored.is_floating_point() else stored
 
 

@@ -136,7 +136,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="Longest video.", min=1)] = 180.0,
 ) -> None:
     """Serve the page until Ctrl-C; then everything that was uploaded or made is deleted."""
-    from lip2speech.cli._errors import one_line_errors, say
+    from lip2speech.cli._errors import eprint, one_line_errors
 
     with one_line_errors():
         allowed = read_users(users, host)
@@ -153,7 +153,7 @@ def main(
             speaks_live = live_model or live_form(model)
             settings = ServerConfig(model, speaks_live, host, port, allowed, places, megabytes, seconds)
             app = make_app(settings, rooms)
-            say(f"lip2speech: open http://{host}:{port} in a browser; Ctrl-C ends it.")
+            eprint(f"lip2speech: open http://{host}:{port} in a browser; Ctrl-C ends it.")
             uvicorn.run(app, host=host, port=port, log_level="warning", ws_max_size=1 << 20)
         finally:
             rooms.close()

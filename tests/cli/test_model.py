@@ -43,13 +43,13 @@ def test_what_is_dropped_is_said_aloud(tmp_path: Path) -> None:
 
 
 def test_options_become_the_importers_own_keywords(tmp_path: Path) -> None:
-    assert run("import", "avhubert", FINETUNED, tmp_path / "out", "heads=4", "--half")[0] == 0
+    assert run("import", "avhubert", FINETUNED, tmp_path / "out", "heads=4", "--fp16")[0] == 0
     weights = IMPORTERS["avhubert"]
     assert parse_options("avhubert", weights, ["heads=4", "pretrained=x.pt"]) == {
         "heads": 4,
         "pretrained": Path("x.pt"),
     }
-    for words in (["heads=many"], ["head=4"], ["heads"], ["half=1"], ["heads=4", "heads=5"]):
+    for words in (["heads=many"], ["head=4"], ["heads"], ["fp16=1"], ["heads=4", "heads=5"]):
         with pytest.raises(UsageError, match="heads"):
             parse_options("avhubert", weights, words)
 

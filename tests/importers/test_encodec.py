@@ -197,5 +197,5 @@ def test_half_precision_files_are_read_and_written(tmp_path: Path) -> None:
     folder = write_transformers(tmp_path / "theirs")
     state = load_file(folder / "model.safetensors")
     save_file({name: tensor.half() for name, tensor in state.items()}, folder / "model.safetensors")
-    import_encodec(folder, tmp_path / "out", half=True)
+    import_encodec(folder, tmp_path / "out", fp16=True)
     assert load_codec(tmp_path / "out").n_q == 8

@@ -156,4 +156,4 @@ def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
     import_unit_vocoder(VOCODER, tmp_path / "out")
     with pytest.raises(ValueError, match="exists"):
         import_unit_vocoder(VOCODER, tmp_path / "out")
-    import_unit_vocoder(VOCODER, tmp_path / "out", overwrite=True, half=True)
+    import_unit_vocoder(VOCODER, tmp_path / "out", overwrite=True, fp16=True)

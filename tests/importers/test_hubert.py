@@ -191,5 +191,5 @@ def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
     import_hubert(CHECKPOINT, tmp_path / "out")
     with pytest.raises(ValueError, match="exists"):
         import_hubert(CHECKPOINT, tmp_path / "out")
-    import_hubert(CHECKPOINT, tmp_path / "out", overwrite=True, half=True)
+    import_hubert(CHECKPOINT, tmp_path / "out", overwrite=True, fp16=True)
     assert checkpoint.load(tmp_path / "out").tensors["hubert.proj.weight"].dtype == torch.float32

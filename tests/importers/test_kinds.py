@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lip2speech.cli._errors import explain
+from lip2speech.cli._errors import user_message
 from lip2speech.codecs.builders import codec_at
 from lip2speech.codecs.compress import CodecCompressor
 from lip2speech.importers import IMPORTERS
@@ -34,7 +34,7 @@ def refusal(act: Callable[[], object]) -> str:
     """What a command would print: the line for an error that a caller can cause."""
     with pytest.raises((ValueError, OSError)) as error:
         act()
-    line = explain(error.value)
+    line = user_message(error.value)
     assert line is not None, error.value
     return line
 

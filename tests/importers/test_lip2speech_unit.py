@@ -14,7 +14,7 @@ from lip2speech import checkpoint
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.cli import app
 from lip2speech.importers import base as imported
-from lip2speech.importers import unitmodel
+from lip2speech.importers import lip2speech_unit
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
 from lip2speech.importers.hifigan import import_unit_vocoder
 from lip2speech.importers.inert import ForeignFileError
@@ -79,12 +79,12 @@ def test_every_published_weight_has_its_place(
 ) -> None:
     weights = key_list(name)
     file = FairseqCheckpoint(Path("full.pt"), weights, {}, None)
-    monkeypatch.setattr(unitmodel, "read_fairseq", lambda path: file)
+    monkeypatch.setattr(lip2speech_unit, "read_fairseq", lambda path: file)
     monkeypatch.setattr(imported, "_fitting", lambda foreign, tensor, expected, path: same(tensor, expected))
-    monkeypatch.setattr(unitmodel, "check_claims", lambda tensors, path: None)  # there is no file
+    monkeypatch.setattr(lip2speech_unit, "check_claims", lambda tensors, path: None)  # there is no file
     read = read_unit_model("full.pt")
     assert len(read.dropped) == dropped
-    assert len(read.tensors) == len(weights) - dropped + len(unitmodel.OURS_ALONE)
+    assert len(read.tensors) == len(weights) - dropped + len(lip2speech_unit.OURS_ALONE)
     sizes = read.config.heads
     assert (sizes.hidden_dim, sizes.speaker_dim, sizes.n_units) == (512, 256, 200)
     with torch.device("meta"):
@@ -100,7 +100,7 @@ def test_all_foreign_names_are_told_apart() -> None:
     for name in MODELS:
         read = read_unit_model(FOLDER / f"{name}.pt", heads=4)
         official = read_fairseq(FOLDER / f"{name}.pt").model
-        assert len(read.tensors) == len(official) - len(read.dropped) + len(unitmodel.OURS_ALONE)
+        assert len(read.tensors) == len(official) - len(read.dropped) + len(lip2speech_unit.OURS_ALONE)
 
 
 # The folder, from video to sound
@@ -289,5 +289,5 @@ def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
     import_unit_model(PLAIN, tmp_path / "out")
     with pytest.raises(ValueError, match="exists"):
         import_unit_model(PLAIN, tmp_path / "out")
-    import_unit_model(PLAIN, tmp_path / "out", overwrite=True, half=True)
+    import_unit_model(PLAIN, tmp_path / "out", overwrite=True, fp16=True)
     assert Lip2Speech.from_pretrained(tmp_path / "out", device="cpu").vocoder_names == ["griffin-lim"]

@@ -27,7 +27,7 @@ from lip2speech.codecs.quantization.simvq import (
 )
 from lip2speech.distributed import all_gather_rows
 
-__all__ = ["SemanticAcousticQuantizer", "QuantizerConfig", "ResidualVQ"]
+__all__ = ["QuantizerConfig", "ResidualVQ", "SemanticAcousticQuantizer"]
 
 CODEBOOKS: dict[str, Callable[[QuantizerConfig], Codebook]] = {
     "moving": EMACodebook,

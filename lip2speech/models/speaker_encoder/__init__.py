@@ -17,10 +17,10 @@ from lip2speech.models.speaker_encoder.xvector import (
 
 __all__ = [
     "SPECTRUM_DIM",
-    "XVectorSpeakerEncoder",
     "ExternalEmbeddings",
-    "SpeakerEncoder",
     "LTASSpeakerEncoder",
+    "SpeakerEncoder",
+    "XVectorSpeakerEncoder",
     "load_speaker_model",
     "read_vector",
     "speaker_model_from",

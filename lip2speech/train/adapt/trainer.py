@@ -215,7 +215,7 @@ def adapt(
     # how sure the other model was tells nothing of this one
     pipeline = {key: value for key, value in loaded.config["inference"].items() if key != "confidence"}
     values = loaded.config | {"inference": pipeline}
-    checkpoint.save(out, values, loaded.tensors | learned, card, overwrite=overwrite, half=True)
+    checkpoint.save(out, values, loaded.tensors | learned, card, overwrite=overwrite, fp16=True)
     return work.size, losses
 
 

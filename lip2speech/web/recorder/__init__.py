@@ -9,4 +9,4 @@ Knows no model; whether a video can be used is asked of a function.
 from lip2speech.web.recorder.server import MOST_BYTES, RecorderServer
 from lip2speech.web.recorder.session import RecordingSession, RejectedUpload
 
-__all__ = ["MOST_BYTES", "RejectedUpload", "RecorderServer", "RecordingSession"]
+__all__ = ["MOST_BYTES", "RecorderServer", "RecordingSession", "RejectedUpload"]
