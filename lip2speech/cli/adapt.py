@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lip2speech.cli._errors import UsageError, eprint, one_line_errors
+from lip2speech.cli._errors import UsageError, eprint, one_line_errors, user_message
 from lip2speech.cli._progress import progress_bar
 
 if TYPE_CHECKING:
@@ -154,6 +154,6 @@ def _ear(takes: Sequence[Recording]) -> WordErrorFn | None:
     try:
         recogniser = PocketSphinxASR()
     except ImportError as error:
-        eprint(f"lip2speech: words are not counted: {explain(error)}")
+        eprint(f"lip2speech: words are not counted: {user_message(error)}")
         return None
     return lambda wav, text: edit_distance(text, recogniser.transcribe(wav))

@@ -60,7 +60,7 @@ def test_every_importer_has_the_same_shape(kind: str) -> None:
 
     parameters = inspect.signature(IMPORTERS[kind]).parameters
     assert list(parameters)[:2] == ["source", "out"]
-    assert {"overwrite", "half"} <= set(parameters)
+    assert {"overwrite", "fp16"} <= set(parameters)
     assert all(p.default is not p.empty for name, p in parameters.items() if name not in ("source", "out"))
 
 
