@@ -157,7 +157,9 @@ def test_an_unknown_vocoder_is_a_damaged_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_voices_needs_one_to_be_given(tmp_path: Path) -> None:
-    speech = Lip2Speech.from_pretrained(save(tmp_path / "s", voiceless=True, pipeline=pipeline("mel", "")), device="cpu")
+    speech = Lip2Speech.from_pretrained(
+        save(tmp_path / "s", voiceless=True, pipeline=pipeline("mel", "")), device="cpu"
+    )
     crops = np.zeros((2, 96, 96), np.uint8)
     with pytest.raises(ValueError, match="no voice of its own"):
         speech(crops)

@@ -1,4 +1,4 @@
-"""Speech while the lips move (lip2speech/streaming.py)."""
+"""Live speech, frame by frame (lip2speech/streaming.py)."""
 
 import math
 from copy import deepcopy
@@ -11,13 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.confidence.tracker import FEATURES, Calibration, observe
+from lip2speech.confidence.calibration import Calibration
+from lip2speech.confidence.features import FEATURES
 from lip2speech.config import to_dict
-from lip2speech.models.prediction import Prediction
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.streaming import ChunkedSynthesizer, SlidingWindowSynthesizer, Stream, StreamConfig
+from lip2speech.streaming import Stream, StreamConfig, StreamingResult, StreamStats, make_renderer, stream_roi
+from lip2speech.synthesis import SynthesisOptions
+from lip2speech.video.crop import MouthCrop
+from lip2speech.windows import RenderedFrames
 from tests.factories import MODEL, make_model, save_system, taught_likelihood
-from tests.video.faces import FakeFaceModel, frames
+from tests.video.faces import FakeFaces, frames
 
 CAUSAL: dict[str, Any] = {
     "frontend": MODEL["frontend"] | {"causal": True, "left_context": 20},
@@ -30,7 +33,9 @@ VOICE = 0.1 * torch.arange(163.0)
 def live(tmp_path_factory: pytest.TempPathFactory) -> Lip2Speech:
     """A system whose model is causal."""
     model = to_dict(make_model(CAUSAL).config)
-    return Lip2Speech.from_pretrained(save_system(tmp_path_factory.mktemp("live") / "live", model=model), device="cpu")
+    return Lip2Speech.from_pretrained(
+        save_system(tmp_path_factory.mktemp("live") / "live", model=model), device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,130 +47,135 @@ def crops(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 96, 96), dtype=np.uint8)
 
 
-def spoken(speaker: Any, roi: np.ndarray) -> Tensor:
-    said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
-    assert sum(len(part.observed) for part in said) == len(roi)
-    return torch.cat([part.wav for part in said])
+def render(model: Lip2Speech, roi: np.ndarray, vocoder: str = "mel", **config: int) -> RenderedFrames:
+    return stream_roi(model, roi, SynthesisOptions(VOICE, vocoder), StreamConfig(**config))
 
 
-def stream(speech: Lip2Speech, seen: str, **config: int) -> Stream:
-    """A stream of frames that show a face where `seen` has an x."""
+def make_stream(model: Lip2Speech, seen: str, low_confidence: Any = "keep", **config: int) -> Stream:
+    """A stream whose frames show a face where `seen` has an x."""
     people = [[(300.0, 200.0, 1.0)] if c == "x" else [] for c in seen]
-    return Stream(speech, face_model=FakeFaceModel(people), config=StreamConfig(**config))
+    options = SynthesisOptions(low_confidence=low_confidence)
+    return Stream(model, options, StreamConfig(**config), face_model=FakeFaces(people))
 
 
-@pytest.mark.parametrize("route", ["mel", "codes", "codes-independent"])
+@pytest.mark.parametrize("vocoder", ["mel", "codes", "codes-independent"])
 @pytest.mark.parametrize("chunk", [1, 3, 5])
 @pytest.mark.parametrize("count", [1, 7, 10])
-def test_a_causal_model_says_live_what_it_says_of_the_whole(
-    live: Lip2Speech, route: str, chunk: int, count: int
+def test_a_causal_model_gives_live_what_it_gives_in_one_pass(
+    live: Lip2Speech, vocoder: str, chunk: int, count: int
 ) -> None:
     roi = crops(count)
     with torch.no_grad():
         whole = live.model(live.transform(roi), VOICE[None], chunk=chunk)
-    expected = live.vocode(whole, route)
-    found = spoken(ChunkedSynthesizer(live, VOICE, route, chunk), roi)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    found = render(live, roi, vocoder, chunk=chunk)
+    torch.testing.assert_close(found.wav, live.vocode(whole, vocoder), rtol=0, atol=1e-5)
+    assert len(found.features.values) == count
 
 
-def test_what_lies_beyond_the_look_ahead_changes_nothing(live: Lip2Speech) -> None:
+def test_frames_beyond_the_chunk_change_nothing(live: Lip2Speech) -> None:
     roi, other = crops(9), crops(9, seed=1)
     other[:6] = roi[:6]
-    a, b = (spoken(ChunkedSynthesizer(live, VOICE, "mel", 3), x)[: 6 * 640] for x in (roi, other))
+    a, b = (render(live, x, chunk=3).wav[: 6 * 640] for x in (roi, other))
     assert torch.equal(a, b)
 
 
-def test_griffin_lim_says_every_sample_live_but_late(live: Lip2Speech) -> None:
-    speaker = ChunkedSynthesizer(live, VOICE, "griffin-lim", 2)
-    before = sum(len(speaker.push(crop).wav) for crop in crops(10))
-    assert before == 10 * 640 - (3 * 160 + 120)
-    assert before + len(speaker.finish().wav) == 10 * 640
-    assert speaker.late == 2 * 640 + 3 * 160 + 120
+def push_all(model: Lip2Speech, roi: np.ndarray, vocoder: str, **config: int) -> tuple[list[int], int, int]:
+    """Samples after each crop, samples at the end, and the latency."""
+    buffer, renderer = make_renderer(model, VOICE, vocoder, StreamConfig(**config))
+    pushed = [buffer.push(MouthCrop(pixels, "detected")) for pixels in roi]
+    counts = [0 if window is None else len(renderer(window).wav) for window in pushed]
+    last = buffer.finish()
+    rest = 0 if last is None else len(renderer(last).wav)
+    return counts, rest + len(renderer.finish().wav), renderer.latency
+
+
+def test_griffin_lim_gives_every_sample_live_with_its_latency(live: Lip2Speech) -> None:
+    counts, rest, latency = push_all(live, crops(10), "griffin-lim", chunk=2)
+    assert sum(counts) == 10 * 640 - (3 * 160 + 120)
+    assert sum(counts) + rest == 10 * 640
+    assert latency == 2 * 640 + 3 * 160 + 120
 
 
 @pytest.mark.parametrize("count", [1, 4, 9, 30])
-def test_windows_say_every_frame_once(plain: Lip2Speech, count: int) -> None:
-    config = StreamConfig(window=12, hop=3, ahead=4)
-    speaker = SlidingWindowSynthesizer(plain, VOICE, "mel", config)
-    pieces = [len(speaker.push(crop).wav) for crop in crops(count)]
-    assert set(pieces) <= {0, 3 * 640}
-    assert sum(pieces) + len(speaker.finish().wav) == 640 * count
-    assert speaker.late == 7 * 640
+def test_sliding_windows_give_every_frame_once(plain: Lip2Speech, count: int) -> None:
+    counts, rest, latency = push_all(plain, crops(count), "mel", window=12, hop=3, lookahead=4)
+    assert set(counts) <= {0, 3 * 640}
+    assert sum(counts) + rest == 640 * count
+    assert latency == 7 * 640
 
 
-def test_a_clip_shorter_than_a_window_is_said_as_by_the_whole(plain: Lip2Speech) -> None:
+def test_a_clip_shorter_than_a_window_sounds_as_in_one_pass(plain: Lip2Speech) -> None:
     roi = crops(8)
-    found = spoken(
-        SlidingWindowSynthesizer(plain, VOICE, "mel", StreamConfig(window=20, hop=10, ahead=10)), roi
-    )
-    torch.testing.assert_close(found, plain(roi, VOICE, "mel"))
+    found = render(plain, roi, window=20, hop=10, lookahead=10)
+    torch.testing.assert_close(found.wav, plain.synthesize(roi, VOICE, "mel"))
 
 
 def test_one_model_serves_many_streams(live: Lip2Speech) -> None:
     rois = [crops(8, seed) for seed in range(3)]
-    alone = [spoken(ChunkedSynthesizer(live, VOICE, "mel", 2), roi) for roi in rois]
-    speakers = [ChunkedSynthesizer(live, VOICE, "mel", 2) for _ in rois]
+    alone = [render(live, roi, chunk=2).wav for roi in rois]
+    streams = [make_renderer(live, VOICE, "mel", StreamConfig(chunk=2)) for _ in rois]
     mixed: list[list[Tensor]] = [[], [], []]
     for i in range(8):
-        for said, speaker, roi in zip(mixed, speakers, rois, strict=True):
-            said.append(speaker.push(roi[i]).wav)
-    for said, speaker, expected in zip(mixed, speakers, alone, strict=True):
-        assert torch.equal(torch.cat([*said, speaker.finish().wav]), expected)
+        for pieces, (buffer, renderer), roi in zip(mixed, streams, rois, strict=True):
+            if (window := buffer.push(MouthCrop(roi[i], "detected"))) is not None:
+                pieces.append(renderer(window).wav)
+    for pieces, (_, renderer), expected in zip(mixed, streams, alone, strict=True):
+        assert torch.equal(torch.cat([*pieces, renderer.finish().wav]), expected)
 
 
 @pytest.mark.parametrize("model", ["live", "plain"])
-def test_every_instant_is_640_samples(model: str, request: pytest.FixtureRequest) -> None:
-    made = stream(request.getfixturevalue(model), "x" * 20)
-    heard = []
+def test_every_output_frame_is_640_samples(model: str, request: pytest.FixtureRequest) -> None:
+    made = make_stream(request.getfixturevalue(model), "x" * 20)
+    pieces = []
     for i, frame in enumerate(frames(20)):
         made.push(frame, i / 25)
-        heard.append(made.pull())
+        pieces.append(made.pull())
     made.finish()
-    heard.append(made.pull())
-    wav = np.concatenate(heard)
+    pieces.append(made.pull())
+    wav = np.concatenate(pieces)
     assert len(wav) == 20 * 640 and wav.dtype == np.float32
     assert np.abs(wav).max() <= 1
     assert not len(made.pull())
-    assert (made.status.frames, made.status.output_frames, made.status.no_face_frames) == (20, 20, 0)
+    assert (made.stats.frames, made.stats.output_frames, made.stats.no_face_frames) == (20, 20, 0)
 
 
 def test_how_often_one_pulls_changes_nothing(live: Lip2Speech) -> None:
     sounds = []
     for every in (1, 3, 20):
-        made, heard = stream(live, "x" * 20), []
+        made, pieces = make_stream(live, "x" * 20), []
         for i, frame in enumerate(frames(20)):
             made.push(frame, i / 25)
             if i % every == 0:
-                heard.append(made.pull())
+                pieces.append(made.pull())
         made.finish()
-        sounds.append(np.concatenate([*heard, made.pull()]))
+        sounds.append(np.concatenate([*pieces, made.pull()]))
     assert all(np.array_equal(a, b) for a, b in pairwise(sounds))
 
 
 def test_frames_may_be_slow_late_doubled_or_out_of_order(live: Lip2Speech) -> None:
-    made = stream(live, "x" * 12)
+    made = make_stream(live, "x" * 12)
     times = [0.0, 0.06, 0.06, 0.03, 0.12, 0.19, 0.24]  # 15 to 20 fps, one doubled, one too late
     for frame, time in zip(frames(12), times, strict=False):
         made.push(frame, time)
-    assert made.status.dropped_frames == 2
-    assert made.status.output_frames == 7  # 0 .. 0.24 s
+    assert made.stats.dropped_frames == 2
+    assert made.stats.output_frames == 7  # 0 .. 0.24 s
     made.finish()
     assert len(made.pull()) == 7 * 640
 
 
 def test_a_lost_face_is_silence_and_comes_back_without_a_click(live: Lip2Speech) -> None:
-    made = stream(live, "x" * 10 + "." * 10 + "x" * 15, chunk=2)
+    made = make_stream(live, "x" * 10 + "." * 10 + "x" * 15, chunk=2)
     for i, frame in enumerate(frames(35)):
         made.push(frame, i / 25)
     made.finish()
     wav = made.pull()
-    assert made.status.no_face_frames >= 10
+    assert made.stats.no_face_frames >= 10
     quiet = wav[10 * 640 + 160 : 20 * 640]
     assert not quiet.any() and np.abs(wav[: 10 * 640]).max() > 0 and np.abs(wav[25 * 640 :]).max() > 0
 
 
 def test_a_stream_that_stops_for_seconds_pauses_and_goes_on(live: Lip2Speech) -> None:
-    made = stream(live, "x" * 40)
+    made = make_stream(live, "x" * 40)
     shown = frames(40)
     for i in range(10):
         made.push(shown[i], i / 25)
@@ -173,23 +183,23 @@ def test_a_stream_that_stops_for_seconds_pauses_and_goes_on(live: Lip2Speech) ->
         made.push(shown[i], 3 + i / 25)
     made.finish()
     wav = made.pull()
-    assert made.status.output_frames == 95 and len(wav) == 95 * 640
+    assert made.stats.output_frames == 95 and len(wav) == 95 * 640
     assert not wav[10 * 640 : 84 * 640].any() and wav[: 9 * 640].any() and wav[86 * 640 :].any()
 
 
 def test_an_hour_of_pause_is_not_an_hour_of_samples(live: Lip2Speech) -> None:
-    made = stream(live, "x" * 4)
+    made = make_stream(live, "x" * 4)
     for frame, time in zip(frames(4), (0.0, 0.04, 3600.0, 3600.04), strict=True):
         made.push(frame, time)
     made.finish()
     assert len(made.pull()) == (4 + 1500) * 640
 
 
-def test_what_is_no_frame_is_refused(live: Lip2Speech) -> None:
-    made, frame = stream(live, "x"), frames(1)[0]
+def test_what_is_not_a_frame_is_refused(live: Lip2Speech) -> None:
+    made, frame = make_stream(live, "x"), frames(1)[0]
     with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8"):
         made.push(frame[..., 0], 0.0)
-    with pytest.raises(ValueError, match="number of seconds"):
+    with pytest.raises(ValueError, match="finite number of seconds"):
         made.push(frame, float("nan"))
     made.finish()
     made.finish()
@@ -198,148 +208,135 @@ def test_what_is_no_frame_is_refused(live: Lip2Speech) -> None:
 
 
 @pytest.mark.parametrize(
-    "numbers", [{"chunk": 0}, {"hop": 0}, {"ahead": -1}, {"window": 10, "hop": 5, "ahead": 6}]
+    "numbers", [{"chunk": 0}, {"hop": 0}, {"lookahead": -1}, {"window": 10, "hop": 5, "lookahead": 6}]
 )
 def test_sizes_that_do_not_fit_are_refused(numbers: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="window at least hop"):
         StreamConfig(**numbers)
 
 
-# How sure it is
+# Confidence
 
 
-def speak_frames(
-    speech: Lip2Speech, seen: str, unsure: Any = "speak", **config: int
+def run_stream(
+    model: Lip2Speech, seen: str, low_confidence: Any = "keep", **config: int
 ) -> tuple[Stream, Tensor]:
-    """A finished stream of frames that show a face where `seen` has an x, and all it said."""
-    people = [[(300.0, 200.0, 1.0)] if c == "x" else [] for c in seen]
-    made = Stream(speech, face_model=FakeFaceModel(people), config=StreamConfig(**config), unsure=unsure)
+    """A finished stream and all its samples."""
+    made = make_stream(model, seen, low_confidence, **config)
     for i, frame in enumerate(frames(len(seen))):
         made.push(frame, i / 25)
     made.finish()
     return made, torch.from_numpy(made.pull())
 
 
-def calibrated(speech: Lip2Speech, bias: float, unsure: float = 0.5) -> Lip2Speech:
-    """The same system, which is always equally sure."""
-    return replace(
-        speech, config=replace(speech.config, confidence=Calibration(bias), confidence_threshold=unsure)
-    )
+def calibrated(model: Lip2Speech, bias: float) -> Lip2Speech:
+    """The same model with one confidence for every frame."""
+    return replace(model, config=replace(model.config, confidence=Calibration(bias)))
 
 
-def test_a_stream_of_a_model_that_was_never_calibrated_has_no_confidence(live: Lip2Speech) -> None:
-    made, _ = speak_frames(live, "x" * 8)
-    assert made.status.confidence is None and not made.pull_confidence()
-    with pytest.raises(ValueError, match="never calibrated"):
-        Stream(live, face_model=FakeFaceModel([]), unsure="tone")
+def test_a_stream_of_a_model_without_a_calibration_has_no_confidence(live: Lip2Speech) -> None:
+    made, _ = run_stream(live, "x" * 8)
+    assert made.stats.confidence is None
+    assert made.mean_confidence is None
+    assert not made.pull_confidence()
+    with pytest.raises(ValueError, match="needs a model with a calibration"):
+        make_stream(live, "x", "tone")
 
 
-@pytest.mark.parametrize("model", ["live", "plain"])
+@pytest.mark.parametrize("name", ["live", "plain"])
 def test_the_last_second_and_every_second_have_a_confidence(
-    model: str, request: pytest.FixtureRequest
+    name: str, request: pytest.FixtureRequest
 ) -> None:
-    speech = calibrated(request.getfixturevalue(model), 1.0)
-    made, _ = speak_frames(speech, "x" * 30)
-    sure = 1 / (1 + math.exp(-1))
-    assert made.status.confidence == pytest.approx(sure)
-    assert made.pull_confidence() == pytest.approx([sure, sure])
-    assert made.meter.sure == pytest.approx(sure)
+    made, _ = run_stream(calibrated(request.getfixturevalue(name), 1.0), "x" * 30)
+    expected = 1 / (1 + math.exp(-1))
+    assert made.stats.confidence == pytest.approx(expected)
+    assert made.pull_confidence() == pytest.approx([expected, expected])
+    assert made.mean_confidence == pytest.approx(expected)
     assert not made.pull_confidence()
 
 
-@pytest.mark.parametrize("kind", [ChunkedSynthesizer, SlidingWindowSynthesizer])
-def test_as_much_is_seen_of_a_mouth_live_as_of_the_whole(live: Lip2Speech, kind: Any) -> None:
+@pytest.mark.parametrize("name", ["live", "plain"])
+def test_crops_are_as_sharp_live_as_in_one_pass(name: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(name)
     roi = crops(30)[:, :24, :24].repeat(4, 1).repeat(4, 2)
     roi //= np.arange(1, 31, dtype=np.uint8)[:, None, None]
-    speaker = kind(
-        live, VOICE, "mel", 4 if kind is ChunkedSynthesizer else StreamConfig(window=12, hop=4, ahead=3)
-    )
-    said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
+    found = render(model, roi, chunk=4, window=12, hop=4, lookahead=3).features.values
+    whole = model.frame_features(model.predict(roi, VOICE), roi).values
     column = FEATURES.index("sharpness")
-    seen = torch.cat([part.observed for part in said])[:, column]
-    assert torch.equal(seen, live.speak(roi, VOICE, "mel")[1][:, column])
-    assert len(set(seen.tolist())) > 20
-
-
-LIKELIHOOD = FEATURES.index("code_nll")
-
-
-def weighed(speaker: Any, roi: np.ndarray) -> Tensor:
-    """The likelihood of every frame as it is said live."""
-    said = [*(speaker.push(crop) for crop in roi), speaker.finish()]
-    return torch.cat([part.observed for part in said])[:, LIKELIHOOD]
+    assert torch.equal(found[:, column], whole[:, column])
+    assert len(set(found[:, column].tolist())) > 20
 
 
 @torch.no_grad()
-def varied(speech: Lip2Speech, roi: np.ndarray) -> Lip2Speech:
-    """The same system, whose codes differ from frame to frame: no code has a logit that is always high."""
-    model = deepcopy(speech.model)
-    logits = model(speech.transform(roi), VOICE[None]).require("code_logits")[0]
-    for head, mean in zip(model.heads.codes.logits, logits.mean(-1), strict=True):
+def with_varied_codes(model: Lip2Speech, roi: np.ndarray) -> Lip2Speech:
+    """The same model, whose codes differ from frame to frame: no code has a logit that is always high."""
+    network = deepcopy(model.model)
+    logits = network(model.transform(roi), VOICE[None]).require("code_logits")[0]
+    for head, mean in zip(network.heads.codes.logits, logits.mean(-1), strict=True):
         head.bias -= mean
-    return replace(speech, model=model)
+    return replace(model, model=network)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4])
-def test_codes_cost_live_what_they_cost_in_the_whole(live: Lip2Speech, chunk: int) -> None:
+def test_codes_cost_as_many_bits_live_as_in_one_pass(live: Lip2Speech, chunk: int) -> None:
     roi = crops(22)
-    plain = varied(live, roi)
+    varied = with_varied_codes(live, roi)
     with torch.no_grad():
-        whole = plain.model(plain.transform(roi), VOICE[None], chunk=chunk)
-    judged = replace(plain, likelihood=taught_likelihood(whole.codes, VOICE[None]))
-    expected = observe(whole, roi, judged.bits(whole)[0])[:, LIKELIHOOD]
-    found = weighed(ChunkedSynthesizer(judged, VOICE, "mel", chunk), roi)
+        whole = varied.model(varied.transform(roi), VOICE[None], chunk=chunk)
+    with_prior = replace(varied, code_prior=taught_likelihood(whole.codes, VOICE[None]))
+    expected, _ = with_prior.code_bits(whole)
+    found = render(with_prior, roi, chunk=chunk).features.code_bits
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    assert (
-        len(set(expected.tolist())) > 2
-        and not weighed(ChunkedSynthesizer(plain, VOICE, "mel", chunk), roi).any()
-    )
+    assert len(set(found.tolist())) > 2
+    assert render(varied, roi, chunk=chunk).features.code_bits.isnan().all()
 
 
-class Known(Lip2Speech):
-    """Predicts, of crops that hold their own numbers, codes that are known beforehand."""
-
-    codes = torch.randint(16, (1, 2, 60), generator=torch.Generator().manual_seed(0))
-
-    def predict(self, roi: Any, speaker: Tensor | None = None) -> Prediction:
-        first = 2 * int(roi[0, 0, 0])
-        codes = self.codes[..., first : first + 2 * len(roi)]
-        return Prediction(codes=codes, code_logits=torch.zeros(1, 2, 16, 2 * len(roi)), speaker=VOICE[None])
-
-    def render(self, prediction: Prediction, route: str | None = None) -> Tensor:
-        return torch.zeros(prediction.require("codes").shape[-1] * 320)
-
-
-def test_codes_that_are_said_of_windows_cost_what_they_cost_in_the_whole(plain: Lip2Speech) -> None:
-    judged = Known(**vars(replace(plain, likelihood=taught_likelihood(Known.codes, VOICE[None]))))
-    roi = np.arange(30, dtype=np.uint8)[:, None, None].repeat(96, 1).repeat(96, 2)
-    expected = observe(judged.predict(roi), roi, judged.bits(judged.predict(roi))[0])[:, LIKELIHOOD]
-    found = weighed(
-        SlidingWindowSynthesizer(judged, VOICE, "mel", StreamConfig(window=9, hop=4, ahead=3)), roi
-    )
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    assert len(set(expected.tolist())) > 5
-
-
-def test_a_second_without_a_face_has_no_confidence_at_all(live: Lip2Speech) -> None:
-    made, _ = speak_frames(calibrated(live, 50.0), "x" * 25 + "." * 25)
+def test_a_second_without_a_face_has_no_confidence(live: Lip2Speech) -> None:
+    made, _ = run_stream(calibrated(live, 50.0), "x" * 25 + "." * 25)
     first, second = made.pull_confidence()
-    assert first == pytest.approx(1.0) and second == pytest.approx(1 - made.status.no_face_frames / 25)
-    assert made.status.confidence == second
+    assert first == pytest.approx(1.0)
+    assert second == pytest.approx(1 - made.stats.no_face_frames / 25)
+    assert made.stats.confidence == second
 
 
-def test_what_a_stream_is_not_sure_of_becomes_silence_or_a_tone(live: Lip2Speech) -> None:
-    _, spoken = speak_frames(live, "x" * 12)
-    _, silent = speak_frames(calibrated(live, -1.0), "x" * 12, "silence")
-    _, tone = speak_frames(calibrated(live, -1.0), "x" * 12, "tone")
-    _, sure = speak_frames(calibrated(live, 1.0), "x" * 12, "silence")
-    assert torch.equal(sure, spoken) and spoken.any()
-    assert not silent[160:].any() and 0.01 < tone[160:].abs().max() < 0.03
+def test_low_confidence_is_muted_or_replaced_by_a_tone(live: Lip2Speech) -> None:
+    _, kept = run_stream(live, "x" * 12)
+    _, muted = run_stream(calibrated(live, -1.0), "x" * 12, "mute")
+    _, tone = run_stream(calibrated(live, -1.0), "x" * 12, "tone")
+    _, confident = run_stream(calibrated(live, 1.0), "x" * 12, "mute")
+    assert torch.equal(confident, kept)
+    assert kept.any()
+    assert not muted[160:].any()
+    assert 0.01 < tone[160:].abs().max() < 0.03
 
 
-def test_a_pause_is_a_time_without_confidence(live: Lip2Speech) -> None:
-    made = Stream(calibrated(live, 50.0), face_model=FakeFaceModel([[(300.0, 200.0, 1.0)]] * 4))
+def test_files_and_streams_mute_the_same_frames(live: Lip2Speech) -> None:
+    """Both go through the one post-processor, with the model's own threshold."""
+    model = calibrated(live, 50.0)
+    _, wav = run_stream(model, "x" * 30 + "." * 30 + "x" * 5, "mute", chunk=5)
+    features = render(model, crops(65), chunk=5).features
+    mask = torch.tensor([True] * 30 + [False] * 30 + [True] * 5)
+    frames_of_a_file = RenderedFrames(torch.ones(65 * 640), features, mask, mask)
+    file = model.config.post_processor("mute")(frames_of_a_file).wav
+    live_muted = [not wav[i * 640 + 160 : (i + 1) * 640].any() for i in range(65)]
+    assert live_muted == [not file[i * 640 + 160 : (i + 1) * 640].any() for i in range(65)]
+    assert 30 < sum(live_muted) < 65
+
+
+def test_a_pause_counts_as_time_without_confidence(live: Lip2Speech) -> None:
+    made = Stream(calibrated(live, 50.0), face_model=FakeFaces([[(300.0, 200.0, 1.0)]] * 4))
     for frame, time in zip(frames(4), (0.0, 0.04, 2.04, 2.08), strict=True):
         made.push(frame, time)
     made.finish()
-    assert made.meter.sure is not None and 0 < made.meter.sure < 0.1
+    assert made.mean_confidence is not None
+    assert 0 < made.mean_confidence < 0.1
+
+
+def test_a_result_is_plain_rounded_json() -> None:
+    stats = StreamStats(frames=30, output_frames=25, no_face_frames=1, confidence=0.9)
+    result = StreamingResult(stats, 1.0, 0.23, 0.123456, 0.0123456, (0.5,), 0.5)
+    assert result.to_json() == {
+        "frames": 30, "dropped_frames": 0, "output_frames": 25, "no_face_frames": 1, "face_detected": False,
+        "duration": 1.0, "algorithmic_latency_s": 0.23, "compute_s": 0.123, "max_frame_compute_s": 0.012,
+        "confidence": [0.5], "mean_confidence": 0.5,
+    }  # fmt: skip

@@ -68,7 +68,10 @@ def test_an_enrolled_voice_speaks_by_its_name(tmp_path: Path, clip: Path) -> Non
     )
     assert code == 0, error
     speech = Lip2Speech.from_pretrained(model, device="cpu")
-    assert speech.speaker_embedding("ann2").tolist() == load_voice("ann2").vector(speech.speaker_encoder).tolist()
+    assert (
+        speech.speaker_embedding("ann2").tolist()
+        == load_voice("ann2").vector(speech.speaker_encoder).tolist()
+    )
     assert len(read_wav(tmp_path / "a.wav"))
     with pytest.raises(ValueError, match="stored: ann, ann2"):
         speech.speaker_embedding("nobody")
@@ -103,7 +106,13 @@ def test_a_voice_is_enrolled_for_an_encoder_that_is_not_here(tmp_path: Path, cli
     code, _, error = run(*enroll)
     assert code != 0 and "takes vectors of 5 numbers from another encoder" in error and "--vector" in error
     assert run(*enroll, "--vector", vector)[0] == 0
-    assert Lip2Speech.from_pretrained(foreign, device="cpu").speaker_embedding("eve").tolist() == [0, 1, 2, 3, 4]
+    assert Lip2Speech.from_pretrained(foreign, device="cpu").speaker_embedding("eve").tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
     told = ("--model", foreign, "--voice", "eve", "--quiet")
     assert run("convert", clip, "-o", tmp_path / "a.wav", *told)[0] == 0
 
