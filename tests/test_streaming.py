@@ -20,7 +20,7 @@ from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video.crop import MouthCrop
 from lip2speech.windows import RenderedFrames
 from tests.factories import MODEL, make_model, save_system, taught_likelihood
-from tests.video.faces import FakeFaces, frames
+from tests.video.faces import FakeFaceModel, frames
 
 CAUSAL: dict[str, Any] = {
     "frontend": MODEL["frontend"] | {"causal": True, "left_context": 20},
@@ -55,7 +55,7 @@ def make_stream(model: Lip2Speech, seen: str, low_confidence: Any = "keep", **co
     """A stream whose frames show a face where `seen` has an x."""
     people = [[(300.0, 200.0, 1.0)] if c == "x" else [] for c in seen]
     options = SynthesisOptions(low_confidence=low_confidence)
-    return Stream(model, options, StreamConfig(**config), face_model=FakeFaces(people))
+    return Stream(model, options, StreamConfig(**config), face_model=FakeFaceModel(people))
 
 
 @pytest.mark.parametrize("vocoder", ["mel", "codes", "codes-independent"])
@@ -324,7 +324,7 @@ def test_files_and_streams_mute_the_same_frames(live: Lip2Speech) -> None:
 
 
 def test_a_pause_counts_as_time_without_confidence(live: Lip2Speech) -> None:
-    made = Stream(calibrated(live, 50.0), face_model=FakeFaces([[(300.0, 200.0, 1.0)]] * 4))
+    made = Stream(calibrated(live, 50.0), face_model=FakeFaceModel([[(300.0, 200.0, 1.0)]] * 4))
     for frame, time in zip(frames(4), (0.0, 0.04, 2.04, 2.08), strict=True):
         made.push(frame, time)
     made.finish()
