@@ -10,7 +10,7 @@ from preprocess.executors import EXECUTORS, ShardsFailed, parse_options
 from preprocess.job import CORPORA, PreprocessJob
 from preprocess.progress import printable, report
 from preprocess.storage import STORES
-from preprocess.targets_config import TargetsConfig, stamps
+from preprocess.targets_config import TargetsConfig, target_fingerprints
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         job, shards = _job(options), _shards(options)
         executor = EXECUTORS[options.executor](parse_options(options.option))
-        stamps(job.recipe)  # a folder that holds no teacher is told before anything starts
+        target_fingerprints(job.recipe)  # a folder that holds no teacher is told before anything starts
         total = sum(1 for _ in job.clips(shards))
         counts = report(executor.run(job, shards), total)
     except ShardsFailed as error:

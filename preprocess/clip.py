@@ -18,12 +18,12 @@ from torch import Tensor
 from lip2speech.audio.io import read_wav
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from lip2speech.data.dataset import MIN_FRAMES
-from lip2speech.data.targets import check_sound, fit_wav
+from lip2speech.data.targets import check_audio, match_length
 from lip2speech.data.utterance import Utterance
 from lip2speech.video import NoFaceError
 from lip2speech.video.formats import open_regular_file
-from preprocess.index import IndexRow, failed, row_of
-from preprocess.targets_config import TargetsConfig, fingerprint, load_maker, stamps
+from preprocess.index import IndexRow, failed_row, index_row
+from preprocess.targets_config import TargetsConfig, config_fingerprint, load_extractor, target_fingerprints
 
 _BLOCK = 1 << 20  # bytes read at once
 
@@ -55,16 +55,16 @@ class ClipProcessor:
     def __call__(self, work: ClipTask) -> IndexRow:
         utterance, known = work.utterance, work.known
         try:
-            source, recipe = content_hash(utterance), fingerprint(self.recipe)
+            source, recipe = content_hash(utterance), config_fingerprint(self.recipe)
             if known is not None and (known.source, known.recipe) == (source, recipe):
                 return known
             try:
                 row = prepare_clip(utterance, work.path, self.recipe)
             except (NoFaceError, UnusableClip) as error:
-                row = replace(failed(utterance, error), status="skipped")
+                row = replace(failed_row(utterance, error), status="skipped")
             return replace(row, source=source, recipe=recipe)
         except Exception as error:  # one bad clip never stops the corpus
-            return failed(utterance, error)
+            return failed_row(utterance, error)
 
 
 def prepare_clip(utterance: Utterance, path: Path, recipe: TargetsConfig | None = None) -> IndexRow:
@@ -76,24 +76,28 @@ def prepare_clip(utterance: Utterance, path: Path, recipe: TargetsConfig | None 
     """
     from lip2speech.video import load_roi
 
-    first, last = frames_of(utterance)
+    first, last = frame_range(utterance)
     roi, report = load_roi(utterance.video, first=first, last=last)
     if len(roi) < MIN_FRAMES:
         raise UnusableClip(f"{len(roi)} frames, expected {MIN_FRAMES} at least: too short for a voice")
     wav = read_wav(utterance.wav or utterance.video, SAMPLE_RATE)
     wav = wav[first * SAMPLES_PER_FRAME : None if last is None else last * SAMPLES_PER_FRAME]
     try:
-        check_sound(wav, len(roi))
-        pcm = to_int16(fit_wav(wav, len(roi)))
-        targets = make_targets(pcm, recipe or TargetsConfig())
+        check_audio(wav, len(roi))
+        pcm = to_int16(match_length(wav, len(roi)))
+        targets = extract_targets(pcm, recipe or TargetsConfig())
     except ValueError as error:
         raise UnusableClip(str(error)) from error
-    save_clip(path, {"roi": torch.from_numpy(roi), "wav": pcm, **targets}, stamps(recipe or TargetsConfig()))
-    row = row_of(utterance, "done")
+    save_clip(
+        path,
+        {"roi": torch.from_numpy(roi), "wav": pcm, **targets},
+        target_fingerprints(recipe or TargetsConfig()),
+    )
+    row = index_row(utterance, "done")
     return replace(row, n_frames=len(roi), face_detection_rate=round(float(report.face_detection_rate), 4))
 
 
-def frames_of(utterance: Utterance) -> tuple[int, int | None]:
+def frame_range(utterance: Utterance) -> tuple[int, int | None]:
     """The first frame of a clip within its video, and the one after its last; None: to the end."""
     last = None if utterance.end_s is None else math.ceil(utterance.end_s * VIDEO_FPS)
     return math.floor(utterance.start_s * VIDEO_FPS), last
@@ -104,13 +108,13 @@ def to_int16(wav: Tensor) -> Tensor:
     return (wav * 32768.0).round().clamp(-32768, 32767).to(torch.int16)
 
 
-def make_targets(pcm: Tensor, recipe: TargetsConfig) -> dict[str, Tensor]:
+def extract_targets(pcm: Tensor, recipe: TargetsConfig) -> dict[str, Tensor]:
     """The targets of a recipe, of the samples (640 T,) int16 as they are stored."""
     if not recipe.names():
         return {}
-    maker, wav = load_maker(recipe), pcm.float() / 32768.0
-    made = {name: maker.make(name, wav).contiguous() for name in recipe.names()}
-    maker.check_clocks(made, len(pcm) // SAMPLES_PER_FRAME)
+    maker, wav = load_extractor(recipe), pcm.float() / 32768.0
+    made = {name: maker.extract(name, wav).contiguous() for name in recipe.names()}
+    maker.check_lengths(made, len(pcm) // SAMPLES_PER_FRAME)
     return made
 
 
@@ -123,7 +127,7 @@ def save_clip(path: Path, tensors: dict[str, Tensor], told: dict[str, str]) -> N
 
 def content_hash(utterance: Utterance) -> str:
     """A digest of the bytes of video and sound, and of which part of them is the clip."""
-    digest = hashlib.sha256(repr(frames_of(utterance)).encode())
+    digest = hashlib.sha256(repr(frame_range(utterance)).encode())
     for path in (utterance.video, utterance.wav):
         if path is not None:
             with open_regular_file(path) as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess.clip import ClipProcessor, ClipTask
-from preprocess.index import Index, IndexRow, failed
+from preprocess.index import Index, IndexRow, failed_row
 from preprocess.pool import WorkerFailed, run_pool
 from preprocess.storage import ClipFiles, ClipStore
 from preprocess.validation import check_id, check_inside
@@ -90,7 +90,7 @@ class _Plan:
             try:
                 yield self._work(clip)
             except ValueError as error:
-                row = failed(clip, str(error))
+                row = failed_row(clip, str(error))
                 self._refused.append(row)
                 # Of two clips of one id the first has the row.
                 if clip.id not in self._seen:
@@ -125,4 +125,4 @@ def _run(
             yield work, prepare(work)
         return
     for work, row in run_pool(plan, prepare, workers=workers, timeout_s=timeout_s):
-        yield work, failed(work.utterance, row.reason) if isinstance(row, WorkerFailed) else row
+        yield work, failed_row(work.utterance, row.reason) if isinstance(row, WorkerFailed) else row

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lip2speech.constants import VIDEO_SUFFIXES
 from lip2speech.data.utterance import RejectedClip, Utterance
-from preprocess.validation import name_of
+from preprocess.validation import relative_stem
 
 MAX_TEXT = 1 << 20  # bytes
 _SPLITS = ("train", "valid", "test", "unseen")
@@ -28,7 +28,7 @@ def utterances(root: Path) -> Iterator[Utterance | RejectedClip]:
             try:
                 yield _utterance(root, video)
             except (ValueError, OSError) as error:
-                yield RejectedClip(name_of(root, video), str(error))
+                yield RejectedClip(relative_stem(root, video), str(error))
 
 
 def _utterance(root: Path, video: Path) -> Utterance:
@@ -36,7 +36,7 @@ def _utterance(root: Path, video: Path) -> Utterance:
     words, wav = video.with_suffix(".txt"), video.with_suffix(".wav")
     speakers = [name for name in folders if name not in _SPLITS]
     return Utterance(
-        id=name_of(root, video),
+        id=relative_stem(root, video),
         video=video,
         wav=wav if wav.is_file() else None,
         text=_text(words) if words.is_file() else "",

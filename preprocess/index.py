@@ -48,15 +48,17 @@ class IndexRow:
     time: float = field(default=0.0, compare=False)
 
 
-def row_of(utterance: Utterance, status: str) -> IndexRow:
+def index_row(utterance: Utterance, status: str) -> IndexRow:
     """A row with an utterance's own facts."""
     return IndexRow(utterance.id, utterance.split, utterance.speaker, utterance.text, status)
 
 
-def failed(clip: Utterance | RejectedClip, reason: object) -> IndexRow:
+def failed_row(clip: Utterance | RejectedClip, reason: object) -> IndexRow:
     """The row of a clip that came to nothing."""
     row = (
-        IndexRow(clip.id, "", "", "", "failed") if isinstance(clip, RejectedClip) else row_of(clip, "failed")
+        IndexRow(clip.id, "", "", "", "failed")
+        if isinstance(clip, RejectedClip)
+        else index_row(clip, "failed")
     )
     if isinstance(reason, Exception):
         reason = f"{type(reason).__name__}: {reason}"

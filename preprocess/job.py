@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lip2speech.data import grid
-from lip2speech.data import synthetic as talker
+from lip2speech.data import grid, synthetic
 from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess import folder, lrs3, voxceleb2
 from preprocess.clip import ClipProcessor
@@ -16,13 +15,13 @@ from preprocess.corpus import prepare_corpus
 from preprocess.index import IndexRow
 from preprocess.storage import STORES
 from preprocess.targets_config import TargetsConfig
-from preprocess.validation import only_listed
+from preprocess.validation import filter_clips
 
 CORPORA: dict[str, Callable[[Path], Iterable[Utterance | RejectedClip]]] = {
     "folder": folder.utterances,
     "grid": grid.utterances,
     "lrs3": lrs3.utterances,
-    "talker": talker.utterances,
+    "synth": synthetic.utterances,
     "voxceleb2": voxceleb2.utterances,
 }
 
@@ -60,7 +59,7 @@ class PreprocessJob:
         """What these shards hold. ValueError, OSError: no such corpus or list."""
         found = CORPORA[self.corpus](self.root)
         if self.listed is not None:
-            found = only_listed(found, self.root, self.listed)
+            found = filter_clips(found, self.root, self.listed)
         return (
             clip for clip in found if zlib.crc32(clip.id.encode(errors="replace")) % self.num_shards in shards
         )

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lip2speech.data.utterance import RejectedClip, Utterance, held_out
+from lip2speech.data.utterance import RejectedClip, Utterance, is_held_out
 
 SETS = ("pretrain", "trainval", "test")
 VALID_PERCENT = 4  # of the talks; the published validation list holds 1,200 of 32,000 clips of trainval
-LONGEST_S = 15.0
-LEAST_S = 1.0  # no piece shorter, where there is another place to cut
+MAX_SEGMENT_S = 15.0
+MIN_SEGMENT_S = 1.0  # no piece shorter, where there is another place to cut
 MARGIN_S = 0.2  # of silence kept before the first and after the last word of a piece
 MAX_TEXT = 1 << 20  # bytes; an hour of talk with its face boxes needs a tenth of it
 MAX_WORDS = 5000
@@ -54,23 +54,25 @@ def utterances(root: Path) -> Iterator[Utterance | RejectedClip]:
 def _clip(name: str, talk: Path, stem: str) -> Iterator[Utterance | RejectedClip]:
     """The utterances of one video."""
     clip_id, video = f"{name}/{talk.name}/{stem}", talk / f"{stem}.mp4"
-    split = "test" if name == "test" else "valid" if held_out(talk.name, VALID_PERCENT) else "train"
+    split = "test" if name == "test" else "valid" if is_held_out(talk.name, VALID_PERCENT) else "train"
     try:
         if not video.is_file():
             raise ValueError(f"there is {stem}.txt and no {stem}.mp4 beside it; complete the copy")
         text = read_text(talk / f"{stem}.txt")
         if name != "pretrain":
-            yield Utterance(clip_id, video, None, sentence(text), talk.name, split)
+            yield Utterance(clip_id, video, None, parse_sentence(text), talk.name, split)
             return
-        pieces = cut(words(text))
+        pieces = segment_words(parse_word_times(text))
     except (ValueError, OSError) as error:
         yield RejectedClip(clip_id, str(error))
         return
     for number, piece in enumerate(pieces):
         said = " ".join(word.text for word in piece)
-        start, end = bounds(pieces, number)
-        if end - start > LONGEST_S:
-            yield RejectedClip(f"{clip_id}_{number}", f"the word {said!r} lasts longer than {LONGEST_S:g} s")
+        start, end = segment_bounds(pieces, number)
+        if end - start > MAX_SEGMENT_S:
+            yield RejectedClip(
+                f"{clip_id}_{number}", f"the word {said!r} lasts longer than {MAX_SEGMENT_S:g} s"
+            )
         else:
             yield Utterance(f"{clip_id}_{number}", video, None, said, talk.name, split, start, end)
 
@@ -84,15 +86,15 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def sentence(text: str) -> str:
+def parse_sentence(text: str) -> str:
     """The words of the line `Text:  THE WORDS`, lower case."""
     first = text.partition("\n")[0]
     if not first.startswith("Text:"):
         raise ValueError(f"its text begins {first[:40]!r}, expected 'Text:  THE WORDS'")
-    return plain(first.removeprefix("Text:"))
+    return normalize_text(first.removeprefix("Text:"))
 
 
-def words(text: str) -> list[TimedTextWord]:
+def parse_word_times(text: str) -> list[TimedTextWord]:
     """The rows below `WORD START END ASDSCORE`, those that are no words left out.
 
     Raises:
@@ -122,40 +124,42 @@ def _word(line: str, earliest: float) -> TimedTextWord:
     # Neighbours may overlap by a rounding of their two decimals.
     if not earliest - 0.02 <= start <= end < math.inf:
         raise ValueError(f"its row {line[:60]!r} is no word after {earliest:.2f} s; expected WORD START END")
-    return TimedTextWord(plain(fields[0]), start, end)
+    return TimedTextWord(normalize_text(fields[0]), start, end)
 
 
-def plain(said: str) -> str:
+def normalize_text(said: str) -> str:
     """Lower case, one space between words, no {TAGS}."""
     return " ".join(_TAG.sub(" ", said).lower().split())
 
 
-def cut(said: list[TimedTextWord]) -> list[list[TimedTextWord]]:
-    """Runs of words that last `LONGEST_S` at most with their margins, or are one word."""
+def segment_words(said: list[TimedTextWord]) -> list[list[TimedTextWord]]:
+    """Runs of words that last `MAX_SEGMENT_S` at most with their margins, or are one word."""
     done: list[list[TimedTextWord]] = []
     waiting = [said]
     while waiting:
         run = waiting.pop()
-        if len(run) == 1 or run[-1].end - run[0].start + 2 * MARGIN_S <= LONGEST_S:
+        if len(run) == 1 or run[-1].end - run[0].start + 2 * MARGIN_S <= MAX_SEGMENT_S:
             done.append(run)
             continue
-        at = widest_pause(run)
+        at = longest_pause(run)
         waiting += [run[at:], run[:at]]
     return done
 
 
-def widest_pause(run: list[TimedTextWord]) -> int:
+def longest_pause(run: list[TimedTextWord]) -> int:
     """Before which word to cut: the widest pause, of equals the one nearest to the middle."""
     middle = (run[0].start + run[-1].end) / 2
     places = range(1, len(run))
-    far = [i for i in places if min(run[i - 1].end - run[0].start, run[-1].end - run[i].start) >= LEAST_S]
+    far = [
+        i for i in places if min(run[i - 1].end - run[0].start, run[-1].end - run[i].start) >= MIN_SEGMENT_S
+    ]
     return max(
         far or places,
         key=lambda i: (round(run[i].start - run[i - 1].end, 3), -abs(run[i].start - middle)),
     )
 
 
-def bounds(pieces: list[list[TimedTextWord]], number: int) -> tuple[float, float]:
+def segment_bounds(pieces: list[list[TimedTextWord]], number: int) -> tuple[float, float]:
     """Seconds from which to which a piece goes: half of the pause beside it, `MARGIN_S` at most."""
     piece = pieces[number]
     before = pieces[number - 1][-1].end if number else -math.inf

@@ -14,7 +14,7 @@ from pathlib import Path
 from lip2speech.data.targets import TargetExtractor
 
 VERSION = 1  # of the crops and of the sound; one more whenever the same video gives other bytes
-SPECTRUM = "spectrum"
+LTAS = "spectrum"
 
 
 @dataclass(frozen=True)
@@ -37,33 +37,33 @@ class TargetsConfig:
     def absolute(self) -> TargetsConfig:
         """The same for a process that works elsewhere."""
         units, codec, speaker = (
-            str(Path(folder).absolute()) if folder and folder != SPECTRUM else folder
+            str(Path(folder).absolute()) if folder and folder != LTAS else folder
             for folder in (self.units, self.codec, self.speaker)
         )
         return replace(self, units=units, codec=codec, speaker=speaker)
 
 
 @cache
-def load_maker(recipe: TargetsConfig) -> TargetExtractor:
+def load_extractor(recipe: TargetsConfig) -> TargetExtractor:
     """The teachers of a recipe. ValueError: a folder holds no such teacher."""
     from lip2speech.codecs.builders import load_codec
-    from lip2speech.data.unit_tokenizers import load_unit_teacher
+    from lip2speech.data.unit_tokenizers import load_unit_tokenizer
     from lip2speech.models.speaker_encoder import load_speaker_model
 
     return TargetExtractor(
-        load_unit_teacher(recipe.units) if recipe.units else None,
+        load_unit_tokenizer(recipe.units) if recipe.units else None,
         load_codec(recipe.codec) if recipe.codec else None,
-        speakers=load_speaker_model("" if recipe.speaker == SPECTRUM else recipe.speaker),
+        speaker_encoder=load_speaker_model("" if recipe.speaker == LTAS else recipe.speaker),
     )
 
 
-def stamps(recipe: TargetsConfig) -> dict[str, str]:
+def target_fingerprints(recipe: TargetsConfig) -> dict[str, str]:
     """Name of each stored target -> fingerprint of its teacher."""
     names = recipe.names()
-    return {name: load_maker(recipe).stamps[name] for name in names} if names else {}
+    return {name: load_extractor(recipe).fingerprints[name] for name in names} if names else {}
 
 
 @cache
-def fingerprint(recipe: TargetsConfig) -> str:
+def config_fingerprint(recipe: TargetsConfig) -> str:
     """The same for two recipes that make the same of a clip."""
-    return hashlib.sha256(json.dumps([VERSION, stamps(recipe)]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([VERSION, target_fingerprints(recipe)]).encode()).hexdigest()[:16]

@@ -39,7 +39,7 @@ def check_inside(root: Path, utterance: Utterance) -> None:
             )
 
 
-def only_listed(
+def filter_clips(
     found: Iterable[Utterance | RejectedClip], root: Path, lines: Path
 ) -> Iterator[Utterance | RejectedClip]:
     """Those clips of a corpus that a list names: a video's path below the root, without its suffix, a line.
@@ -54,7 +54,7 @@ def only_listed(
             name = name.removesuffix(suffix)
         try:
             if name:
-                wanted.setdefault(check_line(name), number)
+                wanted.setdefault(check_list_line(name), number)
         except ValueError as error:
             yield RejectedClip(f"{lines.name}:{number}", str(error))
     unseen = dict(wanted)
@@ -72,10 +72,10 @@ def _names(root: Path, clip: Utterance | RejectedClip) -> set[str]:
     """What a list may call a clip; a refused one may be a piece of a video."""
     if isinstance(clip, RejectedClip):
         return {clip.id, clip.id.rpartition("_")[0]}
-    return {name_of(root, clip.video)}
+    return {relative_stem(root, clip.video)}
 
 
-def check_line(name: str) -> str:
+def check_list_line(name: str) -> str:
     """A line of a list, or ValueError where it is no plain path below the root."""
     if not name.isprintable():
         raise ValueError(f"{name[:80]!r} holds control characters; expected the path of a clip")
@@ -85,6 +85,6 @@ def check_line(name: str) -> str:
     return check_id(name)
 
 
-def name_of(root: Path, video: Path) -> str:
+def relative_stem(root: Path, video: Path) -> str:
     """A video's path below the root, without its suffix."""
     return video.relative_to(root).with_suffix("").as_posix()

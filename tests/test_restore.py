@@ -18,7 +18,7 @@ from lip2speech import checkpoint
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.codecs.builders import codec_from_dict, load_codec
 from lip2speech.config import from_dict
-from lip2speech.data.unit_tokenizers import load_unit_teacher
+from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.models.code_prior import CodePriorConfig, build_likelihood, load_likelihood
 from lip2speech.models.hubert import Hubert, HubertConfig
 from lip2speech.models.lip2speech import LipModel
@@ -68,7 +68,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
     "vocoder": (save_wavenet, load_vocoder),
     "speaker": (save_encoder, load_speaker_model),
     "likelihood": (save_likelihood, load_likelihood),
-    "hubert": (save_hubert, load_unit_teacher),
+    "hubert": (save_hubert, load_unit_tokenizer),
 }
 
 

@@ -137,8 +137,8 @@ def test_the_bundled_model_is_intelligible(tmp_path: Path) -> None:
 
     recogniser, model = PocketSphinxASR(), Lip2Speech.from_pretrained()
     right = 0
-    for name in make_corpus(tmp_path / "talkers", CLIPS, 5, "test", "drawn"):
-        video = tmp_path / "talkers" / f"{name}.mp4"
+    for name in make_corpus(tmp_path / "synth", CLIPS, 5, "test", "drawn"):
+        video = tmp_path / "synth" / f"{name}.mp4"
         wav = model.convert(video).wav
         assert wav is not None
         right += words_right(recogniser, wav, video.with_suffix(".txt").read_text())

@@ -1,7 +1,7 @@
 """What pretraining, each task and fine-tuning of the front end are worth: small trainings alike, one table.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.experiments.ablations --train data/prepared/grid data/prepared/talkers \
-        --test data/prepared/grid:test data/prepared/grid:unseen data/prepared/talkers:test \
+    OMP_NUM_THREADS=1 python -m benchmarks.experiments.ablations --train data/prepared/grid data/prepared/synth \
+        --test data/prepared/grid:test data/prepared/grid:unseen data/prepared/synth:test \
         --pretrained runs/pretrain --units runs/units/final --codec runs/codec/final --out runs/ablations \
         [--steps 3000] [--only scratch frozen] [--beside default]
 

@@ -1,7 +1,7 @@
 """Print how well lips tell the codes of each codec: one row for each codec and code head.
 
     OMP_NUM_THREADS=1 python -m benchmarks.experiments.code_heads runs/codecs/default/final \
-        --train data/prepared/grid data/prepared/talkers --test data/prepared/grid --steps 1500
+        --train data/prepared/grid data/prepared/synth --test data/prepared/grid --steps 1500
 
 The front end of `--model` is frozen; code heads on its features learn the codes of the training clips, and
 are measured on the test split. Three heads: `independent` tells every book on its own, `conditional` each

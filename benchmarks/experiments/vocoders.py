@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from lip2speech.components import check_mel
 from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
-from lip2speech.data.targets import fit_wav
-from lip2speech.data.unit_tokenizers import UnitTokenizer, load_unit_teacher
+from lip2speech.data.targets import match_length
+from lip2speech.data.unit_tokenizers import UnitTokenizer, load_unit_tokenizer
 from lip2speech.evaluation.dataset import (
     EvaluationItem,
     enrollment_embedding,
@@ -130,7 +130,7 @@ def speak_clip(
 ) -> None:
     """Every vocoder's sound of the first `seconds` of a clip, from each source."""
     roi = item.load_roi()[: int(seconds * VIDEO_FPS)]
-    reference = fit_wav(item.load_wav(), len(roi))
+    reference = match_length(item.load_wav(), len(roi))
     heard_by = {entry.speakers.fingerprint: entry.speakers for entry in entries}
     voices = {name: enrollment_embedding(item, items, speakers) for name, speakers in heard_by.items()}
     if None in voices.values():
@@ -162,7 +162,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given = arguments()
     model = Lip2Speech.from_pretrained(given.model, "cpu")
-    teacher = load_unit_teacher(given.units) if given.units else None
+    teacher = load_unit_tokenizer(given.units) if given.units else None
     entries = [*own_entries(model), *(trained_entry(folder, model) for folder in given.vocoders)]
     check_units(entries, model, teacher)
     items = prepared_items(given.speech, given.split)

@@ -18,7 +18,7 @@ from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.inspect import inspect
 from lip2speech.cli.model import model
 from lip2speech.cli.stream import stream
-from lip2speech.cli.synth import talker
+from lip2speech.cli.synth import synth
 from lip2speech.cli.train import train
 from lip2speech.cli.voice import voice
 from lip2speech.version import __version__
@@ -36,7 +36,7 @@ app = typer.Typer(
 app.command()(convert)
 app.command()(stream)
 app.command()(inspect)
-app.command()(talker)
+app.command()(synth)
 app.command()(calibrate)
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="evaluate")

@@ -23,8 +23,8 @@ INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended."""
 
 EXTRAS = {
-    "espeakng_loader": "talker",
-    "skimage": "talker",
+    "espeakng_loader": "synth",
+    "skimage": "synth",
     "sklearn": "train",
     "tensorboard": "train",
     "pocketsphinx": "eval",

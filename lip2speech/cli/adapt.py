@@ -39,9 +39,9 @@ def prompts(
         from lip2speech.data.prompts import write_prompts
 
         if own is None:
-            from lip2speech.data.synthetic.prompts import choose_prompts
+            from lip2speech.data.synthetic.prompts import sample_prompts
 
-            chosen = choose_prompts(count, seed)
+            chosen = sample_prompts(count, seed)
         else:
             chosen = [line.strip() for line in own.read_text(encoding="utf-8").splitlines() if line.strip()]
             if not chosen:

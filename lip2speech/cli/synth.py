@@ -1,4 +1,4 @@
-"""`lip2speech talker`: a synthetic corpus of talking faces, with sound and transcripts (extra `talker`)."""
+"""`lip2speech synth`: a synthetic corpus of talking faces with audio and transcripts (extra `synth`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lip2speech.cli._progress import progress_bar
 
 
 class Split(StrEnum):
-    """The two halves of the talkers' world: they share no sentence, voice or face."""
+    """The two splits of the synthetic corpus; they share no sentence, voice or face."""
 
     train = "train"
     test = "test"
 
 
 class Faces(StrEnum):
-    """Which pictures speak."""
+    """Which kind of face is rendered."""
 
     photo = "photo"
     drawn = "drawn"
@@ -28,40 +28,42 @@ class Faces(StrEnum):
 
 
 class Articulation(StrEnum):
-    """Whether there is a voice behind the lips."""
+    """Whether the words are voiced or only mouthed."""
 
-    spoken = "spoken"
-    silent = "silent"
+    voiced = "voiced"
+    mouthed = "mouthed"
 
 
-def talker(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
-    sentences: Annotated[int, typer.Option(help="How many clips.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="Another seed gives other clips.", min=0)] = 0,
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, new or empty.")],
+    sentences: Annotated[int, typer.Option(help="Number of clips.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="Random seed of the clips.", min=0)] = 0,
     split: Annotated[
         Split, typer.Option(help="test shares no sentence, voice or face with train.")
     ] = Split.train,
     faces: Annotated[
-        Faces, typer.Option(help="Which pictures speak; test has drawn faces only.")
+        Faces, typer.Option(help="Kind of face; the test split has drawn faces only.")
     ] = Faces.both,
     articulation: Annotated[
-        Articulation, typer.Option(help="silent: mouthed, without sound, in the person's own way.")
-    ] = Articulation.spoken,
-    person: Annotated[
-        int | None, typer.Option(help="One drawn face (and voice) for all clips, by number.", min=0)
+        Articulation, typer.Option(help="mouthed: silent speech in a speaker-specific style, without audio.")
+    ] = Articulation.voiced,
+    speaker_id: Annotated[
+        int | None, typer.Option(help="Number of the one drawn face and voice used in all clips.", min=0)
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes; the clips do not depend on it.", min=1)] = 1,
+    workers: Annotated[
+        int, typer.Option(help="Number of processes; the clips do not depend on it.", min=1)
+    ] = 1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no result line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
 ) -> None:
-    """Make talking-face videos with sound: OUT/ID.mp4, ID.txt (words), ID.json (voice, face, phonemes)."""
+    """Render talking-face videos with audio: OUT/ID.mp4, ID.txt (text), ID.json (voice, face, phonemes)."""
     with one_line_errors():
         from lip2speech.data.synthetic import make_corpus
 
         with progress_bar(quiet=quiet) as progress:
-            progress.start("making clips")
+            progress.start("rendering clips")
             ids = make_corpus(
                 out,
                 sentences,
@@ -72,7 +74,7 @@ def talker(
                 progress=lambda done, total: progress(done / total),
                 overwrite=overwrite,
                 articulation=articulation.value,
-                person=person,
+                speaker_id=speaker_id,
             )
         if not quiet:
             typer.echo(f"{out}: {len(ids)} clips")

@@ -41,12 +41,12 @@ class AugmentConfig:
     vtlp: float = 0.0
 
 
-def uniform(count: int, reach: float) -> Tensor:
+def symmetric_uniform(count: int, reach: float) -> Tensor:
     """(count,) in [-reach, reach]."""
     return (torch.rand(count) * 2 - 1) * reach
 
 
-def light(roi: Tensor, c: AugmentConfig) -> Tensor:
+def jitter_brightness(roi: Tensor, c: AugmentConfig) -> Tensor:
     """Contrast, brightness and gamma by one table of 256 values per clip.
 
     Shape: (B, T, H, W) uint8 -> (B, T, H, W) float in [0, 1]
@@ -54,9 +54,9 @@ def light(roi: Tensor, c: AugmentConfig) -> Tensor:
     batch = len(roi)
     levels = torch.arange(256)[None] / 255.0
     mean = roi[:, ::8, ::4, ::4].float().mean((1, 2, 3))[:, None] / 255.0
-    table = (levels - mean) * torch.exp(uniform(batch, c.contrast))[:, None] + mean
-    table = (table + uniform(batch, c.brightness)[:, None]).clamp(1e-4, 1)
-    table = table ** torch.exp(uniform(batch, c.gamma))[:, None]
+    table = (levels - mean) * torch.exp(symmetric_uniform(batch, c.contrast))[:, None] + mean
+    table = (table + symmetric_uniform(batch, c.brightness)[:, None]).clamp(1e-4, 1)
+    table = table ** torch.exp(symmetric_uniform(batch, c.gamma))[:, None]
     pairs = zip(table.numpy(), roi.numpy(), strict=True)
     return torch.from_numpy(np.stack([one.take(clip) for one, clip in pairs]))
 
@@ -64,25 +64,25 @@ def light(roi: Tensor, c: AugmentConfig) -> Tensor:
 def warp(x: Tensor, c: AugmentConfig, size: int = 88) -> Tensor:
     """(B, T, H, W) float -> (B, T, size, size): one affine map per clip."""
     batch, _, height, _ = x.shape
-    zoom = size / height * torch.exp(uniform(batch, c.scale))
-    wide = zoom * torch.exp(uniform(batch, c.aspect))
+    zoom = size / height * torch.exp(symmetric_uniform(batch, c.scale))
+    wide = zoom * torch.exp(symmetric_uniform(batch, c.aspect))
     mirror = torch.where(torch.rand(batch) < c.flip, -1.0, 1.0)
-    angle = uniform(batch, math.radians(c.rotation))
+    angle = symmetric_uniform(batch, math.radians(c.rotation))
     cos, sin = torch.cos(angle), torch.sin(angle)
-    shift_x, shift_y = (uniform(batch, 2 * c.shift / height) for _ in range(2))
+    shift_x, shift_y = (symmetric_uniform(batch, 2 * c.shift / height) for _ in range(2))
     row_x = torch.stack([wide * cos * mirror, -zoom * sin, shift_x], 1)
     row_y = torch.stack([wide * sin * mirror, zoom * cos, shift_y], 1)
     grid = F.affine_grid(torch.stack([row_x, row_y], 1), [batch, 1, size, size], align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)  # frames ride as channels
 
 
-def spoil(x: Tensor, c: AugmentConfig) -> Tensor:
+def corrupt(x: Tensor, c: AugmentConfig) -> Tensor:
     """Shading, noise, blur and an erased rectangle, chosen per clip. x (B, T, H, W) in [0, 1]."""
     _, steps, height, width = x.shape
     noise = torch.randn((steps + 1) * height * width)  # one stretch of noise, entered at random places
     for clip in x:
-        down = torch.linspace(-1, 1, height)[:, None] * uniform(1, c.illumination_gradient)
-        clip *= 1 + down + torch.linspace(-1, 1, width)[None] * uniform(1, c.illumination_gradient)
+        down = torch.linspace(-1, 1, height)[:, None] * symmetric_uniform(1, c.illumination_gradient)
+        clip *= 1 + down + torch.linspace(-1, 1, width)[None] * symmetric_uniform(1, c.illumination_gradient)
         if torch.rand(()) < c.blur:
             clip.lerp_(F.avg_pool2d(clip.unsqueeze(1), 3, 1, 1)[:, 0], float(torch.rand(())) * 1.2)
         if torch.rand(()) < c.random_erasing:
@@ -106,13 +106,13 @@ def mask_time(x: Tensor, lengths: Tensor, c: AugmentConfig) -> Tensor:
 
 def augment(roi: Tensor, lengths: Tensor, config: AugmentConfig, *, mean: float, std: float) -> Tensor:
     """Augmented, normalised video: roi (B, T, 96, 96) uint8 -> (B, 1, T, 88, 88) float32."""
-    x = spoil(warp(light(roi, config), config), config)
+    x = corrupt(warp(jitter_brightness(roi, config), config), config)
     if config.time_mask:
         x = mask_time(x, lengths, config)
     return x.sub_(mean).div_(std).unsqueeze(1)
 
 
-def resample_time(x: Tensor, steps: int) -> Tensor:
+def resample_linear(x: Tensor, steps: int) -> Tensor:
     """(..., T) -> (..., steps) by linear interpolation (speed perturbation of frames and mels alike)."""
     if x.shape[-1] == steps:
         return x
@@ -121,7 +121,7 @@ def resample_time(x: Tensor, steps: int) -> Tensor:
     )
 
 
-def nearest_time(x: Tensor, steps: int) -> Tensor:
+def resample_nearest(x: Tensor, steps: int) -> Tensor:
     """(..., T) -> (..., steps) by nearest neighbour (tokens and pictures), in step with `resample_time`."""
     index = ((torch.arange(steps) + 0.5) * (x.shape[-1] / steps)).long().clamp_max(x.shape[-1] - 1)
     return x[..., index]

@@ -22,7 +22,7 @@ from safetensors.torch import load, load_file
 from torch import Tensor
 
 MIN_FRAMES = 13  # half a second, what a voice vector needs
-MAX_HEADER = 1 << 20  # bytes; a dozen tensors need one kilobyte
+MAX_HEADER_BYTES = 1 << 20  # bytes; a dozen tensors need one kilobyte
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Clip:
             file.seek(self.offset)
             return load(file.read(self.size))
 
-    def stamps(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
         """Name of each stored target -> fingerprint of what made it."""
         with self.path().open("rb") as file:
             file.seek(self.offset)
-            return read_stamps(file)
+            return read_fingerprints(file)
 
     def path(self) -> Path:
         """The file that holds the clip."""
@@ -71,7 +71,7 @@ def read_clips(folders: Sequence[str | Path], split: str, *, min_frames: int = M
     clips: list[Clip] = []
     for folder in map(Path, folders):
         good = [r for r in read_rows(folder) if r["status"] == "done" and r["split"] in split.split("|")]
-        clips += [clip_of(folder, row) for row in good if row["n_frames"] >= min_frames]
+        clips += [clip_from_row(folder, row) for row in good if row["n_frames"] >= min_frames]
     if not clips:
         raise ValueError(
             f"no clip of split {split!r} in {', '.join(map(str, folders)) or 'no folder'}; give folders that "
@@ -81,7 +81,7 @@ def read_clips(folders: Sequence[str | Path], split: str, *, min_frames: int = M
     return clips
 
 
-def clip_of(folder: Path, row: dict[str, Any]) -> Clip:
+def clip_from_row(folder: Path, row: dict[str, Any]) -> Clip:
     """The clip of a row of an index."""
     tar = str(row.get("tar", ""))
     if Path(tar).name != tar:
@@ -123,15 +123,15 @@ def latest_rows(files: Iterable[Path]) -> list[dict[str, Any]]:
     return [rows[name] for name in sorted(rows)]
 
 
-def read_stamps(file: BinaryIO) -> dict[str, str]:
+def read_fingerprints(file: BinaryIO) -> dict[str, str]:
     """What a safetensors file says of itself, from a file that stands at its beginning."""
     size = int.from_bytes(file.read(8), "little")
-    if not 0 < size <= MAX_HEADER:
+    if not 0 < size <= MAX_HEADER_BYTES:
         raise ValueError(f"{getattr(file, 'name', 'the clip')}: is damaged; prepare the clip again.")
     return json.loads(file.read(size)).get("__metadata__", {})
 
 
-def by_speaker(clips: Sequence[Clip]) -> dict[tuple[Path, str], list[int]]:
+def group_by_speaker(clips: Sequence[Clip]) -> dict[tuple[Path, str], list[int]]:
     """Positions of clips for each (folder, speaker)."""
     groups: dict[tuple[Path, str], list[int]] = {}
     for i, clip in enumerate(clips):
@@ -139,7 +139,7 @@ def by_speaker(clips: Sequence[Clip]) -> dict[tuple[Path, str], list[int]]:
     return groups
 
 
-def another_clip(
+def sample_other_clip(
     clips: Sequence[Clip],
     groups: dict[tuple[Path, str], list[int]],
     i: int,

@@ -20,30 +20,30 @@ from pathlib import Path
 from lip2speech.data.utterance import Utterance
 
 COMMANDS = {"b": "bin", "l": "lay", "p": "place", "s": "set"}
-COLOURS = {"b": "blue", "g": "green", "r": "red", "w": "white"}
+COLORS = {"b": "blue", "g": "green", "r": "red", "w": "white"}
 PREPOSITIONS = {"a": "at", "b": "by", "i": "in", "w": "with"}
 LETTERS = {letter: letter for letter in "abcdefghijklmnopqrstuvxyz"}
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DIGITS = dict(zip("z123456789", DIGIT_WORDS, strict=True))
 ADVERBS = {"a": "again", "n": "now", "p": "please", "s": "soon"}
-SLOTS = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
+SLOTS = (COMMANDS, COLORS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
 
 SPEAKER = re.compile(r"s[1-9][0-9]?")
-CODE = re.compile("".join(f"[{''.join(slot)}]" for slot in SLOTS))
+SENTENCE_CODE = re.compile("".join(f"[{''.join(slot)}]" for slot in SLOTS))
 GRID_SUFFIXES = frozenset({".mpg", ".mp4"})
 SPLIT_FILE = "split.tsv"
 UNLISTED = "unlisted"
 HELD_OUT_PERCENT = 5  # each of valid and test, where no split.tsv says otherwise
 
 
-def text_of(code: str) -> str:
+def code_to_text(code: str) -> str:
     """The words that a clip's name stands for: `bbaf2n` -> `bin blue at f two now`."""
-    if not CODE.fullmatch(code.lower()):
+    if not SENTENCE_CODE.fullmatch(code.lower()):
         raise ValueError(f"{code!r} is not a GRID sentence code; expected six signs such as bbaf2n.")
     return " ".join(slot[sign] for slot, sign in zip(SLOTS, code.lower(), strict=True))
 
 
-def split_of(text: str) -> str:
+def hashed_split(text: str) -> str:
     """The split of a sentence where the corpus has no `split.tsv`: the same for every speaker and machine."""
     share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
     if share < HELD_OUT_PERCENT:
@@ -73,8 +73,8 @@ def utterances(root: Path) -> Iterator[Utterance]:
             f"{'/'.join(missing[0])}; complete the copy or shorten the list."
         )
     for speaker, code in sorted(videos, key=lambda clip: (int(clip[0][1:]), clip[1])):
-        text = text_of(code)
-        split = split_of(text) if listed is None else listed.get((speaker, code), UNLISTED)
+        text = code_to_text(code)
+        split = hashed_split(text) if listed is None else listed.get((speaker, code), UNLISTED)
         yield Utterance(
             id=f"{speaker}_{code}",
             video=videos[speaker, code],
@@ -90,7 +90,7 @@ def _find(root: Path, suffixes: frozenset[str]) -> dict[tuple[str, str], Path]:
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(root.rglob("*")):
         code = path.stem.lower()
-        if path.suffix.lower() not in suffixes or not CODE.fullmatch(code) or not path.is_file():
+        if path.suffix.lower() not in suffixes or not SENTENCE_CODE.fullmatch(code) or not path.is_file():
             continue
         folders = (root.resolve().name, *path.relative_to(root).parts[:-1])
         speakers = [name for name in folders if SPEAKER.fullmatch(name)]
@@ -117,7 +117,9 @@ def _read_splits(root: Path) -> dict[tuple[str, str], str] | None:
         for row in rows:
             clip = Path(row["clip"])
             key, text = (clip.parts[0], clip.stem.lower()), row.get("text")
-            if text and text != text_of(key[1]):
-                raise ValueError(f"{path}: {row['clip']} says {text_of(key[1])!r}, but its row has {text!r}.")
+            if text and text != code_to_text(key[1]):
+                raise ValueError(
+                    f"{path}: {row['clip']} says {code_to_text(key[1])!r}, but its row has {text!r}."
+                )
             splits[key] = row["split"]
     return splits

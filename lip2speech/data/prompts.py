@@ -42,7 +42,7 @@ def read_prompt(path: Path) -> str:
         raise ValueError(f"{path}: is not UTF-8 text; write the prompt as plain text.") from None
 
 
-def videos_in(folder: Path) -> list[Path]:
+def list_videos(folder: Path) -> list[Path]:
     """The videos that lie beside their prompts, by name. ValueError: no such folder."""
     check_folder(folder)
     files = (p for p in folder.iterdir() if p.suffix.lower() not in NOT_VIDEO)

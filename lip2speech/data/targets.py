@@ -1,6 +1,6 @@
 """What the lips are asked to predict: mel, pitch, units, codes and a voice for each prepared clip.
 
-This is the one place where lengths are made equal: `check_sound` and `fit_wav` give a picture of T frames a
+This is the one place where lengths are made equal: `check_audio` and `match_length` give a picture of T frames a
 sound of exactly 640 T samples, so its mel and its pitch have 4T, its units 2T and its codes rT steps, or the
 clip is refused here. What was stored with a clip is taken where its stamp is that of our own teacher.
 """
@@ -29,13 +29,13 @@ from lip2speech.constants import (
     per_video_frame,
 )
 from lip2speech.data.dataset import Clip
-from lip2speech.data.unit_tokenizers import UnitTokenizer, check_rate, device_of
+from lip2speech.data.unit_tokenizers import UnitTokenizer, device_of, require_rate
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder
 
 # A sound much shorter or longer than its picture belongs to another cut. AV-HuBERT's own crops carry up to
 # 60 ms too much (a codec frame); GRID's sound ends 20 ms early.
-MOST_EXCESS_S = 0.25
-MOST_EXCESS_SHARE = 0.1
+MAX_EXCESS_S = 0.25
+MAX_EXCESS_RATIO = 0.1
 ALPHABET = "abcdefghijklmnopqrstuvwxyz' "  # what `spell` writes; 0 is the blank of CTC
 
 
@@ -51,12 +51,12 @@ class Targets:
     pitch: Tensor | None = None  # (2, 4T) float32, see `pitch.pitch_contour`
 
 
-def spell(text: str) -> Tensor:
+def encode_text(text: str) -> Tensor:
     """What is said as numbers from 1 on, one a letter of `ALPHABET`, (N,) int64; other signs are left out."""
     return torch.tensor([ALPHABET.index(c) + 1 for c in text.lower() if c in ALPHABET], dtype=torch.long)
 
 
-def check_sound(wav: Tensor, n_frames: int) -> None:
+def check_audio(wav: Tensor, n_frames: int) -> None:
     """ValueError where a sound (T_a,) at 16 kHz cannot be the target of a picture of `n_frames`."""
     if not torch.isfinite(wav).all():
         raise ValueError(
@@ -67,13 +67,13 @@ def check_sound(wav: Tensor, n_frames: int) -> None:
             "the sound is silent from end to end; expected speech: leave the clip out or add its sound"
         )
     sound_s, picture_s = len(wav) / SAMPLE_RATE, n_frames / VIDEO_FPS
-    if abs(sound_s - picture_s) > max(MOST_EXCESS_S, MOST_EXCESS_SHARE * picture_s):
+    if abs(sound_s - picture_s) > max(MAX_EXCESS_S, MAX_EXCESS_RATIO * picture_s):
         raise ValueError(
             f"the sound lasts {sound_s:.2f} s and the picture {picture_s:.2f} s; expected equal lengths"
         )
 
 
-def fit_wav(wav: Tensor, n_frames: int) -> Tensor:
+def match_length(wav: Tensor, n_frames: int) -> Tensor:
     """(T_a,) -> (640 n_frames,): cut, or followed by silence; a true sound may end beside its last frame."""
     n_samples = n_frames * SAMPLES_PER_FRAME
     return torch.nn.functional.pad(wav[:n_samples], (0, max(0, n_samples - len(wav))))
@@ -99,39 +99,42 @@ class TargetExtractor:
         codec: Codec | None,
         *,
         pitch: bool = False,
-        speakers: SpeakerEncoder | None = None,
+        speaker_encoder: SpeakerEncoder | None = None,
     ):
         self.mel, self.units, self.codec = LogMel(MelConfig()), units, codec
-        self.speakers = speakers or LTASSpeakerEncoder()
-        check_rate(units, UNIT_RATE)
-        self.makers: dict[str, Callable[[Tensor], Tensor]] = {
+        self.speaker_encoder = speaker_encoder or LTASSpeakerEncoder()
+        require_rate(units, UNIT_RATE)
+        self.extractors: dict[str, Callable[[Tensor], Tensor]] = {
             "mel": lambda wav: self.mel(wav[None, None])[0].half(),
-            "speaker": self.speakers.embed,
+            "speaker": self.speaker_encoder.embed,
         }
-        self.stamps = {"mel": mel_fingerprint(self.mel.config), "speaker": self.speakers.fingerprint}
-        self.clocks = {"mel": per_video_frame(MEL_RATE)}
+        self.fingerprints = {
+            "mel": mel_fingerprint(self.mel.config),
+            "speaker": self.speaker_encoder.fingerprint,
+        }
+        self.steps_per_frame = {"mel": per_video_frame(MEL_RATE)}
         if pitch:
-            self.makers["pitch"], self.clocks["pitch"] = pitch_contour, per_video_frame(MEL_RATE)
+            self.extractors["pitch"], self.steps_per_frame["pitch"] = pitch_contour, per_video_frame(MEL_RATE)
         if units is not None:
-            self.makers["units"], self.stamps["units"] = units, units.fingerprint
-            self.clocks["units"] = per_video_frame(UNIT_RATE)
+            self.extractors["units"], self.fingerprints["units"] = units, units.fingerprint
+            self.steps_per_frame["units"] = per_video_frame(UNIT_RATE)
         if codec is not None:
             if codec.sample_rate != SAMPLE_RATE:
                 raise ValueError(f"clips are at {SAMPLE_RATE} Hz, the codec wants {codec.sample_rate} Hz.")
             device = device_of(codec)
-            self.makers["codes"] = lambda wav: codec.encode(wav[None, None].to(device))[0].cpu()
-            self.stamps["codes"] = code_fingerprint(codec)
-            self.clocks["codes"] = per_video_frame(codec.frame_rate)
+            self.extractors["codes"] = lambda wav: codec.encode(wav[None, None].to(device))[0].cpu()
+            self.fingerprints["codes"] = code_fingerprint(codec)
+            self.steps_per_frame["codes"] = per_video_frame(codec.frame_rate)
 
     def __call__(self, clip: Clip) -> Targets:
         """The targets of a clip; what it brings along is not made again where its stamp fits."""
-        tensors, stamps = clip.tensors(), clip.stamps()
-        wav = sound_of(clip, tensors)
-        fits = {name for name, stamp in self.stamps.items() if stamps.get(name) == stamp}
+        tensors, stamps = clip.tensors(), clip.fingerprints()
+        wav = clip_wav(clip, tensors)
+        fits = {name for name, stamp in self.fingerprints.items() if stamps.get(name) == stamp}
         held = {name: tensors[name] for name in fits if name in tensors}
         try:
-            made = {name: held[name] if name in held else self.make(name, wav) for name in self.makers}
-            self.check_clocks(made, clip.n_frames)
+            made = {name: held[name] if name in held else self.extract(name, wav) for name in self.extractors}
+            self.check_lengths(made, clip.n_frames)
         except ValueError as error:
             raise ValueError(f"{clip.id}: {error}") from None
         return Targets(
@@ -139,18 +142,18 @@ class TargetExtractor:
             units=made.get("units"),
             codes=made.get("codes"),
             speaker=made["speaker"],
-            text=spell(clip.text),
+            text=encode_text(clip.text),
             pitch=made.get("pitch"),
         )
 
     @torch.no_grad()
-    def make(self, name: str, wav: Tensor) -> Tensor:
+    def extract(self, name: str, wav: Tensor) -> Tensor:
         """One target of a sound (640 T,)."""
-        return self.makers[name](wav)
+        return self.extractors[name](wav)
 
-    def check_clocks(self, targets: Mapping[str, Tensor], n_frames: int) -> None:
+    def check_lengths(self, targets: Mapping[str, Tensor], n_frames: int) -> None:
         """ValueError where a target (..., steps) has not the steps of `n_frames`."""
-        for name, per_frame in self.clocks.items():
+        for name, per_frame in self.steps_per_frame.items():
             if name in targets and targets[name].shape[-1] != per_frame * n_frames:
                 raise ValueError(
                     f"its {name} have {targets[name].shape[-1]} steps, expected {per_frame * n_frames}; "
@@ -158,7 +161,7 @@ class TargetExtractor:
                 )
 
 
-def sound_of(clip: Clip, tensors: Mapping[str, Tensor]) -> Tensor:
+def clip_wav(clip: Clip, tensors: Mapping[str, Tensor]) -> Tensor:
     """The clip's sound (640 T,) from its tensors. ValueError: it or the crops have not the clip's length."""
     samples, frames = tensors["wav"].numel(), len(tensors["roi"])
     if (samples, frames) != (clip.n_frames * SAMPLES_PER_FRAME, clip.n_frames):
@@ -174,6 +177,6 @@ def mel_fingerprint(config: MelConfig) -> str:
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def make_targets(clips: Iterable[Clip], maker: TargetExtractor) -> list[Targets]:
+def extract_targets(clips: Iterable[Clip], maker: TargetExtractor) -> list[Targets]:
     """Targets of every clip, in order."""
     return [maker(clip) for clip in clips]

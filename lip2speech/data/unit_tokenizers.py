@@ -60,7 +60,7 @@ class UnitTokenizer(Protocol):
         """(T_a,), (T, 96, 96) -> (T_u, C)."""
         ...
 
-    def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The config and the tensors of the folder that it is read back from."""
         ...
 
@@ -78,7 +78,7 @@ class MFCCTokenizer:
         self.mel = LogMel(MelConfig())
 
     @classmethod
-    def of(cls, loaded: checkpoint.Checkpoint) -> MFCCTokenizer:
+    def from_checkpoint(cls, loaded: checkpoint.Checkpoint) -> MFCCTokenizer:
         """The teacher of a folder."""
         t = loaded.tensors
         return cls(t["centroids"], t["mean"], t["std"])
@@ -91,11 +91,13 @@ class MFCCTokenizer:
     @property
     def fingerprint(self) -> str:
         """Of the centroids and their scale."""
-        return digest("kmeans-mfcc", {"centroids": self.centroids, "mean": self.mean, "std": self.std})
+        return weights_fingerprint(
+            "kmeans-mfcc", {"centroids": self.centroids, "mean": self.mean, "std": self.std}
+        )
 
     def __call__(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
         """(T_a,) -> (T_a / 320,) int64; the sound must be a whole number of units long."""
-        return nearest(self.features(wav), self.centroids)
+        return nearest_centroid(self.features(wav), self.centroids)
 
     @torch.no_grad()
     def features(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
@@ -104,9 +106,9 @@ class MFCCTokenizer:
             raise ValueError(
                 f"wav must be (T_a,) with T_a a multiple of {SAMPLES_PER_UNIT}, got {tuple(wav.shape)}."
             )
-        return (unit_features(self.mel(wav[None, None])[0]) - self.mean) / self.std
+        return (mfcc_features(self.mel(wav[None, None])[0]) - self.mean) / self.std
 
-    def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Config and tensors."""
         values = {"kind": "kmeans-mfcc", "mel": to_dict(self.mel.config)}
         return values, {"centroids": self.centroids, "mean": self.mean, "std": self.std}
@@ -146,7 +148,7 @@ class HubertTokenizer:
         self.model, self.centroids, self.layer = model, centroids, layer
 
     @classmethod
-    def of(cls, loaded: checkpoint.Checkpoint) -> HubertTokenizer:
+    def from_checkpoint(cls, loaded: checkpoint.Checkpoint) -> HubertTokenizer:
         """The teacher of a folder; ValueError when it was imported without its k-means."""
         if "units" not in loaded.config or "centroids" not in loaded.tensors:
             raise ValueError(f"{loaded.folder} holds HuBERT without units; import it together with a km.bin.")
@@ -165,11 +167,11 @@ class HubertTokenizer:
     def fingerprint(self) -> str:
         """Of the encoder, the layer and the centroids."""
         what = f"hubert {self.layer} {self.model.config}"
-        return digest(what, {"centroids": self.centroids, **self.model.state_dict()})
+        return weights_fingerprint(what, {"centroids": self.centroids, **self.model.state_dict()})
 
     def __call__(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
         """(T_a,) -> (T_a // 320,) int64."""
-        return nearest(self.features(wav), self.centroids)
+        return nearest_centroid(self.features(wav), self.centroids)
 
     @torch.no_grad()
     def features(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
@@ -178,14 +180,14 @@ class HubertTokenizer:
             raise ValueError(f"wav must be (T_a,), got {tuple(wav.shape)}.")
         # A rest too short for a feature of its own stays with the piece before it.
         ends = range(MAX_SAMPLES, len(wav) - self.model.wave.field + 1, MAX_SAMPLES)
-        return torch.cat([self.piece(part) for part in wav.tensor_split(list(ends))])
+        return torch.cat([self.features_chunk(part) for part in wav.tensor_split(list(ends))])
 
-    def piece(self, wav: Tensor) -> Tensor:
+    def features_chunk(self, wav: Tensor) -> Tensor:
         """Features of a sound that is seen at once, (T_a,) -> (T_a // 320, C)."""
         features = self.model.features(wav[None, None].to(device_of(self.model)), self.layer)[0].cpu()
         return torch.cat([features, features[-1:].expand(len(wav) // SAMPLES_PER_UNIT - len(features), -1)])
 
-    def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Config and tensors."""
         units = HubertTokenizerConfig(self.layer, self.n_units)
         values = {"kind": "hubert", "hubert": to_dict(self.model.config), "units": to_dict(units)}
@@ -202,7 +204,7 @@ class AVHubertTokenizerConfig:
 
     feature_layer: int = 12
     n_units: int = 500
-    sound: bool = True
+    use_audio: bool = True
 
 
 class AVHubertTokenizer:
@@ -218,16 +220,16 @@ class AVHubertTokenizer:
     rate = VIDEO_FPS
 
     def __init__(
-        self, model: AVHubert, transform: Transform, centroids: Tensor, layer: int, *, sound: bool = True
+        self, model: AVHubert, transform: Transform, centroids: Tensor, layer: int, *, use_audio: bool = True
     ):
         model.check_layer(layer)
         if centroids.dim() != 2 or centroids.shape[1] != model.dim:
             raise ValueError(f"centroids must be (K, {model.dim}), got {tuple(centroids.shape)}.")
-        self.model, self.transform, self.sound = model, transform, sound
+        self.model, self.transform, self.use_audio = model, transform, use_audio
         self.centroids, self.layer = centroids, layer
 
     @classmethod
-    def of(cls, loaded: checkpoint.Checkpoint) -> AVHubertTokenizer:
+    def from_checkpoint(cls, loaded: checkpoint.Checkpoint) -> AVHubertTokenizer:
         """The teacher of a folder; ValueError when it is an AV-HuBERT without units."""
         if "units" not in loaded.config or "centroids" not in loaded.tensors:
             raise ValueError(
@@ -238,7 +240,7 @@ class AVHubertTokenizer:
         centroids = loaded.tensors["centroids"]
         if len(centroids) != units.n_units:
             raise ValueError(f"{loaded.folder} says {units.n_units} units and holds {len(centroids)}.")
-        return cls(*avhubert_of(loaded), centroids, units.feature_layer, sound=units.sound)
+        return cls(*avhubert_of(loaded), centroids, units.feature_layer, use_audio=units.use_audio)
 
     @property
     def n_units(self) -> int:
@@ -248,12 +250,12 @@ class AVHubertTokenizer:
     @property
     def fingerprint(self) -> str:
         """Of the encoder, what it is given, the layer and the centroids."""
-        what = f"avhubert {self.layer} {self.sound} {self.transform} {self.model.config}"
-        return digest(what, {"centroids": self.centroids, **self.model.state_dict()})
+        what = f"avhubert {self.layer} {self.use_audio} {self.transform} {self.model.config}"
+        return weights_fingerprint(what, {"centroids": self.centroids, **self.model.state_dict()})
 
     def __call__(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
         """(640 T,), (T, 96, 96) -> (T,) int64."""
-        return nearest(self.features(wav, roi), self.centroids)
+        return nearest_centroid(self.features(wav, roi), self.centroids)
 
     @torch.no_grad()
     def features(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
@@ -261,22 +263,22 @@ class AVHubertTokenizer:
         if roi is None:
             raise ValueError("AV-HuBERT's units are of lips and sound; give the clip's roi (T, 96, 96), too.")
         device = device_of(self.model)
-        heard = stacked_filterbanks(wav)[None].to(device) if self.sound else None
+        heard = stacked_filterbanks(wav)[None].to(device) if self.use_audio else None
         return self.model.features(self.layer, self.transform(roi).to(device), heard)[0].cpu()
 
-    def stored(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Config and tensors."""
         values = {
             "kind": "avhubert",
             "frontend": to_dict(self.model.config),
             "transform": to_dict(self.transform),
-            "units": to_dict(AVHubertTokenizerConfig(self.layer, self.n_units, self.sound)),
+            "units": to_dict(AVHubertTokenizerConfig(self.layer, self.n_units, self.use_audio)),
         }
         weights = {f"frontend.{name}": tensor for name, tensor in self.model.state_dict().items()}
         return values, weights | {"centroids": self.centroids}
 
 
-UNIT_TEACHERS: dict[str, type[MFCCTokenizer] | type[HubertTokenizer] | type[AVHubertTokenizer]] = {
+UNIT_TOKENIZERS: dict[str, type[MFCCTokenizer] | type[HubertTokenizer] | type[AVHubertTokenizer]] = {
     "kmeans-mfcc": MFCCTokenizer,
     "hubert": HubertTokenizer,
     "avhubert": AVHubertTokenizer,
@@ -284,7 +286,7 @@ UNIT_TEACHERS: dict[str, type[MFCCTokenizer] | type[HubertTokenizer] | type[AVHu
 """The kind that a folder's config names -> its teacher."""
 
 
-def load_unit_teacher(folder: str | Path, device: torch.device | None = None) -> UnitTokenizer:
+def load_unit_tokenizer(folder: str | Path, device: torch.device | None = None) -> UnitTokenizer:
     """The teacher of a folder written by `lip2speech train kmeans` or by the import of a HuBERT.
 
     Its network, where it has one, computes on `device`; it takes and gives tensors of the CPU.
@@ -295,10 +297,10 @@ def load_unit_teacher(folder: str | Path, device: torch.device | None = None) ->
     """
     loaded = checkpoint.load(folder)
     kind = loaded.config.get("kind")
-    if kind not in UNIT_TEACHERS:
-        known = " or ".join(UNIT_TEACHERS)
+    if kind not in UNIT_TOKENIZERS:
+        known = " or ".join(UNIT_TOKENIZERS)
         raise ValueError(f"{folder} holds {kind!r}, expected {known} units.")
-    teacher = UNIT_TEACHERS[kind].of(loaded)
+    teacher = UNIT_TOKENIZERS[kind].from_checkpoint(loaded)
     if not isinstance(teacher, MFCCTokenizer):
         teacher.model.to(device)
     if (rate := loaded.config.get("rate", teacher.rate)) != teacher.rate:
@@ -311,7 +313,7 @@ def device_of(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def check_rate(teacher: UnitTokenizer | None, rate: int) -> None:
+def require_rate(teacher: UnitTokenizer | None, rate: int) -> None:
     """ValueError unless the units have the clock of those who take them."""
     if teacher is not None and teacher.rate != rate:
         raise ValueError(
@@ -320,7 +322,7 @@ def check_rate(teacher: UnitTokenizer | None, rate: int) -> None:
         )
 
 
-def digest(what: str, tensors: Mapping[str, Tensor]) -> str:
+def weights_fingerprint(what: str, tensors: Mapping[str, Tensor]) -> str:
     """A fingerprint of a name and of weights."""
     told = hashlib.sha256(what.encode())
     for name, tensor in sorted(tensors.items()):
@@ -328,12 +330,12 @@ def digest(what: str, tensors: Mapping[str, Tensor]) -> str:
     return told.hexdigest()[:16]
 
 
-def nearest(features: Tensor, centroids: Tensor) -> Tensor:
+def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
     """The centroid nearest to each feature vector: (T, C), (K, C) -> (T,) int64."""
     return torch.cdist(features, centroids).argmin(1)
 
 
-def unit_features(mel: Tensor) -> Tensor:
+def mfcc_features(mel: Tensor) -> Tensor:
     """Log-mel (80, 4T) -> MFCC, differences and second differences at 50 Hz (2T, 39)."""
     cosine = torch.cos(torch.pi / 80 * torch.outer(torch.arange(N_MFCC).float(), torch.arange(80) + 0.5))
     cepstra = cosine @ mel.float() / 80

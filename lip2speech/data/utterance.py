@@ -48,6 +48,6 @@ class RejectedClip:
     reason: str
 
 
-def held_out(name: str, percent: int) -> bool:
+def is_held_out(name: str, percent: int) -> bool:
     """Whether `percent` in 100 names, told by their hash, hold this one: the same on every machine."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 100 < percent

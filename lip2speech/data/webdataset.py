@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 from safetensors.torch import load
 from torch import Tensor
 
-from lip2speech.data.dataset import MIN_FRAMES, Clip, clip_of, read_rows, read_stamps
+from lip2speech.data.dataset import MIN_FRAMES, Clip, clip_from_row, read_fingerprints, read_rows
 
-MAX_MEMBER = 1 << 31  # bytes; more is no clip
+MAX_MEMBER_BYTES = 1 << 31  # bytes; more is no clip
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class StreamedClip(Clip):
     def tensors(self) -> dict[str, Tensor]:
         return load(self.payload)
 
-    def stamps(self) -> dict[str, str]:
-        return read_stamps(io.BytesIO(self.payload))
+    def fingerprints(self) -> dict[str, str]:
+        return read_fingerprints(io.BytesIO(self.payload))
 
 
 def stream_clips(folder: str | Path, split: str, *, min_frames: int = MIN_FRAMES) -> Iterator[StreamedClip]:
@@ -45,7 +45,9 @@ def stream_clips(folder: str | Path, split: str, *, min_frames: int = MIN_FRAMES
         ValueError: no index, no clip of that split in any shard, or a damaged shard.
     """
     folder, splits = Path(folder), split.split("|")
-    good = [clip_of(folder, r) for r in read_rows(folder) if r["status"] == "done" and r["split"] in splits]
+    good = [
+        clip_from_row(folder, r) for r in read_rows(folder) if r["status"] == "done" and r["split"] in splits
+    ]
     wanted = {(c.tar, c.id) for c in good if c.tar and c.n_frames >= min_frames}
     if not wanted:
         raise ValueError(f"{folder} has no clip of split {split!r} in shards.")
@@ -60,7 +62,7 @@ def stream_tar(file: BinaryIO, name: str = "the shard") -> Iterator[StreamedClip
     try:
         with tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
-                content = tar.extractfile(member) if member.size <= MAX_MEMBER else None
+                content = tar.extractfile(member) if member.size <= MAX_MEMBER_BYTES else None
                 if content is None:
                     raise ValueError(f"its member {member.name!r} is no clip")
                 key, _, suffix = member.name.partition(".")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lip2speech.audio.mel import MelConfig
 from lip2speech.constants import SAMPLE_RATE, per_video_frame
-from lip2speech.data.targets import fit_wav
+from lip2speech.data.targets import match_length
 from lip2speech.evaluation.config import EvaluationConfig
 from lip2speech.evaluation.dataset import (
     EvaluationItem,
@@ -123,12 +123,12 @@ class _Synthesizer:
             raise ValueError(f"all {len(self.failed)} clips failed; the first one: {first}")
         for i, (item, reference) in enumerate(zip(self.items, self.references, strict=True)):
             if n > 1:  # half the set away: neighbors in the order of ids share most of their words
-                other = fit_wav(self.wavs[(i + n // 2) % n], _n_frames(reference))
+                other = match_length(self.wavs[(i + n // 2) % n], _n_frames(reference))
                 yield MISMATCHED_VIDEO, ScoredPair(item.id, reference, other, item.text)
         if (mean := self._mean_mel_audio()) is None:
             return
         for item, reference in zip(self.items, self.references, strict=True):
-            wav = fit_wav(mean, _n_frames(reference))
+            wav = match_length(mean, _n_frames(reference))
             yield MEAN_MEL, ScoredPair(item.id, reference, wav, item.text)
 
     def _mean_mel_audio(self) -> Tensor | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lip2speech.constants import VIDEO_FPS
-from lip2speech.data.targets import fit_wav
+from lip2speech.data.targets import match_length
 from lip2speech.evaluation.dataset import EvaluationItem, SynthesizedAudio
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.streaming import Stream, StreamConfig
@@ -63,6 +63,6 @@ def stream_item(
             times.append(perf_counter() - start)
     stream.finish()
     chunks.append(stream.pull())
-    wav = fit_wav(torch.from_numpy(np.concatenate(chunks)), len(times))
+    wav = match_length(torch.from_numpy(np.concatenate(chunks)), len(times))
     latency_s = stream.latency_s + (float(np.quantile(times, 0.95)) if times else 0.0)
     return SynthesizedAudio(wav, sum(times), 1000 * latency_s)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lip2speech.audio.mel import LogMel
 from lip2speech.audio.pitch import pitch_contour
-from lip2speech.data.targets import fit_wav
+from lip2speech.data.targets import match_length
 from lip2speech.evaluation.dataset import EvaluationItem, SynthesizedAudio
 from lip2speech.models.prediction import Prediction
 from lip2speech.pipeline import Lip2Speech
@@ -41,7 +41,7 @@ def synthesize_item(
 ) -> tuple[Tensor, dict[str, SynthesizedAudio]]:
     """The ground truth (640 T,), and the audio of every row but the streaming ones, of the same length."""
     roi = item.load_roi()
-    reference = fit_wav(item.load_wav(), len(roi))
+    reference = match_length(item.load_wav(), len(roi))
     audio = {GROUND_TRUTH: SynthesizedAudio(reference)}
     audio |= {name: SynthesizedAudio(wav) for name, wav in copy_synthesis(model, reference, vocoders).items()}
     start = perf_counter()

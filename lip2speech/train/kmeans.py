@@ -85,7 +85,7 @@ def fit_kmeans(config: KMeansConfig, folder: Path) -> float:
         features.numpy()
     )
     teacher.centroids = torch.from_numpy(fitted.cluster_centers_).float()
-    values, tensors = teacher.stored()
+    values, tensors = teacher.state()
     values |= {"rate": teacher.rate, "recipe": to_dict(config)}
     card = f"# Units\nk-means on {config.features} features, {config.n_units} units, {teacher.rate} Hz.\n"
     checkpoint.save(folder, values, tensors, card, overwrite=True)
@@ -103,7 +103,9 @@ def blank_teacher(config: KMeansConfig) -> UnitTokenizer:
         return HubertTokenizer(hubert, torch.zeros(config.n_units, hubert.dim), config.feature_layer)
     model, transform = avhubert_of(loaded)
     centroids = torch.zeros(config.n_units, model.dim)
-    return AVHubertTokenizer(model.to(device), transform, centroids, config.feature_layer, sound=config.sound)
+    return AVHubertTokenizer(
+        model.to(device), transform, centroids, config.feature_layer, use_audio=config.sound
+    )
 
 
 def sample(config: KMeansConfig, teacher: UnitTokenizer, clips: Sequence[Clip]) -> Tensor:

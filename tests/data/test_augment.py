@@ -9,11 +9,11 @@ from torch import Tensor
 from lip2speech.data.augment import (
     AugmentConfig,
     augment,
-    light,
+    corrupt,
+    jitter_brightness,
     mask_time,
-    nearest_time,
-    resample_time,
-    spoil,
+    resample_linear,
+    resample_nearest,
     warp,
 )
 from lip2speech.models.frontends.transforms import Transform
@@ -90,7 +90,7 @@ def test_a_rotation_turns_about_the_centre() -> None:
 def test_one_clip_has_one_light() -> None:
     torch.manual_seed(0)
     roi = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(2, 4, 16, 16)
-    found = light(roi, AugmentConfig())
+    found = jitter_brightness(roi, AugmentConfig())
     assert torch.equal(found, found[:, :1].expand_as(found))
     assert not torch.allclose(found[0], found[1])
     assert found.min() >= 0 and found.max() <= 1
@@ -99,7 +99,7 @@ def test_one_clip_has_one_light() -> None:
 
 def test_noise_differs_from_clip_to_clip_and_frame_to_frame() -> None:
     torch.manual_seed(0)
-    found = spoil(torch.full((2, 2, 88, 88), 0.5), replace(OFF, noise=0.05)) - 0.5
+    found = corrupt(torch.full((2, 2, 88, 88), 0.5), replace(OFF, noise=0.05)) - 0.5
     flat = found.flatten(2)
     flat = flat / flat.norm(dim=2, keepdim=True)
     assert abs(float((flat[0, 0] * flat[0, 1]).sum())) < 0.1
@@ -110,7 +110,7 @@ def test_noise_differs_from_clip_to_clip_and_frame_to_frame() -> None:
 def test_erasing_leaves_one_rectangle() -> None:
     torch.manual_seed(1)
     x = torch.full((1, 3, 88, 88), 2.0)
-    erased = (spoil(x, replace(OFF, random_erasing=1.0)) != 2)[0]
+    erased = (corrupt(x, replace(OFF, random_erasing=1.0)) != 2)[0]
     assert torch.equal(erased, erased[:1].expand_as(erased))
     rows, columns = erased[0].any(1).sum(), erased[0].any(0).sum()
     assert erased[0].sum() == rows * columns
@@ -129,14 +129,14 @@ def test_a_masked_run_shows_the_clips_mean_picture() -> None:
 
 def test_a_row_of_steps_stays_itself_at_its_own_length() -> None:
     x = torch.rand(3, 7)
-    assert torch.equal(resample_time(x, 7), x)
-    assert torch.equal(nearest_time(x, 7), x)
+    assert torch.equal(resample_linear(x, 7), x)
+    assert torch.equal(resample_nearest(x, 7), x)
 
 
 @pytest.mark.parametrize("steps", [17, 19, 23, 31, 40])
 def test_pictures_and_mels_stay_in_step_at_any_speed(steps: int) -> None:
     ramp = torch.arange(24.0)
-    smooth, nearest = resample_time(ramp, steps), nearest_time(ramp, steps)
+    smooth, nearest = resample_linear(ramp, steps), resample_nearest(ramp, steps)
     assert (smooth - nearest).abs().max() <= 0.5 + 1e-4
     assert abs(float((smooth - nearest).mean())) < 0.1
 
@@ -146,5 +146,5 @@ def test_the_clocks_stay_together_when_the_speed_changes() -> None:
         torch.arange(30.0),
         (torch.arange(120.0) - 1.5) / 4,
     )  # in video frames, at each step's middle
-    found = resample_time(mel, 4 * 27).unflatten(0, (27, 4)).mean(1)
-    assert (found - nearest_time(frames, 27)).abs().max() < 0.6
+    found = resample_linear(mel, 4 * 27).unflatten(0, (27, 4)).mean(1)
+    assert (found - resample_nearest(frames, 27)).abs().max() < 0.6

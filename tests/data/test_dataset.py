@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lip2speech.data.dataset import MIN_FRAMES, by_speaker, pad_stack, read_clips
+from lip2speech.data.dataset import MIN_FRAMES, group_by_speaker, pad_stack, read_clips
 from tests.factories import prepare
 
 
@@ -60,7 +60,7 @@ def test_several_folders_are_read_as_one(folder: Path, tmp_path: Path) -> None:
     other = prepare(tmp_path / "other", splits="train")
     clips = read_clips([folder, other], "train")
     assert [clip.folder for clip in clips] == [folder, folder, other]
-    groups = by_speaker(clips)
+    groups = group_by_speaker(clips)
     assert groups == {(folder, "ann"): [0, 1], (other, "ann"): [2]}
 
 

@@ -15,16 +15,16 @@ def make(root: Path, *names: str) -> None:
 
 
 def test_a_name_spells_its_words() -> None:
-    assert grid.text_of("bbaf2n") == "bin blue at f two now"
-    assert grid.text_of("SWWZZP") == "set white with z zero please"
-    assert grid.text_of("lgbi9a") == "lay green by i nine again"
-    assert grid.text_of("prix1s") == "place red in x one soon"
+    assert grid.code_to_text("bbaf2n") == "bin blue at f two now"
+    assert grid.code_to_text("SWWZZP") == "set white with z zero please"
+    assert grid.code_to_text("lgbi9a") == "lay green by i nine again"
+    assert grid.code_to_text("prix1s") == "place red in x one soon"
 
 
 @pytest.mark.parametrize("code", ["bbaw2n", "bbaf0n", "bbaf2", "xbaf2n", "bbaf2nn", ""])
 def test_a_name_outside_the_grammar_is_refused(code: str) -> None:
     with pytest.raises(ValueError, match="not a GRID sentence code"):
-        grid.text_of(code)
+        grid.code_to_text(code)
 
 
 @pytest.mark.parametrize("folder", ["s1", "s1/video", "s1/video/mpg_6000", "video/s1"])

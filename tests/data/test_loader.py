@@ -9,8 +9,8 @@ import torch
 
 from lip2speech.data.augment import AugmentConfig
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.loader import IGNORED, BatchCollator
-from lip2speech.data.targets import TargetExtractor, Targets, make_targets
+from lip2speech.data.loader import IGNORE_INDEX, BatchCollator
+from lip2speech.data.targets import TargetExtractor, Targets, extract_targets
 from lip2speech.models.frontends.transforms import Transform
 from tests.data.test_unit_tokenizers import mfcc_teacher
 from tests.factories import make_codec, prepare
@@ -23,7 +23,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """Five clips of two speakers, 14 to 18 frames."""
     folder = prepare(tmp_path_factory.mktemp("batch") / "clips", splits="train " * 5)
     clips = read_clips([folder], "train")
-    return clips, make_targets(clips, TargetExtractor(mfcc_teacher(), make_codec(), pitch=True))
+    return clips, extract_targets(clips, TargetExtractor(mfcc_teacher(), make_codec(), pitch=True))
 
 
 def batches(pool: Pool, config: AugmentConfig | None = None, **options: object) -> BatchCollator:
@@ -41,8 +41,8 @@ def test_clips_are_padded_to_the_longest(pool: Pool) -> None:
     assert batch.mel.shape == (3, 80, 68)
     assert batch.units is not None and batch.units.shape == (3, 34)
     assert batch.codes is not None and batch.codes.shape == (3, 2, 34)
-    assert batch.keep().shape == (3, 1, 68)
-    assert batch.keep().sum((1, 2)).tolist() == [56, 68, 60]
+    assert batch.mask().shape == (3, 1, 68)
+    assert batch.mask().sum((1, 2)).tolist() == [56, 68, 60]
 
 
 def test_without_augmentation_a_clip_is_as_it_was_prepared(pool: Pool) -> None:
@@ -59,9 +59,9 @@ def test_padding_is_zero_for_the_eye_and_ignored_by_the_losses(pool: Pool) -> No
     padded = int(batch.lengths().min())
     short = int(batch.lengths().argmin())
     assert not batch.video[short, :, padded:].any()
-    assert (batch.units[short, 2 * padded :] == IGNORED).all()
-    assert (batch.codes[short, :, 2 * padded :] == IGNORED).all()
-    assert (batch.units[short, : 2 * padded] != IGNORED).all()
+    assert (batch.units[short, 2 * padded :] == IGNORE_INDEX).all()
+    assert (batch.codes[short, :, 2 * padded :] == IGNORE_INDEX).all()
+    assert (batch.units[short, : 2 * padded] != IGNORE_INDEX).all()
 
 
 def test_the_voice_is_another_clip_of_the_same_speaker(pool: Pool) -> None:
@@ -82,7 +82,7 @@ def test_a_changed_speed_keeps_all_clocks_together(pool: Pool) -> None:
     data = batches(pool, AugmentConfig(speed=0.3))
     lengths = set()
     for seed in range(12):
-        roi, targets = data.load(0, rng(seed))
+        roi, targets = data.load_clip(0, rng(seed))
         lengths.add(len(roi))
         assert targets.mel.shape == (80, 4 * len(roi))
         assert targets.units.shape == (2 * len(roi),)
@@ -94,39 +94,42 @@ def test_one_seed_draws_one_batch(pool: Pool) -> None:
     drawn = []
     for _ in range(2):
         torch.manual_seed(3)
-        drawn.append(batches(pool, AugmentConfig()).draw(3, rng(3)))
+        drawn.append(batches(pool, AugmentConfig()).sample(3, rng(3)))
     assert torch.equal(drawn[0].video, drawn[1].video)
     assert torch.equal(drawn[0].mel, drawn[1].mel)
 
 
 def test_no_clip_comes_twice_while_there_are_enough(pool: Pool) -> None:
-    mels = batches(pool).draw(5, rng()).mel
+    mels = batches(pool).sample(5, rng()).mel
     assert len({float(m.sum()) for m in mels}) == 5
 
 
 def test_a_batch_may_be_larger_than_the_corpus(pool: Pool) -> None:
-    assert len(batches(pool).draw(9, rng()).mel) == 9
+    assert len(batches(pool).sample(9, rng()).mel) == 9
 
 
 def test_folders_get_the_share_they_are_given(pool: Pool, tmp_path: Path) -> None:
     clips, targets = pool
     other = read_clips([prepare(tmp_path / "other", splits="train")], "train")
-    both = ([*clips, *other], [*targets, *make_targets(other, TargetExtractor(mfcc_teacher(), make_codec()))])
+    both = (
+        [*clips, *other],
+        [*targets, *extract_targets(other, TargetExtractor(mfcc_teacher(), make_codec()))],
+    )
     assert batches(both).chance.tolist() == pytest.approx([1 / 6] * 6)
-    assert batches(both, weights=(0.5, 0.5)).chance.tolist() == pytest.approx([0.1] * 5 + [0.5])
+    assert batches(both, sampling_weights=(0.5, 0.5)).chance.tolist() == pytest.approx([0.1] * 5 + [0.5])
     with pytest.raises(ValueError, match="1 folder weights for 2 folders with clips"):
-        batches(both, weights=(1.0,))
+        batches(both, sampling_weights=(1.0,))
 
 
 def test_a_teacher_that_is_not_asked_leaves_no_targets(pool: Pool) -> None:
     clips, _ = pool
-    batch = batches((clips, make_targets(clips, TargetExtractor(None, None)))).collate([0, 1], rng())
+    batch = batches((clips, extract_targets(clips, TargetExtractor(None, None)))).collate([0, 1], rng())
     assert batch.units is None and batch.codes is None and batch.pitch is None
 
 
 def test_another_vocal_tract_changes_sound_and_voice_but_not_the_picture(pool: Pool) -> None:
     still = {f.name: type(f.default)(0) for f in fields(AugmentConfig)}
-    same, other = (batches(pool, AugmentConfig(**still | {"tract": t})) for t in (0.0, 0.2))
+    same, other = (batches(pool, AugmentConfig(**still | {"vtlp": t})) for t in (0.0, 0.2))
     torch.manual_seed(0)
     plain = same.collate(range(5), rng())
     torch.manual_seed(0)
@@ -139,7 +142,7 @@ def test_another_vocal_tract_changes_sound_and_voice_but_not_the_picture(pool: P
     higher = (found.pitch - plain.pitch)[:, 0, : 4 * 14]  # as long as the shortest
     assert torch.equal((higher.abs() > 1e-4).all(1), changed) and higher.std(1).max() < 1e-5
     assert torch.equal(found.pitch[:, 1], plain.pitch[:, 1])
-    assert torch.equal((found.units == IGNORED).all(1), changed)
-    assert torch.equal((found.codes == IGNORED).flatten(1).all(1), changed)
+    assert torch.equal((found.units == IGNORE_INDEX).all(1), changed)
+    assert torch.equal((found.codes == IGNORE_INDEX).flatten(1).all(1), changed)
     voices = {tuple(t.speaker.tolist()) for t in pool[1]}  # which utterance stands for a voice is drawn
     assert [tuple(v) not in voices for v in found.speaker.tolist()] == changed.tolist()

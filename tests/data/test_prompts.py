@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lip2speech.data.prompts import read_prompts, videos_in, write_prompts
+from lip2speech.data.prompts import list_videos, read_prompts, write_prompts
 
 
 def test_what_was_written_is_read_in_order(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_only_what_lies_beside_a_prompt_is_a_video(tmp_path: Path) -> None:
     for name in ("002.MOV", "001.webm", "001.wav", "001.json", "stray.mp4", ".001.mp4"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "001.folder").mkdir()
-    assert [path.name for path in videos_in(tmp_path)] == ["001.webm", "002.MOV"]
+    assert [path.name for path in list_videos(tmp_path)] == ["001.webm", "002.MOV"]
 
 
 def test_a_folder_without_a_prompt_is_refused(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from lip2speech.codecs import MelCodec
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.data.targets import (
     TargetExtractor,
-    check_sound,
-    fit_wav,
-    make_targets,
+    check_audio,
+    encode_text,
+    extract_targets,
+    match_length,
     mel_fingerprint,
-    spell,
 )
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from tests.data.test_unit_tokenizers import mfcc_teacher
@@ -30,7 +30,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
 
 def test_every_target_keeps_its_clock(clips: list[Clip]) -> None:
     for clip, targets in zip(
-        clips, make_targets(clips, TargetExtractor(mfcc_teacher(), make_codec())), strict=True
+        clips, extract_targets(clips, TargetExtractor(mfcc_teacher(), make_codec())), strict=True
     ):
         assert targets.mel.shape == (80, 4 * clip.n_frames)
         assert targets.units is not None and targets.units.shape == (2 * clip.n_frames,)
@@ -79,13 +79,13 @@ def test_a_codec_at_another_rate_is_refused() -> None:
 
 
 def test_letters_are_numbers_from_1_on_and_other_signs_are_left_out() -> None:
-    assert spell("Ab z, it's 4!").tolist() == [1, 2, 28, 26, 28, 9, 20, 27, 19, 28]
-    assert spell("").tolist() == []
+    assert encode_text("Ab z, it's 4!").tolist() == [1, 2, 28, 26, 28, 9, 20, 27, 19, 28]
+    assert encode_text("").tolist() == []
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 1279, 1280, 1281, 2000])
 def test_a_sound_is_cut_or_padded_to_640_samples_a_frame(n_samples: int) -> None:
-    fitted = fit_wav(torch.ones(n_samples), 2)
+    fitted = match_length(torch.ones(n_samples), 2)
     assert fitted.shape == (1280,) and fitted.sum() == min(n_samples, 1280)
     assert fitted[: min(n_samples, 1280)].all()
 
@@ -101,7 +101,7 @@ def test_a_sound_is_cut_or_padded_to_640_samples_a_frame(n_samples: int) -> None
 )
 def test_a_sound_that_cannot_be_the_target_is_refused(wav: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_sound(wav, 25)
+        check_audio(wav, 25)
 
 
 def store(clip: Clip, stamps: dict[str, str], **targets: torch.Tensor) -> None:
@@ -120,7 +120,7 @@ def test_stored_targets_are_taken_where_their_stamp_fits_and_made_where_not(tmp_
         "codes": torch.full((2, 2 * clip.n_frames), 7),
         "speaker": torch.full((163,), 0.25),
     }
-    store(clip, maker.stamps, **marked)
+    store(clip, maker.fingerprints, **marked)
     held = maker(clip)
     assert all(torch.equal(getattr(held, name), marked[name]) for name in marked)
     store(clip, dict.fromkeys(marked, "another teacher's"), **marked)
@@ -132,13 +132,13 @@ def test_stored_targets_are_taken_where_their_stamp_fits_and_made_where_not(tmp_
 def test_stored_targets_of_another_length_are_refused(tmp_path: Path) -> None:
     clip = read_clips([prepare(tmp_path / "clips", splits="train")], "train")[0]
     maker = TargetExtractor(mfcc_teacher(), None)
-    store(clip, maker.stamps, units=torch.zeros(27, dtype=torch.int64))
+    store(clip, maker.fingerprints, units=torch.zeros(27, dtype=torch.int64))
     with pytest.raises(ValueError, match="clip0: its units have 27 steps, expected 28; prepare the clip"):
         maker(clip)
 
 
 def test_every_teacher_has_its_own_stamp() -> None:
     makers = [TargetExtractor(t, None) for t in (mfcc_teacher(), mfcc_teacher(6), hubert_teacher())]
-    assert len({maker.stamps["units"] for maker in makers}) == 3
-    assert TargetExtractor(mfcc_teacher(), None).stamps == makers[0].stamps
+    assert len({maker.fingerprints["units"] for maker in makers}) == 3
+    assert TargetExtractor(mfcc_teacher(), None).fingerprints == makers[0].fingerprints
     assert mel_fingerprint(MelConfig()) != mel_fingerprint(MelConfig(n_mels=81))

@@ -14,9 +14,9 @@ from lip2speech.data.unit_tokenizers import (
     AVHubertTokenizer,
     HubertTokenizer,
     MFCCTokenizer,
-    check_rate,
-    load_unit_teacher,
-    unit_features,
+    load_unit_tokenizer,
+    mfcc_features,
+    require_rate,
 )
 from lip2speech.importers.hubert import import_hubert
 from lip2speech.models.frontends.transforms import Transform
@@ -44,7 +44,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_official_units_are_reproduced(imported: Path) -> None:
-    teach = load_unit_teacher(imported)
+    teach = load_unit_tokenizer(imported)
     assert isinstance(teach, HubertTokenizer)
     assert (teach.n_units, teach.layer) == (12, 2)
     assert teach(stored()["wav"]).tolist() == stored()["units_layer2"].tolist()
@@ -74,9 +74,9 @@ def test_a_long_sound_is_seen_in_pieces_and_keeps_its_clock(
     monkeypatch.setattr("lip2speech.data.unit_tokenizers.MAX_SAMPLES", 3200)
     teach, wav = teacher(), noise(6400 + rest)
     last = wav[3200:] if rest < 400 else wav[3200:6400]
-    expected = [teach.piece(wav[:3200]), teach.piece(last)]
+    expected = [teach.features_chunk(wav[:3200]), teach.features_chunk(last)]
     if rest >= 400:
-        expected.append(teach.piece(wav[6400:]))
+        expected.append(teach.features_chunk(wav[6400:]))
     assert torch.equal(teach.features(wav), torch.cat(expected))
     assert len(teach(wav)) == (6400 + rest) // 320
 
@@ -109,13 +109,13 @@ def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) ->
     own = mfcc_teacher()
     tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
     checkpoint.save(tmp_path / "units", {"kind": "kmeans-mfcc"}, tensors, "")
-    found = load_unit_teacher(tmp_path / "units")
+    found = load_unit_tokenizer(tmp_path / "units")
     assert isinstance(found, MFCCTokenizer)
     assert torch.equal(found(noise(6400)), own(noise(6400)))
-    assert isinstance(load_unit_teacher(imported), HubertTokenizer)
+    assert isinstance(load_unit_tokenizer(imported), HubertTokenizer)
     checkpoint.save(tmp_path / "other", {"kind": "codec"}, tensors, "")
     with pytest.raises(ValueError, match="holds 'codec', expected kmeans-mfcc or hubert or avhubert units"):
-        load_unit_teacher(tmp_path / "other")
+        load_unit_tokenizer(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_a_folder_that_does_not_fit_itself_is_refused(
     loaded = checkpoint.load(imported)
     checkpoint.save(tmp_path / "odd", loaded.config | changes, loaded.tensors, loaded.card)
     with pytest.raises(ValueError, match=message):
-        load_unit_teacher(tmp_path / "odd")
+        load_unit_tokenizer(tmp_path / "odd")
 
 
 def test_a_unit_is_the_nearest_centroid() -> None:
     wav = noise(3200)
-    features = unit_features(LogMel()(wav[None, None])[0])
+    features = mfcc_features(LogMel()(wav[None, None])[0])
     mean, std = features.mean(0), features.std(0)
     units = MFCCTokenizer((features[[3, 7]] - mean) / std, mean, std)(wav)
     assert (units[3], units[7]) == (0, 1)
@@ -146,7 +146,7 @@ def test_a_unit_is_the_nearest_centroid() -> None:
 
 
 def test_cepstra_of_a_flat_spectrum_are_its_level_alone() -> None:
-    features = unit_features(torch.full((80, 8), -3.0))
+    features = mfcc_features(torch.full((80, 8), -3.0))
     assert features.shape == (4, 39)
     expected = torch.zeros(4, 39)
     expected[:, 0] = -3.0
@@ -154,7 +154,7 @@ def test_cepstra_of_a_flat_spectrum_are_its_level_alone() -> None:
 
 
 def test_a_rising_level_is_in_the_first_difference() -> None:
-    features = unit_features(torch.arange(20.0).expand(80, 20))
+    features = mfcc_features(torch.arange(20.0).expand(80, 20))
     torch.testing.assert_close(features[:, 13], torch.ones(10))
     torch.testing.assert_close(features[:, 26], torch.zeros(10))
 
@@ -165,18 +165,18 @@ def test_units_on_another_clock_are_refused_by_who_takes_them(tmp_path: Path) ->
     with pytest.raises(ValueError, match="units come 25 a second, 50 are needed"):
         TargetExtractor(teach, None)
     with pytest.raises(ValueError, match="units come 50 a second, 25 are needed"):
-        check_rate(mfcc_teacher(), 25)
-    check_rate(None, 25)
-    values, tensors = teach.stored()
+        require_rate(mfcc_teacher(), 25)
+    require_rate(None, 25)
+    values, tensors = teach.state()
     checkpoint.save(tmp_path / "units", values | {"rate": 50}, tensors, "")
     with pytest.raises(ValueError, match="says 50 units a second, its features come 25 a second"):
-        load_unit_teacher(tmp_path / "units")
+        load_unit_tokenizer(tmp_path / "units")
 
 
 def test_an_av_hubert_without_units_is_refused(tmp_path: Path) -> None:
     front = make_model().frontend
-    values, tensors = AVHubertTokenizer(front, Transform(), torch.randn(3, front.dim), 1).stored()
+    values, tensors = AVHubertTokenizer(front, Transform(), torch.randn(3, front.dim), 1).state()
     del values["units"]
     checkpoint.save(tmp_path / "front", values, tensors, "")
     with pytest.raises(ValueError, match="holds AV-HuBERT without units; make some with"):
-        load_unit_teacher(tmp_path / "front")
+        load_unit_tokenizer(tmp_path / "front")

@@ -35,10 +35,10 @@ def test_synthetic_speech_is_understood_and_earlier_sounds_change_nothing(
     recogniser: PocketSphinxASR,
 ) -> None:
     pytest.importorskip("espeakng_loader")
-    from lip2speech.data.synthetic import audio_only
+    from lip2speech.data.synthetic import synthesize_audio
     from lip2speech.evaluation.metrics.intelligibility import edit_errors
 
-    spoken = [(wav, text) for wav, text, _ in audio_only(8, 3)]
+    spoken = [(wav, text) for wav, text, _ in synthesize_audio(8, 3)]
     heard = [recogniser.transcribe(wav) for wav, _ in spoken]
     errors = sum(edit_errors(text, words) for (_, text), words in zip(spoken, heard, strict=True))
     assert errors <= 0.35 * 6 * len(spoken)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.data.unit_tokenizers import load_unit_teacher
+from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
 from lip2speech.importers.hubert import import_hubert, infer_config, key_map, parse_convs, read_hubert
 from lip2speech.importers.inert import ForeignFileError
@@ -57,7 +57,7 @@ def test_without_a_kmeans_the_folder_gives_features_but_no_units(tmp_path: Path)
     assert "units" not in done.config
     assert "centroids" not in done.tensors
     with pytest.raises(ValueError, match=r"HuBERT without units; import it together with a km\.bin"):
-        load_unit_teacher(tmp_path / "out")
+        load_unit_tokenizer(tmp_path / "out")
 
 
 def test_what_writes_text_is_dropped_by_name_and_said_aloud(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from lip2speech.audio.io import read_wav, write_wav
-from lip2speech.data.dataset import Clip, read_stamps
+from lip2speech.data.dataset import Clip, read_fingerprints
 from lip2speech.data.targets import TargetExtractor
 from lip2speech.data.utterance import Utterance
 from lip2speech.video import MediaError
@@ -18,11 +18,11 @@ from preprocess.clip import (
     ClipTask,
     UnusableClip,
     content_hash,
-    frames_of,
+    frame_range,
     prepare_clip,
     to_int16,
 )
-from preprocess.targets_config import SPECTRUM, TargetsConfig, fingerprint, load_maker
+from preprocess.targets_config import LTAS, TargetsConfig, config_fingerprint, load_extractor
 from tests.factories import save_codec, save_encoder
 from tests.preprocess.trees import FRAMES, voice
 
@@ -51,7 +51,7 @@ def test_a_clip_becomes_crops_and_equally_long_sound(talk: Path, tmp_path: Path)
 
 def test_a_part_of_a_video_has_its_own_frames_and_samples(talk: Path, tmp_path: Path) -> None:
     part = utterance(talk, start_s=0.21, end_s=0.79)
-    assert frames_of(part) == (5, 20)
+    assert frame_range(part) == (5, 20)
     row = prepare_clip(part, tmp_path / "part.safetensors")
     prepare_clip(utterance(talk), tmp_path / "whole.safetensors")
     tensors, whole = (load_file(tmp_path / f"{name}.safetensors") for name in ("part", "whole"))
@@ -114,24 +114,24 @@ def test_the_hash_is_of_the_content_alone(talk: Path, tmp_path: Path) -> None:
 
 
 def test_targets_are_stored_with_the_stamps_of_their_teachers(talk: Path, tmp_path: Path) -> None:
-    recipe = TargetsConfig(mel=True, codec=str(save_codec(tmp_path / "codec")), speaker=SPECTRUM)
+    recipe = TargetsConfig(mel=True, codec=str(save_codec(tmp_path / "codec")), speaker=LTAS)
     (tmp_path / "clips").mkdir()
     row = prepare_clip(utterance(talk), tmp_path / "clips" / "a.safetensors", recipe)
     clip = Clip(tmp_path, "a", "test", "drawn", "bin blue", row.n_frames)
-    maker = load_maker(recipe)
-    assert clip.stamps() == {name: maker.stamps[name] for name in ("mel", "codes", "speaker")}
-    made = maker.make("codes", clip.wav())
+    maker = load_extractor(recipe)
+    assert clip.fingerprints() == {name: maker.fingerprints[name] for name in ("mel", "codes", "speaker")}
+    made = maker.extract("codes", clip.wav())
     assert torch.equal(clip.tensors()["codes"], made) and made.shape == (2, 2 * FRAMES)
     with (tmp_path / "clips" / "a.safetensors").open("rb") as file:
-        assert read_stamps(file) == clip.stamps()
+        assert read_fingerprints(file) == clip.fingerprints()
     assert read_wav(talk).shape[0] >= clip.wav().shape[0] - 640
     targets = TargetExtractor(None, maker.codec)(clip)
     assert targets.codes is not None and torch.equal(targets.codes, made)
 
 
 def test_another_teacher_is_another_recipe(tmp_path: Path) -> None:
-    recipes = [TargetsConfig(), TargetsConfig(mel=True), TargetsConfig(speaker=SPECTRUM)]
+    recipes = [TargetsConfig(), TargetsConfig(mel=True), TargetsConfig(speaker=LTAS)]
     recipes += [TargetsConfig(speaker=str(save_encoder(tmp_path / str(seed), seed))) for seed in (0, 1)]
-    assert len({fingerprint(recipe) for recipe in recipes}) == 5
+    assert len({config_fingerprint(recipe) for recipe in recipes}) == 5
     same = TargetsConfig(speaker=str(save_encoder(tmp_path / "same", 1)))
-    assert fingerprint(same) == fingerprint(recipes[-1])
+    assert config_fingerprint(same) == config_fingerprint(recipes[-1])

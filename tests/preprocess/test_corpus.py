@@ -12,7 +12,7 @@ from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess import corpus
 from preprocess.clip import ClipTask, write_atomic
 from preprocess.corpus import prepare_corpus
-from preprocess.index import IndexRow, failed, read_index, row_of
+from preprocess.index import IndexRow, failed_row, index_row, read_index
 from preprocess.pool import WorkerFailed
 from preprocess.storage import TarShards
 
@@ -30,11 +30,11 @@ def pretend(work: ClipTask) -> IndexRow:
     if work.known is not None and work.known.source == source:
         return work.known
     if "bad" in clip.id:
-        return failed(clip, ValueError("no face in 3 of\n3 frames"))
+        return failed_row(clip, ValueError("no face in 3 of\n3 frames"))
     if "useless" in clip.id:
-        return replace(row_of(clip, "skipped"), reason="silent", source=source)
+        return replace(index_row(clip, "skipped"), reason="silent", source=source)
     write_atomic(work.path, clip.id.encode())
-    return replace(row_of(clip, "done"), n_frames=1, source=source)
+    return replace(index_row(clip, "done"), n_frames=1, source=source)
 
 
 def run(out: Path, *ids: str, overwrite: bool = False) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lip2speech.data.utterance import RejectedClip
-from preprocess.index import Index, IndexRow, failed, read_index
+from preprocess.index import Index, IndexRow, failed_row, read_index
 
 
 def row(clip_id: str, status: str = "done", text: str = "") -> IndexRow:
@@ -71,5 +71,5 @@ def test_every_part_writes_its_own_file_and_the_latest_row_counts(tmp_path: Path
 
 
 def test_a_failure_is_told_on_one_line_of_bounded_length() -> None:
-    assert failed(RejectedClip("a", ""), ValueError("two\nlines")).reason == "ValueError: two lines"
-    assert len(failed(RejectedClip("a", ""), "x" * 9999).reason) == 500
+    assert failed_row(RejectedClip("a", ""), ValueError("two\nlines")).reason == "ValueError: two lines"
+    assert len(failed_row(RejectedClip("a", ""), "x" * 9999).reason) == 500

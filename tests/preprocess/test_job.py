@@ -21,7 +21,7 @@ def names(tmp_path: Path) -> Path:
 
 
 def test_every_corpus_has_a_name() -> None:
-    assert set(CORPORA) == {"folder", "grid", "lrs3", "talker", "voxceleb2"}
+    assert set(CORPORA) == {"folder", "grid", "lrs3", "synth", "voxceleb2"}
 
 
 def test_shards_hold_every_clip_once_wherever_they_are_told(names: Path) -> None:

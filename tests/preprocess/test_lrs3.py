@@ -7,15 +7,15 @@ import pytest
 
 from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess.lrs3 import (
-    LONGEST_S,
+    MAX_SEGMENT_S,
     MAX_WORDS,
     TimedTextWord,
-    bounds,
-    cut,
-    plain,
-    sentence,
+    normalize_text,
+    parse_sentence,
+    parse_word_times,
+    segment_bounds,
+    segment_words,
     utterances,
-    words,
 )
 from tests.preprocess.trees import lrs3, lrs3_text
 
@@ -31,14 +31,14 @@ def steady(count: int, pause_before: int = 0, pause: float = 0.0) -> list[TimedT
 
 
 def test_the_sentence_is_lower_case_without_tags() -> None:
-    assert sentence("Text:  IT'S {LG} HELLO\nConf: 4\n") == "it's hello"
-    assert plain("{NS} SO  ") == "so"
+    assert parse_sentence("Text:  IT'S {LG} HELLO\nConf: 4\n") == "it's hello"
+    assert normalize_text("{NS} SO  ") == "so"
     with pytest.raises(ValueError, match="begins 'Conf: 4', expected 'Text:"):
-        sentence("Conf: 4\n")
+        parse_sentence("Conf: 4\n")
 
 
 def test_words_come_with_their_times_and_tags_are_left_out() -> None:
-    said = words(lrs3_text([("HELLO", 0.1, 0.5), ("{LG}", 0.5, 0.6), ("AGAIN", 0.7, 1.1)]))
+    said = parse_word_times(lrs3_text([("HELLO", 0.1, 0.5), ("{LG}", 0.5, 0.6), ("AGAIN", 0.7, 1.1)]))
     assert said == [TimedTextWord("hello", 0.1, 0.5), TimedTextWord("again", 0.7, 1.1)]
 
 
@@ -59,40 +59,40 @@ def test_words_come_with_their_times_and_tags_are_left_out() -> None:
 )
 def test_odd_word_rows_are_refused(row: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        words(f"WORD START END ASDSCORE\n{row}\n")
+        parse_word_times(f"WORD START END ASDSCORE\n{row}\n")
 
 
 def test_a_text_without_word_times_is_refused() -> None:
     with pytest.raises(ValueError, match="no word times"):
-        words("Text:  HELLO\n")
+        parse_word_times("Text:  HELLO\n")
 
 
 def test_a_clip_that_is_short_enough_stays_whole() -> None:
     said = steady(29)
-    assert cut(said) == [said]
+    assert segment_words(said) == [said]
 
 
 def test_a_long_clip_is_cut_at_its_widest_pause() -> None:
     said = steady(40, pause_before=25, pause=0.5)
-    assert [len(piece) for piece in cut(said)] == [25, 15]
+    assert [len(piece) for piece in segment_words(said)] == [25, 15]
 
 
 def test_among_equal_pauses_the_middle_one_is_taken() -> None:
-    assert [len(piece) for piece in cut(steady(40))] == [20, 20]
+    assert [len(piece) for piece in segment_words(steady(40))] == [20, 20]
 
 
 def test_no_word_is_lost_and_no_piece_is_too_long_or_needlessly_short() -> None:
     said = steady(400, pause_before=1, pause=3.0)
-    pieces = cut(said)
+    pieces = segment_words(said)
     assert [word for piece in pieces for word in piece] == said
-    spans = [bounds(pieces, i) for i in range(len(pieces))]
-    assert all(1.0 <= end - start <= LONGEST_S for start, end in spans)
+    spans = [segment_bounds(pieces, i) for i in range(len(pieces))]
+    assert all(1.0 <= end - start <= MAX_SEGMENT_S for start, end in spans)
     assert all(first[1] <= second[0] for first, second in pairwise(spans))
 
 
 def test_a_piece_takes_half_of_the_pause_beside_it_and_no_more_than_its_margin() -> None:
     pieces = [run_of((0.1, 1.0)), run_of((1.2, 2.0)), run_of((9.0, 10.0))]
-    assert [bounds(pieces, i) for i in range(3)] == [(0.0, 1.1), (1.1, 2.2), (8.8, 10.2)]
+    assert [segment_bounds(pieces, i) for i in range(3)] == [(0.0, 1.1), (1.1, 2.2), (8.8, 10.2)]
 
 
 def test_every_set_of_the_tree_is_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lip2speech.data.utterance import Utterance
 from lip2speech.data.webdataset import stream_clips, stream_tar
 from preprocess.clip import ClipTask, save_clip
 from preprocess.corpus import prepare_corpus
-from preprocess.index import IndexRow, read_index, row_of
+from preprocess.index import IndexRow, index_row, read_index
 from preprocess.storage import TarShards
 
 FRAMES = 14
@@ -28,7 +28,7 @@ def tensors(clip_id: str) -> dict[str, Tensor]:
 
 def pretend(work: ClipTask) -> IndexRow:
     save_clip(work.path, tensors(work.utterance.id), {"mel": "stamp"})
-    return replace(row_of(work.utterance, "done"), n_frames=FRAMES)
+    return replace(index_row(work.utterance, "done"), n_frames=FRAMES)
 
 
 def small(folder: Path, part: str) -> TarShards:
@@ -48,7 +48,7 @@ def test_clips_in_tars_are_read_like_files(tmp_path: Path) -> None:
     clips = read_clips([tmp_path], "train")
     assert [clip.id for clip in clips] == ["a.x", "b/1", "c"]
     for clip in clips:
-        assert clip.stamps() == {"mel": "stamp"}
+        assert clip.fingerprints() == {"mel": "stamp"}
         for name, tensor in tensors(clip.id).items():
             assert torch.equal(clip.tensors()[name], tensor)
 
@@ -59,7 +59,7 @@ def test_a_stream_gives_the_same_clips_from_front_to_end(tmp_path: Path) -> None
     assert [(clip.id, clip.n_frames) for clip in clips] == [("b", FRAMES), ("a", FRAMES), ("c", FRAMES)]
     for clip in clips:
         assert torch.equal(clip.tensors()["roi"], tensors(clip.id)["roi"])
-        assert clip.stamps() == {"mel": "stamp"}
+        assert clip.fingerprints() == {"mel": "stamp"}
         assert clip.wav().shape == (640 * FRAMES,)
     with pytest.raises(ValueError, match="no clip of split 'test' in shards"):
         next(stream_clips(tmp_path, "test"))

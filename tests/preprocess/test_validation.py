@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lip2speech.data.utterance import RejectedClip, Utterance
-from preprocess.validation import check_id, check_inside, check_line, only_listed
+from preprocess.validation import check_id, check_inside, check_list_line, filter_clips
 
 
 def utterance(root: Path, name: str, piece: str = "") -> Utterance:
@@ -76,7 +76,7 @@ def test_links_within_the_root_and_a_root_that_is_a_link_are_fine(tmp_path: Path
 )
 def test_hostile_lines_are_refused(line: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_line(line)
+        check_list_line(line)
 
 
 def test_a_list_takes_its_clips_and_refuses_its_bad_lines_by_number(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_list_takes_its_clips_and_refuses_its_bad_lines_by_number(tmp_path: Pa
     lines.write_bytes(b"dev/a\r\n\n../../etc/passwd\ndev/c.mp4\ndev/none\n\xff\xfe\n")
     clips = [utterance(tmp_path, name) for name in ("dev/a", "dev/b")]
     pieces = [utterance(tmp_path, "dev/c", f"_{i}") for i in range(2)]
-    found = list(only_listed([*clips, *pieces, RejectedClip("dev/c_2", "odd")], tmp_path, lines))
+    found = list(filter_clips([*clips, *pieces, RejectedClip("dev/c_2", "odd")], tmp_path, lines))
     assert [c.id for c in found] == [
         "subset.txt:3", "subset.txt:6", "dev/a", "dev/c_0", "dev/c_1", "dev/c_2", "subset.txt:5",
     ]  # fmt: skip

@@ -126,7 +126,7 @@ def lip_task(folder: Path, **changes: Any) -> FinetuneTask:
 
 def pretrain_task(folder: Path, out: Path) -> PretrainTask:
     """Lips and sound with masks, dropped streams, batch norms and dropout; its clusters are kept in `out`."""
-    values, tensors = mfcc_teacher(5).stored()
+    values, tensors = mfcc_teacher(5).state()
     units = out / f"units{distributed.rank()}"
     checkpoint.save(units, values, tensors, "")
     numbers: dict[str, Any] = {

@@ -10,7 +10,7 @@ import torch
 from lip2speech import checkpoint
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.unit_tokenizers import UnitTokenizer, load_unit_teacher, nearest
+from lip2speech.data.unit_tokenizers import UnitTokenizer, load_unit_tokenizer, nearest_centroid
 from lip2speech.importers.hubert import import_hubert
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.train.kmeans import KMeansConfig, blank_teacher, fit_kmeans, sample
@@ -58,7 +58,7 @@ def test_units_are_fitted_stored_and_used(prepared: Path, tmp_path: Path) -> Non
     assert 0 < distance < 39  # what one unit for all would leave: 39 values of deviation 1
     stored = checkpoint.load(tmp_path / "units")
     assert (stored.config["recipe"]["n_units"], stored.config["rate"]) == (6, 50)
-    teach = load_unit_teacher(tmp_path / "units")
+    teach = load_unit_tokenizer(tmp_path / "units")
     units = torch.cat([teach(c.wav()) for c in read_clips([prepared], "train")])
     assert set(units.tolist()) == set(range(6))
 
@@ -71,12 +71,14 @@ def test_a_models_features_are_clustered_and_its_units_read_back(
     model = str(save(tmp_path / "model"))
     config = KMeansConfig((str(prepared),), n_units=4, n_frames=80, model=model, **changes)
     fit_kmeans(config, tmp_path / "units")
-    teach, stored = load_unit_teacher(tmp_path / "units"), checkpoint.load(tmp_path / "units")
+    teach, stored = load_unit_tokenizer(tmp_path / "units"), checkpoint.load(tmp_path / "units")
     clips = read_clips([prepared], "train")
     maker = blank_teacher(config)  # the features, from the very folder that was clustered
     for clip in clips:
         given = clip.wav(), clip.tensors()["roi"]
-        assert torch.equal(teach(*given), nearest(maker.features(*given), stored.tensors["centroids"]))
+        assert torch.equal(
+            teach(*given), nearest_centroid(maker.features(*given), stored.tensors["centroids"])
+        )
     rate = 50 if source == "hubert" else 25
     assert (teach.rate, stored.config["rate"], teach.n_units) == (rate, rate, 4)
     assert len(units_of(teach, clips[0])) == clips[0].n_frames * rate // 25

@@ -18,13 +18,15 @@ from lip2speech.data.synthetic.espeak import Phoneme
 from lip2speech.data.synthetic.visemes import PARAMETERS, TARGETS, VisemeTable
 from lip2speech.data.synthetic.voices import SynthesizedUtterance
 
-TEMPO, TEMPO_SPREAD = 1.35, 0.12  # how much longer than spoken; spreads are those of the logarithm
-OPENING, OPENING_SPREAD = 0.75, 0.25
-VOICELESS_JAW = (0.5, 0.85)  # the jaw drops less than the lips part: no vowel must be loud
-CLEARER = (1.05, 1.35)  # spread, rounding and closures: nobody hears, so the lips must tell
-HABIT = 0.1  # how far each viseme of one person lies from everybody's, in shares of the full range
-JITTER = 0.12  # of single sounds' lengths
-LIMIT = 1.2  # of any parameter; the mouth's shape is not made for more
+TEMPO, TEMPO_STD = 1.35, 0.12  # how much longer than spoken; spreads are those of the logarithm
+OPENING, OPENING_STD = 0.75, 0.25
+JAW_RATIO = (0.5, 0.85)  # the jaw drops less than the lips part: no vowel must be loud
+HYPERARTICULATION = (1.05, 1.35)  # spread, rounding and closures: nobody hears, so the lips must tell
+VISEME_OFFSET_STD = (
+    0.1  # how far each viseme of one person lies from everybody's, in shares of the full range
+)
+DURATION_JITTER_STD = 0.12  # of single sounds' lengths
+MAX_PARAMETER = 1.2  # of any parameter; the mouth's shape is not made for more
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,14 @@ class SilentSpeechStyle:
     @classmethod
     def sample(cls, rng: np.random.Generator) -> SilentSpeechStyle:
         """A random silent person."""
-        tempo = float(np.clip(TEMPO * np.exp(rng.normal(0, TEMPO_SPREAD)), 1.1, 1.7))
-        opening = float(np.clip(OPENING * np.exp(rng.normal(0, OPENING_SPREAD)), 0.4, 1.2))
-        jaw = opening * rng.uniform(*VOICELESS_JAW)
-        spread, rounding, tuck = rng.uniform(*CLEARER, size=3)
+        tempo = float(np.clip(TEMPO * np.exp(rng.normal(0, TEMPO_STD)), 1.1, 1.7))
+        opening = float(np.clip(OPENING * np.exp(rng.normal(0, OPENING_STD)), 0.4, 1.2))
+        jaw = opening * rng.uniform(*JAW_RATIO)
+        spread, rounding, tuck = rng.uniform(*HYPERARTICULATION, size=3)
         gains = dict.fromkeys(PARAMETERS, 1.0) | {"opening": opening, "jaw": jaw}
         gains |= {"spread": float(spread), "rounding": float(rounding), "tuck": float(tuck)}
         moved = np.isin(PARAMETERS, ("opening", "spread", "rounding", "jaw"))
-        habits = {name: HABIT * rng.standard_normal(len(PARAMETERS)) * moved for name in TARGETS}
+        habits = {name: VISEME_OFFSET_STD * rng.standard_normal(len(PARAMETERS)) * moved for name in TARGETS}
         return cls(tempo, tuple(gains.values()), habits | {"_": np.zeros(len(PARAMETERS))})
 
     def table(self) -> VisemeTable:
@@ -56,20 +58,20 @@ class SilentSpeechStyle:
         spoken = np.asarray(TARGETS[name][0])
         own = spoken * self.gains + self.habits[name]
         if spoken[0] < 0:
-            own[0] = spoken[0] * CLEARER[1]
+            own[0] = spoken[0] * HYPERARTICULATION[1]
         elif spoken[0] > 0:
             own[0] = max(own[0], 0.05)
-        return tuple(np.clip(own, -LIMIT, LIMIT))
+        return tuple(np.clip(own, -MAX_PARAMETER, MAX_PARAMETER))
 
 
-def mouthed(
+def apply_silent_style(
     speech: SynthesizedUtterance, manner: SilentSpeechStyle, rng: np.random.Generator
 ) -> SynthesizedUtterance:
     """The same words without sound, at the manner's tempo: the wav is zeros, as long as the picture."""
     first, last = speech.phonemes[0].start, speech.phonemes[-1].end
     tail = len(speech.wav) / SAMPLE_RATE - last
     lengths = np.array([p.end - p.start for p in speech.phonemes])
-    lengths *= manner.tempo * np.exp(rng.normal(0, JITTER, len(lengths)))
+    lengths *= manner.tempo * np.exp(rng.normal(0, DURATION_JITTER_STD, len(lengths)))
     starts = first + np.concatenate([[0.0], np.cumsum(lengths)])
     phonemes = tuple(
         Phoneme(p.name, round(float(a), 4), round(float(b), 4))

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
-from lip2speech.data.synthetic.articulation import SilentSpeechStyle, mouthed
-from lip2speech.data.synthetic.espeak import synthesizer
+from lip2speech.data.synthetic.articulation import SilentSpeechStyle, apply_silent_style
+from lip2speech.data.synthetic.espeak import load_espeak
 from lip2speech.data.synthetic.render.faces import Canvas
 from lip2speech.data.synthetic.render.features import draw_canvas
 from lip2speech.data.synthetic.render.frames import render_frames
@@ -36,22 +36,22 @@ from lip2speech.data.synthetic.voices import (
     SPLIT_CODES,
     SynthesizedUtterance,
     random_stream,
-    say,
-    speak,
-    voices,
+    synthesis_voices,
+    synthesize,
+    synthesize_utterance,
 )
-from lip2speech.data.utterance import Utterance, held_out
+from lip2speech.data.utterance import Utterance, is_held_out
 
 FACES = ("photo", "drawn", "both")
-ARTICULATIONS = ("spoken", "silent")
+ARTICULATIONS = ("voiced", "mouthed")
 VALID_PERCENT = 4  # of the sentences of training clips
-PHOTO_SHARE = 0.15  # of the clips with `faces="both"`
+PHOTO_PROB = 0.15  # of the clips with `faces="both"`
 N_FACES = {"train": 2000, "test": 200}  # drawn people; each has one shape, skin, hair and mouth for ever
 # x264's macroblock tree is not reproducible from run to run (seen with FFmpeg 8.1.2, even with one thread)
-ENCODER = {"preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
-FACE_WORLD = 7  # first word of every face's random state, so that no clip's stream is ever a face's
-MANNER_WORLD = 8  # the same for a face's way of mouthing
-MANNER_STREAM = 5  # of one clip, after those of `voices`
+X264_OPTIONS = {"preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
+FACE_SEED = 7  # first word of every face's random state, so that no clip's stream is ever a face's
+STYLE_SEED = 8  # the same for a face's way of mouthing
+STYLE_STREAM = 5  # of one clip, after those of `voices`
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ class SynthesisJob:
     seed: int
     index: int
     faces: str
-    articulation: str = "spoken"
-    person: int | None = None
+    articulation: str = "voiced"
+    speaker_id: int | None = None
 
     @property
     def id(self) -> str:
         return f"talker-{self.split}-{self.seed}-{self.index:05d}"
 
 
-def check_kind(split: str, faces: str, articulation: str, person: int | None) -> None:
+def check_options(split: str, faces: str, articulation: str, speaker_id: int | None) -> None:
     """Refuse a kind of clip that cannot be made, in one line."""
     check_split(split)
     if faces not in FACES:
@@ -82,14 +82,14 @@ def check_kind(split: str, faces: str, articulation: str, person: int | None) ->
         )
     if articulation not in ARTICULATIONS:
         raise ValueError(f"articulation must be one of {', '.join(ARTICULATIONS)}, got {articulation!r}.")
-    if person is not None and (faces == "photo" or not 0 <= person < N_FACES[split]):
+    if speaker_id is not None and (faces == "photo" or not 0 <= speaker_id < N_FACES[split]):
         raise ValueError(
-            f"person must be a drawn face, 0 to {N_FACES[split] - 1} of split {split!r}, got {person} with "
+            f"speaker_id must be a drawn face, 0 to {N_FACES[split] - 1} of split {split!r}, got {speaker_id} with "
             f"faces={faces!r}."
         )
 
 
-def check_place(out: Path, sentences: int, seed: int, workers: int, overwrite: bool) -> None:
+def check_output_dir(out: Path, sentences: int, seed: int, workers: int, overwrite: bool) -> None:
     """Refuse numbers that make no clips, and a folder that holds something else."""
     if sentences < 1 or seed < 0 or workers < 1:
         raise ValueError(
@@ -107,10 +107,10 @@ def _stream(job: SynthesisJob, stream: int) -> np.random.Generator:
 
 def _face_number(job: SynthesisJob) -> int | None:
     """Which of the drawn people of the split a clip shows; None: the photo."""
-    if job.person is not None:
-        return job.person
+    if job.speaker_id is not None:
+        return job.speaker_id
     lot = _stream(job, PHOTO_STREAM).random()
-    if job.split == "train" and (job.faces == "photo" or (job.faces == "both" and lot < PHOTO_SHARE)):
+    if job.split == "train" and (job.faces == "photo" or (job.faces == "both" and lot < PHOTO_PROB)):
         return None
     return int(_stream(job, FACE_STREAM).integers(N_FACES[job.split]))
 
@@ -122,27 +122,27 @@ def _draw_person(job: SynthesisJob) -> Canvas:
         from lip2speech.data.synthetic.render.photo import photo_canvas
 
         return photo_canvas(_stream(job, FACE_STREAM))
-    identity = np.random.default_rng([FACE_WORLD, SPLIT_CODES[job.split], number])
+    identity = np.random.default_rng([FACE_SEED, SPLIT_CODES[job.split], number])
     return draw_canvas(identity, _stream(job, LIGHT_STREAM), f"{job.split}-{number:04d}")
 
 
-def manner_of(job: SynthesisJob) -> SilentSpeechStyle | None:
+def silent_speech_style(job: SynthesisJob) -> SilentSpeechStyle | None:
     """How the person of a clip mouths, the same in all their clips; None when they speak."""
-    if job.articulation == "spoken":
+    if job.articulation == "voiced":
         return None
     number = _face_number(job)
     person = N_FACES[job.split] if number is None else number
-    return SilentSpeechStyle.sample(np.random.default_rng([MANNER_WORLD, SPLIT_CODES[job.split], person]))
+    return SilentSpeechStyle.sample(np.random.default_rng([STYLE_SEED, SPLIT_CODES[job.split], person]))
 
 
-def make_speech(job: SynthesisJob, manner: SilentSpeechStyle | None) -> SynthesizedUtterance:
+def make_utterance(job: SynthesisJob, manner: SilentSpeechStyle | None) -> SynthesizedUtterance:
     """What is said in a clip, and when; mouthed with a `manner`."""
-    if job.person is None:
-        speech = speak(job.split, job.seed, job.index)
+    if job.speaker_id is None:
+        speech = synthesize_utterance(job.split, job.seed, job.index)
     else:
-        rng, pool = _stream(job, SPEECH_STREAM), voices(job.split)
-        speech = say(sample_sentence(rng, job.split), pool[job.person % len(pool)], rng)
-    return speech if manner is None else mouthed(speech, manner, _stream(job, MANNER_STREAM))
+        rng, pool = _stream(job, SPEECH_STREAM), synthesis_voices(job.split)
+        speech = synthesize(sample_sentence(rng, job.split), pool[job.speaker_id % len(pool)], rng)
+    return speech if manner is None else apply_silent_style(speech, manner, _stream(job, STYLE_STREAM))
 
 
 def make_frames(
@@ -150,7 +150,7 @@ def make_frames(
 ) -> tuple[Iterator[np.ndarray], Camera, Canvas, np.ndarray]:
     """The pictures of one clip: frames (H, W, 3) uint8, camera, person, mouth track (T, 7)."""
     rng = _stream(job, SCENE_STREAM)
-    canvas, camera, manner = _draw_person(job), sample_camera(rng), manner_of(job)
+    canvas, camera, manner = _draw_person(job), sample_camera(rng), silent_speech_style(job)
     table = TARGETS if manner is None else manner.table()
     track = mouth_track(speech.phonemes, speech.n_frames, table)
     pose = sample_pose(rng, camera, speech.n_frames)
@@ -162,8 +162,8 @@ def make_clip(job: SynthesisJob) -> str:
     import cv2
 
     cv2.setNumThreads(1)
-    manner = manner_of(job)
-    speech = make_speech(job, manner)
+    manner = silent_speech_style(job)
+    speech = make_utterance(job, manner)
     frames, camera, canvas, _ = make_frames(job, speech)
     facts: dict[str, Any] = {
         "id": job.id,
@@ -193,7 +193,7 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], camera: Camera, wav: np
     with av.open(str(path), "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=VIDEO_FPS)
         video.width, video.height, video.pix_fmt = camera.width, camera.height, "yuv420p"
-        video.options = {"crf": str(camera.crf), **ENCODER}
+        video.options = {"crf": str(camera.crf), **X264_OPTIONS}
         video.time_base = Fraction(1, VIDEO_FPS)
         sound = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono") if wav is not None else None
         for t, picture in enumerate(frames):
@@ -218,8 +218,8 @@ def make_corpus(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     overwrite: bool = False,
-    articulation: str = "spoken",
-    person: int | None = None,
+    articulation: str = "voiced",
+    speaker_id: int | None = None,
 ) -> list[str]:
     """Write `sentences` clips into the folder `out`; returns their ids in order.
 
@@ -232,15 +232,17 @@ def make_corpus(
         workers: processes; their number changes nothing but the time.
         progress: called with (clips done, clips in all) after every clip.
         overwrite: write into a folder that is not empty.
-        articulation: `spoken`, or `silent`: mouthed in a way of the person's own, without sound.
+        articulation: `voiced`, or `mouthed`: mouthed in a way of the person's own, without sound.
         person: the number of the one drawn face (and voice) of all clips.
     """
     out = Path(out)
-    check_kind(split, faces, articulation, person)
-    check_place(out, sentences, seed, workers, overwrite)
-    check_extra(faces if person is None else "drawn")
+    check_options(split, faces, articulation, speaker_id)
+    check_output_dir(out, sentences, seed, workers, overwrite)
+    check_extra(faces if speaker_id is None else "drawn")
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [SynthesisJob(out, split, seed, index, faces, articulation, person) for index in range(sentences)]
+    jobs = [
+        SynthesisJob(out, split, seed, index, faces, articulation, speaker_id) for index in range(sentences)
+    ]
     done: list[str] = []
     for clip_id in _run(jobs, workers):
         done.append(clip_id)
@@ -250,8 +252,8 @@ def make_corpus(
 
 
 def check_extra(faces: str) -> None:
-    """Load the packages of the `talker` extra now: a missing one is one line, not a broken worker."""
-    synthesizer()
+    """Load the packages of the `synth` extra now: a missing one is one line, not a broken worker."""
+    load_espeak()
     if faces != "drawn":
         from lip2speech.data.synthetic.render.photo import portrait
 
@@ -275,13 +277,13 @@ def utterances(root: Path) -> Iterator[Utterance]:
     root = Path(root)
     videos = sorted(root.glob("*.mp4"))
     if not videos:
-        raise FileNotFoundError(f"{root}: no mp4 here; expected a folder written by `lip2speech talker`.")
+        raise FileNotFoundError(f"{root}: no mp4 here; expected a folder written by `lip2speech synth`.")
     for video in videos:
         text_file, facts_file = video.with_suffix(".txt"), video.with_suffix(".json")
         if not text_file.is_file() or not facts_file.is_file():
             raise FileNotFoundError(f"{video}: {text_file.name} and {facts_file.name} must lie beside it.")
         facts = json.loads(facts_file.read_text())
         text, voice = text_file.read_text().strip(), facts["voice"]
-        held = facts["split"] == "train" and held_out(text, VALID_PERCENT)
+        held = facts["split"] == "train" and is_held_out(text, VALID_PERCENT)
         split = "valid" if held else facts["split"]
         yield Utterance(video.stem, video, None, text, voice["name"] if voice else facts["face"], split)

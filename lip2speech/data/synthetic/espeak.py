@@ -1,6 +1,6 @@
 """Speech with phoneme times from espeak-ng, reached through ctypes.
 
-espeak-ng is GPL-3: it is used to MAKE a corpus (extra `talker`), never when lip2speech runs. The
+espeak-ng is GPL-3: it is used to MAKE a corpus (extra `synth`), never when lip2speech runs. The
 `espeakng-loader` package brings the library and its data. One process holds one synthesiser, because the
 library keeps global state.
 
@@ -31,7 +31,7 @@ RANDOM_SEED = 1
 
 
 class MissingExtraError(ImportError):
-    """A package of the `talker` extra is not installed."""
+    """A package of the `synth` extra is not installed."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ _CALLBACK = ctypes.CFUNCTYPE(
 )
 
 
-class Synthesizer:
+class EspeakSynthesizer:
     """The espeak-ng library of this process; get it from `synthesizer()`."""
 
     def __init__(self, library_path: str, data_path: str) -> None:
@@ -110,7 +110,7 @@ class Synthesizer:
         ctypes.CDLL(None).srand(RANDOM_SEED)  # the breath of the Klatt voices comes from the C library
         return lib
 
-    def say(
+    def synthesize(
         self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int
     ) -> tuple[np.ndarray, list[Phoneme]]:
         """Speak `text`: wav (T,) float32 at `NATIVE_RATE` and its phonemes in order, pauses named `_`."""
@@ -141,13 +141,13 @@ def _spans(marks: Sequence[tuple[str, int]], n_samples: int) -> list[Phoneme]:
 
 
 @functools.lru_cache(maxsize=1)
-def synthesizer() -> Synthesizer:
+def load_espeak() -> EspeakSynthesizer:
     """The synthesiser of this process, loaded at the first call."""
     try:
         import espeakng_loader
     except ImportError:
         raise MissingExtraError(
-            "the synthetic talker needs espeak-ng, which is not installed; pip install 'lip2speech[talker]'.",
+            "the synthetic talker needs espeak-ng, which is not installed; pip install 'lip2speech[synth]'.",
             name="espeakng_loader",
         ) from None
-    return Synthesizer(str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()))
+    return EspeakSynthesizer(str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()))

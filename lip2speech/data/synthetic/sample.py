@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lip2speech.data.synthetic.corpus import SynthesisJob, make_frames, write_clip
-from lip2speech.data.synthetic.voices import speak
+from lip2speech.data.synthetic.voices import synthesize_utterance
 
 SEED, INDEX = 2024, 2  # a clip of the test split with a face that is lit well
 CRF = 22  # better than the clip's own: this one is looked at
@@ -24,7 +24,7 @@ def make_sample(path: Path | str) -> Path:
         raise ValueError(f"{path}: the sample is an mp4; give a name that ends in .mp4.")
     path.parent.mkdir(parents=True, exist_ok=True)
     job = SynthesisJob(path.parent, "test", SEED, INDEX, "drawn")
-    speech = speak(job.split, job.seed, job.index)
+    speech = synthesize_utterance(job.split, job.seed, job.index)
     frames, camera, _, _ = make_frames(job, speech)
     part = path.with_suffix(".part")
     write_clip(part, frames, replace(camera, crf=CRF), None)

@@ -24,7 +24,7 @@ SPLITS = ("train", "test")
 TEST_ONE_IN = 5
 LETTER_SLOT = list(SLOTS).index("letter")
 # a bare "a" is read as the article; the brackets hand the synthesiser phonemes instead of text
-SPOKEN = {"a": "[['eI]]"}
+ESPEAK_OVERRIDES = {"a": "[['eI]]"}
 
 
 def check_split(split: str) -> None:
@@ -33,7 +33,7 @@ def check_split(split: str) -> None:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
 
 
-def split_of(text: str) -> str:
+def sentence_split(text: str) -> str:
     """The split that a sentence belongs to, for ever: a property of its words."""
     digest = hashlib.sha256(text.encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") % TEST_ONE_IN == 0 else "train"
@@ -44,7 +44,7 @@ def sample_sentence(rng: np.random.Generator, split: str) -> str:
     check_split(split)
     while True:
         text = " ".join(words[rng.integers(len(words))] for words in SLOTS.values())
-        if split_of(text) == split:
+        if sentence_split(text) == split:
             return text
 
 
@@ -54,12 +54,12 @@ def is_sentence(text: str) -> bool:
     return len(words) == len(SLOTS) and all(w in slot for w, slot in zip(words, SLOTS.values(), strict=True))
 
 
-def spoken(text: str) -> str:
+def to_espeak_text(text: str) -> str:
     """The text as the synthesiser must be given it."""
     if not is_sentence(text):
         raise ValueError(f"{text!r} is not a sentence of the grammar ({' '.join(SLOTS)}).")
     words = text.split()
-    words[LETTER_SLOT] = SPOKEN.get(words[LETTER_SLOT], words[LETTER_SLOT])
+    words[LETTER_SLOT] = ESPEAK_OVERRIDES.get(words[LETTER_SLOT], words[LETTER_SLOT])
     return " ".join(words)
 
 

@@ -74,11 +74,11 @@ TARGETS: VisemeTable = {
     "k": ((0.40, 0.10, 0.0, 0.30, 0.0, 0.0, 0.0), (0.7, 0.25, 0.25, 0.8, 1.0, 1.0, 1.0)),
     "h": ((0.40, 0.0, 0.0, 0.35, 0.0, 0.0, 0.0), _LOOSE),
 }
-SAME_AS = {
+VISEME_ALIASES = {
     "d": "t", "t#": "t", "dZ": "tS", "S": "tS", "Z": "tS", "g": "k", "N": "k", "a#": "@", "3": "r", "3r": "r",
     "O": "o", "0": "A", "i:": "i", "I2": "I", "A:": "A", "u:": "u", "I#": "I", "@L": "l", "?": "_",
 }  # fmt: skip
-GLIDES = {
+DIPHTHONGS = {
     "aI": ("a", "I"), "aU": ("a", "U"), "eI": ("E", "I"), "oU": ("o", "U"), "OI": ("o", "I"),
     "i@": ("i", "@"), "o@": ("o", "r"), "A@": ("A", "r"), "e@": ("E", "r"), "U@": ("U", "r"),
 }  # fmt: skip
@@ -87,11 +87,11 @@ GLIDES = {
 def _pulls(phoneme: Phoneme) -> list[tuple[str, float, float]]:
     """(viseme, start, end) of one phoneme: two for a diphthong, moved ahead for a plosive."""
     name = phoneme.name
-    if name in GLIDES:
+    if name in DIPHTHONGS:
         middle = phoneme.start + DIPHTHONG_GLIDE * (phoneme.end - phoneme.start)
-        first, second = GLIDES[name]
+        first, second = DIPHTHONGS[name]
         return [(first, phoneme.start, middle), (second, middle, phoneme.end)]
-    viseme = SAME_AS.get(name, name)
+    viseme = VISEME_ALIASES.get(name, name)
     if viseme not in TARGETS:
         raise ValueError(f"no viseme for the phoneme {name!r}; known: {', '.join(sorted(TARGETS))}.")
     if name in PLOSIVES:
@@ -101,7 +101,7 @@ def _pulls(phoneme: Phoneme) -> list[tuple[str, float, float]]:
 
 def _release(phoneme: Phoneme) -> float:
     """When the mouth lets go of a phoneme: a plosive's is over with its burst, the rest of it is breath."""
-    if phoneme.name in PLOSIVES and SAME_AS.get(phoneme.name, phoneme.name) != "tS":
+    if phoneme.name in PLOSIVES and VISEME_ALIASES.get(phoneme.name, phoneme.name) != "tS":
         return min(phoneme.end, phoneme.start + PLOSIVE_TAIL_S)
     return phoneme.end
 

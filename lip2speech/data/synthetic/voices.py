@@ -1,7 +1,7 @@
 """The voices of the synthetic corpus, and one spoken sentence.
 
-A voice is an espeak-ng variant seen through a vocal tract of another length: the sound is resampled by
-`tract`, which moves formants and pitch together, while the speaking rate is corrected beforehand. Training
+A voice is an espeak-ng variant seen through a vocal vtl_factor of another length: the sound is resampled by
+`vtl_factor`, which moves formants and pitch together, while the speaking rate is corrected beforehand. Training
 and test voices share no variant. Rate, level and the silence around a sentence vary; pitch and its range are
 the voice's own, since lips do not show them and only the voice asked for can tell.
 """
@@ -15,8 +15,8 @@ from fractions import Fraction
 import numpy as np
 
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME
-from lip2speech.data.synthetic.espeak import NATIVE_RATE, Phoneme, synthesizer
-from lip2speech.data.synthetic.sentences import check_split, sample_sentence, spoken
+from lip2speech.data.synthetic.espeak import NATIVE_RATE, Phoneme, load_espeak
+from lip2speech.data.synthetic.sentences import check_split, sample_sentence, to_espeak_text
 
 # variant -> pitch (espeak-ng: 0..99, 50 is the variant's own); kept are those of which an offline recogniser
 # (pocketsphinx with the grammar) gets about two words of three, and that are voiced: the noise of a whisper
@@ -28,7 +28,7 @@ TRAIN_VARIANTS = {
     "mike2": 50, "sandro": 50, "victor": 50, "anikaRobot": 50, "robosoft6": 50,
 }  # fmt: skip
 TEST_VARIANTS = {"f3": 50, "f5": 50, "Diogo": 50, "michel": 50}
-TRAIN_TRACTS, TEST_TRACTS = (0.9, 0.95, 1.0, 1.05, 1.1), (0.97, 1.03)
+TRAIN_VTL_FACTORS, TEST_VTL_FACTORS = (0.9, 0.95, 1.0, 1.05, 1.1), (0.97, 1.03)
 TRAIN_PITCHES, TEST_PITCHES = (-4, 0, 4), (-2, 2)  # steps from the variant's pitch, each another voice
 PITCH_RANGE = 47
 RATE_WPM = (118.0, 165.0)  # GRID's speakers lie in the lower half
@@ -44,12 +44,12 @@ SPLIT_CODES = {"train": 0, "test": 1}
 
 @dataclass(frozen=True)
 class SynthesisVoice:
-    """A synthetic person's voice; `tract` > 1 is a shorter vocal tract (higher formants)."""
+    """A synthetic person's voice; `vtl_factor` > 1 is a shorter vocal vtl_factor (higher formants)."""
 
     name: str
     variant: str
     pitch: int
-    tract: float
+    vtl_factor: float
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,19 @@ class SynthesizedUtterance:
         return len(self.wav) // SAMPLES_PER_FRAME
 
 
-def voices(split: str) -> list[SynthesisVoice]:
+def synthesis_voices(split: str) -> list[SynthesisVoice]:
     """All voices of a split, in a fixed order."""
     check_split(split)
     train = split == "train"
-    variants, tracts = (TRAIN_VARIANTS, TRAIN_TRACTS) if train else (TEST_VARIANTS, TEST_TRACTS)
+    variants, vtl_factors = (
+        (TRAIN_VARIANTS, TRAIN_VTL_FACTORS) if train else (TEST_VARIANTS, TEST_VTL_FACTORS)
+    )
     return [
-        SynthesisVoice(f"{variant.lower()}-{round(100 * tract)}-{pitch + step}", variant, pitch + step, tract)
+        SynthesisVoice(
+            f"{variant.lower()}-{round(100 * vtl_factor)}-{pitch + step}", variant, pitch + step, vtl_factor
+        )
         for variant, pitch in variants.items()
-        for tract in tracts
+        for vtl_factor in vtl_factors
         for step in (TRAIN_PITCHES if train else TEST_PITCHES)
     ]
 
@@ -87,44 +91,44 @@ def random_stream(split: str, seed: int, index: int, stream: int) -> np.random.G
     return np.random.default_rng([SPLIT_CODES[split], seed, index, stream])
 
 
-def speak(split: str, seed: int, index: int) -> SynthesizedUtterance:
+def synthesize_utterance(split: str, seed: int, index: int) -> SynthesizedUtterance:
     """Utterance `index` of the corpus of this split and seed."""
     rng = random_stream(split, seed, index, SPEECH_STREAM)
     text = sample_sentence(rng, split)
-    pool = voices(split)
-    return say(text, pool[rng.integers(len(pool))], rng)
+    pool = synthesis_voices(split)
+    return synthesize(text, pool[rng.integers(len(pool))], rng)
 
 
-def say(text: str, voice: SynthesisVoice, rng: np.random.Generator) -> SynthesizedUtterance:
+def synthesize(text: str, voice: SynthesisVoice, rng: np.random.Generator) -> SynthesizedUtterance:
     """Speak a sentence of the grammar; `rng` varies rate, level and the silence around it."""
     rate = rng.uniform(*RATE_WPM)
     lead, tail = rng.uniform(*SILENCE_S, size=2)
     level = rng.uniform(*LEVEL_DB)
-    wav, phonemes = synthesizer().say(
-        spoken(text),
+    wav, phonemes = load_espeak().synthesize(
+        to_espeak_text(text),
         voice=f"en-us+{voice.variant}",
-        rate=max(80, round(rate / voice.tract)),
+        rate=max(80, round(rate / voice.vtl_factor)),
         pitch=voice.pitch,
         pitch_range=PITCH_RANGE,
     )
-    wav = _shorten_tract(wav, voice.tract)
+    wav = _scale_vocal_tract(wav, voice.vtl_factor)
     shift = round(lead * SAMPLE_RATE)
     n_samples = max(shift + len(wav) + tail * SAMPLE_RATE, MIN_S * SAMPLE_RATE)
     padded = np.zeros(-(-int(n_samples) // SAMPLES_PER_FRAME) * SAMPLES_PER_FRAME, np.float32)
     padded[shift : shift + len(wav)] = _set_level(wav, level)
     at = shift / SAMPLE_RATE
     moved = tuple(
-        Phoneme(p.name, round(at + p.start / voice.tract, 4), round(at + p.end / voice.tract, 4))
+        Phoneme(p.name, round(at + p.start / voice.vtl_factor, 4), round(at + p.end / voice.vtl_factor, 4))
         for p in phonemes
     )
     return SynthesizedUtterance(padded, text, voice, moved)
 
 
-def _shorten_tract(wav: np.ndarray, tract: float) -> np.ndarray:
-    """(T,) at `NATIVE_RATE` -> (T',) at 16 kHz, played `tract` times faster."""
+def _scale_vocal_tract(wav: np.ndarray, vtl_factor: float) -> np.ndarray:
+    """(T,) at `NATIVE_RATE` -> (T',) at 16 kHz, played `vtl_factor` times faster."""
     from scipy.signal import resample_poly
 
-    step = (Fraction(SAMPLE_RATE, NATIVE_RATE) / Fraction(tract)).limit_denominator(MAX_FILTER_PHASES)
+    step = (Fraction(SAMPLE_RATE, NATIVE_RATE) / Fraction(vtl_factor)).limit_denominator(MAX_FILTER_PHASES)
     return resample_poly(wav, step.numerator, step.denominator).astype(np.float32)
 
 
@@ -135,7 +139,7 @@ def _set_level(wav: np.ndarray, level_db: float) -> np.ndarray:
     return (wav * gain).astype(np.float32)
 
 
-def audio_only(
+def synthesize_audio(
     sentences: int, seed: int, split: str = "train"
 ) -> Iterator[tuple[np.ndarray, str, SynthesisVoice]]:
     """The sound of the corpus without pictures: (wav (T_a,) float32 at 16 kHz, text, voice) per utterance.
@@ -147,5 +151,5 @@ def audio_only(
     if sentences < 1:
         raise ValueError(f"sentences must be 1 or more, got {sentences}.")
     for index in range(sentences):
-        speech = speak(split, seed, index)
+        speech = synthesize_utterance(split, seed, index)
         yield speech.wav, speech.text, speech.voice

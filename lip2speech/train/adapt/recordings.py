@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lip2speech.audio.io import read_wav
 from lip2speech.constants import VIDEO_FPS
-from lip2speech.data.prompts import read_prompt, videos_in
+from lip2speech.data.prompts import list_videos, read_prompt
 
 LEAST_FACE = 0.8  # share of frames with a face; a gap may hide a word
 LONGEST_S = 20  # one prompt a video: the warp's cost grows with the square
@@ -35,9 +35,9 @@ class Recording:
         """What it should sound like, (T_a,) each: its own sound, or the prompt in some synthetic voices."""
         if self.wav is not None:
             return [self.wav]
-        from lip2speech.data.synthetic.prompts import read_aloud
+        from lip2speech.data.synthetic.prompts import synthesize_prompt
 
-        return [torch.from_numpy(read_aloud(self.text, VOICE_STRIDE * i)) for i in range(voices)]
+        return [torch.from_numpy(synthesize_prompt(self.text, VOICE_STRIDE * i)) for i in range(voices)]
 
 
 def read_takes(
@@ -48,7 +48,7 @@ def read_takes(
     Raises:
         ValueError: no such folder, or no video beside its prompt.
     """
-    videos = videos_in(folder)
+    videos = list_videos(folder)
     if not videos:
         raise ValueError(f"{folder}: no video lies beside its prompt; record 001.txt as 001.mp4 and so on.")
     takes, failures = [], []

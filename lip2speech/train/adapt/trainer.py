@@ -23,7 +23,7 @@ from lip2speech.checkpoint import Checkpoint
 from lip2speech.components import speaker_model_of, trainable_model_of
 from lip2speech.config import from_dict
 from lip2speech.constants import UNIT_RATE, per_video_frame
-from lip2speech.data.unit_tokenizers import SAMPLES_PER_UNIT, UnitTokenizer, check_rate, load_unit_teacher
+from lip2speech.data.unit_tokenizers import SAMPLES_PER_UNIT, UnitTokenizer, load_unit_tokenizer, require_rate
 from lip2speech.losses.soft_dtw import alignment, soft_dtw
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel
@@ -89,7 +89,7 @@ class TargetSynthesizer:
 
     def __init__(self, config: AdaptConfig, speakers: SpeakerEncoder):
         self.config, self.mel, self.speakers = config, LogMel(), speakers
-        self.units = load_unit_teacher(config.unit_tokenizer) if config.unit_tokenizer else None
+        self.units = load_unit_tokenizer(config.unit_tokenizer) if config.unit_tokenizer else None
 
     @torch.no_grad()
     def __call__(self, take: Recording) -> list[AdaptationTarget]:
@@ -272,6 +272,6 @@ def check_units(model: LipModel, teacher: UnitTokenizer | None) -> None:
     heads = model.config.heads
     if not heads.n_mels:
         raise ValueError("this model predicts no mel, which adaptation compares; take another model.")
-    check_rate(teacher, UNIT_RATE)
+    require_rate(teacher, UNIT_RATE)
     if teacher is not None and teacher.n_units != heads.n_units:
         raise ValueError(f"the model has {heads.n_units} units, the teacher {teacher.n_units}.")

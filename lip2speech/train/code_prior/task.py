@@ -20,7 +20,7 @@ from lip2speech.codecs.base import Codec
 from lip2speech.codecs.builders import code_fingerprint, load_codec
 from lip2speech.config import to_dict
 from lip2speech.constants import UNIT_RATE, per_video_frame
-from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
+from lip2speech.data.dataset import MIN_FRAMES, group_by_speaker, read_clips, sample_other_clip
 from lip2speech.data.targets import TargetExtractor
 from lip2speech.models.code_prior import KIND, CodePrior, CodePriorConfig, bits_per_code, build_likelihood
 from lip2speech.models.speaker_encoder import SpeakerEncoder, load_speaker_model
@@ -66,16 +66,16 @@ class CodeSegments:
     def __init__(self, config: CodePriorTrainConfig, split: str, codec: Codec, speakers: SpeakerEncoder):
         needed = math.ceil(config.segment_steps / per_video_frame(codec.frame_rate))
         self.clips = read_clips(config.train_data, split, min_frames=max(MIN_FRAMES, needed))
-        self.steps, maker = config.segment_steps, TargetExtractor(None, codec, speakers=speakers)
+        self.steps, maker = config.segment_steps, TargetExtractor(None, codec, speaker_encoder=speakers)
         targets = [maker(clip) for clip in self.clips]
         self.voices = [t.speaker for t in targets]
         self.codes = [t.codes[: config.prior.n_q] for t in targets if t.codes is not None]
-        self.groups = by_speaker(self.clips)
+        self.groups = group_by_speaker(self.clips)
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Random segments: codes (count, n_q, steps), voices (count, S) of other clips."""
         chosen = rng.choice(len(self.clips), count, replace=count > len(self.clips))
-        voices = [self.voices[another_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
+        voices = [self.voices[sample_other_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
         return torch.stack([self.segment(int(i), rng) for i in chosen]), torch.stack(voices)
 
     def segment(self, i: int, rng: np.random.Generator) -> Tensor:

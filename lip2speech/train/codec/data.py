@@ -179,10 +179,10 @@ def prepared(folder: str, split: str, samples: int) -> InMemorySource | None:
 
 def talker(sentences: int, split: str) -> Tensor:
     """Speech of the synthetic training voices, (T_a,) int16."""
-    from lip2speech.data.synthetic import audio_only
+    from lip2speech.data.synthetic import synthesize_audio
 
     count, seed = (sentences, SEED) if split == "train" else (TALKER_HELD_OUT, SEED + 1)
-    wavs = [wav for wav, _, _ in audio_only(count, seed)]
+    wavs = [wav for wav, _, _ in synthesize_audio(count, seed)]
     return (torch.cat([torch.as_tensor(wav) for wav in wavs]).clamp(-1, 1) * 32767).to(torch.int16)
 
 

@@ -24,8 +24,8 @@ from lip2speech.constants import MEL_RATE, UNIT_RATE, per_video_frame
 from lip2speech.data.augment import AugmentConfig
 from lip2speech.data.dataset import read_clips
 from lip2speech.data.loader import Batch, BatchCollator
-from lip2speech.data.targets import ALPHABET, TargetExtractor, make_targets
-from lip2speech.data.unit_tokenizers import load_unit_teacher
+from lip2speech.data.targets import ALPHABET, TargetExtractor, extract_targets
+from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.losses import core as losses
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel, ModelConfig
@@ -120,7 +120,7 @@ class FinetuneTask(TrainingTask):
         )
         self.speller = nn.Linear(config.model.frontend.embed_dim, 1 + len(ALPHABET))
         maker = make_teachers(config)
-        self.codec, self.speakers = maker.codec, maker.speakers
+        self.codec, self.speakers = maker.codec, maker.speaker_encoder
         self.bands = losses.ESTOILoss(maker.mel.config)
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
@@ -147,11 +147,11 @@ class FinetuneTask(TrainingTask):
         weights = self.config.sampling_weights or None
         return BatchCollator(
             clips,
-            make_targets(clips, maker),
+            extract_targets(clips, maker),
             config=augment,
             transform=self.config.transform,
-            weights=weights,
-            speakers=maker.speakers,
+            sampling_weights=weights,
+            speaker_encoder=maker.speaker_encoder,
         )
 
     def validation(self, maker: TargetExtractor) -> dict[str, list[Batch]]:
@@ -163,7 +163,7 @@ class FinetuneTask(TrainingTask):
                 clips = read_clips([folder], "valid")[: self.config.valid_clips]
             except ValueError:
                 continue
-            targets = make_targets(clips, maker)
+            targets = extract_targets(clips, maker)
             held = BatchCollator(clips, targets, config=None, transform=self.config.transform)
             size = self.config.trainer.batch_size
             chosen = [range(i, min(i + size, len(clips))) for i in range(0, len(clips), size)]
@@ -234,7 +234,7 @@ class FinetuneTask(TrainingTask):
         """The lag (B,), in mel frames, at which the targets fit the predicted mel (B, n_mels, 4T) best."""
         w = self.config.weights
         scaled, target = (mel - self.mean) / self.std, (batch.mel - self.mean) / self.std
-        return losses.best_lags(scaled, target, batch.keep(), max_lag=w.max_offset, price=w.offset_penalty)
+        return losses.best_lags(scaled, target, batch.mask(), max_lag=w.max_offset, price=w.offset_penalty)
 
     def given_codes(self, batch: Batch, mel: Tensor) -> Tensor:
         """Codes to condition on, read at the very lag of the targets, so that all books tell of one time."""
@@ -255,15 +255,15 @@ class FinetuneTask(TrainingTask):
         lags = self.lags(mel, batch)
         target = self.shift_target(batch.mel, lags, batch, MEL_RATE)
         l1, convergence = losses.mel_loss(
-            (mel - self.mean) / self.std, (target - self.mean) / self.std, batch.keep()
+            (mel - self.mean) / self.std, (target - self.mean) / self.std, batch.mask()
         )
         total = w.mel * l1 + w.spectral_convergence * convergence
         logs = {"mel": l1.item(), "lag": lags.float().abs().mean().item()}
-        bands = self.bands(mel, target, batch.keep())
+        bands = self.bands(mel, target, batch.mask())
         total, logs["bands"] = total + w.estoi * bands, bands.item()
         if batch.pitch is not None:
             moved = self.shift_target(batch.pitch, lags, batch, MEL_RATE)
-            octaves, voicing = losses.pitch_loss(prediction.require("pitch"), moved, batch.keep())
+            octaves, voicing = losses.pitch_loss(prediction.require("pitch"), moved, batch.mask())
             total = total + w.pitch * (octaves + VOICING * voicing)
             logs |= {"octaves": octaves.item(), "voicing": voicing.item()}
         if batch.units is not None:
@@ -365,7 +365,7 @@ def make_teachers(config: FinetuneConfig) -> TargetExtractor:
     """Unit teacher, codec and speaker model; ValueError: the heads are of other sizes, or lack a teacher."""
     heads = config.model.heads
     device = choose_device(config.trainer.device)
-    units = load_unit_teacher(config.unit_tokenizer, device) if config.unit_tokenizer else None
+    units = load_unit_tokenizer(config.unit_tokenizer, device) if config.unit_tokenizer else None
     codec = load_codec(config.codec_path).to(device) if config.codec_path else None
     taught = units.n_units if units else 0
     if heads.n_units != taught:
@@ -385,4 +385,4 @@ def make_teachers(config: FinetuneConfig) -> TargetExtractor:
             f"model.heads.speaker_dim is {heads.speaker_dim}, voices from {config.speaker_encoder or 'a spectrum'!r} "
             f"have {speakers.dim}."
         )
-    return TargetExtractor(units, codec, pitch=bool(heads.pitch_dim), speakers=speakers)
+    return TargetExtractor(units, codec, pitch=bool(heads.pitch_dim), speaker_encoder=speakers)

@@ -21,8 +21,8 @@ from torch import Tensor
 from lip2speech import distributed
 from lip2speech.constants import SAMPLES_PER_FRAME, per_video_frame
 from lip2speech.data.dataset import Clip, pad_stack
-from lip2speech.data.loader import IGNORED
-from lip2speech.data.targets import sound_of
+from lip2speech.data.loader import IGNORE_INDEX
+from lip2speech.data.targets import clip_wav
 from lip2speech.data.unit_tokenizers import UnitTokenizer
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.frontends.transforms import Transform
@@ -38,7 +38,7 @@ class MaskedBatch:
     video_mask: Tensor  # (B, T) bool, True = another frame stands there
     audio_mask: Tensor  # (B, T) bool, True = to be replaced by the mask vector
     padding_mask: Tensor  # (B, T) bool, True = padding
-    clusters: Tensor  # (B, T) int64, IGNORED where padded
+    clusters: Tensor  # (B, T) int64, IGNORE_INDEX where padded
 
     def masked(self) -> Tensor:
         """Frames that either stream hides, (B, T) bool."""
@@ -87,7 +87,7 @@ class MaskedAVDataset:
             video_mask=pad_stack(seen, frames).bool(),
             audio_mask=pad_stack(heard, frames).bool(),
             padding_mask=torch.arange(frames)[None] >= lengths[:, None],
-            clusters=pad_stack(clusters, frames, IGNORED),
+            clusters=pad_stack(clusters, frames, IGNORE_INDEX),
         )
 
     def load(self, i: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
@@ -127,7 +127,7 @@ def clusters_of(clips: Sequence[Clip], teacher: UnitTokenizer, file: Path | None
 def clusters_of_clip(clip: Clip, teacher: UnitTokenizer) -> Tensor:
     """(T,) int32. ValueError: the clip's sound and picture differ in length."""
     tensors = clip.tensors()
-    units = teacher(sound_of(clip, tensors), tensors["roi"])
+    units = teacher(clip_wav(clip, tensors), tensors["roi"])
     return units[:: per_video_frame(teacher.rate)].int()
 
 

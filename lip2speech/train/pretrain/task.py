@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from lip2speech import checkpoint
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.loader import IGNORED
-from lip2speech.data.unit_tokenizers import load_unit_teacher
+from lip2speech.data.loader import IGNORE_INDEX
+from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
 from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
 from lip2speech.models.frontends.transforms import Transform
@@ -178,7 +178,9 @@ class PretrainTask(TrainingTask):
     def __init__(self, config: PretrainConfig, store: Path | None = None):
         self.config = config
         torch.manual_seed(config.trainer.seed)
-        self.teacher = load_unit_teacher(config.guessed.unit_tokenizer, choose_device(config.trainer.device))
+        self.teacher = load_unit_tokenizer(
+            config.guessed.unit_tokenizer, choose_device(config.trainer.device)
+        )
         check_count(config, self.teacher.n_units)
         head = MaskedPredictionHeadConfig(
             embed_dim=config.frontend.embed_dim,
@@ -272,7 +274,7 @@ class PretrainTask(TrainingTask):
             rows = [self.losses(model, batch, streams)[1] for batch in self.held_out]
             for key in ("loss", "acc"):
                 figures[f"{name}.{key}"] = float(np.mean([row[key] for row in rows]))
-        guessed = torch.cat([batch.clusters[batch.clusters != IGNORED] for batch in self.held_out])
+        guessed = torch.cat([batch.clusters[batch.clusters != IGNORE_INDEX] for batch in self.held_out])
         figures["chance"] = float(guessed.bincount().max() / len(guessed))
         return figures | {"loss": figures["both.loss"]}
 
@@ -329,6 +331,8 @@ def masked_loss(logits: Tensor, batch: MaskedBatch, unmasked_weight: float = 0.0
 
     The mean is over the frames that count, whatever their weight, as published.
     """
-    losses = F.cross_entropy(logits.transpose(1, 2), batch.clusters, ignore_index=IGNORED, reduction="none")
+    losses = F.cross_entropy(
+        logits.transpose(1, 2), batch.clusters, ignore_index=IGNORE_INDEX, reduction="none"
+    )
     weights = torch.where(batch.masked(), 1.0, unmasked_weight) * ~batch.padding_mask
     return (losses * weights).sum() / weights.count_nonzero().clamp_min(1)

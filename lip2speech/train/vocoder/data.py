@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lip2speech.audio.mel import MelConfig
 from lip2speech.constants import MEL_RATE, UNIT_RATE, per_video_frame
-from lip2speech.data.dataset import MIN_FRAMES, another_clip, by_speaker, read_clips
+from lip2speech.data.dataset import MIN_FRAMES, group_by_speaker, read_clips, sample_other_clip
 from lip2speech.data.targets import TargetExtractor
 from lip2speech.data.unit_tokenizers import UnitTokenizer
 from lip2speech.models.speaker_encoder import SpeakerEncoder
@@ -75,17 +75,17 @@ class VocoderDataset:
         needed = math.ceil(frames / per_video_frame(MEL_RATE))
         self.clips = read_clips(folders, split, min_frames=max(MIN_FRAMES, needed))
         self.frames, self.hop_length = frames, MelConfig().hop_length
-        maker = TargetExtractor(units, None, speakers=speakers)
+        maker = TargetExtractor(units, None, speaker_encoder=speakers)
         self.targets = [maker(clip) for clip in self.clips]
         self.voices = [t.speaker for t in self.targets]
         self.wavs = [clip.tensors()["wav"] for clip in self.clips]
-        self.groups = by_speaker(self.clips)
+        self.groups = group_by_speaker(self.clips)
 
     def draw(self, count: int, rng: np.random.Generator) -> VocoderBatch:
         """Random segments, each told the voice of another clip."""
         chosen = rng.choice(len(self.clips), count, replace=count > len(self.clips))
         rows = [self.segment(int(i), rng) for i in chosen]
-        voices = [self.voices[another_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
+        voices = [self.voices[sample_other_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
         wavs, mels, units = zip(*rows, strict=True)
         taught = None if units[0] is None else torch.stack(units)
         return VocoderBatch(torch.stack(wavs), torch.stack(mels), torch.stack(voices), taught)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lip2speech.audio.mel import LogMel, MelConfig
-from lip2speech.data.unit_tokenizers import load_unit_teacher
+from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.discriminators.mpd import MPDConfig
 from lip2speech.discriminators.msd import MSDConfig
 from lip2speech.discriminators.msstftd import MSSTFTConfig
@@ -80,7 +80,7 @@ class HiFiGANTask(VocoderTask):
                 "HiFi-GAN is told units and none are taught; give units=FOLDER, written by `lip2speech train "
                 "kmeans`."
             )
-        teacher = load_unit_teacher(config.unit_tokenizer, choose_device(config.trainer.device))
+        teacher = load_unit_tokenizer(config.unit_tokenizer, choose_device(config.trainer.device))
         if teacher.n_units != config.hifigan.n_units:
             raise ValueError(
                 f"hifigan.n_units is {config.hifigan.n_units}, the teacher {config.unit_tokenizer!r} has "

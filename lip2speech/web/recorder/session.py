@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lip2speech.data.prompts import read_prompts, videos_in
+from lip2speech.data.prompts import list_videos, read_prompts
 from lip2speech.video.errors import MediaError, NoFaceError
 from lip2speech.video.formats import detect_demuxer
 
@@ -58,7 +58,7 @@ class RecordingSession:
 
     def state(self) -> dict[str, Any]:
         """All that the page shows, as JSON values; read anew, for files may come and go."""
-        taken = {video.stem for video in videos_in(self.folder)}
+        taken = {video.stem for video in list_videos(self.folder)}
         return {
             "folder": str(self.folder.absolute()),
             "next": f"lip2speech adapt fit {shlex.quote(str(self.folder))} -o MODEL",
@@ -103,7 +103,7 @@ class RecordingSession:
     def _put(self, video: Path) -> None:
         place = self.folder / video.name
         os.replace(video, place)
-        for older in videos_in(self.folder):  # of another format
+        for older in list_videos(self.folder):  # of another format
             if older.stem == place.stem and older != place:
                 older.unlink()
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from lip2speech.data.synthetic import make_corpus, utterances
-from lip2speech.data.synthetic.articulation import SilentSpeechStyle, mouthed
-from lip2speech.data.synthetic.corpus import SynthesisJob, make_speech, manner_of
-from lip2speech.data.synthetic.prompts import choose_prompts, read_aloud
+from lip2speech.data.synthetic.articulation import SilentSpeechStyle, apply_silent_style
+from lip2speech.data.synthetic.corpus import SynthesisJob, make_utterance, silent_speech_style
+from lip2speech.data.synthetic.prompts import sample_prompts, synthesize_prompt
 from lip2speech.data.synthetic.render.mouth import JAW, OPENING, SPREAD
-from lip2speech.data.synthetic.sentences import split_of
+from lip2speech.data.synthetic.sentences import sentence_split
 from lip2speech.data.synthetic.visemes import TARGETS, mouth_track
-from lip2speech.data.synthetic.voices import speak
+from lip2speech.data.synthetic.voices import synthesize_utterance
 
 SEED = 4
 
@@ -41,8 +41,8 @@ def test_closures_close_and_openings_open_for_everybody() -> None:
 
 
 def test_the_same_words_take_longer_without_sound() -> None:
-    speech, manner = speak("test", SEED, 0), manners(1)[0]
-    silent = mouthed(speech, manner, np.random.default_rng(0))
+    speech, manner = synthesize_utterance("test", SEED, 0), manners(1)[0]
+    silent = apply_silent_style(speech, manner, np.random.default_rng(0))
     assert [p.name for p in silent.phonemes] == [p.name for p in speech.phonemes]
     spoken_s, silent_s = (x.phonemes[-1].end - x.phonemes[0].start for x in (speech, silent))
     assert silent_s / spoken_s == pytest.approx(manner.tempo, rel=0.15)
@@ -55,19 +55,19 @@ def test_the_same_words_take_longer_without_sound() -> None:
 
 
 def test_a_person_has_one_manner_and_a_clip_its_own_words() -> None:
-    jobs = [SynthesisJob(Path(), "test", SEED, i, "drawn", "silent", 3) for i in range(2)]
-    first, second = (manner_of(job) for job in jobs)
+    jobs = [SynthesisJob(Path(), "test", SEED, i, "drawn", "mouthed", 3) for i in range(2)]
+    first, second = (silent_speech_style(job) for job in jobs)
     assert first is not None and second is not None
     assert first.tempo == second.tempo and first.gains == second.gains
-    assert make_speech(jobs[0], first).text != make_speech(jobs[1], second).text
-    other = manner_of(SynthesisJob(Path(), "test", SEED, 0, "drawn", "silent", 4))
+    assert make_utterance(jobs[0], first).text != make_utterance(jobs[1], second).text
+    other = silent_speech_style(SynthesisJob(Path(), "test", SEED, 0, "drawn", "mouthed", 4))
     assert other is not None and other.tempo != first.tempo
-    assert manner_of(SynthesisJob(Path(), "test", SEED, 0, "drawn")) is None
+    assert silent_speech_style(SynthesisJob(Path(), "test", SEED, 0, "drawn")) is None
 
 
 def test_a_speaking_person_has_one_voice() -> None:
     voices = {
-        make_speech(SynthesisJob(Path(), "test", SEED, i, "drawn", "spoken", 5), None).voice.name
+        make_utterance(SynthesisJob(Path(), "test", SEED, i, "drawn", "voiced", 5), None).voice.name
         for i in range(4)
     }
     assert len(voices) == 1
@@ -75,23 +75,26 @@ def test_a_speaking_person_has_one_voice() -> None:
 
 def test_a_silent_clip_has_no_sound_but_words_and_times(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        make_corpus(tmp_path / name, 1, SEED, "test", articulation="silent", person=3)
+        make_corpus(tmp_path / name, 1, SEED, "test", articulation="mouthed", speaker_id=3)
     (clip,) = utterances(tmp_path / "a")
     again = tmp_path / "b" / clip.video.name
     assert clip.speaker == "test-0003" and clip.video.read_bytes() == again.read_bytes()
     with av.open(str(clip.video)) as container:
         assert not container.streams.audio
     facts = json.loads(clip.video.with_suffix(".json").read_text())
-    assert facts["articulation"] == "silent" and facts["voice"] is None and facts["tempo"] >= 1.1
+    assert facts["articulation"] == "mouthed" and facts["voice"] is None and facts["tempo"] >= 1.1
     assert facts["text"] == clip.text and facts["phonemes"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"articulation": "sung"}, "articulation must be one of spoken, silent, got 'sung'"),
-        ({"person": 200, "split": "test"}, "person must be a drawn face, 0 to 199 of split 'test', got 200"),
-        ({"person": 0, "faces": "photo"}, "person must be a drawn face"),
+        ({"articulation": "sung"}, "articulation must be one of voiced, mouthed, got 'sung'"),
+        (
+            {"person": 200, "split": "test"},
+            "speaker_id must be a drawn face, 0 to 199 of split 'test', got 200",
+        ),
+        ({"person": 0, "faces": "photo"}, "speaker_id must be a drawn face"),
     ],
 )
 def test_a_person_who_is_not_there_is_refused(tmp_path: Path, arguments: dict, message: str) -> None:
@@ -101,17 +104,17 @@ def test_a_person_who_is_not_there_is_refused(tmp_path: Path, arguments: dict, m
 
 
 def test_prompts_are_different_sentences_the_model_never_learned() -> None:
-    prompts = choose_prompts(30, 1)
-    assert len(set(prompts)) == 30 and {split_of(p) for p in prompts} == {"test"}
-    assert prompts == choose_prompts(30, 1) and prompts[:5] != choose_prompts(5, 2)
+    prompts = sample_prompts(30, 1)
+    assert len(set(prompts)) == 30 and {sentence_split(p) for p in prompts} == {"test"}
+    assert prompts == sample_prompts(30, 1) and prompts[:5] != sample_prompts(5, 2)
     with pytest.raises(ValueError, match="count must be 1 or more"):
-        choose_prompts(0, 0)
+        sample_prompts(0, 0)
 
 
 def test_prompts_of_any_words_are_read_in_several_voices() -> None:
-    first, second = (read_aloud("good morning", voice) for voice in (0, 7))
+    first, second = (synthesize_prompt("good morning", voice) for voice in (0, 7))
     assert first.dtype == np.float32 and 0.1 < np.abs(first).max() < 1
     assert len(first) > 16000 and (len(first) != len(second) or not np.array_equal(first, second))
     for text in ("...", "[[h@]]"):
         with pytest.raises(ValueError, match="cannot be read aloud"):
-            read_aloud(text, 0)
+            synthesize_prompt(text, 0)

@@ -11,8 +11,7 @@ import pytest
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from lip2speech.data.synthetic import make_corpus, make_sample, utterances
 from lip2speech.data.synthetic.sample import MAX_BYTES
-from lip2speech.data.synthetic.sentences import split_of
-from lip2speech.data.synthetic.voices import speak
+from lip2speech.data.synthetic.voices import synthesize_utterance
 from lip2speech.data.utterance import Utterance
 
 SEED = 11
@@ -52,7 +51,7 @@ def test_a_clip_is_h264_at_25_fps_with_sound_of_the_same_length(corpus: Path) ->
 
 
 def test_the_sound_is_the_voice_to_the_sample(corpus: Path) -> None:
-    speech = speak("test", SEED, 1)
+    speech = synthesize_utterance("test", SEED, 1)
     _, samples = read(corpus / f"talker-test-{SEED}-00001.mp4")
     assert np.array_equal(samples, np.round(speech.wav * 32767).astype(np.int16))
 
@@ -60,13 +59,17 @@ def test_the_sound_is_the_voice_to_the_sample(corpus: Path) -> None:
 def test_the_facts_of_a_clip_are_written_down(corpus: Path) -> None:
     for file in corpus.glob("*.json"):
         facts, text = json.loads(file.read_text()), file.with_suffix(".txt").read_text().strip()
-        assert facts["text"] == text and facts["split"] == "test" == split_of(text) and facts["seed"] == SEED
+        assert (
+            facts["text"] == text
+            and facts["split"] == "test" == sentence_split(text)
+            and facts["seed"] == SEED
+        )
         assert facts["face"].startswith("test-") and facts["voice"]["name"]
         assert all(0 < start < end for _, start, end in facts["phonemes"])
 
 
 def test_some_sentences_of_training_are_valid_whoever_says_them(tmp_path: Path) -> None:
-    texts = sorted({speak("train", seed, i).text for seed in (1, 2) for i in range(150)})
+    texts = sorted({synthesize_utterance("train", seed, i).text for seed in (1, 2) for i in range(150)})
     for i, text in enumerate([*texts, *texts]):
         facts = {"split": "train", "voice": {"name": f"voice {i}"}, "face": "train-0001"}
         (tmp_path / f"{i:04d}.mp4").touch()
@@ -98,7 +101,10 @@ def test_the_corpus_reads_back_in_order(corpus: Path) -> None:
     first, second = utterances(corpus)
     assert isinstance(first, Utterance) and first.id < second.id
     assert first.video.is_file() and first.wav is None and first.split == "test"
-    assert first.speaker == speak("test", SEED, 0).voice.name and first.text == speak("test", SEED, 0).text
+    assert (
+        first.speaker == synthesize_utterance("test", SEED, 0).voice.name
+        and first.text == synthesize_utterance("test", SEED, 0).text
+    )
 
 
 def test_a_folder_without_clips_is_an_error(tmp_path: Path) -> None:
@@ -148,7 +154,7 @@ def test_a_missing_photo_package_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
     portrait.cache_clear()
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(ImportError, match=r"pip install 'lip2speech\[talker\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'lip2speech\[synth\]'"):
         make_corpus(tmp_path / "out", 1, 0)
     assert not (tmp_path / "out").exists()
 
@@ -157,7 +163,8 @@ def test_the_sample_is_silent_small_and_new_to_the_model(tmp_path: Path) -> None
     path = make_sample(tmp_path / "sample.mp4")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sample.mp4", "sample.txt"]
     assert (
-        path.stat().st_size <= MAX_BYTES and split_of(path.with_suffix(".txt").read_text().strip()) == "test"
+        path.stat().st_size <= MAX_BYTES
+        and sentence_split(path.with_suffix(".txt").read_text().strip()) == "test"
     )
     with av.open(str(path)) as container:
         assert not container.streams.audio and container.streams.video[0].average_rate == VIDEO_FPS

@@ -12,7 +12,7 @@ from lip2speech.data.synthetic.render.frames import lip_measures
 from lip2speech.data.synthetic.render.lips import MouthPainter
 from lip2speech.data.synthetic.render.mouth import OPENING, TONGUE, lip_curves
 from lip2speech.data.synthetic.render.photo import photo_canvas
-from lip2speech.data.synthetic.voices import speak
+from lip2speech.data.synthetic.voices import synthesize_utterance
 from lip2speech.video import track_faces
 
 EYES = ((33, 133), (362, 263))  # corners, in the face mesh's numbers
@@ -88,7 +88,7 @@ def test_the_tongue_is_seen_in_an_open_mouth() -> None:
 def clip_of(index: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Frames of one test clip and what its lips were told: opening and width, (2, T)."""
     job = SynthesisJob(Path(), "test", 2024, index, "drawn")
-    frames, _, face, track = make_frames(job, speak(job.split, job.seed, job.index))
+    frames, _, face, track = make_frames(job, synthesize_utterance(job.split, job.seed, job.index))
     return list(frames), np.stack(lip_measures(face.mouth, track))
 
 

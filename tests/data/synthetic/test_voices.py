@@ -11,17 +11,23 @@ import torch
 
 from lip2speech.audio.pitch import pitch_quantiles
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME
-from lip2speech.data.synthetic import audio_only
-from lip2speech.data.synthetic.espeak import MissingExtraError, synthesizer
+from lip2speech.data.synthetic import synthesize_audio
+from lip2speech.data.synthetic.espeak import MissingExtraError, load_espeak
 from lip2speech.data.synthetic.sentences import (
     SLOTS,
     count_sentences,
     is_sentence,
     sample_sentence,
-    split_of,
-    spoken,
+    sentence_split,
+    to_espeak_text,
 )
-from lip2speech.data.synthetic.voices import SynthesisVoice, random_stream, say, speak, voices
+from lip2speech.data.synthetic.voices import (
+    SynthesisVoice,
+    random_stream,
+    synthesis_voices,
+    synthesize,
+    synthesize_utterance,
+)
 
 # what each word must sound like, in espeak-ng's names without stress; `_` is a pause inside the sentence
 SOUNDS = {
@@ -54,7 +60,7 @@ def test_splits_share_no_sentence() -> None:
 def test_one_sentence_in_five_is_for_test() -> None:
     texts = [f"bin {c} {p} {x} {d} now" for c in SLOTS["colour"] for p in SLOTS["preposition"]
              for x in SLOTS["letter"] for d in SLOTS["digit"]]  # fmt: skip
-    assert np.mean([split_of(text) == "test" for text in texts]) == pytest.approx(0.2, abs=0.02)
+    assert np.mean([sentence_split(text) == "test" for text in texts]) == pytest.approx(0.2, abs=0.02)
 
 
 def test_every_word_of_a_slot_is_used() -> None:
@@ -66,7 +72,7 @@ def test_every_word_of_a_slot_is_used() -> None:
 
 
 def test_splits_share_no_voice() -> None:
-    train, test = voices("train"), voices("test")
+    train, test = synthesis_voices("train"), synthesis_voices("test")
     assert len(train) >= 12 and len(test) >= 4
     assert not {v.variant for v in train} & {v.variant for v in test}
     assert len({v.name for v in train + test}) == len(train + test)
@@ -74,10 +80,12 @@ def test_splits_share_no_voice() -> None:
 
 def test_pitch_is_the_voice_s_own() -> None:
     """What a voice sounds like in one sentence tells its pitch in the next."""
-    low, high = (next(v for v in voices("test") if v.name == name) for name in ("f3-97-48", "f3-97-52"))
+    low, high = (
+        next(v for v in synthesis_voices("test") if v.name == name) for name in ("f3-97-48", "f3-97-52")
+    )
     text = sample_sentence(np.random.default_rng(2), "test")
     middle = [
-        [float(pitch_quantiles(torch.from_numpy(say(text, voice, np.random.default_rng(i)).wav))[1])
+        [float(pitch_quantiles(torch.from_numpy(synthesize(text, voice, np.random.default_rng(i)).wav))[1])
          for i in range(3)] for voice in (low, high)
     ]  # fmt: skip
     assert max(middle[0]) < min(middle[1])
@@ -85,17 +93,17 @@ def test_pitch_is_the_voice_s_own() -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
-    first = [digest(wav) for wav, _, _ in audio_only(4, seed=3)]
-    assert first == [digest(wav) for wav, _, _ in audio_only(4, seed=3)]
-    assert first[0] != digest(next(audio_only(1, seed=4))[0])
+    first = [digest(wav) for wav, _, _ in synthesize_audio(4, seed=3)]
+    assert first == [digest(wav) for wav, _, _ in synthesize_audio(4, seed=3)]
+    assert first[0] != digest(next(synthesize_audio(1, seed=4))[0])
 
 
 @pytest.mark.parametrize("variant", ["Reed", "klatt", "croak", "f3"])
 def test_no_variant_remembers_what_was_said_before(variant: str) -> None:
     voice, text = SynthesisVoice(variant, variant, 50, 1.0), "bin blue at f two now"
-    first = digest(say(text, voice, np.random.default_rng(1)).wav)
-    say(text, SynthesisVoice("m1", "m1", 50, 1.0), np.random.default_rng(1))
-    assert digest(say(text, voice, np.random.default_rng(1)).wav) == first
+    first = digest(synthesize(text, voice, np.random.default_rng(1)).wav)
+    synthesize(text, SynthesisVoice("m1", "m1", 50, 1.0), np.random.default_rng(1))
+    assert digest(synthesize(text, voice, np.random.default_rng(1)).wav) == first
 
 
 def digest(wav: np.ndarray) -> str:
@@ -103,22 +111,22 @@ def digest(wav: np.ndarray) -> str:
 
 
 def test_an_utterance_does_not_depend_on_what_was_said_before() -> None:
-    alone = speak("train", 3, 2)
-    speak("test", 9, 9)
-    assert speak("train", 3, 2).wav.tobytes() == alone.wav.tobytes()
-    assert list(audio_only(3, seed=3))[2][0].tobytes() == alone.wav.tobytes()
+    alone = synthesize_utterance("train", 3, 2)
+    synthesize_utterance("test", 9, 9)
+    assert synthesize_utterance("train", 3, 2).wav.tobytes() == alone.wav.tobytes()
+    assert list(synthesize_audio(3, seed=3))[2][0].tobytes() == alone.wav.tobytes()
 
 
 def test_sound_is_whole_frames_of_float32_within_range() -> None:
-    for wav, text, _ in audio_only(6, seed=5, split="test"):
+    for wav, text, _ in synthesize_audio(6, seed=5, split="test"):
         assert wav.dtype == np.float32 and wav.ndim == 1 and len(wav) % SAMPLES_PER_FRAME == 0
         assert 1.6 <= len(wav) / SAMPLE_RATE < 4.5
         assert 0.05 < np.abs(wav).max() <= 0.95
-        assert split_of(text) == "test"
+        assert sentence_split(text) == "test"
 
 
 def test_silence_surrounds_the_speech() -> None:
-    speech = speak("train", 5, 0)
+    speech = synthesize_utterance("train", 5, 0)
     start = round(speech.phonemes[0].start * SAMPLE_RATE)
     assert start > 0.2 * SAMPLE_RATE and np.abs(speech.wav[: start - 400]).max() < 1e-3
     assert np.abs(speech.wav[-int(0.15 * SAMPLE_RATE) :]).max() < 1e-3
@@ -126,7 +134,7 @@ def test_silence_surrounds_the_speech() -> None:
 
 
 def test_phonemes_follow_each_other_inside_the_sound() -> None:
-    speech = speak("train", 6, 1)
+    speech = synthesize_utterance("train", 6, 1)
     assert all(p.start < p.end for p in speech.phonemes)
     assert all(a.end == pytest.approx(b.start, abs=2e-4) for a, b in pairwise(speech.phonemes))
     assert speech.phonemes[-1].end <= len(speech.wav) / SAMPLE_RATE
@@ -138,14 +146,14 @@ def test_the_phonemes_spell_the_transcript(offset: int) -> None:
     for i, letter in enumerate(letters):
         text = " ".join([*(words[(i + offset) % 4] for words in list(SLOTS.values())[:3]), letter,
                          SLOTS["digit"][(2 * i + offset) % 10], SLOTS["adverb"][i % 4]])  # fmt: skip
-        speech = say(text, voices("train")[7 * i % 40], np.random.default_rng(i))
+        speech = synthesize(text, synthesis_voices("train")[7 * i % 40], np.random.default_rng(i))
         heard = " ".join(p.name for p in speech.phonemes if p.name != "_")
         assert re.fullmatch(" ".join(SOUNDS[word] for word in text.split()), heard), (text, heard)
 
 
 def test_text_outside_the_grammar_is_refused() -> None:
     with pytest.raises(ValueError, match="'bin blue at w two now' is not a sentence of the grammar"):
-        spoken("bin blue at w two now")
+        to_espeak_text("bin blue at w two now")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +166,7 @@ def test_text_outside_the_grammar_is_refused() -> None:
 )
 def test_bad_arguments_are_refused(sentences: int, seed: int, split: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        next(audio_only(sentences, seed, split))
+        next(synthesize_audio(sentences, seed, split))
 
 
 def test_streams_of_random_numbers_are_independent() -> None:
@@ -168,8 +176,8 @@ def test_streams_of_random_numbers_are_independent() -> None:
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    synthesizer.cache_clear()
+    load_espeak.cache_clear()
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'lip2speech\[talker\]'"):
-        next(audio_only(1, seed=0))
-    assert synthesizer.cache_info().currsize == 0
+    with pytest.raises(MissingExtraError, match=r"pip install 'lip2speech\[synth\]'"):
+        next(synthesize_audio(1, seed=0))
+    assert load_espeak.cache_info().currsize == 0

@@ -9,7 +9,7 @@ import torch
 
 import lip2speech.train.codec.data
 from lip2speech.audio.io import write_wav
-from lip2speech.data.synthetic import audio_only
+from lip2speech.data.synthetic import synthesize_audio
 from lip2speech.train.codec.data import (
     HELD_OUT,
     SEED,
@@ -70,9 +70,10 @@ def test_the_talker_holds_out_other_utterances_of_its_training_voices(
 ) -> None:
     monkeypatch.setattr(lip2speech.train.codec.data, "TALKER_HELD_OUT", 2)
     known = [
-        torch.cat([torch.as_tensor(wav) for wav, _, _ in audio_only(2, seed)]) for seed in (SEED, SEED + 1)
+        torch.cat([torch.as_tensor(wav) for wav, _, _ in synthesize_audio(2, seed)])
+        for seed in (SEED, SEED + 1)
     ]
-    heard = [talker(2, split).float() / 32767 for split in ("train", "valid")]
+    heard = [synth(2, split).float() / 32767 for split in ("train", "valid")]
     assert not torch.equal(heard[0][:16_000], heard[1][:16_000])
     for ours, theirs in zip(heard, known, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from lip2speech import checkpoint
 from lip2speech.cli.train import train
 from lip2speech.config import dump_yaml, from_dict
-from lip2speech.data.unit_tokenizers import AVHubertTokenizer, load_unit_teacher
+from lip2speech.data.unit_tokenizers import AVHubertTokenizer, load_unit_tokenizer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 from lip2speech.train.pretrain import iterations
 from lip2speech.train.pretrain.task import PretrainConfig
@@ -40,7 +40,7 @@ def test_the_second_iteration_learns_clusters_of_the_first_ones_model(prepared: 
     out = tmp_path / "run"
     done = call(recipe(prepared, tmp_path), "--out", str(out))
     assert done.exit_code == 0, done.output
-    first, second = (load_unit_teacher(out / str(number) / "units") for number in (1, 2))
+    first, second = (load_unit_tokenizer(out / str(number) / "units") for number in (1, 2))
     assert (first.n_units, first.rate, second.n_units, second.rate) == (5, 50, 4, 25)
     assert isinstance(second, AVHubertTokenizer) and (second.layer, second.sound) == (1, True)
     made = checkpoint.load(out / "1" / "final")
@@ -108,7 +108,7 @@ def test_an_iteration_may_cluster_a_given_model_or_take_given_units(prepared: Pa
     made = str(out / "1" / "final")
     larger = recipe(prepared, tmp_path, iterations=[{"n_units": 3, "feature_layer": 1, "model": made}])
     assert call(larger, "--out", str(tmp_path / "larger")).exit_code == 0
-    assert load_unit_teacher(tmp_path / "larger" / "1" / "units").rate == 25
+    assert load_unit_tokenizer(tmp_path / "larger" / "1" / "units").rate == 25
     units = str(out / "1" / "units")
     given = recipe(prepared, tmp_path, iterations=[{"n_units": 5, "unit_tokenizer": units}])
     assert call(given, "--out", str(tmp_path / "given")).exit_code == 0

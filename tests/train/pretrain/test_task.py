@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from lip2speech import checkpoint
 from lip2speech.config import from_dict
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.loader import IGNORED
-from lip2speech.data.unit_tokenizers import load_unit_teacher
+from lip2speech.data.loader import IGNORE_INDEX
+from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.models.frontends.avhubert import avhubert_of
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.lip2speech import LipModel, ModelConfig
@@ -72,7 +72,7 @@ def plain(task: PretrainTask, **changes: Any) -> MaskedAVDataset:
 
 
 def test_each_frame_has_the_first_unit_of_its_time(prepared: Path, units: str) -> None:
-    clips, teacher = read_clips([prepared], "train"), load_unit_teacher(units)
+    clips, teacher = read_clips([prepared], "train"), load_unit_tokenizer(units)
     found = clusters_of(clips, teacher)
     for clip, clusters in zip(clips, found, strict=True):
         assert len(clusters) == clip.n_frames
@@ -82,7 +82,7 @@ def test_each_frame_has_the_first_unit_of_its_time(prepared: Path, units: str) -
 def test_clusters_are_kept_and_made_anew_for_another_teacher(
     prepared: Path, units: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clips, teacher = read_clips([prepared], "train"), load_unit_teacher(units)
+    clips, teacher = read_clips([prepared], "train"), load_unit_tokenizer(units)
     first = clusters_of(clips, teacher, tmp_path / "kept.safetensors")
     taught: list[Clip] = []
     from lip2speech.train.pretrain import data as pretrain_data
@@ -102,7 +102,7 @@ def test_clusters_are_kept_and_made_anew_for_another_teacher(
 def test_a_clip_whose_sound_has_another_length_is_named(prepared: Path, units: str) -> None:
     clip = read_clips([prepared], "train")[0]
     with pytest.raises(ValueError, match=r"clip0: 14 crops and 8960 samples, expected 15 and 9600"):
-        clusters_of([replace(clip, n_frames=15)], load_unit_teacher(units))
+        clusters_of([replace(clip, n_frames=15)], load_unit_tokenizer(units))
 
 
 def test_hidden_pictures_are_others_of_the_clip_and_the_rest_is_in_its_place(task: PretrainTask) -> None:
@@ -121,7 +121,7 @@ def test_sound_and_clusters_stay_in_their_place(task: PretrainTask) -> None:
         clip = task.train_set.clips[i]
         assert torch.equal(batch.audio[row, :, : clip.n_frames], stacked_filterbanks(clip.wav()))
         assert torch.equal(batch.clusters[row, : clip.n_frames], task.train_set.clusters[i].long())
-        assert (batch.clusters[row, clip.n_frames :] == IGNORED).all()
+        assert (batch.clusters[row, clip.n_frames :] == IGNORE_INDEX).all()
 
 
 def test_lips_and_sound_have_masks_of_their_own(task: PretrainTask) -> None:
@@ -266,7 +266,7 @@ def test_what_is_exported_is_taken_by_finetuning_and_by_kmeans(
     fit_kmeans(
         from_dict(KMeansConfig, {"train_data": [str(prepared)], "n_units": 4} | kmeans), tmp_path / "next"
     )
-    assert load_unit_teacher(tmp_path / "next").rate == 25
+    assert load_unit_tokenizer(tmp_path / "next").rate == 25
     stored = checkpoint.load(tmp_path / "final")
     held = task.held_out[0]
     read, _ = avhubert_of(stored)

@@ -29,7 +29,7 @@ def smooth(value: np.ndarray) -> np.ndarray:
     return value * value * (3 - 2 * value)
 
 
-class Skin:
+class SkinWarp:
     """How the skin around one mouth gives way; x (1, W), y (H, 1) in eye distances from the mouth."""
 
     def __init__(self, style: MouthStyle, x: np.ndarray, y: np.ndarray) -> None:
@@ -68,7 +68,7 @@ class LowerFace:
         self._columns = _pixels(style.x - SKIN_X, style.x + SKIN_X, LEFT, base.shape[1])
         self._skin_at_rest = base[self._rows, self._columns]
         x, y = _centres(self._columns, LEFT) - style.x, _centres(self._rows, TOP) - style.y
-        self._stretch = Skin(style, x[None, :], y[:, None])
+        self._stretch = SkinWarp(style, x[None, :], y[:, None])
         reach = LIPS * style.half_width
         self._window = (_pixels(-reach, reach, y[0], len(y)), _pixels(-reach, reach, x[0], len(x)))
         self._lip_x = x[self._window[1]] / style.half_width

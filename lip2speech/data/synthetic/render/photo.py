@@ -34,7 +34,7 @@ def portrait() -> np.ndarray:
         from skimage import data
     except ImportError:
         raise ImportError(
-            "the photo face needs scikit-image, which is not installed; pip install 'lip2speech[talker]'."
+            "the photo face needs scikit-image, which is not installed; pip install 'lip2speech[synth]'."
         ) from None
     import cv2
 

@@ -16,7 +16,7 @@ from lip2speech.data.synthetic.render.faces import EYE_PX, LEFT, TOP
 GRID_STEP = 8  # the map from frame to canvas is computed at every 8th pixel
 NOISE_MARGIN = 32
 _NO_MAP = np.empty(0, np.float32)  # the map's two planes are one array
-METERING = 0.85  # 1: every skin comes out equally light; 0: no automatic exposure
+AUTO_EXPOSURE = 0.85  # 1: every skin comes out equally light; 0: no automatic exposure
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class CameraEffects:
     def __init__(self, camera: Camera, skin: np.ndarray, rng: np.random.Generator) -> None:
         self._camera = camera
         gray = np.array([0.299, 0.587, 0.114])
-        gain = (camera.exposure / max(float(skin @ gray), 20.0)) ** METERING
+        gain = (camera.exposure / max(float(skin @ gray), 20.0)) ** AUTO_EXPOSURE
         levels = np.clip(np.arange(256) / 255 * gain, 0, 1) ** camera.gamma
         self._curve = np.clip(np.round(255 * levels), 0, 255).astype(np.uint8)
         self._rng = rng
