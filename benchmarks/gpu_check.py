@@ -55,7 +55,7 @@ SECONDS = 0.1  # of a codec's segments
 JUDGE = {"filters": 2, "n_ffts": [128]}
 KINDS = {
     kind: {"codec": CODEC | {"quantizer": CODEC["quantizer"] | {"kind": kind}}, "msstftd": JUDGE}
-    for kind in ("simvq", "factorised", "plain")
+    for kind in ("simvq", "factorized", "vqvae")
 }
 ALL_LOSSES = FINETUNE | {
     "model": MODEL | {"heads": HEADS | {"pitch_dim": 8}}, "sampling_weights": [], "max_frames_per_batch": 80,

@@ -20,9 +20,8 @@ from typing import Any
 
 from lip2speech import checkpoint
 from lip2speech.audio.mel import MelConfig
-from lip2speech.codecs import build_codec
+from lip2speech.codecs import build_codec, code_fingerprint, codec_config
 from lip2speech.codecs.base import Codec
-from lip2speech.codecs.builders import code_fingerprint, codec_config
 from lip2speech.config import from_dict
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.models.code_prior import CodePrior, CodePriorConfig, likelihood_from_dict
@@ -33,8 +32,7 @@ from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.modules.fusing import fold
 from lip2speech.pretrained import folder_of
 from lip2speech.restore import restore
-from lip2speech.vocoders import Vocoder, build_vocoders
-from lip2speech.vocoders.registry import build_vocoder, vocoder_config
+from lip2speech.vocoders import Vocoder, build_vocoder, build_vocoders, vocoder_config
 
 SHARED_SIZES = ("n_units", "speaker_dim")
 """Sizes that a vocoder with weights may have, and that are then the heads'."""

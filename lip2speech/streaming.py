@@ -274,7 +274,7 @@ class ChunkRenderer:
     def __init__(self, model: Lip2Speech, speaker: Tensor, vocoder: str, chunk: int):
         self.model, self.speaker = model, speaker
         self.vocoder = cast(Vocoder, model.vocoders[vocoder])
-        self.latency = chunk * SAMPLES_PER_FRAME + self.vocoder.late
+        self.latency = chunk * SAMPLES_PER_FRAME + self.vocoder.latency
         self._model_state = self._vocoder_state = self._prior_state = cast(Any, None)
 
     @torch.inference_mode()

@@ -46,7 +46,7 @@ class TargetsConfig:
 @cache
 def load_extractor(recipe: TargetsConfig) -> TargetExtractor:
     """The teachers of a recipe. ValueError: a folder holds no such teacher."""
-    from lip2speech.codecs.builders import load_codec
+    from lip2speech.codecs import load_codec
     from lip2speech.data.unit_tokenizers import load_unit_tokenizer
     from lip2speech.models.speaker_encoder import load_speaker_model
 

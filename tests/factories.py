@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.audio.mel import MelConfig
-from lip2speech.codecs import MelCodec, MelCodecConfig
-from lip2speech.codecs.builders import code_fingerprint, codec_from_dict
+from lip2speech.codecs import MelCodec, MelCodecConfig, code_fingerprint, codec_from_dict
 from lip2speech.config import from_dict, to_dict
 from lip2speech.models.code_prior import CodePrior, CodePriorConfig, bits_per_code, build_likelihood
 from lip2speech.models.frontends.transforms import Transform
@@ -27,8 +26,8 @@ CODEC: dict[str, Any] = {
 }
 SACODEC: dict[str, Any] = {
     "encoder": {"n_filters": 2, "lstm": 1, "dimension": 8},
-    "anchor": {"codebook_size": 6, "centroid_dim": 39},
-    "residual": {"codebook_size": 16, "codebook_dim": 8},
+    "semantic": {"codebook_size": 6, "centroid_dim": 39},
+    "acoustic": {"codebook_size": 16, "codebook_dim": 8},
     "decoder": {"dimension": 8, "width": 32, "hidden": 64, "blocks": 1},
 }
 MODEL: dict[str, Any] = {

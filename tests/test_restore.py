@@ -16,7 +16,7 @@ from torch import nn
 
 from lip2speech import checkpoint
 from lip2speech.checkpoint import CheckpointError
-from lip2speech.codecs.builders import codec_from_dict, load_codec
+from lip2speech.codecs import codec_from_dict, load_codec
 from lip2speech.config import from_dict
 from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.models.code_prior import CodePriorConfig, build_likelihood, load_likelihood
@@ -25,7 +25,7 @@ from lip2speech.models.lip2speech import LipModel
 from lip2speech.models.speaker_encoder import load_speaker_model
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.restore import FEW_PARTS, check_numbers, planned, restore, wall
-from lip2speech.vocoders.registry import load_vocoder, vocoder_from_dict
+from lip2speech.vocoders import load_vocoder, vocoder_from_dict
 from tests.factories import CODEC, SACODEC, make_model, save_codec, save_encoder, save_sacodec, save_system
 
 BILLION, MILLION = 10**9, 10**6
@@ -105,7 +105,7 @@ HOSTILE = [
     Hostile("codec", "codec.quantizer.codebook_size", 1 << 20, r"expects shape \(1048576,"),
     Hostile("codec", "codec.quantizer.codebook_dim", BILLION),
     Hostile("codec", "codec.mel.n_fft", BILLION, "n_fft times n_mels at most"),
-    Hostile("sacodec", "codec.anchor.centroid_dim", BILLION),
+    Hostile("sacodec", "codec.semantic.centroid_dim", BILLION),
     Hostile("sacodec", "codec.decoder.blocks", MILLION),
     Hostile("sacodec", "codec.decoder.n_fft", BILLION, "codec.decoder.n_fft|n_fft"),
     Hostile("vocoder", "vocoder.channels", BILLION),

@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lip2speech.codecs import Codec
-from lip2speech.codecs.builders import load_codec
+from lip2speech.codecs import Codec, load_codec
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.evaluation.metrics.acoustic import mel_l1
 from lip2speech.evaluation.metrics.common import log_mel

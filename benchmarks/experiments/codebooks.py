@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.codecs.builders import codec_from_dict
-from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ
+from lip2speech.codecs import codec_from_dict
+from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ
 from lip2speech.codecs.sacodec import SACodec
-from lip2speech.losses.core import MultiResolutionSTFTLoss
+from lip2speech.losses import MultiResolutionSTFTLoss
 from lip2speech.train.codec.codebook_usage import CodebookUsage, take_anchors, weigh_commitment
 from lip2speech.train.codec.data import CodecDataConfig, SpeechSegments
 from lip2speech.train.codec.init import even_out
@@ -39,8 +39,8 @@ def build(units: str, quantizer: QuantizerConfig | None) -> SACodec:
     size, dim = checkpoint.load(units).tensors["centroids"].shape
     numbers: dict[str, Any] = {
         "encoder": {"n_filters": 8, "lstm": 1, "dimension": DIM},
-        "anchor": {"codebook_size": size, "centroid_dim": dim},
-        "residual": {"codebook_dim": DIM},
+        "semantic": {"codebook_size": size, "centroid_dim": dim},
+        "acoustic": {"codebook_dim": DIM},
         "decoder": {"dimension": DIM, "width": 128, "hidden": 384, "blocks": 4},
     }
     torch.manual_seed(0)
@@ -55,7 +55,7 @@ def build(units: str, quantizer: QuantizerConfig | None) -> SACodec:
 def quantisers() -> Iterator[tuple[str, QuantizerConfig | None, float | tuple[float, ...]]]:
     """Name, what takes the place of SACodec's own, weight of the commitment."""
     yield "SACodec: anchors, SimVQ", None, (25.0, 5.0)
-    for kind in ("plain", "moving", "simvq", "factorised"):
+    for kind in ("vqvae", "ema", "simvq", "factorized"):
         config = QuantizerConfig(n_q=2, codebook_size=1024, codebook_dim=DIM, kind=kind)  # type: ignore[arg-type]
         yield f"2 x {kind}", config, 10.0
     yield "1 x moving, 4096", QuantizerConfig(n_q=1, codebook_size=4096, codebook_dim=DIM), 10.0
@@ -71,7 +71,7 @@ def train(codec: SACodec, speech: SpeechSegments, steps: int, weight: float | tu
     for step in range(steps):
         wav = speech.draw(BATCH, rng)
         if step < JOIN:
-            loss = SPECTRAL * spectral(codec.decode_latent(codec.latent(wav))[..., : wav.shape[-1]], wav)
+            loss = SPECTRAL * spectral(codec.decode_latent(codec.encode_latent(wav))[..., : wav.shape[-1]], wav)
         else:
             fake, commit, _ = codec(wav)
             loss = SPECTRAL * spectral(fake, wav) + weigh_commitment(weight, commit)

@@ -22,15 +22,14 @@ import torch
 from torch import Tensor
 
 from lip2speech.audio.io import read_wav, resample
-from lip2speech.codecs import Codec
-from lip2speech.codecs.builders import load_codec
+from lip2speech.codecs import Codec, load_codec
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.data.dataset import read_clips
 from lip2speech.evaluation.metrics.acoustic import mel_l1
 from lip2speech.evaluation.metrics.common import log_mel
 from lip2speech.evaluation.metrics.dnsmos import dnsmos
 from lip2speech.evaluation.metrics.intelligibility import pesq_wb, stoi
-from lip2speech.losses.core import si_sdr
+from lip2speech.losses import si_sdr
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.train.codec.noise import SOUNDS, NoiseAugmenter, NoiseConfig
 
@@ -141,7 +140,7 @@ def main() -> None:
     for folder, codec in codecs.items():
         for row in ladder(names[folder], codec, speech):
             print(row, flush=True)
-    switched = {f: c for f, c in codecs.items() if c.denoises}
+    switched = {f: c for f, c in codecs.items() if c.supports_denoising}
     if given.noise_db is not None and switched:
         print(f"\n{SWITCH_HEADER}\n" + "|---" * (SWITCH_HEADER.count("|") - 1) + "|")
         for folder, codec in switched.items():

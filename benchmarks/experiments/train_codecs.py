@@ -22,7 +22,7 @@ from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
 from lip2speech.train.core.trainer import Trainer
 
 RECIPES = Path(__file__).parents[2] / "configs" / "codec"
-NAMES = ("default", "encodec", "soundstream", "sacodec", "single", "factorised", "simvq")
+NAMES = ("default", "encodec", "soundstream", "sacodec", "single", "factorized", "simvq")
 JOIN = 300  # an encoder that has learned nothing collapses onto its first codes
 SENTENCES = 1500  # of the talker's voices: half of all that is heard
 RATE = 8e-4

@@ -41,8 +41,7 @@ from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.vocoders import Vocoder
-from lip2speech.vocoders.registry import load_vocoder, read_vocoder
+from lip2speech.vocoders import Vocoder, load_vocoder, read_vocoder
 
 HEADER = "| vocoder | mel, pitch, units | STOI | PESQ | mel distance | DNSMOS | speed, x real time |"
 TOLD = {"mel", "pitch", "unit_logits", "speaker"}

@@ -90,13 +90,13 @@ def show(source: Source) -> None:
 
 def load(folder: str, device: str) -> CodecCompressor:
     """The codec that `--codec` and `--device` name."""
-    from lip2speech.codecs.builders import codec_at
+    from lip2speech.codecs import load_codec_from_model
     from lip2speech.codecs.compress import CodecCompressor
     from lip2speech.pipeline import choose_device
     from lip2speech.pretrained import folder_of
 
     where = choose_device(device)
-    files = CodecCompressor(codec_at(folder_of(folder)))
+    files = CodecCompressor(load_codec_from_model(folder_of(folder)))
     files.codec.to(where)
     return files
 

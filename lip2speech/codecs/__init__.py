@@ -1,29 +1,27 @@
-"""Neural codecs: one class and one config a file, chosen by name."""
+"""Neural codecs: one class and one config per file, chosen by name.
 
-from typing import Any
+To add one: a file with a config dataclass and a `Codec`, one line in `CODECS` (`builders.py`), one YAML in
+`configs/codec/`, and one test in `tests/codecs/`.
+"""
 
 from lip2speech.codecs.base import Codec
+from lip2speech.codecs.builders import (
+    CODECS,
+    build_codec,
+    code_fingerprint,
+    codec_config,
+    codec_from_dict,
+    codec_name,
+    load_codec,
+    load_codec_from_model,
+)
 from lip2speech.codecs.encodec import EnCodec, EnCodecConfig
 from lip2speech.codecs.melcodec import MelCodec, MelCodecConfig
 from lip2speech.codecs.sacodec import SACodec, SACodecConfig
 from lip2speech.codecs.soundstream import SoundStream, SoundStreamConfig
 
-CODECS: dict[str, Any] = {
-    "encodec": EnCodec,
-    "melcodec": MelCodec,
-    "sacodec": SACodec,
-    "soundstream": SoundStream,
-}
-CODEC_CONFIGS: dict[str, type] = {
-    "encodec": EnCodecConfig,
-    "melcodec": MelCodecConfig,
-    "sacodec": SACodecConfig,
-    "soundstream": SoundStreamConfig,
-}
-
 __all__ = [
     "CODECS",
-    "CODEC_CONFIGS",
     "Codec",
     "EnCodec",
     "EnCodecConfig",
@@ -34,13 +32,10 @@ __all__ = [
     "SoundStream",
     "SoundStreamConfig",
     "build_codec",
+    "code_fingerprint",
+    "codec_config",
+    "codec_from_dict",
+    "codec_name",
+    "load_codec",
+    "load_codec_from_model",
 ]
-
-
-def build_codec(config: EnCodecConfig | MelCodecConfig | SACodecConfig | SoundStreamConfig) -> Codec:
-    """The codec that these numbers describe, with random weights."""
-    for name, kind in CODEC_CONFIGS.items():
-        if isinstance(config, kind):
-            return CODECS[name](config)
-    expected = ", ".join(kind.__name__ for kind in CODEC_CONFIGS.values())
-    raise ValueError(f"config must be one of {expected}, got {type(config).__name__}.")

@@ -1,10 +1,8 @@
-"""The codec socket: wav to codes and back, by way of a latent that codes and a predicted mel can both make.
-
-It does not know how a codec makes its latent.
-"""
+"""The codec interface: waveform to codes and back, via a latent that codes and mels share."""
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -14,20 +12,30 @@ from lip2speech.modules.conv import State, StreamingConv1d, StreamingConvTranspo
 class Codec(nn.Module, ABC):
     """What every codec offers. T_c = ceil(T_a / hop_length).
 
+    Attributes:
+        config_class: the dataclass of its config.
+        sample_rate: in Hz.
+        hop_length: samples per latent frame.
+        n_q: number of codebooks.
+        codebook_size: entries of the largest codebook.
+        n_commit_losses: commitment losses in training: one for all codebooks, or one for each.
+        supports_denoising: whether `encode`, `encode_step` and training take `denoise=True`.
+
     Shape:
-        latent:        wav (B, 1, T_a) -> latent (B, C, T_c), not quantised
-        encode:        wav (B, 1, T_a) -> codes (B, n_q, T_c)
-        embed:         codes (B, n_q, T_c) -> latent (B, C, T_c)
-        decode_latent: latent (B, C, T_c) -> wav (B, 1, T_c * hop_length)
-        decode:        codes -> wav
+        encode_latent:     wav (B, 1, T_a) -> latent (B, C, T_c), not quantized
+        encode:            wav (B, 1, T_a) -> codes (B, n_q, T_c)
+        latent_from_codes: codes (B, n_q, T_c) -> latent (B, C, T_c)
+        decode_latent:     latent (B, C, T_c) -> wav (B, 1, T_c * hop_length)
+        decode:            codes -> wav
     """
 
+    config_class: ClassVar[type]
     sample_rate: int
     hop_length: int
     n_q: int
     codebook_size: int
-    n_commits: int = 1  # commitment losses that training tells: one for all codebooks, or one for each
-    denoises: bool = False  # whether `encode`, `encode_step` and training take denoise=True
+    n_commit_losses: int = 1
+    supports_denoising: bool = False
 
     @property
     def frame_rate(self) -> int:
@@ -45,25 +53,25 @@ class Codec(nn.Module, ABC):
 
     @property
     def bits_per_second(self) -> float:
-        """Of all codebooks together."""
+        """Bit rate of all codebooks together."""
         return self.frame_rate * sum(math.log2(size) for size in self.codebook_sizes)
 
     @property
-    def streams(self) -> bool:
-        """Whether the step functions give what the whole gives; a codec with other layers says so itself."""
+    def is_streamable(self) -> bool:
+        """Whether the step functions equal a single pass; codecs with other layers override it."""
         layers = (m for m in self.modules() if isinstance(m, StreamingConv1d | StreamingConvTranspose1d))
         return all(map(streams, layers))
 
     @abstractmethod
-    def latent(self, wav: Tensor) -> Tensor:
-        """(B, 1, T_a) -> (B, C, T_c), not quantised."""
+    def encode_latent(self, wav: Tensor) -> Tensor:
+        """(B, 1, T_a) -> (B, C, T_c), not quantized."""
 
     @abstractmethod
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, 1, T_a) -> (B, n_q, T_c), with the first n_q codebooks (all by default)."""
 
     @abstractmethod
-    def embed(self, codes: Tensor) -> Tensor:
+    def latent_from_codes(self, codes: Tensor) -> Tensor:
         """(B, n_q, T_c) -> (B, C, T_c)."""
 
     @abstractmethod
@@ -72,21 +80,21 @@ class Codec(nn.Module, ABC):
 
     def decode(self, codes: Tensor) -> Tensor:
         """(B, n_q, T_c) -> (B, 1, T_c * hop_length)."""
-        return self.decode_latent(self.embed(codes))
+        return self.decode_latent(self.latent_from_codes(codes))
 
     @abstractmethod
     def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """The next codes: wav (B, 1, a multiple of hop_length), state -> codes (B, n_q, T), state."""
+        """Codes of the next samples: wav (B, 1, T * hop_length), state -> codes (B, n_q, T), state."""
 
     @abstractmethod
     def decode_latent_step(self, latent: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Sound of the next frames: latent (B, C, T), state -> wav (B, 1, T * hop_length), state."""
+        """Audio of the next frames: latent (B, C, T), state -> wav (B, 1, T * hop_length), state."""
 
     def decode_step(self, codes_or_latent: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Sound of the next frames, from whole-numbered codes (B, n_q, T) or a real latent (B, C, T)."""
+        """Audio of the next frames, from integer codes (B, n_q, T) or a floating-point latent (B, C, T)."""
         if codes_or_latent.dtype.is_floating_point:
             return self.decode_latent_step(codes_or_latent, state)
-        return self.decode_latent_step(self.embed(codes_or_latent), state)
+        return self.decode_latent_step(self.latent_from_codes(codes_or_latent), state)
 
     def _check_wav(self, wav: Tensor, channels: int = 1) -> None:
         if wav.dim() != 3 or wav.shape[1] != channels or not wav.shape[2]:
@@ -97,5 +105,5 @@ class Codec(nn.Module, ABC):
         if wav.shape[2] % self.hop_length:
             raise ValueError(
                 f"a step takes a multiple of {self.hop_length} samples, got {wav.shape[2]}; "
-                "keep the rest for the next step."
+                "buffer the remainder for the next step."
             )

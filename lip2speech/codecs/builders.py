@@ -1,4 +1,4 @@
-"""Codecs from configs and from checkpoint folders; the one place where a codec's name becomes its class."""
+"""Codecs from configs and checkpoint folders: the one place where a codec's name becomes its class."""
 
 from __future__ import annotations
 
@@ -8,31 +8,49 @@ from pathlib import Path
 from typing import Any
 
 from lip2speech import checkpoint
-from lip2speech.codecs import CODEC_CONFIGS, build_codec
 from lip2speech.codecs.base import Codec
+from lip2speech.codecs.encodec import EnCodec
+from lip2speech.codecs.melcodec import MelCodec
+from lip2speech.codecs.sacodec import SACodec
+from lip2speech.codecs.soundstream import SoundStream
 from lip2speech.config import from_dict
 from lip2speech.restore import restore
 
-STATISTICS = ("inited", "cluster_size", "entries_sum")  # of a codebook's training; no code depends on them
+CODECS: dict[str, Any] = {
+    "encodec": EnCodec,
+    "melcodec": MelCodec,
+    "sacodec": SACodec,
+    "soundstream": SoundStream,
+}
+"""The codecs by the name that configs and checkpoints use."""
+TRAINING_STATISTICS = ("inited", "cluster_size", "entries_sum")
+"""Buffers of a codebook that no code depends on."""
 
 
 def codec_name(config: Any) -> str:
-    """The name that `codec_from_dict` needs to build this config's codec again."""
-    for name, config_class in CODEC_CONFIGS.items():
-        if isinstance(config, config_class):
+    """The name of the codec that a config describes."""
+    for name, codec in CODECS.items():
+        if isinstance(config, codec.config_class):
             return name
-    raise ValueError(f"no codec has a {type(config).__name__}; known: {', '.join(CODEC_CONFIGS)}.")
+    expected = ", ".join(codec.config_class.__name__ for codec in CODECS.values())
+    raise ValueError(f"config must be one of {expected}, got {type(config).__name__}.")
+
+
+def build_codec(config: Any) -> Codec:
+    """The codec that a config describes, with random weights."""
+    codec: Codec = CODECS[codec_name(config)](config)
+    return codec
 
 
 def codec_config(name: str, config: dict[str, Any]) -> Any:
-    """The config of the codec called `name` from plain values; what they leave out keeps its default."""
-    if name not in CODEC_CONFIGS:
-        raise ValueError(f"no codec is called {name!r}; known: {', '.join(CODEC_CONFIGS)}.")
-    return from_dict(CODEC_CONFIGS[name], config, where=f"codec {name}")
+    """The config of the codec called `name` from plain values; omitted ones keep their defaults."""
+    if name not in CODECS:
+        raise ValueError(f"no codec is called {name!r}; known: {', '.join(CODECS)}.")
+    return from_dict(CODECS[name].config_class, config, where=f"codec {name}")
 
 
 def codec_from_dict(name: str, config: dict[str, Any]) -> Codec:
-    """A codec with fresh weights from plain values."""
+    """A codec with random weights from plain values."""
     return build_codec(codec_config(name, config))
 
 
@@ -40,39 +58,42 @@ def load_codec(folder: str | Path) -> Codec:
     """The codec of a folder written by `lip2speech train codec`, in eval mode.
 
     Raises:
-        CheckpointError: damaged or incomplete folder.
+        CheckpointError: the folder is damaged or incomplete.
         ValueError: the folder holds something else.
     """
-    return _codec_of(checkpoint.load(folder))
+    return _restore_codec(checkpoint.load(folder))
 
 
-def codec_at(folder: str | Path) -> Codec:
-    """The codec of a codec's folder or of a whole system, in eval mode; errors as in `load_codec`."""
+def load_codec_from_model(folder: str | Path) -> Codec:
+    """The codec of a model folder, or of a codec's own folder, in eval mode; errors as in `load_codec`."""
     loaded = checkpoint.load(folder)
     if loaded.config.get("kind") != "lip2speech":
-        return _codec_of(loaded)
+        return _restore_codec(loaded)
     try:
-        part = loaded.config["codec"]
-        values = {"kind": "codec", "name": part["name"], "codec": part["config"]}
+        values = {
+            "kind": "codec",
+            "name": loaded.config["codec"]["name"],
+            "codec": loaded.config["codec"]["config"],
+        }
     except (KeyError, TypeError) as error:
-        raise checkpoint.CheckpointError(f"{folder}: its config is wrong ({error}).") from error
-    return _codec_of(replace(loaded, config=values, tensors=loaded.part("codec.")))
+        raise checkpoint.CheckpointError(f"{folder}: invalid codec in config.yaml ({error}).") from error
+    return _restore_codec(replace(loaded, config=values, tensors=loaded.part("codec.")))
 
 
-def _codec_of(loaded: checkpoint.Checkpoint) -> Codec:
+def _restore_codec(loaded: checkpoint.Checkpoint) -> Codec:
     folder = loaded.folder
     if loaded.config.get("kind") != "codec":
         raise ValueError(f"{folder} holds {loaded.config.get('kind')!r}, expected a codec.")
     if missing := {"name", "codec"} - set(loaded.config):
-        raise checkpoint.CheckpointError(f"{folder}: its config has no {' and no '.join(sorted(missing))}.")
+        raise checkpoint.CheckpointError(f"{folder}: config.yaml lacks {' and '.join(sorted(missing))}.")
     config = codec_config(loaded.config["name"], loaded.config["codec"])
     return restore(lambda: build_codec(config), config, loaded.tensors, "codec").eval()
 
 
 def code_fingerprint(codec: Codec) -> str:
-    """Whether two codecs mean the same by a code: a digest of encoder and codebooks, not of the decoder."""
+    """A hash of encoder and codebooks, not of the decoder: equal for codecs whose codes mean the same."""
     digest = hashlib.sha256()
     for name, tensor in sorted(codec.state_dict().items()):
-        if name.startswith(("encoder.", "film.", "quantizer.")) and not name.endswith(STATISTICS):
+        if name.startswith(("encoder.", "film.", "quantizer.")) and not name.endswith(TRAINING_STATISTICS):
             digest.update(name.encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

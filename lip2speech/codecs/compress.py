@@ -116,7 +116,7 @@ class CodecCompressor:
     def _codes(self, name: str, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
         """Pieces (T,) of `piece_samples` but the last -> codes (1, n_q, T_c)."""
         first, second = next(pieces), next(pieces, None)
-        if second is None or not self.codec.streams:
+        if second is None or not self.codec.is_streamable:
             whole = [first] if second is None else self._gathered(name, first, second, pieces)
             yield self.codec.encode(self._framed(torch.cat(whole)))
             return
@@ -148,7 +148,7 @@ class CodecCompressor:
     def _sound(self, name: str, pieces: Iterator[Tensor], head: CodesHeader) -> Iterator[Tensor]:
         """Pieces (1, n_q, T_c) of `piece_frames` but the last -> wav (1, 1, T) on the CPU."""
         where = self._device
-        if head.frames <= self.piece_frames or not self.codec.streams:
+        if head.frames <= self.piece_frames or not self.codec.is_streamable:
             if head.frames > self.piece_frames:
                 self._check_whole(name, head.samples)
             yield self.codec.decode(torch.cat(list(pieces), -1).to(where)).cpu()

@@ -1,8 +1,8 @@
-"""EnCodec (Défossez et al. 2022): SEANet encoder, residual quantiser, SEANet decoder.
+"""EnCodec (Défossez et al. 2022): SEANet encoder, residual vector quantizer, SEANet decoder.
 
-Any published size is the same class with other numbers: 24 kHz / 75 Hz causal, 48 kHz stereo in normalised
-overlapping segments, 16 kHz / 50 Hz. It does not know: entropy coding, losses, or the names in public weight
-files (`importers/encodec.py` does).
+All published models are configs of this class: 24 kHz / 75 Hz causal, 48 kHz stereo in normalized overlapping
+segments, 16 kHz / 50 Hz. Entropy coding is not included; `importers/encodec.py` maps the names of public
+weights.
 """
 
 import math
@@ -11,29 +11,37 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lip2speech.codecs.base import Codec
-from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ, random_depths
+from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ, sample_quantizer_dropout
 from lip2speech.modules.conv import State
+from lip2speech.modules.overlap_add import overlap_add
 from lip2speech.modules.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 
 
 @dataclass(frozen=True)
 class EnCodecConfig:
-    """Numbers of an EnCodec; the defaults are ours: 16 kHz, 50 Hz, at most 4 kbit/s, streaming."""
+    """EnCodec; the defaults are ours: 16 kHz, 50 Hz, at most 4 kbit/s, streaming.
+
+    Attributes:
+        segment: length of a segment in seconds; None: the whole input.
+        overlap: of two segments, as a share of a segment.
+        quantizer_dropout: share of training items that use 1..n_q stages, drawn uniformly.
+    """
 
     sample_rate: int = 16000
     seanet: SEANetConfig = field(default_factory=SEANetConfig)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     normalize: bool = False
-    segment: float | None = None  # seconds; the whole input by default
-    overlap: float = 0.01  # share of a segment
-    quantizer_dropout: float = 1.0  # share of training items that use 1..n_q stages, drawn evenly
+    segment: float | None = None
+    overlap: float = 0.01
+    quantizer_dropout: float = 1.0
 
 
 @dataclass(frozen=True)
 class EncodedSegment:
-    """Codes (B, n_q, T_c) of one segment, and the loudness (B, 1) it was divided by, if it was."""
+    """Codes (B, n_q, T_c) of one segment, and the scale (B, 1) it was normalized by, if any."""
 
     codes: Tensor
     scale: Tensor | None
@@ -47,6 +55,8 @@ class EnCodec(Codec):
         decode: codes -> wav (B, channels, T_c * hop_length)
         forward: wav -> wav_hat of the same length, commit_loss (), codes
     """
+
+    config_class = EnCodecConfig
 
     def __init__(self, config: EnCodecConfig | None = None):
         super().__init__()
@@ -65,32 +75,32 @@ class EnCodec(Codec):
         self.codebook_size = config.quantizer.codebook_size
 
     def n_q_for_bandwidth(self, kbps: float) -> int:
-        """Codebooks that fit into a bandwidth, at least one."""
+        """Number of codebooks that fit into a bandwidth, at least one."""
         per_codebook = math.log2(self.codebook_size) * self.frame_rate
         return min(self.n_q, max(1, math.floor(kbps * 1000 / per_codebook)))
 
     def forward(self, wav: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For training: wav (B, channels, T_a) -> wav_hat alike, commit_loss (), codes (B, n_q, T_c).
+        """Training pass: wav (B, channels, T_a) -> wav_hat, commit_loss (), codes (B, n_q, T_c).
 
-        In train mode with quantiser dropout, which stands for EnCodec's choice of a bandwidth for each batch;
-        codes are -1 for stages an item did not use.
+        In train mode with quantizer dropout, in place of EnCodec's bandwidth per batch; codes are -1 for
+        stages an item did not use.
         """
-        share = self.config.quantizer_dropout if self.training else 0.0
-        n_q = random_depths(len(wav), self.n_q, share, wav.device)
-        quantized, codes, commit_loss = self.quantizer(self.latent(wav), n_q)
+        dropout = self.config.quantizer_dropout if self.training else 0.0
+        n_q = sample_quantizer_dropout(len(wav), self.n_q, dropout, wav.device)
+        quantized, codes, commit_loss = self.quantizer(self.encode_latent(wav), n_q)
         return self.decoder(quantized)[..., : wav.shape[-1]], commit_loss, codes
 
-    def latent(self, wav: Tensor) -> Tensor:
-        """(B, channels, T_a) -> (B, C, T_c), not quantised."""
+    def encode_latent(self, wav: Tensor) -> Tensor:
+        """(B, channels, T_a) -> (B, C, T_c), not quantized."""
         self._check_wav(wav, self.config.seanet.channels)
         return self.encoder(wav)
 
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, channels, T_a) -> (B, n_q, T_c)."""
         self._check_codes_suffice()
-        return self.quantizer.encode(self.latent(wav), n_q)
+        return self.quantizer.encode(self.encode_latent(wav), n_q)
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def latent_from_codes(self, codes: Tensor) -> Tensor:
         """(B, n_q, T_c) -> (B, C, T_c)."""
         return self.quantizer.decode(codes)
 
@@ -110,24 +120,24 @@ class EnCodec(Codec):
         return self.decoder.step(latent, state)
 
     def encode_segments(self, wav: Tensor, n_q: int | None = None) -> list[EncodedSegment]:
-        """(B, channels, T_a) -> overlapping segments in order, each with its own loudness."""
+        """(B, channels, T_a) -> overlapping segments in order, each with its scale."""
         self._check_wav(wav, self.config.seanet.channels)
         length, stride = self._segment_samples(wav.shape[-1])
         starts = range(0, wav.shape[-1], stride)
         return [self._encode_segment(wav[..., start : start + length], n_q) for start in starts]
 
     def decode_segments(self, segments: Sequence[EncodedSegment]) -> Tensor:
-        """Segments in order -> (B, channels, T), at least as long as what was encoded."""
+        """Segments in order -> (B, channels, T), at least as long as the encoded wav."""
         wavs = [self._decode_segment(segment) for segment in segments]
         if self.config.segment is None:
             (wav,) = wavs
             return wav
-        return overlap_add(wavs, self._segment_samples(0)[1])
+        return join_segments(wavs, self._segment_samples(0)[1])
 
     def _check_codes_suffice(self) -> None:
         if self.config.normalize or self.config.segment is not None:
             raise ValueError(
-                "this EnCodec works in normalised segments, which codes alone do not describe; "
+                "this EnCodec works on normalized segments, which codes alone do not describe; "
                 "use encode_segments and decode_segments."
             )
 
@@ -152,18 +162,17 @@ class EnCodec(Codec):
         return wav if segment.scale is None else wav * segment.scale[..., None]
 
 
-def overlap_add(wavs: Sequence[Tensor], stride: int) -> Tensor:
+def join_segments(wavs: Sequence[Tensor], stride: int) -> Tensor:
     """Segments (B, channels, T_i) that start `stride` apart -> their mean under triangular weights.
 
     The triangle is that of the first (full) segment; a shorter last one gets its rising part.
     """
     first, last = wavs[0], wavs[-1]
-    position = torch.linspace(0, 1, first.shape[-1] + 2, device=first.device, dtype=first.dtype)[1:-1]
+    batch, channels, length = first.shape
+    position = torch.linspace(0, 1, length + 2, device=first.device, dtype=first.dtype)[1:-1]
     triangle = 0.5 - (position - 0.5).abs()
+    weighted = [F.pad(triangle[: wav.shape[-1]] * wav, (0, length - wav.shape[-1])) for wav in wavs]
+    weights = [F.pad(triangle[: wav.shape[-1]], (0, length - wav.shape[-1])) for wav in wavs]
+    mixed = overlap_add(torch.stack(weighted, -1).flatten(0, 1), stride).view(batch, channels, -1)
     total = stride * (len(wavs) - 1) + last.shape[-1]
-    mixed, weight = first.new_zeros(*first.shape[:-1], total), first.new_zeros(total)
-    for i, wav in enumerate(wavs):
-        span = slice(i * stride, i * stride + wav.shape[-1])
-        mixed[..., span] += triangle[: wav.shape[-1]] * wav
-        weight[span] += triangle[: wav.shape[-1]]
-    return mixed / weight
+    return mixed[..., :total] / overlap_add(torch.stack(weights, -1)[None], stride)[:, :total]

@@ -1,11 +1,9 @@
 """MelCodec: a codec whose codes carry no phase, so that they can be predicted from lips.
 
-The encoder sees the log-mel alone (100 Hz) and makes a latent at 50 Hz; a residual quantiser with few
-codebooks and a SEANet decoder (Zeghidour et al. 2021; blocks of the encoder: ConvNeXt, Liu et al. 2022) do
-the rest. In training some items skip the quantiser, so one decoder speaks from codes and from the plain
-latent of a predicted mel alike.
-
-It does not know: the lips, the mel's predictor, or training losses.
+The encoder's only input is the log-mel (100 Hz); it gives a latent at 50 Hz. A residual quantizer with few
+codebooks and a SEANet decoder follow (Zeghidour et al. 2021; encoder blocks: ConvNeXt, Liu et al. 2022). In
+training some items bypass the quantizer, so one decoder works on codes and on the continuous latent of a
+predicted mel.
 """
 
 from collections.abc import Sequence
@@ -17,22 +15,22 @@ from torch import Tensor, nn
 
 from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.codecs.base import Codec
-from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ
+from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ
 from lip2speech.modules.conv import State, StreamingConv1d, channels_last, step_layers
 from lip2speech.modules.convnext import ConvNeXtBlock
 from lip2speech.modules.seanet import SEANetConfig, SEANetDecoder
 
-# Rough mean and spread of speech's natural-log mel under MelConfig, to bring the input near the unit normal.
+# Approximate mean and standard deviation of the natural-log mel of speech under MelConfig.
 MEL_MEAN = -5.5
 MEL_STD = 2.5
 
 
 @dataclass(frozen=True)
 class MelEncoderConfig:
-    """Numbers of the log-mel encoder: about 1 M parameters by default."""
+    """The log-mel encoder: about 1 M parameters by default."""
 
     width: int = 192
-    blocks: tuple[int, int] = (1, 2)  # at the mel's rate, at the latent's rate
+    blocks: tuple[int, int] = (1, 2)  # at the mel rate, at the latent rate
     kernel_size: int = 7
     expansion: int = 3
     ratio: int = 2  # mel frames per latent frame
@@ -45,15 +43,18 @@ def _decoder_config() -> SEANetConfig:
 
 @dataclass(frozen=True)
 class MelCodecConfig:
-    """Numbers of a MelCodec; the defaults give 50 Hz latents and 4 codebooks of 512 (1.8 kbit/s)."""
+    """MelCodec; the defaults give 50 Hz latents and 4 codebooks of 512 (1.8 kbit/s).
+
+    Attributes:
+        quantizer_bypass_prob: share of training items that bypass the quantizer; the others use 1..n_q
+            codebooks.
+    """
 
     mel: MelConfig = field(default_factory=MelConfig)
     encoder: MelEncoderConfig = field(default_factory=MelEncoderConfig)
     quantizer: QuantizerConfig = field(default_factory=lambda: QuantizerConfig(n_q=4, codebook_size=512))
     decoder: SEANetConfig = field(default_factory=_decoder_config)
-    quantizer_bypass_prob: float = (
-        0.5  # share of training items that skip the quantiser; the others use 1..n_q codebooks
-    )
+    quantizer_bypass_prob: float = 0.5
 
 
 class MelEncoder(nn.Module):
@@ -87,16 +88,18 @@ class MelEncoder(nn.Module):
 
 
 class MelCodec(Codec):
-    """Phase-free codec: the encoder hears a log-mel, the decoder makes a waveform.
+    """Phase-free codec: log-mel encoder, waveform decoder.
 
-    Streaming: encode_step is one latent frame late, since a mel window looks past its frame; hop_length zeros
-    after the end bring the last one. decode_step is never late.
+    Streaming: encode_step has a latency of one latent frame, since a mel window extends past its frame;
+    hop_length zeros after the end flush the last one. decode_step has no latency.
 
     Shape:
         encode: wav (B, 1, T_a) -> codes (B, n_q, T_c);  decode: codes -> wav (B, 1, T_c * hop_length)
         latent_from_mel: mel (B, n_mels, 4 T) -> latent (B, C, 2 T)
         forward: wav (B, 1, T_a) -> wav_hat (B, 1, T_a), commit_loss (), codes or None
     """
+
+    config_class = MelCodecConfig
 
     def __init__(self, config: MelCodecConfig | None = None):
         super().__init__()
@@ -119,41 +122,41 @@ class MelCodec(Codec):
         self.codebook_size = config.quantizer.codebook_size
 
     @property
-    def streams(self) -> bool:
-        """Also the mel must stream, which a centred one does not."""
-        return super().streams and self.config.mel.pad == "same"
+    def is_streamable(self) -> bool:
+        """The mel must stream too, which a centered one does not."""
+        return super().is_streamable and self.config.mel.pad == "same"
 
-    def forward(self, wav: Tensor, bypass: float | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """For training, with quantiser dropout.
+    def forward(self, wav: Tensor, bypass_prob: float | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Training pass, with quantizer dropout.
 
         Args:
             wav: (B, 1, T_a).
-            bypass: share of items that skip the quantiser, `config.bypass` by default. At 1 the quantiser
-                rests (codebooks stay, codes is None): for the first steps, while the latent still finds its
-                place.
+            bypass_prob: share of items that bypass the quantizer, `config.quantizer_bypass_prob` by default.
+                At 1 the quantizer is off (codebooks are not updated, codes are None).
+
         Returns:
             wav_hat (B, 1, T_a), commit_loss (), codes (B, n_q, T_c) with -1 for stages an item did not use.
         """
-        bypass = self.config.quantizer_bypass_prob if bypass is None else bypass
-        latent = self.latent(wav)
-        if bypass >= 1:
+        bypass_prob = self.config.quantizer_bypass_prob if bypass_prob is None else bypass_prob
+        latent = self.encode_latent(wav)
+        if bypass_prob >= 1:
             return self.decoder(latent)[..., : wav.shape[-1]], latent.new_zeros(()), None
-        # drawn on the CPU, so that the same items skip on every device
-        skips = (torch.rand(len(wav)) < bypass).to(wav.device)
+        # Drawn on the CPU, so that it is the same on every device.
+        bypass = (torch.rand(len(wav)) < bypass_prob).to(wav.device)
         n_q = torch.randint(1, self.n_q + 1, (len(wav),)).to(wav.device)
-        # Items that skip still teach every codebook, and are drawn to them.
-        n_q = torch.where(skips, self.n_q, n_q)
+        # Items that bypass the quantizer still train every codebook, and have a commitment loss.
+        n_q = torch.where(bypass, self.n_q, n_q)
         quantized, codes, commit_loss = self.quantizer(latent, n_q)
-        mixed = torch.where(skips[:, None, None], latent, quantized.to(latent))
+        mixed = torch.where(bypass[:, None, None], latent, quantized.to(latent))
         return self.decoder(mixed)[..., : wav.shape[-1]], commit_loss, codes
 
-    def latent(self, wav: Tensor) -> Tensor:
-        """(B, 1, T_a) -> (B, C, T_c), not quantised; zeros fill the last frame."""
+    def encode_latent(self, wav: Tensor) -> Tensor:
+        """(B, 1, T_a) -> (B, C, T_c), not quantized; the last frame is zero-padded."""
         self._check_wav(wav)
         return self.encoder(self.mel(F.pad(wav, (0, -wav.shape[-1] % self.hop_length))))
 
     def latent_from_mel(self, mel: Tensor) -> Tensor:
-        """(B, n_mels, 4 T) -> (B, C, 2 T), not quantised."""
+        """(B, n_mels, 4 T) -> (B, C, 2 T), not quantized."""
         n_mels = self.config.mel.n_mels
         if mel.dim() != 3 or mel.shape[1] != n_mels or mel.shape[2] % self.config.encoder.ratio:
             raise ValueError(
@@ -164,9 +167,9 @@ class MelCodec(Codec):
 
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, 1, T_a) -> (B, n_q, T_c)."""
-        return self.quantizer.encode(self.latent(wav), n_q)
+        return self.quantizer.encode(self.encode_latent(wav), n_q)
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def latent_from_codes(self, codes: Tensor) -> Tensor:
         """(B, n_q, T_c) -> (B, C, T_c)."""
         return self.quantizer.decode(codes)
 
@@ -175,7 +178,7 @@ class MelCodec(Codec):
         return self.decoder(latent)
 
     def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """(B, 1, a multiple of hop_length), state -> (B, n_q, T), state; the first step: one frame less."""
+        """(B, 1, T * hop_length), state -> (B, n_q, T), state; one frame less in the first step."""
         self._check_chunk(wav)
         mel_state, encoder_state = (None, None) if state is None else state
         mel, mel_state = self.mel.step(wav, mel_state)
@@ -188,7 +191,7 @@ class MelCodec(Codec):
 
 
 def _standardize(mel: Tensor) -> Tensor:
-    """(B, n_mels, T) -> the same, near zero mean and unit variance, channel-last in memory."""
+    """(B, n_mels, T) -> the same with about zero mean and unit variance, channels-last in memory."""
     return channels_last((mel - MEL_MEAN) / MEL_STD)
 
 

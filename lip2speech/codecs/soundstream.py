@@ -1,14 +1,14 @@
-"""SoundStream (Zeghidour et al. 2021): SEANet halves without LSTM, a residual quantiser, a denoising switch.
+"""SoundStream (Zeghidour et al. 2021): SEANet without LSTM, residual vector quantizer, optional denoising.
 
 Encoder and decoder are section III-A and B: three residual units of dilations 1, 3, 9 before each change of
-rate, kernel 7, ELU, no normalisation, all causal. Quantiser dropout (III-C) makes one checkpoint decode at
-every n_q. The switch (III-F) is a FiLM layer (Perez et al. 2018) on the embeddings just before the quantiser:
-the paper hears no difference between encoder and decoder side, but codes of denoised speech cost fewer bits
-(V-E), and whoever decodes needs to know nothing. So `encode` takes `denoise`; it changes no frame but its own
-and adds no latency.
+rate, kernel 7, ELU, no normalization, all causal. Quantizer dropout (III-C) makes one checkpoint decode at
+every n_q. Denoising (III-F) is a FiLM layer (Perez et al. 2018) on the latent just before the quantizer: the
+paper finds no difference in quality between encoder and decoder side, but codes of denoised speech cost fewer
+bits (V-E), and the decoder needs no flag. So `encode` takes `denoise`; it affects only its own frame and adds
+no latency.
 
-The paper gives no width of the embeddings; 128 is EnCodec's. With it, and 32 filters, this has 9.8 M weights
-where the paper counts 8.4 M. It does not know: losses, noise, entropy coding.
+The paper gives no dimension of the latent; 128 is EnCodec's. With it, and 32 filters, the model has 9.8 M
+parameters where the paper counts 8.4 M.
 """
 
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lip2speech.codecs.base import Codec
-from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ, random_depths
+from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ, sample_quantizer_dropout
 from lip2speech.modules.conv import State
 from lip2speech.modules.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 
 Denoise = bool | Tensor
-"""On or off for all, or a bool tensor: (B,) for each item, (B, T_c) for each frame."""
+"""On or off for all, or a bool tensor: (B,) per item, (B, T_c) per frame."""
 
 
 def _seanet(last_kernel_size: int) -> SEANetConfig:
@@ -42,27 +42,31 @@ def _seanet(last_kernel_size: int) -> SEANetConfig:
 
 @dataclass(frozen=True)
 class SoundStreamConfig:
-    """Numbers of a SoundStream; the defaults are the paper's sizes at 16 kHz: 50 Hz, at most 4 kbit/s.
+    """SoundStream; the defaults are the paper's sizes at 16 kHz: 50 Hz, at most 4 kbit/s.
 
-    With sample_rate 24000 the same ratios give the paper's 75 Hz. A light encoder before a heavy decoder
-    (fewer n_filters) costs little quality, the other way round does (section V-D).
+    With sample_rate 24000 the same ratios give the paper's 75 Hz. A smaller encoder (fewer n_filters) costs
+    little quality, a smaller decoder does (section V-D).
+
+    Attributes:
+        quantizer_dropout: share of training items that use 1..n_q stages, drawn uniformly.
+        denoising: whether the model can denoise.
     """
 
     sample_rate: int = 16000
     encoder: SEANetConfig = field(default_factory=lambda: _seanet(3))
     decoder: SEANetConfig = field(default_factory=lambda: _seanet(7))
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    quantizer_dropout: float = 1.0  # share of training items that use 1..n_q stages, drawn evenly
-    denoising: bool = True  # whether there is a switch
+    quantizer_dropout: float = 1.0
+    denoising: bool = True
 
 
 class FiLM(nn.Module):
-    """(1 + scale) * x + shift, per channel, both linear in the one-hot of two modes (equation 7).
+    """(1 + scale) * x + shift per channel, with scale and shift linear in a one-hot flag (equation 7).
 
-    It starts as the identity in both modes, and weight decay pulls it back there.
+    Initialized as the identity for both values of the flag, which weight decay favors.
 
     Shape:
-        forward: x (B, C, T), mode (B,) or (B, T) bool -> (B, C, T)
+        forward: x (B, C, T), flag (B,) or (B, T) bool -> (B, C, T)
     """
 
     def __init__(self, channels: int):
@@ -71,16 +75,16 @@ class FiLM(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: Tensor, mode: Tensor) -> Tensor:
+    def forward(self, x: Tensor, flag: Tensor) -> Tensor:
         """(B, C, T), (B,) or (B, T) -> (B, C, T)."""
-        one_hot = F.one_hot(mode.long(), 2).to(x)
-        per_frame = one_hot if mode.dim() == 2 else one_hot[:, None]  # (B, T or 1, 2)
+        one_hot = F.one_hot(flag.long(), 2).to(x)
+        per_frame = one_hot if flag.dim() == 2 else one_hot[:, None]  # (B, T or 1, 2)
         scale, shift = self.linear(per_frame).transpose(1, 2).chunk(2, dim=1)
         return (1 + scale) * x + shift
 
 
 class SoundStream(Codec):
-    """Waveform codec with a denoising switch.
+    """Waveform codec with optional denoising.
 
     Shape:
         encode: wav (B, 1, T_a), denoise -> codes (B, n_q, T_c)
@@ -88,10 +92,12 @@ class SoundStream(Codec):
         forward: wav (B, 1, T_a), denoise (B,) -> wav_hat (B, 1, T_a), commit_loss (), codes (B, n_q, T_c)
     """
 
+    config_class = SoundStreamConfig
+
     def __init__(self, config: SoundStreamConfig | None = None):
         super().__init__()
         self.config = config = config or SoundStreamConfig()
-        _check_halves(config)
+        _check(config)
         self.encoder = SEANetEncoder(config.encoder)
         self.film = FiLM(config.encoder.dimension) if config.denoising else None
         self.quantizer = ResidualVQ(config.quantizer)
@@ -100,29 +106,29 @@ class SoundStream(Codec):
         self.hop_length = config.encoder.hop_length
         self.n_q = config.quantizer.n_q
         self.codebook_size = config.quantizer.codebook_size
-        self.denoises = config.denoising
+        self.supports_denoising = config.denoising
 
     def forward(self, wav: Tensor, denoise: Denoise = False) -> tuple[Tensor, Tensor, Tensor]:
-        """For training, with quantiser dropout.
+        """Training pass, with quantizer dropout.
 
         Returns:
             wav_hat (B, 1, T_a), commit_loss (), codes (B, n_q, T_c) with -1 for stages an item did not use.
         """
-        share = self.config.quantizer_dropout if self.training else 0.0
-        n_q = random_depths(len(wav), self.n_q, share, wav.device)
-        quantized, codes, commit_loss = self.quantizer(self.latent(wav, denoise=denoise), n_q)
+        dropout = self.config.quantizer_dropout if self.training else 0.0
+        n_q = sample_quantizer_dropout(len(wav), self.n_q, dropout, wav.device)
+        quantized, codes, commit_loss = self.quantizer(self.encode_latent(wav, denoise=denoise), n_q)
         return self.decoder(quantized)[..., : wav.shape[-1]], commit_loss, codes
 
-    def latent(self, wav: Tensor, *, denoise: Denoise = False) -> Tensor:
-        """(B, 1, T_a) -> (B, C, T_c), not quantised."""
+    def encode_latent(self, wav: Tensor, *, denoise: Denoise = False) -> Tensor:
+        """(B, 1, T_a) -> (B, C, T_c), not quantized."""
         self._check_wav(wav)
-        return self._switch(self.encoder(wav), denoise)
+        return self._condition(self.encoder(wav), denoise)
 
     def encode(self, wav: Tensor, n_q: int | None = None, *, denoise: Denoise = False) -> Tensor:
-        """(B, 1, T_a) -> (B, n_q, T_c); with `denoise`, of the speech without its noise."""
-        return self.quantizer.encode(self.latent(wav, denoise=denoise), n_q)
+        """(B, 1, T_a) -> (B, n_q, T_c); with `denoise`, codes of the clean speech."""
+        return self.quantizer.encode(self.encode_latent(wav, denoise=denoise), n_q)
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def latent_from_codes(self, codes: Tensor) -> Tensor:
         """(B, n_q, T_c) -> (B, C, T_c)."""
         return self.quantizer.decode(codes)
 
@@ -133,22 +139,21 @@ class SoundStream(Codec):
     def encode_step(
         self, wav: Tensor, state: State = None, *, denoise: Denoise = False
     ) -> tuple[Tensor, State]:
-        """(B, 1, a multiple of hop_length), state -> (B, n_q, T), state; `denoise` may change at any step."""
+        """(B, 1, T * hop_length), state -> (B, n_q, T), state; `denoise` may change between steps."""
         self._check_chunk(wav)
         latent, state = self.encoder.step(wav, state)
-        return self.quantizer.encode(self._switch(latent, denoise)), state
+        return self.quantizer.encode(self._condition(latent, denoise)), state
 
     def decode_latent_step(self, latent: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(B, C, T), state -> (B, 1, T * hop_length), state."""
         return self.decoder.step(latent, state)
 
-    def _switch(self, latent: Tensor, denoise: Denoise) -> Tensor:
-        """The latent (B, C, T) in the mode asked for."""
+    def _condition(self, latent: Tensor, denoise: Denoise) -> Tensor:
+        """The latent (B, C, T), conditioned on the flag."""
         if self.film is None:
             if isinstance(denoise, Tensor) or denoise:
                 raise ValueError(
-                    "denoise was asked of a SoundStream without a switch; encode without it, or train one "
-                    "with denoising: true."
+                    "this SoundStream cannot denoise; leave denoise off, or train one with denoising: true."
                 )
             return latent
         batch, _, frames = latent.shape
@@ -162,7 +167,7 @@ class SoundStream(Codec):
         return self.film(latent, denoise)
 
 
-def _check_halves(config: SoundStreamConfig) -> None:
+def _check(config: SoundStreamConfig) -> None:
     encoder, decoder, codebook_dim = config.encoder, config.decoder, config.quantizer.codebook_dim
     if not encoder.dimension == decoder.dimension == codebook_dim:
         raise ValueError(

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.audio.pitch import pitch_contour
+from lip2speech.codecs import code_fingerprint
 from lip2speech.codecs.base import Codec
-from lip2speech.codecs.builders import code_fingerprint
 from lip2speech.config import to_dict
 from lip2speech.constants import (
     MEL_RATE,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lip2speech import checkpoint
 from lip2speech.audio.mel import LogMel, MelConfig
+from lip2speech.codecs.quantization.kmeans import nearest
 from lip2speech.config import from_dict, to_dict
 from lip2speech.constants import SAMPLE_RATE, UNIT_RATE, VIDEO_FPS
 from lip2speech.models.frontends.avhubert import AVHubert, avhubert_of
@@ -97,7 +98,7 @@ class MFCCTokenizer:
 
     def __call__(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
         """(T_a,) -> (T_a / 320,) int64; the sound must be a whole number of units long."""
-        return nearest_centroid(self.features(wav), self.centroids)
+        return nearest(self.features(wav), self.centroids)
 
     @torch.no_grad()
     def features(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
@@ -171,7 +172,7 @@ class HubertTokenizer:
 
     def __call__(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
         """(T_a,) -> (T_a // 320,) int64."""
-        return nearest_centroid(self.features(wav), self.centroids)
+        return nearest(self.features(wav), self.centroids)
 
     @torch.no_grad()
     def features(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
@@ -255,7 +256,7 @@ class AVHubertTokenizer:
 
     def __call__(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
         """(640 T,), (T, 96, 96) -> (T,) int64."""
-        return nearest_centroid(self.features(wav, roi), self.centroids)
+        return nearest(self.features(wav, roi), self.centroids)
 
     @torch.no_grad()
     def features(self, wav: Tensor, roi: Tensor | None = None) -> Tensor:
@@ -328,11 +329,6 @@ def weights_fingerprint(what: str, tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         told.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return told.hexdigest()[:16]
-
-
-def nearest_centroid(features: Tensor, centroids: Tensor) -> Tensor:
-    """The centroid nearest to each feature vector: (T, C), (K, C) -> (T,) int64."""
-    return torch.cdist(features, centroids).argmin(1)
 
 
 def mfcc_features(mel: Tensor) -> Tensor:

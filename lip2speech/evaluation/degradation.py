@@ -12,7 +12,6 @@ at 12 hardly anything is visible. The position of face and mouth is not affected
 
 from __future__ import annotations
 
-import math
 import zlib
 from typing import Literal, get_args
 
@@ -20,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from lip2speech.modules.gaussian_blur import gaussian_blur
 
 Degradation = Literal["low_resolution", "blur", "low_light", "noise", "low_contrast"]
 DEGRADATIONS: tuple[Degradation, ...] = get_args(Degradation)
@@ -75,12 +76,3 @@ def reduce_resolution(x: Tensor, factor: float) -> Tensor:
     small = [max(1, round(size / factor)) for size in x.shape[1:]]
     down = F.interpolate(x[:, None], small, mode="area")
     return F.interpolate(down, x.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-
-
-def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
-    """(T, H, W) convolved with a Gaussian of `sigma` pixels."""
-    radius = math.ceil(3 * sigma)
-    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1.0) / sigma) ** 2)
-    weights = weights / weights.sum()
-    padded = F.pad(x[:, None], (radius,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, weights[None, None, None]), weights[None, None, :, None])[:, 0]

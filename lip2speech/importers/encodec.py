@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lip2speech import checkpoint, config
 from lip2speech.codecs.encodec import EnCodec, EnCodecConfig
-from lip2speech.codecs.quantization.residual import QuantizerConfig
+from lip2speech.codecs.quantization import QuantizerConfig
 from lip2speech.importers.base import Found, Imported, check_claims, fit
 from lip2speech.importers.encodec_sizes import quantizer_sizes, seanet_sizes
 from lip2speech.importers.inert import ForeignFileError, shown

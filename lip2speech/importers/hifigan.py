@@ -49,12 +49,12 @@ EXPECTED: dict[str, Any] = {
 """What the published vocoders share and ours does; a config that says otherwise is refused."""
 
 WHOLE: dict[str, str | None] = {
-    "dict": "units",
-    "layer.0": "to_mel_rate",
+    "dict": "unit_embedding",
+    "layer.0": "unit_upsample",
     "fc": "unit_proj",
-    "spkr": "speaker",
-    "conv_pre": "inp.conv",
-    "conv_post": "out.conv",
+    "spkr": "speaker_proj",
+    "conv_pre": "conv_pre.conv",
+    "conv_post": "conv_post.conv",
 }
 LEAVES = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
 
@@ -104,12 +104,12 @@ def key_map(sizes: HiFiGANConfig) -> dict[str, str | None]:
     table = dict(WHOLE)
     kinds = len(sizes.block_kernels)
     for stage in range(len(sizes.ratios)):
-        table[f"ups.{stage}"] = f"stages.{stage}.up"
+        table[f"ups.{stage}"] = f"stages.{stage}.upsample"
         for kind, dilations in enumerate(sizes.dilations):
             theirs, ours = f"resblocks.{stage * kinds + kind}", f"stages.{stage}.blocks.{kind}"
             for layer in range(len(dilations)):
-                table[f"{theirs}.convs1.{layer}"] = f"{ours}.dilated.{layer}.conv"
-                table[f"{theirs}.convs2.{layer}"] = f"{ours}.plain.{layer}.conv"
+                table[f"{theirs}.convs1.{layer}"] = f"{ours}.convs1.{layer}.conv"
+                table[f"{theirs}.convs2.{layer}"] = f"{ours}.convs2.{layer}.conv"
     return table
 
 

@@ -28,8 +28,8 @@ from lip2speech.models.heads.conformer import MEL_FRAMES, ConformerHeads, Confor
 from lip2speech.models.lip2speech import ModelConfig
 from lip2speech.models.speaker_encoder import read_vector
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
+from lip2speech.vocoders import read_vocoder
 from lip2speech.vocoders.hifigan import UNIT_MEL
-from lip2speech.vocoders.registry import read_vocoder
 
 WHAT = "lip2speech-unit"
 ENCODER_PREFIX = "encoder.w2v_model."

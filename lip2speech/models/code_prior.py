@@ -32,6 +32,7 @@ from torch.nn import functional as F
 
 from lip2speech import checkpoint
 from lip2speech.config import from_dict
+from lip2speech.modules.activations import gated_activation
 from lip2speech.modules.codebook_layout import ABSENT, book_sizes
 from lip2speech.restore import restore
 
@@ -138,9 +139,9 @@ class GatedPixelCNNBlock(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         above, beside = self.bias(vector).chunk(2, 1)
         seen, state = self.vertical.step(v, state)
-        out = self.out(gated(self.horizontal(h) + self.across(seen) + beside))
+        out = self.out(gated_activation(self.horizontal(h) + self.across(seen) + beside))
         return (
-            gated(seen + above),
+            gated_activation(seen + above),
             (out if self.first else h + out),
             state,
         )  # h of the first holds its own place
@@ -270,12 +271,6 @@ LIKELIHOODS = {"gated": GatedPixelCNN, "plain": PixelCNN}
 def build_likelihood(config: CodePriorConfig) -> CodePrior:
     """The network that a config names, with fresh weights."""
     return LIKELIHOODS[config.type](config)
-
-
-def gated(x: Tensor) -> Tensor:
-    """(B, 2C, T, n_q) -> (B, C, T, n_q), equation 2 of the paper."""
-    filtered, gate = x.chunk(2, 1)
-    return filtered.tanh() * gate.sigmoid()
 
 
 def bits_per_code(logits: Tensor, codes: Tensor) -> Tensor:

@@ -43,3 +43,12 @@ class _ELU(torch.autograd.Function):
         (y,) = ctx.saved_tensors
         # The slope is exp(x) = y + 1 below zero and 1 above.
         return torch.ops.aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)
+
+
+def gated_activation(x: Tensor) -> Tensor:
+    """tanh(filter) * sigmoid(gate), halves of the channels: (B, 2C, ...) -> (B, C, ...).
+
+    van den Oord et al. 2016 (Conditional image generation with PixelCNN decoders), equation 2.
+    """
+    filtered, gate = x.chunk(2, 1)
+    return filtered.tanh() * gate.sigmoid()

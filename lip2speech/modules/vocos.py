@@ -1,14 +1,12 @@
-"""Vocos: a latent at the frame rate to a complex spectrogram, and by one inverse STFT to sound.
+"""Vocos: a latent at the frame rate to a complex spectrogram, then one inverse STFT to a waveform.
 
-Siuzdak 2024 (Vocos, section 3); with attention before the ConvNeXt blocks as in WavTokenizer (Ji et al.
-2025), which SACodec takes over. Nothing is upsampled: all layers run at the frame rate.
+Siuzdak 2024 (Vocos), section 3; with attention before the ConvNeXt blocks as in WavTokenizer (Ji et al. 2025), which
+SACodec adopts. There is no upsampling: all layers run at the frame rate.
 
     latent (B, D, T) -> conv -> 2 residual blocks, attention, 2 residual blocks -> ConvNeXt blocks
                      -> magnitude and phase (B, F, T) -> wav (B, 1, T * hop_length)
 
-Attention and group norms see the whole input, so it neither streams nor keeps the past apart from the future.
-
-It does not know: quantisers, or what made the latent.
+Attention and group norms span the whole input, so it is neither streamable nor causal.
 """
 
 from __future__ import annotations
@@ -21,15 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lip2speech.modules.convnext import ConvNeXtBlock
+from lip2speech.modules.overlap_add import overlap_add
 
-GROUPS = 32  # of every group norm
+N_GROUPS = 32  # of every group norm
 EPSILON = 1e-6  # of every norm, as in the public weights
-LOUDEST = 100.0  # largest magnitude of a bin; exp of a stray logit would drown everything
+MAX_MAGNITUDE = 100.0  # of a bin, as in Vocos: limits the exponential of an outlier
 
 
 @dataclass(frozen=True)
 class VocosConfig:
-    """Numbers of a Vocos decoder; the defaults are WavTokenizer's and SACodec's (63 M parameters)."""
+    """Vocos decoder; the defaults are WavTokenizer's and SACodec's (63 M parameters)."""
 
     dimension: int = 512  # of the latent
     width: int = 768
@@ -65,7 +64,7 @@ class VocosResnetBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """x + attention of every frame to all frames, one head as wide as the network.
+    """x + self-attention over all frames, with a single head.
 
     Shape:
         forward: (B, C, T) -> (B, C, T)
@@ -84,7 +83,7 @@ class AttentionBlock(nn.Module):
 
 
 class SpectrumHead(nn.Module):
-    """Hidden frames to a complex spectrogram to sound.
+    """Inverse STFT head: hidden frames to a complex spectrogram to a waveform.
 
     Shape:
         spectrum: (B, C, T) -> complex (B, n_fft / 2 + 1, T)
@@ -106,10 +105,10 @@ class SpectrumHead(nn.Module):
             return inverse_stft(spectrum, self.window, self.config.hop_length).unsqueeze(1)
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> complex (B, n_fft / 2 + 1, T) whose bins are at most `LOUDEST`."""
+        """(B, C, T) -> complex (B, n_fft / 2 + 1, T) with magnitudes of at most `MAX_MAGNITUDE`."""
         log_magnitude, phase = self.out(x.transpose(1, 2)).transpose(1, 2).chunk(2, dim=1)
-        # The bound is on the logarithm: exp first would be infinite for large ones, and its gradient NaN.
-        magnitude = log_magnitude.clamp(max=math.log(LOUDEST)).exp()
+        # Clamp the logarithm: the exponential of a large one is infinite, and its gradient NaN.
+        magnitude = log_magnitude.clamp(max=math.log(MAX_MAGNITUDE)).exp()
         return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
 
 
@@ -118,15 +117,15 @@ class VocosDecoder(nn.Module):
 
     Shape:
         forward: (B, dimension, T) -> (B, 1, T * hop_length)
-        hidden: (B, dimension, T) -> (B, width, T), what the head reads
+        hidden: (B, dimension, T) -> (B, width, T), the input of the head
     """
 
     def __init__(self, config: VocosConfig):
         super().__init__()
         self.config, width = config, config.width
         _check(config)
-        self.inp = nn.Conv1d(config.dimension, width, 7, padding=3)
-        self.context = nn.Sequential(
+        self.embed = nn.Conv1d(config.dimension, width, 7, padding=3)
+        self.pos_net = nn.Sequential(
             VocosResnetBlock(width, config.dropout),
             VocosResnetBlock(width, config.dropout),
             AttentionBlock(width),
@@ -135,11 +134,11 @@ class VocosDecoder(nn.Module):
             _group_norm(width),
         )
         self.norm = nn.LayerNorm(width, eps=EPSILON)
-        self.blocks = nn.Sequential(*(_convnext(config) for _ in range(config.blocks)))
-        self.out_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.convnext = nn.Sequential(*(_convnext(config) for _ in range(config.blocks)))
+        self.final_layer_norm = nn.LayerNorm(width, eps=EPSILON)
         self.head = SpectrumHead(config)
-        for module in (self.inp, self.blocks):
-            module.apply(_start_small)
+        for module in (self.embed, self.convnext):
+            module.apply(_init_weights)
 
     def forward(self, latent: Tensor) -> Tensor:
         """(B, dimension, T) -> (B, 1, T * hop_length)."""
@@ -147,35 +146,28 @@ class VocosDecoder(nn.Module):
 
     def hidden(self, latent: Tensor) -> Tensor:
         """(B, dimension, T) -> (B, width, T)."""
-        x = self.context(self.inp(latent))
-        x = self.blocks(self.norm(x.transpose(1, 2)).transpose(1, 2))
-        return self.out_norm(x.transpose(1, 2)).transpose(1, 2)
+        x = self.pos_net(self.embed(latent))
+        x = self.convnext(self.norm(x.transpose(1, 2)).transpose(1, 2))
+        return self.final_layer_norm(x.transpose(1, 2)).transpose(1, 2)
 
 
 def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:
-    """complex (B, F, T) -> (B, T * hop_length): frames overlap-added, divided by the windows' energy.
+    """complex (B, F, T) -> (B, T * hop_length): overlap-added frames, divided by the energy of the windows.
 
-    Frame t stands in the middle of samples t * hop_length .. (t + 1) * hop_length. `torch.istft` either
-    gives one hop less (center=True) or refuses windows that start at zero (center=False).
+    Frame t is centered on samples t * hop_length .. (t + 1) * hop_length. `torch.istft` either gives one hop less
+    (center=True) or rejects windows that start at zero (center=False).
     """
     n_fft, frames = len(window), spectrum.shape[-1]
-    pieces = torch.fft.irfft(spectrum, n_fft, dim=1) * window[:, None]
-    surplus = (n_fft - hop_length) // 2
-    wav = _overlap_add(pieces, hop_length)[:, surplus : surplus + frames * hop_length]
-    energy = _overlap_add(window.square()[None, :, None].expand(1, n_fft, frames), hop_length)
-    return wav / energy[:, surplus : surplus + frames * hop_length]
-
-
-def _overlap_add(pieces: Tensor, hop_length: int) -> Tensor:
-    """(B, n_fft, T) -> (B, n_fft + (T - 1) * hop_length)."""
-    n_fft, frames = pieces.shape[1:]
-    length = n_fft + (frames - 1) * hop_length
-    return F.fold(pieces, (1, length), (1, n_fft), stride=(1, hop_length))[:, 0, 0]
+    windowed = torch.fft.irfft(spectrum, n_fft, dim=1) * window[:, None]
+    margin = (n_fft - hop_length) // 2
+    wav = overlap_add(windowed, hop_length)[:, margin : margin + frames * hop_length]
+    energy = overlap_add(window.square()[None, :, None].expand(1, n_fft, frames), hop_length)
+    return wav / energy[:, margin : margin + frames * hop_length]
 
 
 def _check(config: VocosConfig) -> None:
-    if config.width % GROUPS:
-        raise ValueError(f"width must be a multiple of {GROUPS} (group norms), got {config.width}.")
+    if config.width % N_GROUPS:
+        raise ValueError(f"width must be a multiple of {N_GROUPS} (group norms), got {config.width}.")
     if config.n_fft < 2 * config.hop_length or (config.n_fft - config.hop_length) % 2:
         raise ValueError(
             "n_fft must be at least 2 * hop_length and differ from it by an even number, "
@@ -184,7 +176,7 @@ def _check(config: VocosConfig) -> None:
 
 
 def _group_norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(GROUPS, width, eps=EPSILON)
+    return nn.GroupNorm(N_GROUPS, width, eps=EPSILON)
 
 
 def _convnext(config: VocosConfig) -> ConvNeXtBlock:
@@ -193,7 +185,7 @@ def _convnext(config: VocosConfig) -> ConvNeXtBlock:
     )
 
 
-def _start_small(module: nn.Module) -> None:
+def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Conv1d | nn.Linear) and module.bias is not None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.audio.mel import MelConfig
+from lip2speech.codecs import code_fingerprint, load_codec
 from lip2speech.codecs.base import Codec
-from lip2speech.codecs.builders import code_fingerprint, load_codec
 from lip2speech.components import check_learned
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.models.code_prior import KIND, likelihood_from_dict, read_likelihood
 from lip2speech.models.speaker_encoder import SpeakerEncoder, XVectorSpeakerEncoder, load_speaker_model
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
-from lip2speech.vocoders.registry import read_vocoder
+from lip2speech.vocoders import read_vocoder
 
 CLIPS_PER_VOICE = 60
 

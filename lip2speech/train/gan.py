@@ -12,40 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lip2speech.discriminators.mpd import MPDConfig, period_discriminators
-from lip2speech.discriminators.msd import STFTD, MSDConfig, STFTDConfig, wave_discriminators
-from lip2speech.discriminators.msstftd import MSSTFTConfig, MSSTFTDiscriminator, MultiDiscriminator
-from lip2speech.losses import core as losses
+from lip2speech import losses
+from lip2speech.discriminators import MultiDiscriminator
 from lip2speech.train.core.config import OptimizerConfig
 from lip2speech.train.core.device import autocast
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
 from lip2speech.train.core.optim import OptimizerWithSchedule
-
-
-def build_discriminators(
-    ms_stft: MSSTFTConfig | None = None,
-    wave: MSDConfig | None = None,
-    stft: STFTDConfig | None = None,
-    period: MPDConfig | None = None,
-) -> MultiDiscriminator:
-    """Those that are given, as one."""
-    scales: list[nn.Module] = []
-    if ms_stft is not None:
-        scales += MSSTFTDiscriminator(ms_stft).scales
-    if wave is not None:
-        scales += wave_discriminators(wave).scales
-    if stft is not None:
-        scales.append(STFTD(stft))
-    if period is not None:
-        scales += period_discriminators(period).scales
-    if not scales:
-        raise ValueError(
-            "no discriminator is left; give discriminator, wave_discriminator, stft_discriminator or "
-            "period_discriminator, or gan_from beyond the last step to train without."
-        )
-    return MultiDiscriminator(scales)
 
 
 class AdversarialTrainer:
@@ -96,7 +70,10 @@ class AdversarialTrainer:
                 _, real_maps = self.discriminator(real)
             fake_logits, fake_maps = self.discriminator(fake)
         self.discriminator.requires_grad_(True)
-        adversarial, feature = losses.adversarial_loss(fake_logits), losses.feature_loss(real_maps, fake_maps)
+        adversarial, feature = (
+            losses.adversarial_loss(fake_logits),
+            losses.feature_matching_loss(real_maps, fake_maps),
+        )
         return {"g": adversarial, "feat": feature}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The vocoder socket: anything that turns a Prediction into a waveform."""
+"""The vocoder interface: a `Prediction` in, a waveform out."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ from lip2speech.models.prediction import Prediction
 
 
 class Vocoder(nn.Module, ABC):
-    """Renders a Prediction, 640 samples per video frame. `needs` names the fields that must be there.
+    """Synthesizes a Prediction, 640 samples per video frame.
+
+    Attributes:
+        needs: fields of the Prediction that must be set.
+        sample_rate: in Hz.
+        latency: samples by which the output of `step` lags its input.
 
     Shape:
-        forward: Prediction of T video frames -> wav (B, 1, 640 T) float32 in [-1, 1] at `sample_rate`
-        step:    Prediction of the next T frames, state -> wav (B, 1, n) that is settled by now, state
-        finish:  state -> the rest (B, 1, n); all pieces together are 640 samples for each frame
+        forward: Prediction of T video frames -> wav (B, 1, 640 T) float32 in [-1, 1]
+        step:    Prediction of the next T frames, state -> final samples (B, 1, n), state
+        finish:  state -> the remaining samples (B, 1, n); in total 640 per frame
     """
 
     needs: tuple[str, ...] = ()
     sample_rate: int = 16000
-    late: int = 0  # samples by which `step` lies behind
+    latency: int = 0
 
     @abstractmethod
-    def forward(self, prediction: Prediction) -> Tensor: ...
+    def forward(self, prediction: Prediction) -> Tensor:
+        """Prediction of T video frames -> wav (B, 1, 640 T)."""
 
     def step(self, prediction: Prediction, state: Any = None) -> tuple[Tensor, Any]:
-        """The next piece of sound; state is None at first. ValueError when this vocoder cannot."""
-        raise ValueError(f"{type(self).__name__} does not run step by step; render the whole clip.")
+        """The next samples; state is None at first. ValueError for a vocoder that does not stream."""
+        raise ValueError(f"{type(self).__name__} does not stream; synthesize the whole clip.")
 
     def finish(self, state: Any) -> Tensor:
-        """What `step` still held back: (B, 1, n)."""
+        """What `step` still buffers: (B, 1, n)."""
         return torch.zeros(1, 1, 0)

@@ -1,12 +1,12 @@
-"""The channel vocoder: pulses and breath, shaped by the mel's bands (Dudley 1939, "Remaking speech").
+"""Channel vocoder: pulses and noise, shaped by the bands of the mel (Dudley 1939, "Remaking speech").
 
-    pitch  -> pulses at F0; noise above `VOICED_HZ` where it is voiced, above `BREATH_HZ` where it is not
-    mel    -> how loud each band of that source is to be, every 5 ms
-    again  -> the bands of what came out are measured, and what they lack is made up for
+    pitch       -> pulse train at F0; noise above VOICED_CUTOFF_HZ in voiced frames, above UNVOICED_CUTOFF_HZ
+    in others mel         -> gain of each band of that excitation, every 5 ms correction  -> the bands of the
+    result are measured, and part of the difference to the mel is applied
 
-A mel predicted from lips is the mean of many that would do, and has lost the fine structure that tells
-Griffin-Lim of pitch; here pitch is given. Nothing is trained. Each sample depends on the mel some frames
-around it, so `step` says exactly what `forward` says, `late` samples later.
+A mel predicted from lips is the mean of many plausible ones and lacks the fine structure from which
+Griffin-Lim recovers pitch; here pitch is an input. Nothing is trained. Each sample depends on a few mel
+frames around it, so `step` gives the same samples as `forward`, `latency` samples later.
 """
 
 from __future__ import annotations
@@ -25,181 +25,205 @@ from lip2speech.vocoders.base import Vocoder
 
 HOP = 80
 """Samples between the spectra that are shaped: half a mel frame, so that onsets stay sharp."""
-VOICED_HZ, BREATH_HZ, SLOPE_HZ = 4500.0, 3000.0, 400.0
-"""Above the first, voices are more breath than pulse; below the second, breath is left to those that whisper:
-its bands swing by chance, and what is quiet suffers most. How fast one goes over into the other."""
-DECIDED, LEANING = 6.0, 3.0
-"""What the logit of voicing is multiplied by, for half voiced speech is hoarse, and what is added before:
-where nobody can tell, a voice does less harm than breath. Chosen by ESTOI and PESQ on clips of no test."""
-BREATH = 0.6
-"""Of the noise that a band's mean would ask for. A predicted mel is the mean of many, and fills pauses of the
-breath that each of them has; chosen by PESQ on talkers' clips of no test."""
-MADE_UP = 0.75
-"""Of what the bands lack: a predicted mel has no valleys between harmonics, and to fill them all is hoarse.
-Chosen by PESQ on the same clips."""
-LEAST_HZ = 50.0
+VOICED_CUTOFF_HZ, UNVOICED_CUTOFF_HZ, CUTOFF_WIDTH_HZ = 4500.0, 3000.0, 400.0
+"""Excitation is noise above the cutoff, with a smooth transition. In unvoiced frames the part below stays
+periodic unless the speaker whispers: the bands of noise fluctuate, which hurts quiet ones most."""
+VOICING_SLOPE, VOICING_BIAS = 6.0, 3.0
+"""Voicing = sigmoid(slope * (logit + bias)): half-voiced speech sounds hoarse, so decisions are sharpened;
+when voicing is ambiguous, voiced excitation is less harmful than noise. Chosen by ESTOI and PESQ on clips
+outside the test sets."""
+NOISE_GAIN = 0.6
+"""Below the gain that the mean of a band asks for: a predicted mel is the mean of many, and fills pauses with
+the noise that each of them has. Chosen by PESQ on synthetic clips outside the test sets."""
+CORRECTION = 0.75
+"""Share of the difference to the mel that is corrected: a predicted mel has no valleys between harmonics, and
+filling all of them sounds hoarse. Chosen by PESQ on the same clips."""
+MAX_CORRECTION = 3.0
+"""Largest correction of a band at a time, in nats."""
+MIN_F0 = 50.0
 RAYLEIGH = math.sqrt(math.pi) / 2
-"""The mean size of a spectrum beside the root of its mean square, for noise."""
-MOST_NATS = 3.0
-"""By how much a band may be raised or lowered at a time."""
+"""Ratio of the mean magnitude of a noise spectrum to its root mean square."""
 NOISE_SAMPLES = 1 << 16
-"""After four seconds the breath begins anew: nobody hears that."""
-CALMED, OVERLAP = 6, 2032
-"""How often the swings of the breath's bands are taken back; samples read past its ends, which are one."""
+"""The noise repeats after four seconds, which is inaudible."""
+FLATTENING_ITERATIONS, OVERLAP = 6, 2032
+"""Iterations that flatten the band envelopes of the noise; samples of circular overlap at its ends."""
 
 
 @dataclass(frozen=True)
 class ChannelVocoderState:
-    """Frames that are not said yet, and those before them that still reach into them.
+    """Frames that are not output yet, and those before them that still influence them.
 
-    mel (B, n_mels, L), pitch (B, 2, L); before: the pitch just before them, (B, 2, 0 or 1); phase: cycles of
-    the pulses at their beginning, (B,) doubles on the CPU; hums: 1, or 0 for a voice without a pitch, (B,);
-    first: which frame of the stream they begin with; said: how many of them are said.
+    Attributes:
+        mel: (B, n_mels, L).
+        pitch: (B, 2, L).
+        previous_pitch: pitch of the frame before them, (B, 2, 0 or 1).
+        phase: of the pulse train at their start, in cycles, (B,) float64 on the CPU.
+        voiced_speaker: 1, or 0 for a speaker without pitch (whispering), (B,).
+        first_frame: index of the first of them in the stream.
+        n_output: how many of them are already output.
     """
 
     mel: Tensor
     pitch: Tensor
-    before: Tensor
+    previous_pitch: Tensor
     phase: Tensor
-    hums: Tensor
-    first: int
-    said: int
+    voiced_speaker: Tensor
+    first_frame: int
+    n_output: int
 
 
 class ChannelVocoder(Vocoder):
     """Pulses and noise through the bands of a mel.
 
     Args:
-        mel: the recipe of the mel it is given.
-        iterations: how often the bands are measured and made up for; each makes live speech 40 ms later.
+        mel: config of the mel.
+        iterations: of the band correction; each adds 40 ms of latency in streaming.
     """
 
     needs = ("mel", "pitch")
     window: Tensor
-    to_bins: Tensor
-    widths: Tensor
-    breath: Tensor
-    share: Tensor
-    least: Tensor
+    mel_to_bins: Tensor
+    log_band_width: Tensor
+    noise: Tensor
+    voiced_cutoff: Tensor
+    unvoiced_cutoff: Tensor
 
     def __init__(self, mel: MelConfig | None = None, iterations: int = 1):
         super().__init__()
         self.mel = c = mel or MelConfig()
-        if not self.takes(c):
+        if not self.supports(c):
             raise ValueError(
-                f'a channel vocoder takes mels of magnitudes with pad "same", a hop of {HOP} n, got {c}.'
+                'the channel vocoder needs magnitude mels with pad "same" and a hop_length that is a '
+                f"multiple of {HOP}, got {c}."
             )
         self.log_mel, self.iterations, self.sample_rate = LogMel(c), iterations, c.sample_rate
-        self.reach = 3 + 4 * iterations  # frames on either side that a sample depends on
-        self.late = self.reach * c.hop_length
+        self.context = 3 + 4 * iterations  # frames on either side that a sample depends on
+        self.latency = self.context * c.hop_length
         filters = mel_filterbank(c)  # (n_fft // 2 + 1, n_mels)
         hz = torch.linspace(0, c.sample_rate / 2, len(filters))
-        noise = torch.randn(NOISE_SAMPLES, generator=torch.Generator().manual_seed(0))
         constants = {
             "window": torch.hann_window(c.win_length),
-            "to_bins": lines_between(band_edges(c)[1:-1].float(), hz),
-            "widths": filters.sum(0).clamp_min(c.log_floor).log()[:, None],
-            "breath": noise,
-            "share": torch.sigmoid((VOICED_HZ - hz) / SLOPE_HZ)[:, None],
-            "least": torch.sigmoid((BREATH_HZ - hz) / SLOPE_HZ)[:, None],
+            "mel_to_bins": interpolation_matrix(band_edges(c)[1:-1].float(), hz),
+            "log_band_width": filters.sum(0).clamp_min(c.log_floor).log()[:, None],
+            "noise": torch.randn(NOISE_SAMPLES, generator=torch.Generator().manual_seed(0)),
+            "voiced_cutoff": torch.sigmoid((VOICED_CUTOFF_HZ - hz) / CUTOFF_WIDTH_HZ)[:, None],
+            "unvoiced_cutoff": torch.sigmoid((UNVOICED_CUTOFF_HZ - hz) / CUTOFF_WIDTH_HZ)[:, None],
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
-        for _ in range(CALMED):
-            self.breath = self.calm(self.breath)
+        for _ in range(FLATTENING_ITERATIONS):
+            self.noise = self.flatten_noise_envelope(self.noise)
 
     @staticmethod
-    def takes(mel: MelConfig) -> bool:
-        """Whether mels of this recipe can be spoken."""
+    def supports(mel: MelConfig) -> bool:
+        """Whether mels of this config can be synthesized."""
         return mel.pad == "same" and mel.power == 1 and mel.hop_length % HOP == 0
 
     def forward(self, prediction: Prediction) -> Tensor:
-        return self.render(beginning(prediction))[0].unsqueeze(1)
+        """Mel and pitch -> wav (B, 1, 640 T)."""
+        return self.synthesize(initial_state(prediction))[0].unsqueeze(1)
 
     def step(
         self, prediction: Prediction, state: ChannelVocoderState | None = None
     ) -> tuple[Tensor, ChannelVocoderState]:
-        """The next frames; all but the last `reach` are said."""
-        held = beginning(prediction)
+        """Append the next frames, output all but the last `context`."""
+        buffered = initial_state(prediction)
         if state is not None:
-            mel, pitch = torch.cat([state.mel, held.mel], -1), torch.cat([state.pitch, held.pitch], -1)
-            held = replace(state, mel=mel, pitch=pitch)
-        end = max(held.said, held.mel.shape[-1] - self.reach)
-        wav, turned = self.render(held)
-        said = wav[:, None, held.said * self.mel.hop_length : end * self.mel.hop_length]
-        return said, self.forget(held, turned, end)
+            mel = torch.cat([state.mel, buffered.mel], -1)
+            pitch = torch.cat([state.pitch, buffered.pitch], -1)
+            buffered = replace(state, mel=mel, pitch=pitch)
+        end = max(buffered.n_output, buffered.mel.shape[-1] - self.context)
+        wav, phase = self.synthesize(buffered)
+        output = wav[:, None, buffered.n_output * self.mel.hop_length : end * self.mel.hop_length]
+        return output, self.advance(buffered, phase, end)
 
     def finish(self, state: ChannelVocoderState) -> Tensor:
-        """The frames that are still held: (B, 1, n)."""
-        return self.render(state)[0][:, None, state.said * self.mel.hop_length :]
+        """The samples of the frames that are still buffered: (B, 1, n)."""
+        return self.synthesize(state)[0][:, None, state.n_output * self.mel.hop_length :]
 
-    def forget(self, held: ChannelVocoderState, turned: Tensor, end: int) -> ChannelVocoderState:
-        """What is kept when the frames before `end` are said; `turned`: cycles at the end of each frame."""
-        drop = max(0, end - self.reach)
+    def advance(self, state: ChannelVocoderState, phase: Tensor, end: int) -> ChannelVocoderState:
+        """The state after frames up to `end` are output; `phase`: cycles at the end of each frame (B, L)."""
+        drop = max(0, end - self.context)
         if not drop:
-            return replace(held, said=end)
-        mel, pitch = held.mel[..., drop:], held.pitch[..., drop:]
-        before, phase = held.pitch[..., drop - 1 : drop], turned[:, drop - 1] % 1.0
-        return ChannelVocoderState(mel, pitch, before, phase, held.hums, held.first + drop, end - drop)
+            return replace(state, n_output=end)
+        return ChannelVocoderState(
+            state.mel[..., drop:],
+            state.pitch[..., drop:],
+            previous_pitch=state.pitch[..., drop - 1 : drop],
+            phase=phase[:, drop - 1] % 1.0,
+            voiced_speaker=state.voiced_speaker,
+            first_frame=state.first_frame + drop,
+            n_output=end - drop,
+        )
 
-    def render(self, held: ChannelVocoderState) -> tuple[Tensor, Tensor]:
-        """All held frames as sound (B, T_a), and the cycles of the pulses at the end of each frame (B, L)."""
-        mel, samples = held.mel, held.mel.shape[-1] * self.mel.hop_length
-        pulses, turned = self.pulses(held)
-        start = held.first * self.mel.hop_length % NOISE_SAMPLES
-        breath = self.breath.roll(-start).repeat(1 + samples // NOISE_SAMPLES)[:samples]
-        decided = self.stretch(torch.sigmoid(DECIDED * (held.pitch[:, 1:] + LEANING)))
-        voiced = torch.lerp(self.least * held.hums[:, None, None], self.share, decided)
-        noise = BREATH * self.spectrum(breath[None]) * (1 - voiced).sqrt()
-        source = self.spectrum(pulses) * voiced.sqrt() + noise
-        size = RAYLEIGH * self.window.square().sum().sqrt()
-        shape = self.to_bins @ self.stretch(mel - self.widths)
-        wav = self.sound(source * shape.exp() / size, samples)
+    def synthesize(self, state: ChannelVocoderState) -> tuple[Tensor, Tensor]:
+        """All buffered frames as wav (B, T_a), and the phase at the end of each frame in cycles (B, L)."""
+        mel, samples = state.mel, state.mel.shape[-1] * self.mel.hop_length
+        excitation, phase = self.excitation(state, samples)
+        rms = RAYLEIGH * self.window.square().sum().sqrt()
+        envelope = self.mel_to_bins @ self.interpolate(mel - self.log_band_width)
+        wav = self.istft(excitation * envelope.exp() / rms, samples)
         for _ in range(self.iterations):
-            lacks = MADE_UP * (mel - self.log_mel(wav[:, None])).clamp(-MOST_NATS, MOST_NATS)
-            wav = self.sound(self.spectrum(wav) * (self.to_bins @ self.stretch(lacks)).exp(), samples)
-        return wav.clamp(-1, 1), turned
+            difference = mel - self.log_mel(wav[:, None])
+            correction = CORRECTION * difference.clamp(-MAX_CORRECTION, MAX_CORRECTION)
+            wav = self.istft(
+                self.stft(wav) * (self.mel_to_bins @ self.interpolate(correction)).exp(), samples
+            )
+        return wav.clamp(-1, 1), phase
+
+    def excitation(self, state: ChannelVocoderState, samples: int) -> tuple[Tensor, Tensor]:
+        """Spectrum of pulses and noise (B, n_fft // 2 + 1, 2 L + 1), and the phase as in `synthesize`."""
+        pulses, phase = self.pulse_train(state)
+        start = state.first_frame * self.mel.hop_length % NOISE_SAMPLES
+        noise = self.noise.roll(-start).repeat(1 + samples // NOISE_SAMPLES)[:samples]
+        voicing = self.interpolate(torch.sigmoid(VOICING_SLOPE * (state.pitch[:, 1:] + VOICING_BIAS)))
+        unvoiced = self.unvoiced_cutoff * state.voiced_speaker[:, None, None]
+        periodic = torch.lerp(unvoiced, self.voiced_cutoff, voicing)
+        noise_part = NOISE_GAIN * self.stft(noise[None]) * (1 - periodic).sqrt()
+        return self.stft(pulses) * periodic.sqrt() + noise_part, phase
 
     @torch.no_grad()
-    def calm(self, noise: Tensor) -> Tensor:
-        """Noise (T_a,) whose bands swing less, of power 1; it goes round.
+    def flatten_noise_envelope(self, noise: Tensor) -> Tensor:
+        """Circular noise (T_a,) whose band envelopes fluctuate less, of power 1.
 
-        Each band of white noise swings by itself as fast as its width, which is heard as roughness and mars
-        the rise and fall that the mel asks for ("Low-noise noise", Pumplin 1985; here for each mel band).
+        The envelope of each band of white noise fluctuates at a rate given by its bandwidth, which sounds
+        rough and masks the modulation that the mel asks for ("Low-noise noise", Pumplin 1985; here for each
+        mel band).
         """
         wav = torch.cat([noise[-OVERLAP:], noise, noise[:OVERLAP]])[None]
         mel = self.log_mel(wav[:, None])
-        lacks = mel.exp().mean(-1, keepdim=True).log() - mel
-        wav = self.sound(self.spectrum(wav) * (self.to_bins @ self.stretch(lacks)).exp(), wav.shape[-1])
-        calmer = wav[0, OVERLAP:-OVERLAP]
-        return calmer / calmer.square().mean().sqrt()
+        correction = mel.exp().mean(-1, keepdim=True).log() - mel
+        gain = (self.mel_to_bins @ self.interpolate(correction)).exp()
+        wav = self.istft(self.stft(wav) * gain, wav.shape[-1])
+        flattened = wav[0, OVERLAP:-OVERLAP]
+        return flattened / flattened.square().mean().sqrt()
 
-    def pulses(self, held: ChannelVocoderState) -> tuple[Tensor, Tensor]:
-        """Pulses of power 1 at the pitch of each sample (B, T_a), and the cycles at each frame's end (B, L).
+    def pulse_train(self, state: ChannelVocoderState) -> tuple[Tensor, Tensor]:
+        """Pulses of power 1 at the F0 of each sample (B, T_a), and the phase as in `synthesize`.
 
-        A pulse between two samples is shared by them.
+        A pulse between two samples is split between them.
         """
-        hop_length, known = self.mel.hop_length, held.before.shape[-1]
-        f0 = REFERENCE_HZ * torch.exp2(torch.cat([held.before, held.pitch], -1)[:, :1])
-        f0 = F.interpolate(f0, scale_factor=float(hop_length), mode="linear")[:, 0, known * hop_length :]
-        turn = f0.clamp_min(LEAST_HZ).cpu().double() / self.sample_rate  # not every device has doubles
-        phase = held.phase[:, None] + turn.cumsum(-1)
-        whole = phase.floor()
-        new = whole > torch.cat([held.phase.floor()[:, None], whole[:, :-1]], -1)
-        passed = (phase - whole) / turn
-        size = turn.rsqrt() * new
-        wav = size * (1 - passed)
-        wav[:, :-1] += (size * passed)[:, 1:]
+        hop_length, n_previous = self.mel.hop_length, state.previous_pitch.shape[-1]
+        f0 = REFERENCE_HZ * torch.exp2(torch.cat([state.previous_pitch, state.pitch], -1)[:, :1])
+        f0 = F.interpolate(f0, scale_factor=float(hop_length), mode="linear")[:, 0, n_previous * hop_length :]
+        increment = f0.clamp_min(MIN_F0).cpu().double() / self.sample_rate  # not every device has float64
+        phase = state.phase[:, None] + increment.cumsum(-1)
+        cycle = phase.floor()
+        starts = cycle > torch.cat([state.phase.floor()[:, None], cycle[:, :-1]], -1)
+        delay = (phase - cycle) / increment
+        size = increment.rsqrt() * starts
+        wav = size * (1 - delay)
+        wav[:, :-1] += (size * delay)[:, 1:]
         return wav.float().to(f0.device), phase[:, hop_length - 1 :: hop_length]
 
-    def stretch(self, frames: Tensor) -> Tensor:
-        """Values of mel frames (B, C, L) on the clock of `spectrum`, (B, C, 2 L + 1), by lines."""
+    def interpolate(self, frames: Tensor) -> Tensor:
+        """Values per mel frame (B, C, L), linearly interpolated at the frames of `stft`: (B, C, 2 L + 1)."""
         count, ratio = frames.shape[-1], self.mel.hop_length // HOP
-        at = (torch.arange(ratio * count + 1, device=frames.device) / ratio - 0.5).clamp(0, count - 1)
-        low = at.floor().long()
-        return torch.lerp(frames[..., low], frames[..., (low + 1).clamp_max(count - 1)], at - low)
+        position = (torch.arange(ratio * count + 1, device=frames.device) / ratio - 0.5).clamp(0, count - 1)
+        low = position.floor().long()
+        return torch.lerp(frames[..., low], frames[..., (low + 1).clamp_max(count - 1)], position - low)
 
-    def spectrum(self, wav: Tensor) -> Tensor:
+    def stft(self, wav: Tensor) -> Tensor:
         """(B, T_a) -> (B, n_fft // 2 + 1, T_a // 80 + 1) complex."""
         c = self.mel
         return torch.stft(
@@ -207,28 +231,28 @@ class ChannelVocoder(Vocoder):
             center=True, pad_mode="constant", return_complex=True,
         )  # fmt: skip
 
-    def sound(self, spectrum: Tensor, samples: int) -> Tensor:
-        """The inverse of `spectrum`: (B, samples)."""
+    def istft(self, spectrum: Tensor, samples: int) -> Tensor:
+        """The inverse of `stft`: (B, samples)."""
         c = self.mel
         return torch.istft(spectrum, c.n_fft, HOP, c.win_length, self.window, center=True, length=samples)
 
 
-def beginning(prediction: Prediction) -> ChannelVocoderState:
-    """The first frames of a stream. A voice whose pitch quantiles are all 0 (`speaker.base`) has no pitch."""
+def initial_state(prediction: Prediction) -> ChannelVocoderState:
+    """The first frames of a stream. A speaker whose pitch quantiles are all 0 has no pitch (whispers)."""
     mel, pitch = prediction.require("mel").float(), prediction.require("pitch").float()
-    hums, phase = mel.new_ones(len(mel)), torch.zeros(len(mel), dtype=torch.float64)
+    voiced_speaker, phase = mel.new_ones(len(mel)), torch.zeros(len(mel), dtype=torch.float64)
     if prediction.speaker is not None:
-        hums = prediction.speaker[:, -len(QUANTILES) :].any(1).float()
-    return ChannelVocoderState(mel, pitch, pitch[..., :0], phase, hums, 0, 0)
+        voiced_speaker = prediction.speaker[:, -len(QUANTILES) :].any(1).float()
+    return ChannelVocoderState(mel, pitch, pitch[..., :0], phase, voiced_speaker, 0, 0)
 
 
-def lines_between(centres: Tensor, hz: Tensor) -> Tensor:
-    """The matrix (bins, bands) that draws lines between values at the bands' centres and holds the ends."""
-    after = torch.searchsorted(centres, hz).clamp(1, len(centres) - 1)
-    left, right = centres[after - 1], centres[after]
-    share = ((hz - left) / (right - left)).clamp(0, 1)
-    matrix = torch.zeros(len(hz), len(centres))
+def interpolation_matrix(centers: Tensor, hz: Tensor) -> Tensor:
+    """Matrix (bins, bands) of linear interpolation between values at the bands' centers, constant outside."""
+    after = torch.searchsorted(centers, hz).clamp(1, len(centers) - 1)
+    left, right = centers[after - 1], centers[after]
+    weight = ((hz - left) / (right - left)).clamp(0, 1)
+    matrix = torch.zeros(len(hz), len(centers))
     rows = torch.arange(len(hz))
-    matrix[rows, after - 1] = 1 - share
-    matrix[rows, after] += share
+    matrix[rows, after - 1] = 1 - weight
+    matrix[rows, after] += weight
     return matrix

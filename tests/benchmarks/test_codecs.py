@@ -9,7 +9,7 @@ import torch
 from benchmarks.experiments import codecs as bench_codecs
 from lip2speech import checkpoint
 from lip2speech.audio.io import write_wav
-from lip2speech.codecs.builders import codec_from_dict
+from lip2speech.codecs import codec_from_dict
 from tests.factories import SACODEC, buzz, prepare, save_codec
 
 QUANTIZER = {"n_q": 3, "codebook_size": 16, "codebook_dim": 6}

@@ -120,7 +120,7 @@ def test_wrong_inputs_are_one_line_and_leave_nothing(sound: Path, folder: Path) 
 
 
 def test_a_model_is_asked_for_its_own_codec(tmp_path: Path) -> None:
-    from lip2speech.codecs.builders import code_fingerprint, codec_at
+    from lip2speech.codecs import code_fingerprint, load_codec_from_model
 
     model = save_system(tmp_path / "model")
-    assert code_fingerprint(codec_at(model)) == code_fingerprint(make_codec())
+    assert code_fingerprint(load_codec_from_model(model)) == code_fingerprint(make_codec())

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from lip2speech.codecs.encodec import EnCodec, EnCodecConfig
-from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ, SemanticAcousticQuantizer
+from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ, SemanticAcousticQuantizer
 from lip2speech.codecs.quantization.simvq import SemanticCodebookConfig, SimVQCodebook, SimVQConfig
 from lip2speech.importers.encodec import encodec_key_map
 from lip2speech.modules.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
@@ -92,8 +92,8 @@ def encodec(name: str) -> tuple[EnCodec, dict[str, Any], dict[str, Tensor]]:
 def simvq(name: str) -> tuple[SimVQCodebook, dict[str, Tensor]]:
     config, tensors = read(name)
     codebook = SimVQCodebook(SimVQConfig(config["n_e"], config["e_dim"], config["beta"]))
-    state = {"frozen": "embedding.weight", "map.weight": "embedding_proj.weight"}
-    state["map.bias"] = "embedding_proj.bias"
+    state = {"frozen": "embedding.weight", "proj.weight": "embedding_proj.weight"}
+    state["proj.bias"] = "embedding_proj.bias"
     codebook.load_state_dict({ours: tensors[theirs] for ours, theirs in state.items()})
     return codebook, tensors
 
@@ -106,10 +106,10 @@ def dual(name: str) -> tuple[SemanticAcousticQuantizer, dict[str, Tensor]]:
     )
     state = {
         "codebooks.0.frozen": tensors["C_sem"],
-        "codebooks.0.map.weight": tensors["P_sem.weight"],
-        "codebooks.0.map.bias": tensors["P_sem.bias"],
+        "codebooks.0.proj.weight": tensors["P_sem.weight"],
+        "codebooks.0.proj.bias": tensors["P_sem.bias"],
         "codebooks.1.frozen": tensors["C_coeff"],
-        "codebooks.1.map.weight": tensors["W_basis"].t(),  # the paper's basis stands on the right
+        "codebooks.1.proj.weight": tensors["W_basis"].t(),  # the paper's basis stands on the right
     }
     quantizer.load_state_dict(state)
     return quantizer.eval(), tensors
@@ -117,22 +117,22 @@ def dual(name: str) -> tuple[SemanticAcousticQuantizer, dict[str, Tensor]]:
 
 # Where our modules have another name than WavTokenizer's; first match wins.
 VOCOS_RULES = {
-    r"backbone\.embed\.": "inp.",
-    r"backbone\.pos_net\.2\.q\.": "context.2.query.",
-    r"backbone\.pos_net\.2\.k\.": "context.2.key.",
-    r"backbone\.pos_net\.2\.v\.": "context.2.value.",
-    r"backbone\.pos_net\.2\.proj_out\.": "context.2.out.",
-    r"backbone\.pos_net\.(\d)\.norm1\.": r"context.\1.layers.0.",
-    r"backbone\.pos_net\.(\d)\.conv1\.": r"context.\1.layers.2.",
-    r"backbone\.pos_net\.(\d)\.norm2\.": r"context.\1.layers.3.",
-    r"backbone\.pos_net\.(\d)\.conv2\.": r"context.\1.layers.6.",
-    r"backbone\.pos_net\.": "context.",
+    r"backbone\.embed\.": "embed.",
+    r"backbone\.pos_net\.2\.q\.": "pos_net.2.query.",
+    r"backbone\.pos_net\.2\.k\.": "pos_net.2.key.",
+    r"backbone\.pos_net\.2\.v\.": "pos_net.2.value.",
+    r"backbone\.pos_net\.2\.proj_out\.": "pos_net.2.out.",
+    r"backbone\.pos_net\.(\d)\.norm1\.": r"pos_net.\1.layers.0.",
+    r"backbone\.pos_net\.(\d)\.conv1\.": r"pos_net.\1.layers.2.",
+    r"backbone\.pos_net\.(\d)\.norm2\.": r"pos_net.\1.layers.3.",
+    r"backbone\.pos_net\.(\d)\.conv2\.": r"pos_net.\1.layers.6.",
+    r"backbone\.pos_net\.": "pos_net.",
     r"backbone\.norm\.": "norm.",
-    r"backbone\.final_layer_norm\.": "out_norm.",
-    r"backbone\.convnext\.(\d+)\.dwconv\.": r"blocks.\1.depthwise.conv.",
-    r"backbone\.convnext\.(\d+)\.pwconv1\.": r"blocks.\1.mlp.0.",
-    r"backbone\.convnext\.(\d+)\.pwconv2\.": r"blocks.\1.mlp.2.",
-    r"backbone\.convnext\.": "blocks.",
+    r"backbone\.final_layer_norm\.": "final_layer_norm.",
+    r"backbone\.convnext\.(\d+)\.dwconv\.": r"convnext.\1.depthwise.conv.",
+    r"backbone\.convnext\.(\d+)\.pwconv1\.": r"convnext.\1.mlp.0.",
+    r"backbone\.convnext\.(\d+)\.pwconv2\.": r"convnext.\1.mlp.2.",
+    r"backbone\.convnext\.": "convnext.",
     r"head\.out\.": "head.out.",
 }
 
@@ -159,7 +159,7 @@ def vocos(name: str) -> tuple[VocosDecoder, dict[str, Tensor]]:
                 tensor = tensor[config["bandwidth_id"]]
                 ours = ours.replace("scale.weight", "weight").replace("shift.weight", "bias")
             state[ours] = (
-                tensor[..., 0] if re.match(r"context\.2\.\w+\.weight", ours) and tensor.dim() == 3 else tensor
+                tensor[..., 0] if re.match(r"pos_net\.2\.\w+\.weight", ours) and tensor.dim() == 3 else tensor
             )
     decoder.load_state_dict(state)
     return decoder.eval(), tensors
@@ -200,7 +200,7 @@ def rvq_rows(name: str) -> list[tuple[str, float]]:
 def whole_rows(name: str) -> list[tuple[str, float]]:
     codec, config, tensors = encodec(name)
     wav = tensors["x"]
-    rows = [("latent", distance(codec.latent(wav), tensors["z"]))]
+    rows = [("latent", distance(codec.encode_latent(wav), tensors["z"]))]
     for kbps in config["bandwidths"]:
         codes = tensors[f"bw{kbps}.frame0.codes"]
         ours = codec.encode(wav, codec.n_q_for_bandwidth(kbps))
@@ -238,7 +238,7 @@ def simvq_rows(name: str = SIMVQ) -> list[tuple[str, float]]:
     z = tensors["z"].transpose(1, 2)
     codes = codebook.quantize(z.reshape(-1, z.shape[-1])).view(z.shape[:2])
     wrong = float((codes != tensors["codes"]).sum())
-    decoded = codebook.embed(codes).transpose(1, 2)
+    decoded = codebook.dequantize(codes).transpose(1, 2)
     return [("codes that differ", wrong), ("quantised", distance(decoded, tensors["zq"]))]
 
 

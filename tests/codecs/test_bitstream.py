@@ -30,8 +30,8 @@ def codes_of(n_q: int, size: int, frames: int) -> np.ndarray:
 def write(path: Path, codes: np.ndarray, size: int = 512, *, hop: int = 320, samples: int = 0) -> CodesHeader:
     head = CodesHeader(PRINT, 16_000, hop, (size,) * len(codes))
     with codes_writer(path, head) as writer:
-        for piece in np.array_split(codes, 3, axis=1):
-            writer.write(piece)
+        for chunk in np.array_split(codes, 3, axis=1):
+            writer.write(chunk)
         return writer.close(samples or codes.shape[1] * hop)
 
 
@@ -46,8 +46,8 @@ def read(path: Path, frames: int = 8) -> np.ndarray:
 def test_what_is_read_is_what_was_written(tmp_path: Path, size: int, n_q: int, frames: int) -> None:
     codes = codes_of(n_q, size, frames)
     head = write(tmp_path / "a.l2c", codes, size)
-    for piece in (1, 8, 1000):
-        assert np.array_equal(read(tmp_path / "a.l2c", piece), codes)
+    for chunk in (1, 8, 1000):
+        assert np.array_equal(read(tmp_path / "a.l2c", chunk), codes)
     assert (tmp_path / "a.l2c").stat().st_size == HEAD.size + -(-n_q * frames * head.bits[0] // 8)
 
 

@@ -17,7 +17,7 @@ from lip2speech.codecs import EnCodec, EnCodecConfig
 from lip2speech.codecs.base import Codec
 from lip2speech.codecs.bitstream import codes_reader
 from lip2speech.codecs.compress import CodecCompressor
-from lip2speech.codecs.quantization.residual import QuantizerConfig
+from lip2speech.codecs.quantization import QuantizerConfig
 from lip2speech.modules.seanet import SEANetConfig
 from lip2speech.video.errors import MediaError
 from tests.factories import CODEC, buzz, make_codec
@@ -39,7 +39,7 @@ def build(name: str) -> Codec:
         return make_codec()
     torch.manual_seed(0)
     codec = EnCodec(config)
-    codec.quantizer.init_codebooks(codec.latent(buzz(50, 120)[None, None]))
+    codec.quantizer.init_codebooks(codec.encode_latent(buzz(50, 120)[None, None]))
     return codec.eval()
 
 

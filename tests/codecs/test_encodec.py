@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lip2speech.codecs import CODECS, MelCodecConfig, SoundStreamConfig, build_codec
-from lip2speech.codecs.encodec import EnCodec, EnCodecConfig, overlap_add
-from lip2speech.codecs.quantization.residual import QuantizerConfig
+from lip2speech.codecs.encodec import EnCodec, EnCodecConfig, join_segments
+from lip2speech.codecs.quantization import QuantizerConfig
 from lip2speech.modules.seanet import SEANetConfig
 from tests.codecs import golden
 
@@ -25,7 +25,7 @@ def wav(samples: int, batch: int = 2) -> Tensor:
 def build(config: EnCodecConfig = TINY) -> EnCodec:
     torch.manual_seed(0)
     codec = EnCodec(config)
-    codec.quantizer.init_codebooks(codec.latent(wav(32000)))
+    codec.quantizer.init_codebooks(codec.encode_latent(wav(32000)))
     return codec.eval()
 
 
@@ -41,67 +41,67 @@ def test_encoding_and_decoding_keeps_the_length(batch, frames):
 
 
 @pytest.mark.parametrize("name", golden.WHOLE)
-def test_it_is_the_official_encodec(name):
+def test_outputs_match_the_official_encodec(name):
     worst = max(golden.whole_rows(name), key=lambda row: row[1])
     assert worst[1] <= 1, worst
 
 
-def test_normalised_overlapping_segments_are_the_official_ones():
+def test_normalized_overlapping_segments_match_the_official_ones():
     worst = max(golden.segmented_rows(), key=lambda row: row[1])
     assert worst[1] <= 1, worst
 
 
 @pytest.mark.parametrize(("sample_rate", "frame_rate"), [(16000, 50), (24000, 75), (48000, 150)])
-def test_another_sample_rate_is_only_other_numbers(sample_rate, frame_rate):
+def test_the_sample_rate_is_configurable(sample_rate, frame_rate):
     codec = build(replace(TINY, sample_rate=sample_rate))
     assert codec.frame_rate == frame_rate
     assert codec.hop_length == 320
 
 
 @pytest.mark.parametrize(("kbps", "n_q"), [(0.1, 1), (0.25, 1), (0.5, 2), (1.9, 7), (2.0, 8), (99, 8)])
-def test_a_bandwidth_says_how_many_codebooks_fit(kbps, n_q):
+def test_n_q_follows_from_the_bandwidth(kbps, n_q):
     codec, _, _ = golden.encodec("full_16k_50hz_causal")
     assert codec.n_q_for_bandwidth(kbps) == n_q
 
 
-def test_the_bit_rate_is_that_of_all_codebooks():
+def test_the_bit_rate_sums_over_codebooks():
     codec = build()
     assert codec.codebook_sizes == (16, 16, 16)
     assert codec.bits_per_second == 50 * 3 * 4
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_codes_in_chunks_sound_as_the_whole(size):
+def test_decoding_in_chunks_equals_one_pass(size):
     codec = build()
     codes = codec.encode(wav(320 * 12))
-    state, pieces = None, []
+    state, chunks = None, []
     for chunk in codes.split(size, dim=-1):
         y, state = codec.decode_step(chunk, state)
-        pieces.append(y)
+        chunks.append(y)
     whole = codec.decode(codes)
-    assert (torch.cat(pieces, -1) - whole).abs().max() <= 1e-6 * whole.abs().max()
+    assert (torch.cat(chunks, -1) - whole).abs().max() <= 1e-6 * whole.abs().max()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_sound_in_chunks_gives_the_codes_of_the_whole(size):
+def test_encoding_in_chunks_equals_one_pass(size):
     codec, x = build(), wav(320 * 12)
-    state, pieces = None, []
+    state, chunks = None, []
     for chunk in x.split(320 * size, dim=-1):
         codes, state = codec.encode_step(chunk, state)
-        pieces.append(codes)
-    decoded, whole = codec.embed(torch.cat(pieces, -1)), codec.embed(codec.encode(x))
+        chunks.append(codes)
+    decoded, whole = codec.latent_from_codes(torch.cat(chunks, -1)), codec.latent_from_codes(codec.encode(x))
     assert (decoded - whole).abs().max() <= 1e-6 * whole.abs().max()
 
 
-def test_a_latent_streams_as_codes_do():
+def test_a_latent_can_be_decoded_in_steps():
     codec = build()
     codes = codec.encode(wav(640))
     from_codes, _ = codec.decode_step(codes)
-    from_latent, _ = codec.decode_step(codec.embed(codes))
+    from_latent, _ = codec.decode_step(codec.latent_from_codes(codes))
     assert torch.equal(from_codes, from_latent)
 
 
-def test_training_gives_a_wav_of_the_same_length_and_gradients_everywhere():
+def test_a_training_pass_keeps_the_length_and_reaches_every_parameter():
     codec, x = build().train(), wav(1000)
     wav_hat, commit_loss, codes = codec(x)
     assert wav_hat.shape == x.shape
@@ -110,7 +110,7 @@ def test_training_gives_a_wav_of_the_same_length_and_gradients_everywhere():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in codec.parameters())
 
 
-def test_quantiser_dropout_is_for_training_alone():
+def test_quantizer_dropout_is_off_in_eval_mode():
     codec, x = build().train(), wav(320 * 4, batch=32)
     depths = (codec(x)[2] >= 0).sum(1)[:, 0]
     assert set(depths.tolist()) == {1, 2, 3}
@@ -118,13 +118,13 @@ def test_quantiser_dropout_is_for_training_alone():
     assert (build(replace(TINY, quantizer_dropout=0.0)).train()(x)[2] >= 0).all()
 
 
-def test_overlapping_segments_that_agree_add_up_to_themselves():
+def test_joining_segments_of_one_signal_gives_the_signal():
     signal = torch.arange(30.0).view(1, 1, 30)
     segments = [signal[..., 0:12], signal[..., 9:21], signal[..., 18:30]]
-    torch.testing.assert_close(overlap_add(segments, 9), signal)
+    torch.testing.assert_close(join_segments(segments, 9), signal)
 
 
-def test_a_saved_codec_sounds_the_same(tmp_path):
+def test_a_saved_codec_gives_the_same_audio(tmp_path):
     codec = build()
     torch.save(codec.state_dict(), tmp_path / "codec.pt")
     again = EnCodec(TINY).eval()
@@ -149,12 +149,12 @@ def test_a_codec_is_built_from_its_config():
         (lambda c: c.encode_step(wav(321)), "a step takes a multiple of 320 samples, got 321"),
     ],
 )
-def test_wrong_sounds_are_refused_with_what_was_expected(call, message):
+def test_wavs_of_a_wrong_shape_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(build())
 
 
-def test_a_segmented_codec_says_that_codes_are_not_enough():
+def test_a_segmented_codec_refuses_to_encode_to_codes_alone():
     codec = build(replace(TINY, normalize=True))
     with pytest.raises(ValueError, match="use encode_segments and decode_segments"):
         codec.encode(wav(320))
@@ -162,7 +162,7 @@ def test_a_segmented_codec_says_that_codes_are_not_enough():
     assert codec.decode_segments(segments).shape == (2, 1, 960)
 
 
-def test_numbers_that_do_not_fit_together_are_refused():
+def test_inconsistent_configs_are_refused():
     with pytest.raises(ValueError, match=r"codebook_dim must equal seanet.dimension, got 6 and 8"):
         EnCodec(replace(TINY, seanet=replace(TINY.seanet, dimension=8)))
     with pytest.raises(ValueError, match="sample_rate must be a multiple of hop_length, got 22050 and 320"):

@@ -1,20 +1,20 @@
-"""Factorised, L2-normalised codes (lip2speech/codecs/quantization/factorized.py)."""
+"""Factorized, L2-normalized codes (lip2speech/codecs/quantization/factorized.py)."""
 
 import torch
 from torch import Tensor
 
+from lip2speech.codecs.quantization import ResidualVQ
 from lip2speech.codecs.quantization.codebooks import QuantizerConfig
 from lip2speech.codecs.quantization.factorized import FactorizedCodebook
-from lip2speech.codecs.quantization.residual import ResidualVQ
 
-CONFIG = QuantizerConfig(n_q=3, codebook_size=16, codebook_dim=12, kind="factorised", factorized_dim=3)
+CONFIG = QuantizerConfig(n_q=3, codebook_size=16, codebook_dim=12, kind="factorized", factorized_dim=3)
 
 
 def latent(frames: int = 100, seed: int = 0) -> Tensor:
     return torch.randn(2, 12, frames, generator=torch.Generator().manual_seed(seed))
 
 
-def placed() -> ResidualVQ:
+def initialized() -> ResidualVQ:
     torch.manual_seed(0)
     quantizer = ResidualVQ(CONFIG)
     quantizer.init_codebooks(latent(200))
@@ -26,55 +26,57 @@ def codebook() -> FactorizedCodebook:
     return FactorizedCodebook(CONFIG)
 
 
-def test_an_entry_is_chosen_by_its_angle_alone():
-    book, x = codebook(), torch.randn(50, 12, generator=torch.Generator().manual_seed(1))
-    low = book.down(x)
+def test_entries_are_compared_by_angle_only():
+    quantizer, x = codebook(), torch.randn(50, 12, generator=torch.Generator().manual_seed(1))
+    low = quantizer.in_proj(x)
     by_loop = [
-        max(range(16), key=lambda k: float(torch.cosine_similarity(row, book.entries[k], dim=0).detach()))
+        max(
+            range(16), key=lambda k: float(torch.cosine_similarity(row, quantizer.entries[k], dim=0).detach())
+        )
         for row in low
     ]
-    assert book.quantize(x).tolist() == by_loop
+    assert quantizer.quantize(x).tolist() == by_loop
     with torch.no_grad():
-        book.entries *= torch.linspace(0.1, 10, 16)[:, None]
-    assert book.quantize(x).tolist() == by_loop
+        quantizer.entries *= torch.linspace(0.1, 10, 16)[:, None]
+    assert quantizer.quantize(x).tolist() == by_loop
 
 
-def test_decoding_the_codes_gives_the_very_latent_that_forward_gives():
-    quantizer, z = placed(), latent()
+def test_decoding_codes_gives_the_quantized_latent_of_forward():
+    quantizer, z = initialized(), latent()
     quantized, codes, _ = quantizer(z)
     assert torch.equal(codes, quantizer.encode(z))
     torch.testing.assert_close(quantizer.decode(codes), quantized, rtol=0, atol=1e-5)
 
 
-def test_the_decoders_gradient_reaches_projections_and_encoder():
-    quantizer, z = placed(), latent().requires_grad_()
+def test_the_decoder_gradient_reaches_projections_and_encoder():
+    quantizer, z = initialized(), latent().requires_grad_()
     quantized, _, _ = quantizer(z)
     quantized.square().sum().backward()
     assert z.grad.abs().max() > 0
     for stage in quantizer.codebooks:
-        assert stage.down.weight.grad.abs().max() > 0
-        assert stage.up.weight.grad.abs().max() > 0
+        assert stage.in_proj.weight.grad.abs().max() > 0
+        assert stage.out_proj.weight.grad.abs().max() > 0
         assert stage.entries.grad is None
 
 
-def test_later_stages_commit_the_encoder_and_leave_earlier_ones_alone():
-    quantizer, z = placed(), latent().requires_grad_()
+def test_the_loss_of_a_later_stage_reaches_the_encoder_but_not_earlier_stages():
+    quantizer, z = initialized(), latent().requires_grad_()
     loss = quantizer.quantize(z)[2][2]
     loss.backward()
     first, second, third = quantizer.codebooks
-    assert z.grad.abs().max() > 0 and third.down.weight.grad.abs().max() > 0
+    assert z.grad.abs().max() > 0 and third.in_proj.weight.grad.abs().max() > 0
     assert not any(p.grad is not None and p.grad.any() for p in (*first.parameters(), *second.parameters()))
 
 
-def test_entries_learn_from_the_loss_alone():
-    quantizer = placed()
+def test_entries_learn_from_their_loss_only():
+    quantizer = initialized()
     quantizer(latent())[2].backward()
     assert all(stage.entries.grad.abs().max() > 0 for stage in quantizer.codebooks)
-    assert all(stage.up.weight.grad is None for stage in quantizer.codebooks)
+    assert all(stage.out_proj.weight.grad is None for stage in quantizer.codebooks)
 
 
-def test_training_brings_the_quantised_latent_nearer():
-    quantizer, z = placed().train(), latent()
+def test_training_reduces_the_quantization_error():
+    quantizer, z = initialized().train(), latent()
     optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.01)
     errors = []
     for _ in range(60):
@@ -87,31 +89,31 @@ def test_training_brings_the_quantised_latent_nearer():
     assert errors[-1] < 0.5 * errors[0]
 
 
-def test_the_first_training_batch_places_the_entries():
+def test_the_first_training_batch_initializes_the_entries():
     torch.manual_seed(0)
     quantizer = ResidualVQ(CONFIG).train()
     z = 5 + latent()
     quantizer(z)
     (first, *_) = quantizer.codebooks
-    assert all(stage.placed for stage in quantizer.codebooks)
-    low = first.down(z.transpose(1, 2).reshape(-1, 12))
+    assert all(stage.initialized for stage in quantizer.codebooks)
+    low = first.in_proj(z.transpose(1, 2).reshape(-1, 12))
     assert (low.min(0).values <= first.entries).all() and (first.entries <= low.max(0).values).all()
 
 
-def test_an_entry_that_nobody_uses_is_moved_to_a_latent_of_the_batch():
-    quantizer = placed().train()
+def test_a_dead_entry_is_replaced_by_a_latent_of_the_batch():
+    quantizer = initialized().train()
     (first, *_) = quantizer.codebooks
     with torch.no_grad():
         first.entries[5] = -1000 * first.entries[4]
         first.cluster_size[5] = 0
     x = latent().transpose(1, 2).reshape(-1, 12)
     quantizer(latent())
-    distance = (first.down(x) - first.entries[5]).abs().amax(1).min()
+    distance = (first.in_proj(x) - first.entries[5]).abs().amax(1).min()
     assert distance < 1e-6
 
 
-def test_dropped_stages_add_nothing():
-    quantizer, z = placed(), latent()
+def test_dropped_stages_do_not_contribute():
+    quantizer, z = initialized(), latent()
     quantized, codes, _ = quantizer(z, torch.tensor([1, 3]))
     assert (codes[0, 1:] == -1).all()
     torch.testing.assert_close(quantized[:1], quantizer.decode(codes[:1, :1]), rtol=0, atol=1e-5)

@@ -1,10 +1,10 @@
-"""The residual quantiser: codes, decoding, and how its codebooks learn (lip2speech/codecs/quantization/residual.py)."""
+"""Residual quantizer: codes and training (lip2speech/codecs/quantization/residual.py)."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ
+from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ
 from tests.codecs import golden
 
 SMALL = QuantizerConfig(n_q=3, codebook_size=16, codebook_dim=4)
@@ -24,14 +24,14 @@ def trained(config: QuantizerConfig = SMALL) -> ResidualVQ:
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("frames", [1, 2, 7])
 @pytest.mark.parametrize("n_q", [1, 2, 3])
-def test_codes_have_one_row_for_each_codebook_used(batch, frames, n_q):
+def test_codes_have_one_row_per_codebook(batch, frames, n_q):
     codes = trained().encode(latent(frames, batch), n_q)
     assert codes.shape == (batch, n_q, frames)
     assert codes.dtype == torch.int64
     assert codes.min() >= 0 and codes.max() < 16
 
 
-def test_codes_equal_a_search_written_as_loops():
+def test_codes_match_a_search_in_loops():
     quantizer, z = trained(), latent(5)
     codes = quantizer.encode(z)
     for item in range(2):
@@ -44,27 +44,27 @@ def test_codes_equal_a_search_written_as_loops():
                 rest -= codebook.entries[nearest]
 
 
-def test_decoding_the_codes_gives_the_very_latent_that_forward_gives():
+def test_decoding_codes_gives_the_quantized_latent_of_forward():
     quantizer, z = trained(), latent()
     quantized, codes, _ = quantizer(z)
     assert torch.equal(codes, quantizer.encode(z))
     torch.testing.assert_close(quantizer.decode(codes), quantized, rtol=0, atol=1e-6)
 
 
-def test_every_codebook_more_brings_the_latent_nearer():
+def test_every_further_codebook_reduces_the_error():
     quantizer, z = trained(), latent()
     errors = [(quantizer.decode(quantizer.encode(z, n)) - z).pow(2).mean().item() for n in (1, 2, 3)]
     assert errors[0] > errors[1] > errors[2]
 
 
 @pytest.mark.parametrize("name", golden.RVQS)
-def test_it_is_the_official_quantiser(name):
+def test_codes_match_the_official_quantizer(name):
     worst = max(golden.rvq_rows(name), key=lambda row: row[1])
     assert worst[1] <= 1, worst
 
 
 @pytest.mark.parametrize("name", golden.RVQS)
-def test_a_training_step_moves_the_codebooks_as_the_official_one(name):
+def test_a_training_step_updates_the_codebooks_like_the_official_one(name):
     quantizer, tensors = golden.rvq(name)
     quantized, codes, loss = quantizer.train()(tensors["z"])
     after, _ = golden.rvq(name, "after.")
@@ -76,7 +76,7 @@ def test_a_training_step_moves_the_codebooks_as_the_official_one(name):
 
 
 @pytest.mark.parametrize("name", golden.RVQS)
-def test_later_codebooks_commit_the_encoder_unlike_the_official_code(name):
+def test_later_codebooks_give_the_encoder_a_gradient_unlike_the_official_code(name):
     """The golden gradient has the first stage's commitment only; ours is that plus the later stages'."""
     quantizer, tensors = golden.rvq(name)
     z = tensors["z"].clone().requires_grad_()
@@ -90,7 +90,7 @@ def test_later_codebooks_commit_the_encoder_unlike_the_official_code(name):
     torch.testing.assert_close(z.grad, tensors["train.grad_z"] + later, rtol=0, atol=1e-6)
 
 
-def test_codebooks_move_toward_what_they_quantise_in_training_only():
+def test_codebooks_follow_the_latents_in_training_only():
     quantizer, z = trained(), latent(seed=3) + 2
     before = [codebook.entries.clone() for codebook in quantizer.codebooks]
     error = quantizer(z)[2].item()
@@ -102,14 +102,14 @@ def test_codebooks_move_toward_what_they_quantise_in_training_only():
     assert quantizer.eval()(z)[2].item() < error / 2
 
 
-def test_the_first_training_batch_places_the_codebooks():
+def test_the_first_training_batch_initializes_the_codebooks():
     torch.manual_seed(0)
     quantizer, z = ResidualVQ(SMALL).train(), latent(100) * 30 + 100
     assert quantizer(z)[2].item() < z.var().item() / 2
     assert all(codebook.inited.item() == 1 for codebook in quantizer.codebooks)
 
 
-def test_dropped_stages_neither_decode_nor_learn_nor_commit():
+def test_dropped_stages_neither_contribute_nor_learn():
     quantizer, z = trained(), latent(batch=2)
     n_q = torch.tensor([1, 3])
     quantized, codes, _ = quantizer(z, n_q)
@@ -121,14 +121,14 @@ def test_dropped_stages_neither_decode_nor_learn_nor_commit():
     assert torch.equal(quantizer.codebooks[2].cluster_size, counts)
 
 
-def test_the_commitment_of_dropped_stages_is_that_of_the_items_that_use_them():
+def test_the_loss_of_a_stage_covers_only_the_items_that_use_it():
     quantizer, z = trained(), latent(batch=2)
     _, _, both = quantizer(z, torch.tensor([1, 1]))
     rest = z - quantizer.decode(quantizer.encode(z, 1))
     torch.testing.assert_close(both, rest.pow(2).mean() / 3)
 
 
-def test_autocast_does_not_coarsen_the_search():
+def test_codes_are_searched_in_float32_under_autocast():
     quantizer, z = trained(), latent()
     with torch.autocast("cpu", torch.bfloat16):
         _, codes, loss = quantizer(z.bfloat16().float())
@@ -143,10 +143,10 @@ def test_autocast_does_not_coarsen_the_search():
         (torch.zeros(3, 7).long(), r"codes must be \(B, n_q, T\) with n_q <= 3, got \(3, 7\)"),
         (torch.full((1, 2, 7), 16), r"codes must be in 0..15, got 16..16"),
         (torch.full((1, 2, 7), -1), r"codes must be in 0..15, got -1..-1"),
-        (torch.zeros(1, 2, 7), "whole numbers, got torch.float32; pass a latent to decode_latent"),
+        (torch.zeros(1, 2, 7), "integers, got torch.float32; pass a latent to decode_latent"),
     ],
 )
-def test_wrong_codes_are_refused_with_what_was_expected(codes, message):
+def test_invalid_codes_are_refused(codes, message):
     with pytest.raises(ValueError, match=message):
         trained().decode(codes)
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.codecs import CODECS, build_codec
-from lip2speech.codecs.builders import code_fingerprint, codec_name, load_codec
+from lip2speech.codecs import CODECS, build_codec, code_fingerprint, codec_name, load_codec
 from lip2speech.codecs.quantization.simvq import SemanticCodebookConfig, SimVQConfig
 from lip2speech.codecs.sacodec import SACodec, SACodecConfig
 from lip2speech.config import to_dict
@@ -17,8 +16,8 @@ from lip2speech.modules.vocos import VocosConfig
 
 TINY = SACodecConfig(
     encoder=SEANetConfig(dimension=6, n_filters=2, lstm=1, causal=False),
-    anchor=SemanticCodebookConfig(10, 4),
-    residual=SimVQConfig(16, 6, bias=False),
+    semantic=SemanticCodebookConfig(10, 4),
+    acoustic=SimVQConfig(16, 6, bias=False),
     decoder=VocosConfig(dimension=6, width=64, hidden=96, blocks=1),
 )
 
@@ -30,7 +29,7 @@ def wav(samples: int, batch: int = 2) -> Tensor:
 def build(config: SACodecConfig = TINY) -> SACodec:
     torch.manual_seed(0)
     codec = SACodec(config)
-    codec.quantizer.anchor.anchor(torch.randn(10, 4))
+    codec.quantizer.semantic.set_centroids(torch.randn(10, 4))
     return codec.eval()
 
 
@@ -47,25 +46,25 @@ def test_encoding_and_decoding_keeps_the_length(batch, frames):
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (319, 1), (321, 2), (1000, 4)])
-def test_a_last_frame_that_is_not_full_counts(samples, frames):
+def test_a_partial_last_frame_is_padded(samples, frames):
     assert build().encode(wav(samples)).shape[-1] == frames
 
 
-def test_decoding_the_codes_gives_the_quantised_latent_they_came_from():
+def test_decoding_codes_equals_decoding_the_quantized_latent():
     codec, x = build(), wav(3200)
-    quantized, codes, _ = codec.quantizer(codec.latent(x))
-    torch.testing.assert_close(codec.embed(codec.encode(x)), quantized, rtol=0, atol=1e-6)
+    quantized, codes, _ = codec.quantizer(codec.encode_latent(x))
+    torch.testing.assert_close(codec.latent_from_codes(codec.encode(x)), quantized, rtol=0, atol=1e-6)
     torch.testing.assert_close(codec.decode(codes), codec.decode_latent(quantized), rtol=0, atol=1e-5)
 
 
-def test_the_semantic_code_alone_can_be_heard():
+def test_semantic_codes_alone_decode():
     codec, x = build(), wav(3200)
     semantic = codec.encode(x, 1)
     assert torch.equal(semantic, codec.encode(x)[:, :1])
     assert codec.decode(semantic).shape == x.shape
 
 
-def test_training_gives_a_wav_of_the_same_length_and_gradients_everywhere():
+def test_a_training_pass_keeps_the_length_and_reaches_every_parameter():
     codec, x = build().train(), wav(1000)
     wav_hat, commit_losses, codes = codec(x)
     assert wav_hat.shape == x.shape
@@ -75,18 +74,21 @@ def test_training_gives_a_wav_of_the_same_length_and_gradients_everywhere():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in codec.parameters())
 
 
-def test_a_causal_encoder_gives_the_same_codes_step_by_step():
+def test_a_causal_encoder_gives_the_same_codes_in_steps():
     codec, x = build(replace(TINY, encoder=replace(TINY.encoder, causal=True))), wav(320 * 12)
     for size in (1, 2, 3, 8):
-        state, pieces = None, []
+        state, chunks = None, []
         for chunk in x.split(320 * size, dim=-1):
             codes, state = codec.encode_step(chunk, state)
-            pieces.append(codes)
-        decoded, whole = codec.embed(torch.cat(pieces, -1)), codec.embed(codec.encode(x))
+            chunks.append(codes)
+        decoded, whole = (
+            codec.latent_from_codes(torch.cat(chunks, -1)),
+            codec.latent_from_codes(codec.encode(x)),
+        )
         assert (decoded - whole).abs().max() <= 1e-6 * whole.abs().max()
 
 
-def test_what_does_not_stream_says_so():
+def test_streaming_what_is_not_streamable_is_refused():
     codec = build()
     with pytest.raises(ValueError, match="run the whole input"):
         codec.encode_step(wav(320))
@@ -94,7 +96,7 @@ def test_what_does_not_stream_says_so():
         codec.decode_step(torch.zeros(1, 2, 3, dtype=torch.long))
 
 
-def test_the_default_is_16_khz_at_50_hz_and_just_below_a_kilobit():
+def test_the_default_is_16_khz_at_50_hz_and_998_bits_per_second():
     with torch.device("meta"):
         codec = SACodec()
     assert (codec.sample_rate, codec.hop_length, codec.frame_rate) == (16000, 320, 50)
@@ -103,13 +105,13 @@ def test_the_default_is_16_khz_at_50_hz_and_just_below_a_kilobit():
     assert codec.bits_per_second == pytest.approx(998.3, abs=0.05)
 
 
-def test_at_24_khz_it_has_the_papers_bit_rate():
+def test_the_bit_rate_at_24_khz_is_the_papers():
     with torch.device("meta"):
         codec = SACodec(SACodecConfig(sample_rate=24000))
     assert codec.bits_per_second == pytest.approx(1497, abs=1)
 
 
-def test_a_folder_of_it_holds_the_anchors_and_gives_the_same_codes(tmp_path):
+def test_a_saved_codec_keeps_the_centroids_and_gives_the_same_codes(tmp_path):
     codec = build()
     values = {"kind": "codec", "name": codec_name(codec.config), "codec": to_dict(codec.config)}
     checkpoint.save(tmp_path / "codec", values, codec.state_dict(), "# Codec\n")
@@ -119,13 +121,13 @@ def test_a_folder_of_it_holds_the_anchors_and_gives_the_same_codes(tmp_path):
     assert code_fingerprint(again) == code_fingerprint(codec)
 
 
-def test_other_anchors_mean_other_codes():
+def test_other_centroids_change_the_fingerprint():
     one, other = build(), build()
-    other.quantizer.anchor.anchor(torch.ones(10, 4))
+    other.quantizer.semantic.set_centroids(torch.ones(10, 4))
     assert code_fingerprint(one) != code_fingerprint(other)
 
 
-def test_it_is_built_from_its_config():
+def test_a_codec_is_built_from_its_config():
     assert type(build_codec(TINY)) is CODECS["sacodec"]
 
 
@@ -133,7 +135,7 @@ def test_it_is_built_from_its_config():
     ("config", "message"),
     [
         (
-            replace(TINY, residual=SimVQConfig(16, 8)),
+            replace(TINY, acoustic=SimVQConfig(16, 8)),
             "codebook_dim and decoder.dimension must be equal, got 6, 8 and 6",
         ),
         (
@@ -143,6 +145,6 @@ def test_it_is_built_from_its_config():
         (replace(TINY, encoder=replace(TINY.encoder, channels=2)), "encoder.channels must be 1, got 2"),
     ],
 )
-def test_numbers_that_do_not_fit_together_are_refused(config, message):
+def test_inconsistent_configs_are_refused(config, message):
     with pytest.raises(ValueError, match=message):
         SACodec(config)

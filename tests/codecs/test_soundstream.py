@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.codecs import CODECS, SoundStream, SoundStreamConfig
-from lip2speech.codecs.builders import code_fingerprint
-from lip2speech.codecs.quantization.residual import QuantizerConfig, random_depths
+from lip2speech.codecs import CODECS, SoundStream, SoundStreamConfig, code_fingerprint
+from lip2speech.codecs.quantization import QuantizerConfig, sample_quantizer_dropout
 
 BASE = SoundStreamConfig()
 TINY = replace(
@@ -29,7 +28,7 @@ def build(config: SoundStreamConfig = TINY) -> SoundStream:
     codec = SoundStream(config)
     if codec.film is not None:
         torch.nn.init.normal_(codec.film.linear.weight)
-    codec.quantizer.init_codebooks(codec.latent(wav(32000)))
+    codec.quantizer.init_codebooks(codec.encode_latent(wav(32000)))
     return codec.eval()
 
 
@@ -45,12 +44,12 @@ def test_encoding_and_decoding_keeps_the_length(batch, frames):
 
 
 @pytest.mark.parametrize(("sample_rate", "frame_rate"), [(16000, 50), (24000, 75)])
-def test_another_sample_rate_is_only_another_number(sample_rate, frame_rate):
+def test_the_sample_rate_is_configurable(sample_rate, frame_rate):
     codec = build(replace(TINY, sample_rate=sample_rate))
     assert (codec.frame_rate, codec.hop_length) == (frame_rate, 320)
 
 
-def test_its_residual_units_are_the_papers():
+def test_the_residual_units_are_the_papers():
     convs = [m for m in build().encoder.modules() if getattr(m, "dilation", 1) != 1]
     assert [c.dilation for c in convs if hasattr(c, "context")] == [3, 9] * 4
     assert not any(isinstance(m, torch.nn.LSTM) for m in build().modules())
@@ -58,36 +57,36 @@ def test_its_residual_units_are_the_papers():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_codes_in_chunks_sound_as_the_whole(size):
+def test_decoding_in_chunks_equals_one_pass(size):
     codec = build()
     codes = codec.encode(wav(320 * 12))
-    state, pieces = None, []
+    state, chunks = None, []
     for chunk in codes.split(size, dim=-1):
         y, state = codec.decode_step(chunk, state)
-        pieces.append(y)
+        chunks.append(y)
     whole = codec.decode(codes)
-    assert (torch.cat(pieces, -1) - whole).abs().max() <= 1e-6 * whole.abs().max()
+    assert (torch.cat(chunks, -1) - whole).abs().max() <= 1e-6 * whole.abs().max()
 
 
 @pytest.mark.parametrize("denoise", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_sound_in_chunks_gives_the_codes_of_the_whole(size, denoise):
+def test_encoding_in_chunks_equals_one_pass(size, denoise):
     codec, x = build(), wav(320 * 12)
-    state, pieces = None, []
+    state, chunks = None, []
     for chunk in x.split(320 * size, dim=-1):
         codes, state = codec.encode_step(chunk, state, denoise=denoise)
-        pieces.append(codes)
-    decoded = codec.embed(torch.cat(pieces, -1))
-    whole = codec.embed(codec.encode(x, denoise=denoise))
+        chunks.append(codes)
+    decoded = codec.latent_from_codes(torch.cat(chunks, -1))
+    whole = codec.latent_from_codes(codec.encode(x, denoise=denoise))
     assert (decoded - whole).abs().max() <= 1e-6 * whole.abs().max()
 
 
 @pytest.mark.parametrize("denoise", [False, True])
-def test_a_latent_does_not_depend_on_later_sound(denoise):
+def test_a_latent_does_not_depend_on_later_audio(denoise):
     codec, x = build(), wav(320 * 12)
     other = x.clone()
     other[..., 320 * 7 :] = 0.5
-    a, b = codec.latent(x, denoise=denoise), codec.latent(other, denoise=denoise)
+    a, b = codec.encode_latent(x, denoise=denoise), codec.encode_latent(other, denoise=denoise)
     torch.testing.assert_close(a[..., :7], b[..., :7], rtol=0, atol=1e-6)
     assert not torch.allclose(a[..., 7:], b[..., 7:])
 
@@ -110,14 +109,14 @@ def test_fewer_codebooks_are_the_first_of_all_and_decode(n_q):
     assert codec.decode(codes).shape == x.shape
 
 
-def test_more_codebooks_come_nearer_to_the_latent():
+def test_more_codebooks_reduce_the_quantization_error():
     codec, x = build(), wav(32000)
-    latent, codes = codec.latent(x), codec.encode(x)
-    errors = [(codec.embed(codes[:, :n]) - latent).square().mean().item() for n in (1, 2, 3, 4)]
+    latent, codes = codec.encode_latent(x), codec.encode(x)
+    errors = [(codec.latent_from_codes(codes[:, :n]) - latent).square().mean().item() for n in (1, 2, 3, 4)]
     assert errors == sorted(errors, reverse=True)
 
 
-def test_the_switch_changes_the_codes_and_starts_as_nothing():
+def test_the_denoise_flag_changes_the_codes_once_trained_and_starts_as_the_identity():
     codec, x = build(), wav(320 * 20)
     assert not torch.equal(codec.encode(x), codec.encode(x, denoise=True))
     fresh = SoundStream(TINY)
@@ -125,17 +124,17 @@ def test_the_switch_changes_the_codes_and_starts_as_nothing():
     assert torch.equal(fresh.latent(x), fresh.encoder(x))
 
 
-def test_the_switch_may_be_set_for_each_item_and_each_frame():
+def test_the_denoise_flag_can_be_set_per_item_and_per_frame():
     codec, x = build(), wav(320 * 6)
-    off, on = codec.latent(x), codec.latent(x, denoise=True)
-    items = codec.latent(x, denoise=torch.tensor([False, True]))
+    off, on = codec.encode_latent(x), codec.encode_latent(x, denoise=True)
+    items = codec.encode_latent(x, denoise=torch.tensor([False, True]))
     assert torch.equal(items, torch.stack([off[0], on[1]]))
     late = torch.tensor([[False] * 3 + [True] * 3] * 2)
-    frames = codec.latent(x, denoise=late)
+    frames = codec.encode_latent(x, denoise=late)
     torch.testing.assert_close(frames, torch.cat([off[..., :3], on[..., 3:]], -1))
 
 
-def test_codes_tell_whether_they_are_of_the_same_switch():
+def test_the_fingerprint_covers_the_film_layer():
     codec = build()
     before = code_fingerprint(codec)
     with torch.no_grad():
@@ -143,15 +142,15 @@ def test_codes_tell_whether_they_are_of_the_same_switch():
     assert code_fingerprint(codec) != before
 
 
-def test_a_codec_without_a_switch_works_and_refuses_to_denoise():
+def test_a_codec_without_denoising_refuses_to_denoise():
     codec = build(replace(TINY, denoising=False))
     assert codec.encode(wav(320)).shape == (2, 4, 1)
-    assert (codec.denoises, build().denoises) == (False, True)
+    assert (codec.supports_denoising, build().supports_denoising) == (False, True)
     with pytest.raises(ValueError, match="a SoundStream without a switch"):
         codec.encode(wav(320), denoise=True)
 
 
-def test_training_draws_every_depth_and_gives_gradients_everywhere():
+def test_quantizer_dropout_uses_every_depth_and_reaches_every_parameter():
     codec, x = build().train(), wav(1000, batch=32)
     wav_hat, commit_loss, codes = codec(x, torch.arange(32) % 2 == 0)
     assert wav_hat.shape == x.shape
@@ -161,10 +160,10 @@ def test_training_draws_every_depth_and_gives_gradients_everywhere():
     assert (codec.eval()(x)[2] >= 0).all()
 
 
-def test_depths_are_drawn_evenly_by_the_share_of_items():
+def test_quantizer_dropout_draws_depths_uniformly_for_its_share_of_items():
     torch.manual_seed(0)
-    assert random_depths(4, 3, 0.0, torch.device("cpu")) is None
-    depths = random_depths(3000, 3, 0.5, torch.device("cpu"))
+    assert sample_quantizer_dropout(4, 3, 0.0, torch.device("cpu")) is None
+    depths = sample_quantizer_dropout(3000, 3, 0.5, torch.device("cpu"))
     shares = torch.bincount(depths, minlength=4) / 3000
     torch.testing.assert_close(shares, torch.tensor([0.0, 1 / 6, 1 / 6, 2 / 3]), rtol=0, atol=0.03)
 
@@ -182,12 +181,12 @@ def test_depths_are_drawn_evenly_by_the_share_of_items():
         (lambda c: c.encode(wav(640), n_q=5), r"n_q must be in 1\.\.4, got 5"),
     ],
 )
-def test_what_cannot_be_encoded_is_refused(call, message):
+def test_invalid_inputs_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(build())
 
 
-def test_numbers_that_do_not_fit_together_are_refused():
+def test_inconsistent_configs_are_refused():
     with pytest.raises(ValueError, match=r"quantizer.codebook_dim must be equal, got 6, 6 and 8"):
         SoundStream(replace(TINY, quantizer=QuantizerConfig(codebook_dim=8)))
     with pytest.raises(ValueError, match=r"the same ratios and 1 channel, got \(8, 5, 4, 2\) and \(5, 8,"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lip2speech.cli._errors import user_message
-from lip2speech.codecs.builders import codec_at
+from lip2speech.codecs import load_codec_from_model
 from lip2speech.codecs.compress import CodecCompressor
 from lip2speech.importers import IMPORTERS
 from lip2speech.models.speaker_encoder.base import read_vector
@@ -42,7 +42,7 @@ def refusal(act: Callable[[], object]) -> str:
 def knock(door: str, path: Path, out: Path, files: CodecCompressor) -> object:
     """Give the file to what a command of this name would give it to."""
     if door == "folder":
-        return codec_at(path)
+        return load_codec_from_model(path)
     if door == "codes":
         return files.decode(path, out / "a.wav")
     return read_vector(str(path), 4) if door == "vector" else IMPORTERS[door](path, out / "model")

@@ -125,7 +125,7 @@ def test_the_sound_is_the_official_chain_of_model_and_vocoder(folder: Path) -> N
         prediction = speech.model(frames[:1], golden["spk_emb"][:1])
         wav = speech.vocode(prediction)
         units = golden["gen_units_tokens"][:1] - 4
-        again = speech.vocoders["hifigan"].synthesise(
+        again = speech.vocoders["hifigan"].generate(
             golden["gen_mel_0"].T[None], units, golden["spk_emb"][:1]
         )
     assert share(wav, again[0, 0]) < 1e-4

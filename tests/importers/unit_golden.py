@@ -83,7 +83,7 @@ def model_rows(name: str, built: LipModel) -> Iterator[Row]:
 def vocoder_rows(built: HiFiGAN) -> Iterator[Row]:
     """How far a vocoder is from every stored output of the golden one."""
     golden = stored("vocoder")
-    wav = built.synthesise(golden["mel"], golden["code"], golden["spkr"])
+    wav = built.generate(golden["mel"], golden["code"], golden["spkr"])
     yield "vocoder", "code_upsampled", share(built.unit_features(golden["code"]), golden["code_upsampled"])
     yield "vocoder", "wav", share(wav, golden["wav"])
     steps = ((wav[0, 0] * 32768).trunc() - golden["wav_int16"]).abs().max()  # as the official program stores

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lip2speech import checkpoint, distributed
-from lip2speech.codecs.quantization.residual import QuantizerConfig, ResidualVQ
+from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ
 from lip2speech.config import from_dict
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig

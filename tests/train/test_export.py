@@ -11,7 +11,7 @@ from lip2speech import checkpoint
 from lip2speech.audio.io import read_wav, write_wav
 from lip2speech.audio.mel import MelConfig
 from lip2speech.checkpoint import CheckpointError
-from lip2speech.codecs.builders import code_fingerprint
+from lip2speech.codecs import code_fingerprint
 from lip2speech.components import speaker_model_at
 from lip2speech.config import from_dict, to_dict
 from lip2speech.data.dataset import read_clips

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from lip2speech import checkpoint
+from lip2speech.codecs.quantization.kmeans import nearest
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.data.unit_tokenizers import UnitTokenizer, load_unit_tokenizer, nearest_centroid
+from lip2speech.data.unit_tokenizers import UnitTokenizer, load_unit_tokenizer
 from lip2speech.importers.hubert import import_hubert
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.train.kmeans import KMeansConfig, blank_teacher, fit_kmeans, sample
@@ -77,7 +78,7 @@ def test_a_models_features_are_clustered_and_its_units_read_back(
     for clip in clips:
         given = clip.wav(), clip.tensors()["roi"]
         assert torch.equal(
-            teach(*given), nearest_centroid(maker.features(*given), stored.tensors["centroids"])
+            teach(*given), nearest(maker.features(*given), stored.tensors["centroids"])
         )
     rate = 50 if source == "hubert" else 25
     assert (teach.rate, stored.config["rate"], teach.n_units) == (rate, rate, 4)

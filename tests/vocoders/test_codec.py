@@ -1,4 +1,4 @@
-"""Vocoders that end in a codec's decoder (lip2speech/vocoders/codec.py), and the table of routes."""
+"""Vocoders that end in a codec's decoder (lip2speech/vocoders/codec.py), and which ones a model has."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from lip2speech.models.prediction import Prediction
 from lip2speech.vocoders import CodecDecoderVocoder, CodecMelVocoder, build_vocoders
 from tests.factories import make_codec
 
-ROUTES = ("channel", "codes", "codes-independent", "griffin-lim", "mel")
+VOCODERS = ("channel", "codes", "codes-independent", "griffin-lim", "mel")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def prediction(batch: int, frames: int) -> Prediction:
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("frames", [1, 2, 7])
-@pytest.mark.parametrize("route", ROUTES)
-def test_a_video_frame_becomes_640_samples(codec: MelCodec, route: str, batch: int, frames: int) -> None:
-    vocoder = build_vocoders(codec, MelConfig())[route]
+@pytest.mark.parametrize("name", VOCODERS)
+def test_a_video_frame_becomes_640_samples(codec: MelCodec, name: str, batch: int, frames: int) -> None:
+    vocoder = build_vocoders(codec, MelConfig())[name]
     with torch.no_grad():
         wav = vocoder(prediction(batch, frames))
     assert wav.shape == (batch, 1, 640 * frames)
@@ -46,9 +46,9 @@ def test_a_video_frame_becomes_640_samples(codec: MelCodec, route: str, batch: i
     assert vocoder.sample_rate == 16_000
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_what_a_route_needs_is_what_it_asks_for(codec: MelCodec, route: str) -> None:
-    vocoder = build_vocoders(codec, MelConfig())[route]
+@pytest.mark.parametrize("name", VOCODERS)
+def test_a_vocoder_needs_exactly_the_fields_it_lists(codec: MelCodec, name: str) -> None:
+    vocoder = build_vocoders(codec, MelConfig())[name]
     full = prediction(1, 2)
     with torch.no_grad():
         vocoder(Prediction(**{name: full.require(name) for name in vocoder.needs}))
@@ -56,7 +56,7 @@ def test_what_a_route_needs_is_what_it_asks_for(codec: MelCodec, route: str) -> 
         vocoder(Prediction())
 
 
-def test_codes_are_decoded_as_the_codec_does(codec: MelCodec) -> None:
+def test_codes_are_decoded_by_the_codec(codec: MelCodec) -> None:
     given = prediction(2, 3)
     with torch.no_grad():
         torch.testing.assert_close(CodecDecoderVocoder(codec)(given), codec.decode(given.require("codes")))
@@ -64,41 +64,41 @@ def test_codes_are_decoded_as_the_codec_does(codec: MelCodec) -> None:
         torch.testing.assert_close(CodecDecoderVocoder(codec, "independent")(given), codec.decode(best))
 
 
-def test_a_mel_goes_through_the_codecs_own_encoder(codec: MelCodec) -> None:
+def test_a_mel_passes_through_the_codec_encoder(codec: MelCodec) -> None:
     wav = 0.1 * torch.randn(1, 1, 6400, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        spoken = CodecMelVocoder(codec)(Prediction(mel=codec.mel(wav)))
-        torch.testing.assert_close(spoken, codec.decode_latent(codec.latent(wav)))
+        audio = CodecMelVocoder(codec)(Prediction(mel=codec.mel(wav)))
+        torch.testing.assert_close(audio, codec.decode_latent(codec.encode_latent(wav)))
 
 
-@pytest.mark.parametrize("route", ["codes", "codes-independent", "mel"])
-def test_a_loud_decoder_is_cut_at_1(route: str) -> None:
+@pytest.mark.parametrize("name", ["codes", "codes-independent", "mel"])
+def test_the_output_is_clipped_to_1(name: str) -> None:
     loud = make_codec()
     with torch.no_grad():
         for parameter in loud.decoder.parameters():
             parameter.mul_(20)
-        wav = build_vocoders(loud, MelConfig())[route](prediction(1, 4))
+        wav = build_vocoders(loud, MelConfig())[name](prediction(1, 4))
     assert wav.abs().max() == 1
 
 
-def test_a_codec_that_hears_the_wave_has_no_mel_route() -> None:
+def test_a_waveform_codec_has_no_mel_vocoder() -> None:
     numbers = {"seanet": {"n_filters": 2, "lstm": 0}, "quantizer": {"n_q": 2, "codebook_size": 16}}
     codec = EnCodec(from_dict(EnCodecConfig, numbers)).eval()
-    assert set(build_vocoders(codec, MelConfig())) == set(ROUTES) - {"mel"}
+    assert set(build_vocoders(codec, MelConfig())) == set(VOCODERS) - {"mel"}
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [1, 2, 7])
-@pytest.mark.parametrize("route", ["codes", "codes-independent", "mel"])
-def test_steps_equal_the_whole(codec: MelCodec, route: str, size: int) -> None:
-    vocoder, whole = build_vocoders(codec, MelConfig())[route], prediction(2, 7)
-    pieces, state = [], None
+@pytest.mark.parametrize("name", ["codes", "codes-independent", "mel"])
+def test_streaming_equals_one_pass(codec: MelCodec, name: str, size: int) -> None:
+    vocoder, whole = build_vocoders(codec, MelConfig())[name], prediction(2, 7)
+    chunks, state = [], None
     for first in range(0, 7, size):
         part = Prediction(**{
             name: getattr(whole, name)[..., first * rate : (first + size) * rate]
             for name, rate in (("mel", 4), ("codes", 2), ("independent_code_logits", 2))
         })  # fmt: skip
         wav, state = vocoder.step(part, state)
-        pieces.append(wav)
-    torch.testing.assert_close(torch.cat(pieces, -1), vocoder(whole), rtol=0, atol=1e-5)
-    assert vocoder.finish(state).shape[-1] == vocoder.late == 0
+        chunks.append(wav)
+    torch.testing.assert_close(torch.cat(chunks, -1), vocoder(whole), rtol=0, atol=1e-5)
+    assert vocoder.finish(state).shape[-1] == vocoder.latency == 0

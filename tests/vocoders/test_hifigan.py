@@ -1,4 +1,4 @@
-"""HiFi-GAN on mel, units and a voice (lip2speech/vocoders/hifigan.py)."""
+"""HiFi-GAN on mel, units and a speaker embedding (lip2speech/vocoders/hifigan.py)."""
 
 from dataclasses import replace
 from typing import Any
@@ -56,8 +56,8 @@ def test_every_input_is_heard_and_asked_for(vocoder: HiFiGAN, name: str) -> None
 def test_the_likeliest_unit_is_the_one_that_is_said(vocoder: HiFiGAN) -> None:
     given = prediction(2, 3)
     assert given.mel is not None and given.unit_logits is not None and given.speaker is not None
-    said = vocoder.synthesise(given.mel, given.unit_logits.argmax(1), given.speaker)
-    assert torch.equal(vocoder(given), said)
+    output = vocoder.generate(given.mel, given.unit_logits.argmax(1), given.speaker)
+    assert torch.equal(vocoder(given), output)
 
 
 @torch.no_grad()
@@ -82,7 +82,7 @@ def test_a_residual_block_is_the_papers_loop() -> None:
     torch.manual_seed(1)
     block, x = MRFBlock(4, 5, (1, 3)).eval(), torch.randn(2, 4, 20)
     weights = [
-        (p.conv.weight, p.conv.bias) for pair in zip(block.dilated, block.plain, strict=True) for p in pair
+        (p.conv.weight, p.conv.bias) for pair in zip(block.convs1, block.convs2, strict=True) for p in pair
     ]
     y = x
     for (first, bias1), (second, bias2), dilation in zip(weights[::2], weights[1::2], (1, 3), strict=True):
@@ -91,7 +91,7 @@ def test_a_residual_block_is_the_papers_loop() -> None:
     torch.testing.assert_close(block(x), y, rtol=0, atol=1e-5)
 
 
-def test_it_learns() -> None:
+def test_a_few_training_steps_reduce_the_error() -> None:
     torch.manual_seed(0)
     vocoder, given = HiFiGAN(SMALL), prediction(1, 2)
     target = 0.3 * torch.sin(torch.arange(1280.0) / 10)[None, None]
@@ -106,8 +106,8 @@ def test_it_learns() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_it_does_not_run_step_by_step(vocoder: HiFiGAN) -> None:
-    with pytest.raises(ValueError, match="HiFiGAN does not run step by step"):
+def test_streaming_is_refused(vocoder: HiFiGAN) -> None:
+    with pytest.raises(ValueError, match="HiFiGAN does not stream"):
         vocoder.step(prediction(1, 1))
 
 
@@ -122,32 +122,30 @@ def test_it_does_not_run_step_by_step(vocoder: HiFiGAN) -> None:
         (torch.zeros(1, 80, 4), torch.zeros(2, dtype=torch.long), torch.zeros(1, 6)),
     ],
 )
-def test_sizes_and_clocks_that_do_not_agree_are_named(
-    vocoder: HiFiGAN, mel: Tensor, units: Tensor, speaker: Tensor
-) -> None:
+def test_mismatched_shapes_are_refused(vocoder: HiFiGAN, mel: Tensor, units: Tensor, speaker: Tensor) -> None:
     with pytest.raises(ValueError, match=r"must be \(B, 80, 2N\), \(B, N\) and \(B, 6\), got"):
-        vocoder.synthesise(mel, units, speaker)
+        vocoder.generate(mel, units, speaker)
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"ratios": (5, 4, 2, 2)}, "need as many kernels"),
-        ({"ratios": (5, 4, 2, 2, 4)}, "must make the mel's hop_length, 160"),
-        ({"mel": MelConfig(hop_length=320)}, "must make the mel's hop_length, 320"),
+        ({"ratios": (5, 4, 2, 2)}, "ratios and kernels must be equally many"),
+        ({"ratios": (5, 4, 2, 2, 4)}, "ratios must multiply to hop_length 160"),
+        ({"mel": MelConfig(hop_length=320)}, "ratios must multiply to hop_length 320"),
         ({"kernels": (10, 8, 4, 4, 4)}, "kernels must exceed their ratios by 0, 2, 4"),
         ({"kernels": (3, 8, 4, 4, 4)}, "kernels must exceed their ratios by 0, 2, 4"),
         ({"block_kernels": (3, 7, 10)}, "block_kernels must be odd"),
-        ({"dilations": ((1, 3, 5),)}, "as many dilations"),
+        ({"dilations": ((1, 3, 5),)}, "block_kernels and dilations"),
         ({"channels": 48}, "channels a multiple of 32"),
     ],
 )
-def test_impossible_numbers_are_refused(numbers: dict[str, Any], message: str) -> None:
+def test_invalid_configs_are_refused(numbers: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HiFiGANConfig(**numbers)
 
 
-def test_the_defaults_are_the_published_recipe() -> None:
+def test_the_defaults_are_the_published_config() -> None:
     assert HiFiGANConfig().mel == UNIT_MEL == MelConfig(n_fft=640, win_length=640, pad="reflect")
     with torch.device("meta"):
         size = sum(p.numel() for p in HiFiGAN().parameters())

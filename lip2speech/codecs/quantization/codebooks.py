@@ -1,11 +1,9 @@
-"""Codebooks that follow what they quantise, and what every other kind of codebook has in common with them.
+"""The codebook interface, and codebooks whose entries follow moving averages (EnCodec) or gradients (VQ-VAE).
 
-The entries move by moving averages, not by gradients (van den Oord et al. 2017, appendix A), start at the
-centres of k-means, and go to a latent of the batch when nobody uses them (Zeghidour et al. 2021, section
-III-C). EnCodec's code moves such an entry without its moving average, which puts it back at once; here not.
-
-It does not know: where latents come from, or that codebooks are stacked (`quantize.py`). Statistics are of
-the rows of all processes that train together, so that every one of them keeps the same codebook.
+EMA entries are updated by moving averages instead of gradients (van den Oord et al. 2017, appendix A), start
+at k-means centroids, and are replaced by a latent of the batch when unused (Zeghidour et al. 2021, section
+III-C). EnCodec's code replaces such an entry without its moving average, which moves it back at once; ours
+replaces both. Statistics are taken over all training processes, so that all of them keep the same codebook.
 """
 
 from __future__ import annotations
@@ -18,43 +16,55 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lip2speech.distributed import all_gather_rows, broadcast
+from lip2speech.codecs.quantization.kmeans import kmeans, nearest, sample_vectors
+from lip2speech.distributed import all_gather_rows
 
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """Numbers of a residual quantiser; the defaults are EnCodec's at 1024 entries.
+    """Residual vector quantizer; the defaults are EnCodec's at 1024 entries.
 
-    kind: what its codebooks are. `moving`: entries follow by moving averages; `plain`: each learns by
-        gradients, for comparison; `simvq`: frozen coefficients in a learned basis (`simvq.py`); `factorised`:
-        few dimensions, compared by angle (`factorised.py`).
+    Attributes:
+        n_q: number of codebooks.
+        codebook_size: entries of each.
+        codebook_dim: dimension of the latent.
+        kind: `ema`: moving averages; `vqvae`: gradients, for comparison; `simvq`: frozen coefficients in a
+            learned basis (`simvq.py`); `factorized`: few dimensions, compared by angle (`factorized.py`).
+        decay: of the moving averages.
+        epsilon: Laplace smoothing of the counts.
+        kmeans_iterations: of the initialization.
+        dead_code_threshold: an entry is dead below this share of an even use of the batch; SoundStream's
+            absolute count of 2 depends on the batch size.
+        factorized_dim: dimension of a factorized entry (DAC's codebook_dim).
+        beta: weight of the encoder's share of the loss where entries learn by gradients (SimVQ, DAC).
     """
 
     n_q: int = 8
     codebook_size: int = 1024
     codebook_dim: int = 128
-    kind: Literal["moving", "plain", "simvq", "factorised"] = "moving"
-    decay: float = 0.99  # of the moving averages
-    epsilon: float = 1e-5  # Laplace smoothing of the counts
+    kind: Literal["ema", "vqvae", "simvq", "factorized"] = "ema"
+    decay: float = 0.99
+    epsilon: float = 1e-5
     kmeans_iterations: int = 50
-    # Dead is below this share of an even use of the batch; SoundStream's plain count of 2 depends on its
-    # size.
     dead_code_threshold: float = 0.05
-    factorized_dim: int = 8  # dimensions of a factorised entry (DAC)
-    beta: float = 0.25  # of entries that learn by gradients: the encoder's share of their loss (SimVQ, DAC)
+    factorized_dim: int = 8
+    beta: float = 0.25
 
 
 class Codebook(nn.Module, ABC):
     """One table of entries.
 
     Args:
-        size: how many entries, K.
+        size: number of entries, K.
+
     Attributes:
-        differentiable: `choose` gives entries through which the gradient reaches encoder and entries; else
-            they are constants, and who calls it lets the gradient pass them by.
+        differentiable: whether the entries that `quantize_train` gives pass a gradient to encoder and
+            entries; otherwise they are constants, and the caller applies the straight-through estimator.
+
     Shape:
-        quantize: (N, D) -> codes (N,);  embed: codes (...) -> (..., D)
-        choose: (N, D) -> chosen (N, D), codes (N,), loss (N,)
+        quantize: (N, D) -> codes (N,)
+        dequantize: codes (...) -> (..., D)
+        quantize_train: (N, D) -> entries (N, D), codes (N,), loss (N,)
     """
 
     differentiable = False
@@ -64,8 +74,8 @@ class Codebook(nn.Module, ABC):
         self.size = size
 
     @property
-    def placed(self) -> bool:
-        """Whether the entries are where they should start."""
+    def initialized(self) -> bool:
+        """Whether the entries have their initial values."""
         return True
 
     @abstractmethod
@@ -73,22 +83,22 @@ class Codebook(nn.Module, ABC):
         """Code of the nearest entry: (N, D) -> (N,)."""
 
     @abstractmethod
-    def embed(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         """(...) -> (..., D)."""
 
     @abstractmethod
-    def choose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For training: (N, D) -> nearest entries (N, D), their codes (N,), a loss for each row (N,)."""
+    def quantize_train(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, D) -> nearest entries (N, D), their codes (N,), loss of each row (N,)."""
 
     def init_entries(self, x: Tensor) -> None:
-        """Place the entries on (N, D), where they have a place to choose."""
+        """Initialize the entries from (N, D), for codebooks that start from data."""
 
-    def follow(self, x: Tensor, codes: Tensor) -> None:
-        """Learn from the (N, D) vectors that got these codes (N,), where gradients do not."""
+    def update(self, x: Tensor, codes: Tensor) -> None:
+        """Update what does not learn by gradients, from vectors (N, D) and the codes (N,) they got."""
 
 
 class UsageTrackedCodebook(Codebook):
-    """A codebook that starts by k-means and knows how often each entry is used."""
+    """A codebook that starts from k-means and tracks how often each entry is used."""
 
     inited: Tensor
     cluster_size: Tensor
@@ -100,27 +110,27 @@ class UsageTrackedCodebook(Codebook):
         self.register_buffer("cluster_size", torch.zeros(self.size))
 
     @property
-    def placed(self) -> bool:
-        """Whether k-means has placed the entries."""
+    def initialized(self) -> bool:
+        """Whether k-means has run."""
         return bool(self.inited.item())
 
     @torch.no_grad()
-    def start(self, x: Tensor) -> Tensor:
-        """The centres (K, D) of (N, D) by k-means; their counts are kept."""
+    def init_kmeans(self, x: Tensor) -> Tensor:
+        """K-means centroids (K, D) of (N, D); their counts initialize the usage."""
         entries, counts = kmeans(x, self.size, self.config.kmeans_iterations)
         self.cluster_size.copy_(counts)
         self.inited.fill_(1)
         return entries
 
-    def dead(self, even_use: float) -> Tensor:
-        """Entries far below an even use of the batch, (M,); they are counted as used evenly from now on."""
+    def pop_dead_codes(self, even_use: float) -> Tensor:
+        """Entries (M,) far below an even use of the batch; their usage is reset to even."""
         dead = (self.cluster_size < self.config.dead_code_threshold * even_use).nonzero()[:, 0]
         self.cluster_size[dead] = even_use
         return dead
 
 
 class EMACodebook(UsageTrackedCodebook):
-    """Entries that are moving averages of what chose them."""
+    """Entries that are exponential moving averages of the vectors assigned to them."""
 
     entries: Tensor
     entries_sum: Tensor
@@ -136,25 +146,25 @@ class EMACodebook(UsageTrackedCodebook):
         """Code of the nearest entry: (N, D) -> (N,)."""
         return nearest(x, self.entries)
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         """(...) -> (..., D)."""
         return F.embedding(codes, self.entries)
 
-    def choose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, D) -> constant entries (N, D), codes (N,), squared distance of the encoder to them (N,)."""
+    def quantize_train(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, D) -> constant entries (N, D), codes (N,), commitment loss (N,)."""
         codes = self.quantize(x.detach())
-        chosen = self.embed(codes)
+        chosen = self.dequantize(codes)
         return chosen, codes, (x - chosen).pow(2).mean(1)
 
     @torch.no_grad()
     def init_entries(self, x: Tensor) -> None:
-        """Place the entries by k-means on (N, D)."""
-        self.entries.copy_(self.start(x))
+        """Initialize the entries by k-means on (N, D)."""
+        self.entries.copy_(self.init_kmeans(x))
         self.entries_sum.copy_(self.entries * self.cluster_size[:, None])
 
     @torch.no_grad()
-    def follow(self, x: Tensor, codes: Tensor) -> None:
-        """Move the entries toward the (N, D) vectors that chose them, and dead ones to some of the batch."""
+    def update(self, x: Tensor, codes: Tensor) -> None:
+        """Move entries toward the vectors (N, D) assigned to them; replace dead ones by some of these."""
         x, codes = all_gather_rows(x), all_gather_rows(codes)
         if not len(x):
             return
@@ -165,23 +175,24 @@ class EMACodebook(UsageTrackedCodebook):
         total, epsilon = self.cluster_size.sum(), self.config.epsilon
         smoothed = (self.cluster_size + epsilon) / (total + self.size * epsilon) * total
         self.entries.copy_(self.entries_sum / smoothed[:, None])
-        self._revive(x)
+        self._replace_dead_codes(x)
 
-    def _revive(self, x: Tensor) -> None:
+    def _replace_dead_codes(self, x: Tensor) -> None:
         even_use = len(x) / self.size
-        dead = self.dead(even_use)
-        fresh = sample_rows(x, len(dead))
-        self.entries[dead] = fresh
-        self.entries_sum[dead] = fresh * even_use
+        dead = self.pop_dead_codes(even_use)
+        replacement = sample_vectors(x, len(dead))
+        self.entries[dead] = replacement
+        self.entries_sum[dead] = replacement * even_use
 
 
 class LearnedCodebook(Codebook):
-    """Entries that learn by gradients of their own loss.
+    """Entries that learn by the gradient of their own loss.
 
-    With sg as "no gradient": loss = |entry - sg(x)|^2 + beta |x - sg(entry)|^2, means over D.
+    With sg as stop-gradient: loss = |entry - sg(x)|^2 + beta |x - sg(entry)|^2, means over D.
 
     Args:
-        beta: the encoder's share.
+        size: number of entries, K.
+        beta: weight of the encoder's share.
     """
 
     def __init__(self, size: int, beta: float):
@@ -196,22 +207,22 @@ class LearnedCodebook(Codebook):
         """Code of the nearest entry: (N, D) -> (N,)."""
         return nearest(x, self.table())
 
-    def embed(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         """(...) -> (..., D)."""
         return F.embedding(codes, self.table())
 
-    def choose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def quantize_train(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, D) -> constant entries (N, D), codes (N,), loss (N,) of entries and encoder."""
         table = self.table()
         codes = nearest(x.detach(), table.detach())
         chosen = F.embedding(codes, table)
-        to_encoder = (chosen - x.detach()).pow(2).mean(1)
-        to_entry = (x - chosen.detach()).pow(2).mean(1)
-        return chosen.detach(), codes, to_encoder + self.beta * to_entry
+        codebook_loss = (chosen - x.detach()).pow(2).mean(1)
+        commitment_loss = (x - chosen.detach()).pow(2).mean(1)
+        return chosen.detach(), codes, codebook_loss + self.beta * commitment_loss
 
 
 class VQVAECodebook(LearnedCodebook):
-    """VQ-VAE's (van den Oord et al. 2017): only the chosen entries move, and many are never chosen."""
+    """VQ-VAE's codebook (van den Oord et al. 2017): only chosen entries move, and many are never chosen."""
 
     def __init__(self, config: QuantizerConfig):
         super().__init__(config.codebook_size, config.beta)
@@ -220,35 +231,3 @@ class VQVAECodebook(LearnedCodebook):
     def table(self) -> Tensor:
         """The entries (K, D)."""
         return self.entries
-
-
-def nearest(x: Tensor, entries: Tensor) -> Tensor:
-    """Index of the nearest of (K, D) for each of (N, D): (N,)."""
-    # |x|^2 is the same for every entry and left out.
-    distance = entries.pow(2).sum(1) - 2 * x @ entries.t()
-    return distance.argmin(dim=1)
-
-
-def sample_rows(x: Tensor, n: int) -> Tensor:
-    """n random rows of (N, D), without repeats while there are enough: (n, D), alike in every process.
-
-    They are drawn on the CPU, so that they are the same on every device.
-    """
-    chosen = torch.randperm(len(x))[:n] if n <= len(x) else torch.randint(len(x), (n,))
-    return x[broadcast(chosen).to(x.device)]
-
-
-def kmeans(x: Tensor, n_clusters: int, iterations: int) -> tuple[Tensor, Tensor]:
-    """Centres (n_clusters, D) of (N, D) by Lloyd's steps from random rows, and how many rows each has
-    (n_clusters,).
-
-    A centre without rows stays where it is.
-    """
-    centres = sample_rows(x, n_clusters)
-    counts = torch.zeros(n_clusters, dtype=x.dtype, device=x.device)
-    for _ in range(iterations):
-        chosen = nearest(x, centres)
-        counts = torch.bincount(chosen, minlength=n_clusters).to(x)
-        sums = torch.zeros_like(centres).index_add_(0, chosen, x)
-        centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
-    return centres, counts

@@ -1,24 +1,21 @@
-"""Residual quantisers: a stack of codebooks of any kind (SoundStream, Zeghidour et al. 2021, section III-C).
+"""Residual vector quantizers: a stack of codebooks of any kind (SoundStream, Zeghidour et al. 2021, section
+III-C).
 
-A trap of EnCodec's training code is avoided: it takes the residual from the straight-through tensor, so that
-codebooks after the first give the encoder no gradient. Here every stage's entries are constants to the next,
-and one straight-through spans the whole stack. One codebook alone (`n_q` 1, as WavTokenizer) is the same
-class with another number.
-
-It does not know: where latents come from, what a codebook is made of (`codebooks.py`, `simvq.py`,
-`factorised.py`), or how its loss is weighted.
+EnCodec's training code takes the residual from the straight-through tensor, so codebooks after the first give
+the encoder no gradient. Here every stage's entries are constants to the next, and one straight-through
+estimator spans the whole stack. A single codebook (WavTokenizer) is n_q = 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lip2speech.codecs.quantization.codebooks import Codebook, EMACodebook, QuantizerConfig, VQVAECodebook
-from lip2speech.codecs.quantization.factorized import FactorizedCodebook
+from lip2speech.codecs.quantization.codebooks import Codebook, QuantizerConfig
+from lip2speech.codecs.quantization.registry import build_codebook
 from lip2speech.codecs.quantization.simvq import (
     SemanticCodebook,
     SemanticCodebookConfig,
@@ -27,19 +24,10 @@ from lip2speech.codecs.quantization.simvq import (
 )
 from lip2speech.distributed import all_gather_rows
 
-__all__ = ["QuantizerConfig", "ResidualVQ", "SemanticAcousticQuantizer"]
-
-CODEBOOKS: dict[str, Callable[[QuantizerConfig], Codebook]] = {
-    "moving": EMACodebook,
-    "plain": VQVAECodebook,
-    "simvq": lambda c: SimVQCodebook(SimVQConfig(c.codebook_size, c.codebook_dim, c.beta)),
-    "factorised": FactorizedCodebook,
-}
-"""What `QuantizerConfig.kind` names."""
-
 
 class ResidualQuantizer(nn.Module):
-    """Codebooks, each of which quantises what those before it left over; their entries add up to the latent.
+    """Codebooks that each quantize the residual of those before; the sum of their entries approximates the
+    latent.
 
     Shape:
         quantize: latent (B, C, T) -> quantized (B, C, T), codes (B, n_q, T), losses (n_q,)
@@ -53,15 +41,16 @@ class ResidualQuantizer(nn.Module):
         self.n_q = len(self.codebooks)
 
     def quantize(self, latent: Tensor, n_q: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise with gradients, in float32; in train mode the codebooks follow.
+        """Quantize with gradients, in float32; in train mode the codebooks are updated.
 
         Args:
             latent: (B, C, T).
-            n_q: (B,) stages used by each item (quantiser dropout); all by default. Later stages neither learn
-                from the item nor commit it, and its codes there are -1.
+            n_q: (B,) number of stages of each item (quantizer dropout); all by default. Later stages neither
+                learn from the item nor add to its commitment loss, and its codes there are -1.
+
         Returns:
-            quantized (B, C, T) with the straight-through gradient, codes (B, n_q, T), losses (n_q,): of each
-            stage the mean over the items that use it.
+            quantized (B, C, T) with the straight-through gradient, codes (B, n_q, T), and losses (n_q,), each
+            the mean over the items that use the stage.
         """
         with torch.autocast(latent.device.type, enabled=False):
             return self._quantize(latent.float(), n_q)
@@ -72,10 +61,11 @@ class ResidualQuantizer(nn.Module):
         quantized = torch.zeros_like(latent)
         all_codes, losses = [], []
         for i, codebook in enumerate(self._stages()):
-            # Later stages see the encoder through `latent`; what was already quantised is a constant.
+            # Later stages get the encoder's gradient through `latent`; what is already quantized is a
+            # constant.
             residual = latent - quantized.detach()
             used = torch.ones(len(latent), dtype=torch.bool, device=latent.device) if n_q is None else n_q > i
-            chosen, codes, loss = self._stage(codebook, residual, used)
+            chosen, codes, loss = self._quantize_stage(codebook, residual, used)
             quantized = quantized + chosen
             all_codes.append(codes)
             losses.append(loss)
@@ -83,29 +73,31 @@ class ResidualQuantizer(nn.Module):
             quantized = latent + (quantized - latent).detach()
         return quantized, torch.stack(all_codes, dim=1), torch.stack(losses)
 
-    def _stage(self, codebook: Codebook, residual: Tensor, used: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _quantize_stage(
+        self, codebook: Codebook, residual: Tensor, used: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """residual (B, C, T), used (B,) -> chosen entries (B, C, T), codes (B, T), loss ()."""
         batch, dim, frames = residual.shape
         x = residual.transpose(1, 2).reshape(-1, dim)
-        flat_chosen, flat, row_loss = codebook.choose(x)
+        flat_chosen, flat_codes, row_loss = codebook.quantize_train(x)
         chosen = flat_chosen.view(batch, frames, dim).transpose(1, 2) * used[:, None, None]
         if self.training:
             mask = used.repeat_interleave(frames)
-            codebook.follow(x.detach()[mask], flat[mask])
-        codes = flat.view(batch, frames).masked_fill(~used[:, None], -1)
+            codebook.update(x.detach()[mask], flat_codes[mask])
+        codes = flat_codes.view(batch, frames).masked_fill(~used[:, None], -1)
         loss = row_loss.view(batch, frames).mean(dim=1) * used
         return chosen, codes, loss.sum() / used.sum().clamp(min=1)
 
     @torch.no_grad()
     def init_codebooks(self, latent: Tensor) -> None:
-        """Place codebooks that have seen nothing yet by k-means, stage by stage, on (B, C, T)."""
-        if all(codebook.placed for codebook in self._stages()):
+        """Initialize codebooks that have not seen data, stage by stage, by k-means on (B, C, T)."""
+        if all(codebook.initialized for codebook in self._stages()):
             return
         x = all_gather_rows(latent.detach().float().transpose(1, 2).reshape(-1, latent.shape[1]))
         for codebook in self._stages():
-            if not codebook.placed:
+            if not codebook.initialized:
                 codebook.init_entries(x)
-            x = x - codebook.embed(codebook.quantize(x))
+            x = x - codebook.dequantize(codebook.quantize(x))
 
     def encode(self, latent: Tensor, n_q: int | None = None) -> Tensor:
         """(B, C, T) -> (B, n_q, T) with the first n_q codebooks (all by default)."""
@@ -114,21 +106,19 @@ class ResidualQuantizer(nn.Module):
         residual = latent.float().transpose(1, 2).reshape(-1, dim)
         codes = latent.new_zeros(batch, n_q, frames, dtype=torch.long)
         for i, codebook in enumerate(self._stages()[:n_q]):
-            flat = codebook.quantize(residual)
-            residual = residual - codebook.embed(flat)
-            codes[:, i] = flat.view(batch, frames)
+            flat_codes = codebook.quantize(residual)
+            residual = residual - codebook.dequantize(flat_codes)
+            codes[:, i] = flat_codes.view(batch, frames)
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """(B, n_q, T) -> (B, C, T); fewer codebooks than the quantiser has are welcome."""
+        """(B, n_q, T) -> (B, C, T); also for fewer codebooks than the quantizer has."""
         if codes.dim() != 3 or not 1 <= codes.shape[1] <= self.n_q:
             raise ValueError(f"codes must be (B, n_q, T) with n_q <= {self.n_q}, got {tuple(codes.shape)}.")
         if codes.dtype.is_floating_point:
-            raise ValueError(
-                f"codes must be whole numbers, got {codes.dtype}; pass a latent to decode_latent."
-            )
+            raise ValueError(f"codes must be integers, got {codes.dtype}; pass a latent to decode_latent.")
         quantized = [
-            codebook.embed(self._check_codes(codes[:, i], i, codebook.size))
+            codebook.dequantize(self._check_codes(codes[:, i], i, codebook.size))
             for i, codebook in enumerate(self._stages()[: codes.shape[1]])
         ]
         return torch.stack(quantized).sum(0).transpose(1, 2)
@@ -137,7 +127,7 @@ class ResidualQuantizer(nn.Module):
         return [cast(Codebook, codebook) for codebook in self.codebooks]
 
     def _check_codes(self, codes: Tensor, stage: int, size: int) -> Tensor:
-        """(B, T) of one stage, as they are if all of them have an entry."""
+        """The codes (B, T) of one stage, if all of them are in range."""
         if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= size):
             raise ValueError(
                 f"codes must be in 0..{size - 1}, got {int(codes.min())}..{int(codes.max())} "
@@ -153,19 +143,20 @@ class ResidualQuantizer(nn.Module):
         return n_q
 
 
-def random_depths(batch: int, n_q: int, share: float, device: torch.device) -> Tensor | None:
-    """Stages (batch,) that items use under quantiser dropout (section III-C): `share` of the items, drawn by
-    chance, use 1..n_q with equal odds, the others all. None, and nothing is drawn, at share 0. They are drawn
-    on the CPU, so that they are the same on every device.
+def sample_quantizer_dropout(batch: int, n_q: int, dropout: float, device: torch.device) -> Tensor | None:
+    """Number of stages (batch,) of each item under quantizer dropout (section III-C).
+
+    With probability `dropout` an item uses 1..n_q stages, uniformly; otherwise all. None, and nothing is
+    drawn, when `dropout` is 0. Drawn on the CPU, so that it is the same on every device.
     """
-    if share == 0:
+    if dropout == 0:
         return None
     depths = torch.randint(1, n_q + 1, (batch,))
-    return torch.where(torch.rand(batch) < share, depths, n_q).to(device)
+    return torch.where(torch.rand(batch) < dropout, depths, n_q).to(device)
 
 
 class ResidualVQ(ResidualQuantizer):
-    """Residual vector quantiser of codebooks of one kind and size.
+    """Residual vector quantizer of codebooks of one kind and size.
 
     Shape:
         forward: latent (B, C, T) -> quantized (B, C, T), codes (B, n_q, T), commit_loss ()
@@ -173,31 +164,32 @@ class ResidualVQ(ResidualQuantizer):
     """
 
     def __init__(self, config: QuantizerConfig):
-        super().__init__(CODEBOOKS[config.kind](config) for _ in range(config.n_q))
+        super().__init__(build_codebook(config) for _ in range(config.n_q))
         self.config = config
 
     def forward(self, latent: Tensor, n_q: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Arguments, quantized and codes of `quantize`; commit_loss (): mean over stages of their losses."""
+        """As `quantize`, with the mean of the losses over the stages: commit_loss ()."""
         quantized, codes, losses = self.quantize(latent, n_q)
         return quantized, codes, losses.mean()
 
 
 class SemanticAcousticQuantizer(ResidualQuantizer):
-    """What is said, then how (SACodec, equations 1 to 4): anchored centres, and SimVQ on what they leave.
+    """A semantic codebook of projected k-means centroids, then SimVQ on the residual (SACodec, equations 1 to
+    4).
 
     Shape:
         forward: latent (B, C, T) -> quantized (B, C, T), codes (B, 2, T), commit_losses (2,)
         encode, decode: see `ResidualQuantizer`
     """
 
-    def __init__(self, anchor: SemanticCodebookConfig, residual: SimVQConfig):
-        super().__init__([SemanticCodebook(anchor, residual.codebook_dim), SimVQCodebook(residual)])
+    def __init__(self, semantic: SemanticCodebookConfig, acoustic: SimVQConfig):
+        super().__init__([SemanticCodebook(semantic, acoustic.codebook_dim), SimVQCodebook(acoustic)])
 
     @property
-    def anchor(self) -> SemanticCodebook:
-        """The book of what is said."""
+    def semantic(self) -> SemanticCodebook:
+        """The first codebook."""
         return cast(SemanticCodebook, self.codebooks[0])
 
     def forward(self, latent: Tensor, n_q: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """As `quantize`; the two losses have weights of their own (25 and 5 in the paper)."""
+        """As `quantize`; the two losses have separate weights (25 and 5 in the paper)."""
         return self.quantize(latent, n_q)

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from lip2speech import losses
 from lip2speech.audio.mel import MelConfig
 from lip2speech.audio.pitch import REFERENCE_HZ, pitch_contour
 from lip2speech.evaluation.metrics.common import Wav, check_mels, check_pair, is_silent
-from lip2speech.losses.core import si_sdr as batched_si_sdr
+from lip2speech.losses import si_sdr as batched_si_sdr
 
 N_CEPSTRA = 13
 """c1 .. c13; c0 is the level and is left out."""

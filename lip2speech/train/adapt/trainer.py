@@ -24,7 +24,7 @@ from lip2speech.components import speaker_model_of, trainable_model_of
 from lip2speech.config import from_dict
 from lip2speech.constants import UNIT_RATE, per_video_frame
 from lip2speech.data.unit_tokenizers import SAMPLES_PER_UNIT, UnitTokenizer, load_unit_tokenizer, require_rate
-from lip2speech.losses.soft_dtw import alignment, soft_dtw
+from lip2speech.losses.soft_dtw import soft_dtw, soft_dtw_alignment
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel
 from lip2speech.models.prediction import Prediction
@@ -263,7 +263,7 @@ def best_path(
     """For each step of a clip the step of its target that it says, by the mels alone: (2T,)."""
     cost = pair_costs(model, prediction, [target], 0.0)
     rows, columns = (torch.tensor([size]) for size in cost.shape[1:])
-    through = alignment(cost, rows, columns, gamma=HARD, band=config.dtw_bandwidth_s * UNIT_RATE)
+    through = soft_dtw_alignment(cost, rows, columns, gamma=HARD, band=config.dtw_bandwidth_s * UNIT_RATE)
     return through[0].argmax(1)
 
 

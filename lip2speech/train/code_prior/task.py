@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lip2speech import checkpoint
+from lip2speech.codecs import code_fingerprint, load_codec
 from lip2speech.codecs.base import Codec
-from lip2speech.codecs.builders import code_fingerprint, load_codec
 from lip2speech.config import to_dict
 from lip2speech.constants import UNIT_RATE, per_video_frame
 from lip2speech.data.dataset import MIN_FRAMES, group_by_speaker, read_clips, sample_other_clip

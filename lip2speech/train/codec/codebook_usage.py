@@ -42,9 +42,9 @@ def used_share(codes: Tensor, sizes: tuple[int, ...]) -> float:
 
 def check_commit_weight(weight: float | tuple[float, ...], codec: Codec) -> None:
     """ValueError unless there is one weight, or one for each commitment loss that the codec tells."""
-    if isinstance(weight, tuple) and len(weight) != codec.n_commits:
+    if isinstance(weight, tuple) and len(weight) != codec.n_commit_losses:
         raise ValueError(
-            f"commit_weight has {len(weight)} numbers, {type(codec).__name__} tells {codec.n_commits} "
+            f"commit_weight has {len(weight)} numbers, {type(codec).__name__} tells {codec.n_commit_losses} "
             "commitment losses; give one number, or one for each."
         )
 
@@ -81,4 +81,4 @@ def take_anchors(codec: Codec, folder: str) -> None:
     loaded = checkpoint.load(folder)
     if "centroids" not in loaded.tensors:
         raise ValueError(f"{folder} holds {loaded.config.get('kind')!r}, expected units with centroids.")
-    codec.quantizer.anchor.anchor(loaded.tensors["centroids"])
+    codec.quantizer.semantic.set_centroids(loaded.tensors["centroids"])

@@ -36,9 +36,9 @@ def even_out(codec: Codec, wav: Tensor) -> None:
     norms, and its decoder, evened out, begins well and becomes so steep that training does not settle."""
     if not isinstance(codec.encoder, SEANetEncoder):
         return
-    even_layers(codec.encoder, lambda: codec.latent(wav), 1.0)
+    even_layers(codec.encoder, lambda: codec.encode_latent(wav), 1.0)
     if isinstance(codec.decoder, SEANetDecoder):
-        latent = codec.latent(wav)
+        latent = codec.encode_latent(wav)
         even_layers(codec.decoder, lambda: codec.decode_latent(latent), float(wav.std()))
 
 

@@ -16,14 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lip2speech import checkpoint
-from lip2speech.codecs import Codec
-from lip2speech.codecs.builders import codec_config, codec_from_dict
+from lip2speech import checkpoint, losses
+from lip2speech.codecs import Codec, codec_config, codec_from_dict
 from lip2speech.config import to_dict
-from lip2speech.discriminators.mpd import MPDConfig
-from lip2speech.discriminators.msd import MSDConfig, STFTDConfig
-from lip2speech.discriminators.msstftd import MSSTFTConfig
-from lip2speech.losses import core as losses
+from lip2speech.discriminators import MPDConfig, MSDConfig, MSSTFTDConfig, STFTDConfig, build_discriminators
 from lip2speech.losses.balancer import Balancer
 from lip2speech.train.codec.codebook_usage import (
     CodebookUsage,
@@ -43,7 +39,7 @@ from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
 from lip2speech.train.core.optim import OptimizerWithSchedule
 from lip2speech.train.core.task import TrainingTask
-from lip2speech.train.gan import AdversarialTrainer, build_adversary, build_discriminators
+from lip2speech.train.gan import AdversarialTrainer, build_adversary
 
 SWITCH = {"off": False, "on": True}
 
@@ -68,7 +64,7 @@ class CodecTrainConfig:
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=8e-4, betas=(0.8, 0.99)))
     data: CodecDataConfig = field(default_factory=CodecDataConfig)
     noise: NoiseConfig | None = None
-    msstftd: MSSTFTConfig | None = field(default_factory=MSSTFTConfig)
+    msstftd: MSSTFTDConfig | None = field(default_factory=MSSTFTDConfig)
     msd: MSDConfig | None = None
     stftd: STFTDConfig | None = None
     mpd: MPDConfig | None = None
@@ -126,7 +122,7 @@ class CodecTask(TrainingTask):
         check_commit_weight(config.commit_weight, self.codec)
         take_anchors(self.codec, config.semantic_centroids)
         self.use = CodebookUsage(self.codec.codebook_sizes)
-        if config.noise is not None and not self.codec.denoises:
+        if config.noise is not None and not self.codec.supports_denoising:
             raise ValueError(f"noise is for codecs with a denoising switch, {config.name} has none; drop it.")
         sample_rate = self.sample_rate = self.codec.sample_rate
         self.adversary = self.new_adversary()
@@ -196,7 +192,7 @@ class CodecTask(TrainingTask):
         """(B, 1, T_a) -> what the codec makes of it (B, 1, T_a), commit_loss () or (n,), in training."""
         mode: dict[str, Tensor] = {} if denoise is None else {"denoise": denoise}
         if step < self.config.quantizer_start_step:
-            latent = self.codec.latent(wav, **mode)
+            latent = self.codec.encode_latent(wav, **mode)
             return self.codec.decode_latent(latent)[..., : wav.shape[-1]], latent.new_zeros(())
         fake, commit, codes = self.codec(wav, **mode)
         self.use.add(codes)
@@ -242,7 +238,7 @@ class CodecTask(TrainingTask):
         figures["codes_used"] = used_share(codes, codec.codebook_sizes)
         figures |= self.use.report()
         figures["loss"] = float(
-            self.spectral(codec.decode_latent(codec.latent(wav))[..., : wav.shape[-1]], wav)
+            self.spectral(codec.decode_latent(codec.encode_latent(wav))[..., : wav.shape[-1]], wav)
         )
         return figures if self.noise is None else figures | self.denoising(codec, wav, rng)
 
@@ -289,7 +285,7 @@ class CodecTask(TrainingTask):
         data = replace(
             config.data, prepared_dirs=(), audio_dirs=(sounds,), synthetic_sentences=0, sampling_weights=()
         )
-        anchor = config.codec.get("anchor", {})
+        anchor = config.codec.get("semantic", {})
         anchors = dummy.unit_tokenizer(
             config.semantic_centroids, anchor.get("codebook_size", 0), anchor.get("centroid_dim", 0)
         )

@@ -16,7 +16,7 @@ import torch
 from lip2speech import checkpoint
 from lip2speech.audio.io import write_wav
 from lip2speech.audio.pitch import QUANTILES
-from lip2speech.codecs.builders import codec_from_dict
+from lip2speech.codecs import codec_from_dict
 from lip2speech.config import to_dict
 from lip2speech.constants import MEL_RATE, SAMPLES_PER_FRAME
 from lip2speech.data.unit_tokenizers import N_MFCC

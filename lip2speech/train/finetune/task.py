@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lip2speech import checkpoint
-from lip2speech.codecs.builders import code_fingerprint, load_codec
+from lip2speech import checkpoint, losses
+from lip2speech.codecs import code_fingerprint, load_codec
 from lip2speech.config import to_dict
 from lip2speech.constants import MEL_RATE, UNIT_RATE, per_video_frame
 from lip2speech.data.augment import AugmentConfig
@@ -26,7 +26,6 @@ from lip2speech.data.dataset import read_clips
 from lip2speech.data.loader import Batch, BatchCollator
 from lip2speech.data.targets import ALPHABET, TargetExtractor, extract_targets
 from lip2speech.data.unit_tokenizers import load_unit_tokenizer
-from lip2speech.losses import core as losses
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.models.prediction import Prediction
@@ -192,7 +191,7 @@ class FinetuneTask(TrainingTask):
             prediction = self.model.heads(features, batch.speaker, batch.padding_mask, codes)
         loss, logs = self.losses(prediction, batch)
         if self.config.weights.ctc and batch.text is not None:
-            spelled = losses.text_loss(self.speller(features.float()), batch.lengths(), batch.text)
+            spelled = losses.ctc_loss(self.speller(features.float()), batch.lengths(), batch.text)
             loss, logs["text"] = loss + self.config.weights.ctc * spelled, spelled.item()
         logs["grad_norm"] = self.optimizer.step(loss, step, micro_batch)
         logs["skipped_steps"] = self.optimizer.skipped_steps
@@ -234,7 +233,9 @@ class FinetuneTask(TrainingTask):
         """The lag (B,), in mel frames, at which the targets fit the predicted mel (B, n_mels, 4T) best."""
         w = self.config.weights
         scaled, target = (mel - self.mean) / self.std, (batch.mel - self.mean) / self.std
-        return losses.best_lags(scaled, target, batch.mask(), max_lag=w.max_offset, price=w.offset_penalty)
+        return losses.best_offsets(
+            scaled, target, batch.mask(), max_offset=w.max_offset, penalty=w.offset_penalty
+        )
 
     def given_codes(self, batch: Batch, mel: Tensor) -> Tensor:
         """Codes to condition on, read at the very lag of the targets, so that all books tell of one time."""
@@ -246,7 +247,7 @@ class FinetuneTask(TrainingTask):
     def shift_target(self, target: Tensor | None, lags: Tensor, batch: Batch, rate: int) -> Tensor:
         """A target on a clock of `rate` Hz, read `lags` (in mel frames) later."""
         assert target is not None, "a batch has the targets that are asked for"
-        return losses.shifted(target, on_clock(lags, rate), batch.lengths() * per_video_frame(rate))
+        return losses.time_shift(target, on_clock(lags, rate), batch.lengths() * per_video_frame(rate))
 
     def losses(self, prediction: Prediction, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum and its parts."""
@@ -269,14 +270,14 @@ class FinetuneTask(TrainingTask):
         if batch.units is not None:
             moved = self.shift_target(batch.units, lags, batch, UNIT_RATE)
             loss, hits = losses.token_loss(
-                prediction.require("unit_logits"), moved, smoothing=w.label_smoothing
+                prediction.require("unit_logits"), moved, label_smoothing=w.label_smoothing
             )
             total, logs = total + w.units * loss, logs | {"unit_acc": hits.item()}
         if batch.codes is not None:
             moved = self.shift_target(batch.codes, lags, batch, self.config.model.heads.code_frame_rate)
             for name, weight in (("code_logits", w.codes), ("independent_code_logits", w.independent_codes)):
                 logits = prediction.require(name).transpose(1, 2)  # (B, K, n_q, T)
-                loss, hits = losses.token_loss(logits, moved, smoothing=w.label_smoothing)
+                loss, hits = losses.token_loss(logits, moved, label_smoothing=w.label_smoothing)
                 total, logs = total + weight * loss, logs | {f"{name[:4]}_acc": hits.item()}
         return total, logs | {"loss": total.item()}
 

@@ -24,7 +24,7 @@ from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.optim import OptimizerWithSchedule
 from lip2speech.train.core.task import TrainingTask
 from lip2speech.train.vocoder.data import VocoderDataset
-from lip2speech.vocoders import VOCODERS
+from lip2speech.vocoders import TRAINED_VOCODERS
 from lip2speech.vocoders.registry import KIND
 
 HELD_OUT = 16  # segments that validation looks at
@@ -100,7 +100,7 @@ class VocoderTask(TrainingTask):
 
     def new_vocoder(self) -> Any:
         """The recipe's vocoder with random weights."""
-        return VOCODERS[self.name](self.config.sizes)
+        return TRAINED_VOCODERS[self.name](self.config.sizes)
 
     @abstractmethod
     def quality(self) -> str:

@@ -19,14 +19,12 @@ from torch.nn import functional as F
 
 from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.data.unit_tokenizers import load_unit_tokenizer
-from lip2speech.discriminators.mpd import MPDConfig
-from lip2speech.discriminators.msd import MSDConfig
-from lip2speech.discriminators.msstftd import MSSTFTConfig
+from lip2speech.discriminators import MPDConfig, MSDConfig, MSSTFTDConfig, build_discriminators
 from lip2speech.train.core.config import OptimizerConfig
 from lip2speech.train.core.device import autocast, choose_device
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.gan import AdversarialTrainer, build_adversary, build_discriminators
+from lip2speech.train.gan import AdversarialTrainer, build_adversary
 from lip2speech.train.vocoder.base import HELD_OUT, VocoderTask, VocoderTrainConfig
 from lip2speech.train.vocoder.data import UNIT_RATIO, VocoderBatch, smear, swap
 from lip2speech.vocoders.hifigan import HiFiGAN, HiFiGANConfig
@@ -54,7 +52,7 @@ class HiFiGANTrainConfig(VocoderTrainConfig):
     unit_substitution_prob: float = 0.0
     mpd: MPDConfig | None = field(default_factory=MPDConfig)
     msd: MSDConfig | None = field(default_factory=MSDConfig)
-    msstftd: MSSTFTConfig | None = None
+    msstftd: MSSTFTDConfig | None = None
     disc_start_step: int = 0
     disc_lr: float = 2e-4
     disc_betas: tuple[float, float] = (0.8, 0.99)
@@ -96,7 +94,7 @@ class HiFiGANTask(VocoderTask):
         if c.disc_start_step >= c.trainer.steps:
             return None
         return build_adversary(
-            build_discriminators(c.msstftd, c.msd, period=c.mpd),
+            build_discriminators(c.msstftd, c.msd, c.mpd),
             c.trainer.steps,
             lr=c.disc_lr,
             betas=c.disc_betas,
@@ -179,4 +177,4 @@ class HiFiGANTask(VocoderTask):
 def synthesise(vocoder: HiFiGAN, told: VocoderBatch) -> Tensor:
     """The sound of what it is told (B, 1, T_a)."""
     assert told.units is not None, "the segments were made with a teacher"
-    return vocoder.synthesise(told.mel, told.units, told.speaker)
+    return vocoder.generate(told.mel, told.units, told.speaker)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lip2speech import checkpoint
-from lip2speech.codecs.builders import code_fingerprint
+from lip2speech.codecs import code_fingerprint
 from lip2speech.config import ConfigError, from_dict
 from lip2speech.models.code_prior import load_likelihood
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lip2speech import checkpoint
-from lip2speech.codecs import SACodec
-from lip2speech.codecs.builders import codec_from_dict
+from lip2speech.codecs import SACodec, codec_from_dict
 from lip2speech.train.codec.codebook_usage import (
     CodebookUsage,
     check_commit_weight,

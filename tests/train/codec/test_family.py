@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lip2speech.codecs.builders import load_codec
+from lip2speech.codecs import load_codec
 from lip2speech.config import ConfigError, dump_yaml, from_dict, load_yaml
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
 from lip2speech.train.core.trainer import Trainer

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lip2speech.codecs.builders import codec_from_dict
+from lip2speech.codecs import codec_from_dict
 from lip2speech.modules.seanet import SEANetResnetBlock
 from lip2speech.train.codec.init import BRANCH, even_out
 from tests.factories import buzz
@@ -29,11 +29,11 @@ def new(name: str):
 def test_latents_tell_of_the_sound_and_the_sound_is_as_loud_as_speech(name: str) -> None:
     codec, wav = new(name), soft_speech()
     with torch.no_grad():
-        before = codec.latent(wav)
+        before = codec.encode_latent(wav)
     assert (before - before.mean((0, 2), keepdim=True)).std() < 0.05  # or there would be nothing to do
     even_out(codec, wav)
     with torch.no_grad():
-        latent = codec.latent(wav)
+        latent = codec.encode_latent(wav)
         sound = codec.decode_latent(latent)
     assert (latent - latent.mean((0, 2), keepdim=True)).std().item() == pytest.approx(1.0, rel=0.02)
     assert (sound - sound.mean()).std().item() == pytest.approx(wav.std().item(), rel=0.05)
@@ -47,12 +47,12 @@ def test_nothing_is_divided_by_silence() -> None:
 
 def test_a_decoder_that_is_no_seanet_is_left_alone() -> None:
     torch.manual_seed(0)
-    sizes = {"encoder": HALF, "anchor": {"codebook_size": 4, "centroid_dim": 3}}
+    sizes = {"encoder": HALF, "semantic": {"codebook_size": 4, "centroid_dim": 3}}
     codec = codec_from_dict(
         "sacodec",
         sizes
         | {
-            "residual": {"codebook_dim": 16},
+            "acoustic": {"codebook_dim": 16},
             "decoder": {"dimension": 16, "width": 32, "hidden": 32, "blocks": 1},
         },
     )
@@ -78,7 +78,7 @@ def test_branches_start_small(name: str) -> None:
     added: list[float] = []
     hooks = [b.block.register_forward_hook(lambda _, x, y: added.append(float(y.std()))) for b in blocks]
     with torch.no_grad():
-        codec.latent(wav)
+        codec.encode_latent(wav)
     for hook in hooks:
         hook.remove()
     assert len(added) == len(blocks) > 0

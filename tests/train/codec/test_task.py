@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint
-from lip2speech.codecs.builders import code_fingerprint, load_codec
+from lip2speech.codecs import code_fingerprint, load_codec
 from lip2speech.config import ConfigError, from_dict
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
 from lip2speech.train.core.trainer import Trainer
@@ -174,10 +174,10 @@ def test_a_sacodec_without_anchors_does_not_begin(prepared: Path) -> None:
     "quantizer",
     [
         {"n_q": 1, "codebook_size": 32},
-        {"n_q": 2, "codebook_size": 16, "kind": "factorised", "factorized_dim": 4},
+        {"n_q": 2, "codebook_size": 16, "kind": "factorized", "factorized_dim": 4},
         {"n_q": 2, "codebook_size": 16, "kind": "simvq"},
     ],
-    ids=["single", "factorised", "simvq"],
+    ids=["single", "factorized", "simvq"],
 )
 def test_every_kind_of_quantiser_learns(prepared: Path, quantizer: dict[str, Any]) -> None:
     numbers = {"codec": CODEC | {"quantizer": quantizer}, "disc_start_step": 100, "freeze_encoder_step": 101}

@@ -50,7 +50,7 @@ def _short_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lip2speech.train.core.dummy_data.CLIP_FRAMES", 25)
 
 
-SLOW = {"finetune", "encodec", "simvq", "plain"}
+SLOW = {"finetune", "encodec", "simvq", "vqvae"}
 """What other cases show as well."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lip2speech.codecs.builders import load_codec
+from lip2speech.codecs import load_codec
 from lip2speech.train.core.trainer import Trainer
 from tests.train.processes import SERVER, codec_task, start, train_and_tell
 

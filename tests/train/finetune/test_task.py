@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.checkpoint import CheckpointError
-from lip2speech.codecs.builders import code_fingerprint, load_codec
+from lip2speech.codecs import code_fingerprint, load_codec
 from lip2speech.config import from_dict, to_dict
 from lip2speech.data.loader import Batch
 from lip2speech.importers.hubert import import_hubert

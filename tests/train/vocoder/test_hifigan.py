@@ -14,7 +14,7 @@ from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 from lip2speech.train.vocoder.hifigan import HiFiGANTask, HiFiGANTrainConfig
-from lip2speech.vocoders.registry import load_vocoder
+from lip2speech.vocoders import load_vocoder
 from tests.factories import save_encoder
 
 

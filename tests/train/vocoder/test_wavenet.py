@@ -14,7 +14,7 @@ from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.vocoder.wavenet import WaveNetTask, WaveNetTrainConfig
-from lip2speech.vocoders.registry import load_vocoder
+from lip2speech.vocoders import load_vocoder
 from tests.factories import save_encoder
 
 
