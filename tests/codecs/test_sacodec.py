@@ -92,7 +92,7 @@ def test_streaming_what_is_not_streamable_is_refused():
     codec = build()
     with pytest.raises(ValueError, match="run the whole input"):
         codec.encode_step(wav(320))
-    with pytest.raises(ValueError, match="decoder looks at the whole input .* take a causal codec"):
+    with pytest.raises(ValueError, match="decoder attends to the whole input .* use a causal codec"):
         codec.decode_step(torch.zeros(1, 2, 3, dtype=torch.long))
 
 

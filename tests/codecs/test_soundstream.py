@@ -120,8 +120,8 @@ def test_the_denoise_flag_changes_the_codes_once_trained_and_starts_as_the_ident
     codec, x = build(), wav(320 * 20)
     assert not torch.equal(codec.encode(x), codec.encode(x, denoise=True))
     fresh = SoundStream(TINY)
-    assert torch.equal(fresh.latent(x), fresh.latent(x, denoise=True))
-    assert torch.equal(fresh.latent(x), fresh.encoder(x))
+    assert torch.equal(fresh.encode_latent(x), fresh.encode_latent(x, denoise=True))
+    assert torch.equal(fresh.encode_latent(x), fresh.encoder(x))
 
 
 def test_the_denoise_flag_can_be_set_per_item_and_per_frame():
@@ -129,8 +129,8 @@ def test_the_denoise_flag_can_be_set_per_item_and_per_frame():
     off, on = codec.encode_latent(x), codec.encode_latent(x, denoise=True)
     items = codec.encode_latent(x, denoise=torch.tensor([False, True]))
     assert torch.equal(items, torch.stack([off[0], on[1]]))
-    late = torch.tensor([[False] * 3 + [True] * 3] * 2)
-    frames = codec.encode_latent(x, denoise=late)
+    flags = torch.tensor([[False] * 3 + [True] * 3] * 2)
+    frames = codec.encode_latent(x, denoise=flags)
     torch.testing.assert_close(frames, torch.cat([off[..., :3], on[..., 3:]], -1))
 
 
@@ -146,7 +146,7 @@ def test_a_codec_without_denoising_refuses_to_denoise():
     codec = build(replace(TINY, denoising=False))
     assert codec.encode(wav(320)).shape == (2, 4, 1)
     assert (codec.supports_denoising, build().supports_denoising) == (False, True)
-    with pytest.raises(ValueError, match="a SoundStream without a switch"):
+    with pytest.raises(ValueError, match="this SoundStream cannot denoise"):
         codec.encode(wav(320), denoise=True)
 
 

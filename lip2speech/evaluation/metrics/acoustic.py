@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from lip2speech import losses
 from lip2speech.audio.mel import MelConfig
 from lip2speech.audio.pitch import REFERENCE_HZ, pitch_contour
 from lip2speech.evaluation.metrics.common import Wav, check_mels, check_pair, is_silent

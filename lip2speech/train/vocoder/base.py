@@ -108,7 +108,7 @@ class VocoderTask(TrainingTask):
 
     def ema_model(self) -> Any:
         """The vocoder with averaged weights, in eval mode."""
-        return self.ema.copy_to(VOCODERS[self.name](self.config.sizes))
+        return self.ema.copy_to(TRAINED_VOCODERS[self.name](self.config.sizes))
 
     def state_dict(self) -> dict[str, Any]:
         return {
