@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from lip2speech.cli._errors import one_line, one_line_errors
+from lip2speech.cli.export_model import average, export
 from lip2speech.cli.import_model import import_model
 
 model = typer.Typer(help="Models: list, verify, card, import, pull.", no_args_is_help=True)
 model.command("import")(import_model)
+model.command()(export)
+model.command()(average)
 
 Name = Annotated[
     str, typer.Argument(metavar="DIR|NAME", help="A model folder, or the name of a shipped one.")

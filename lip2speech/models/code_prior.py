@@ -298,7 +298,7 @@ class RunningBits:
 
 
 def load_likelihood(folder: str | Path) -> CodePrior:
-    """The network in a folder written by `lip2speech train likelihood`, in eval mode.
+    """The network in a folder written by `lip2speech train code-prior`, in eval mode.
 
     Raises:
         CheckpointError: missing or damaged folder, or something else in it.
@@ -315,7 +315,7 @@ def read_likelihood(folder: str | Path) -> checkpoint.Checkpoint:
     if loaded.config.get("kind") != KIND or not {KIND, "codec", "speaker"} <= set(loaded.config):
         raise checkpoint.CheckpointError(
             f"{folder} holds {loaded.config.get('kind')!r}, expected a {KIND} of a codec's codes; make one "
-            "with `lip2speech train likelihood configs/code_prior/default.yaml`."
+            "with `lip2speech train code-prior configs/code_prior/default.yaml`."
         )
     return loaded
 

@@ -1,4 +1,4 @@
-"""A trained lip model, codec, voices and perhaps a vocoder in one folder that speaks on its own."""
+"""Export: a trained lip model, its codec, stored voices and optional parts as one self-contained model folder."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from lip2speech.models.speaker_encoder import SpeakerEncoder, XVectorSpeakerEnco
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.vocoders import read_vocoder
 
-CLIPS_PER_VOICE = 60
+MAX_CLIPS_PER_VOICE = 60
 
 
 @dataclass(frozen=True)
 class VoiceSource:
-    """A stored voice: the mean vector of training clips of one speaker of a folder, or of all (`*`)."""
+    """A stored voice: the mean speaker embedding of training clips of one speaker, or of all (`*`)."""
 
     name: str
     folder: str
@@ -35,13 +35,16 @@ class VoiceSource:
 
 
 @dataclass(frozen=True)
-class AssembleConfig:
-    """What goes into the folder.
+class ExportConfig:
+    """Contents of the model folder.
 
-    lip, codec, speaker, likelihood: folders written by training; speaker is that of the encoder that hears
-    voices (empty: their long-term spectrum), likelihood of what says how likely codes are (empty: nothing
-    does); vocoder: folder of one with weights, whose name is then a route (empty: none; for all that convert
-    does by itself, name it as pipeline.route too); card: the text of its README.md.
+    Attributes:
+        lip_model, codec_path: checkpoint folders written by training.
+        model_card: text of README.md.
+        speaker_encoder: checkpoint folder; empty for the long-term average spectrum.
+        vocoder: checkpoint folder of a trained vocoder, empty for none. Its name can then be chosen as a
+            vocoder; set inference.vocoder as well to make it the default.
+        code_prior: checkpoint folder, empty for none.
     """
 
     lip_model: str
@@ -54,22 +57,22 @@ class AssembleConfig:
     stored_voices: tuple[VoiceSource, ...] = ()
 
 
-def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -> int:
-    """Write the folder (float16), unless the parts do not speak together; return the bytes of its weights.
+def export_model(config: ExportConfig, folder: Path, *, overwrite: bool = False) -> int:
+    """Write the model folder (float16) after checking that its parts fit; returns the size of its weights.
 
     Raises:
-        ValueError: the default voice is not among the voices, or a part is not what it should be.
+        ValueError: the default voice is not stored, or a part is of another kind or does not fit the lip model.
     """
     lip, codec = checkpoint.load(config.lip_model), checkpoint.load(config.codec_path)
-    codes, speakers = heard_and_told(config, lip)
-    voices = {voice.name: mean_voice(voice, speakers) for voice in config.stored_voices}
+    built_codec = check_codec(config, lip)
+    speaker_encoder = check_speaker_encoder(config, lip)
+    voices = {voice.name: mean_embedding(voice, speaker_encoder) for voice in config.stored_voices}
     if config.inference.default_voice not in voices:
         raise ValueError(
-            f"inference.default_voice is {config.inference.default_voice!r}, expected one of {', '.join(voices)}."
+            f"inference.default_voice is {config.inference.default_voice!r}, expected one of "
+            f"{', '.join(voices)}."
         )
-    tensors = {f"model.{k}": v for k, v in lip.tensors.items()}
-    tensors |= {f"codec.{k}": v for k, v in codec.tensors.items()}
-    tensors |= {f"voice.{k}": v for k, v in voices.items()}
+    tensors = prefixed("model", lip.tensors) | prefixed("codec", codec.tensors) | prefixed("voice", voices)
     values = {
         "kind": "lip2speech",
         "model": lip.config["model"],
@@ -78,79 +81,90 @@ def assemble(config: AssembleConfig, folder: Path, *, overwrite: bool = False) -
         "mel": to_dict(MelConfig()),
         "inference": to_dict(config.inference),
     }
-    if isinstance(speakers, XVectorSpeakerEncoder):
-        tensors |= {f"speaker_encoder.{k}": v for k, v in speakers.encoder.state_dict().items()}
-        values["speaker_encoder"] = to_dict(speakers.encoder.config)
+    if isinstance(speaker_encoder, XVectorSpeakerEncoder):
+        tensors |= prefixed("speaker_encoder", speaker_encoder.encoder.state_dict())
+        values["speaker_encoder"] = to_dict(speaker_encoder.encoder.config)
     if config.vocoder:
-        vocoder = trained_vocoder(config.vocoder, speakers)
-        tensors |= {f"vocoder.{k}": v for k, v in vocoder.tensors.items()}
+        vocoder = check_vocoder(config.vocoder, speaker_encoder)
+        tensors |= prefixed("vocoder", vocoder.tensors)
         values["vocoder"] = {"name": vocoder.config["name"], "config": vocoder.config["vocoder"]}
     if config.code_prior:
-        values[KIND], weights = likelihood_part(config.code_prior, codes, speakers)
-        tensors |= {f"{KIND}.{k}": v for k, v in weights.items()}
-    tensors = {k: as_stored(k, v) for k, v in tensors.items()}
-    Lip2Speech.from_checkpoint(checkpoint.Checkpoint(values, tensors, config.model_card, folder), "cpu")
+        values[KIND], weights = code_prior_component(config.code_prior, built_codec, speaker_encoder)
+        tensors |= prefixed(KIND, weights)
+    tensors = {name: fp16_roundtrip(name, tensor) for name, tensor in tensors.items()}
+    loaded = checkpoint.Checkpoint(values, tensors, config.model_card, folder)
+    Lip2Speech.from_checkpoint(loaded, "cpu")  # raises unless the folder can be loaded
     checkpoint.save(folder, values, tensors, config.model_card, overwrite=overwrite, fp16=True)
     return (folder / checkpoint.WEIGHTS).stat().st_size
 
 
-def heard_and_told(config: AssembleConfig, lip: checkpoint.Checkpoint) -> tuple[Codec, SpeakerEncoder]:
-    """The codec and the speaker model that the lip model learned with. ValueError: others are given."""
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under names PREFIX.NAME."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def check_codec(config: ExportConfig, lip: checkpoint.Checkpoint) -> Codec:
+    """The codec, which must be the one that the lip model was trained on; ValueError otherwise."""
     if lip.config.get("kind") != "lip-model":
         raise ValueError(f"{lip.folder} holds {lip.config.get('kind')!r}, expected a lip-model.")
-    codes = load_codec(config.codec_path)
-    taught, given = lip.config.get("codec"), code_fingerprint(codes)
-    if taught not in (None, given):
+    codec = load_codec(config.codec_path)
+    expected, found = lip.config.get("codec"), code_fingerprint(codec)
+    if expected not in (None, found):
         raise ValueError(
-            f"{lip.folder} has learned codes of codec {taught}, {config.codec_path} is {given}; only a codec with "
-            "the same encoder and codebooks speaks them."
+            f"{lip.folder} was trained on codes of codec {expected}, {config.codec_path} is {found}; give a codec "
+            "with the same encoder and codebooks."
         )
-    speakers = load_speaker_model(config.speaker_encoder)
-    if (heard := lip.config.get("speaker", "spectrum")) != speakers.fingerprint:
-        raise ValueError(
-            f"{lip.folder} was told of voices by speaker model {heard}, {config.speaker_encoder or 'none'!r} gives "
-            f"{speakers.fingerprint}; give the one it learned with."
-        )
-    return codes, speakers
+    return codec
 
 
-def trained_vocoder(folder: str, speakers: SpeakerEncoder) -> checkpoint.Checkpoint:
-    """A vocoder's folder; ValueError when it learned voices that another speaker model hears."""
+def check_speaker_encoder(config: ExportConfig, lip: checkpoint.Checkpoint) -> SpeakerEncoder:
+    """The speaker encoder, which must be the one that the lip model was trained with; ValueError otherwise."""
+    encoder = load_speaker_model(config.speaker_encoder)
+    if (expected := lip.config.get("speaker", "spectrum")) != encoder.fingerprint:
+        raise ValueError(
+            f"{lip.folder} was trained with speaker encoder {expected}, speaker_encoder "
+            f"{config.speaker_encoder or '(none)'} is {encoder.fingerprint}; give the one it was trained with."
+        )
+    return encoder
+
+
+def check_vocoder(folder: str, encoder: SpeakerEncoder) -> checkpoint.Checkpoint:
+    """A vocoder's checkpoint; ValueError if it was trained with another speaker encoder."""
     vocoder = read_vocoder(folder)
-    heard = vocoder.config.get("speaker", speakers.fingerprint)  # an imported one does not say
-    if vocoder.config["vocoder"].get("speaker_dim") and heard != speakers.fingerprint:
+    expected = vocoder.config.get("speaker", encoder.fingerprint)  # unknown for an imported vocoder
+    if vocoder.config["vocoder"].get("speaker_dim") and expected != encoder.fingerprint:
         raise ValueError(
-            f"{vocoder.folder} was told of voices by speaker model {heard}, the lip model by "
-            f"{speakers.fingerprint}; train it with the same speaker folder."
+            f"{vocoder.folder} was trained with speaker encoder {expected}, the lip model with "
+            f"{encoder.fingerprint}; train it with the same speaker_encoder."
         )
     return vocoder
 
 
-def likelihood_part(
-    folder: str, codec: Codec, speakers: SpeakerEncoder
+def code_prior_component(
+    folder: str, codec: Codec, encoder: SpeakerEncoder
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and weights of a likelihood as a system's part. CheckpointError: of other codes or voices."""
+    """Config and weights of a code prior as a component; CheckpointError if its codes or embeddings differ."""
     loaded = read_likelihood(folder)
     network = likelihood_from_dict(loaded.config[KIND], loaded.tensors)
-    check_learned(network.config, loaded.config, codec, speakers)
-    part = {
+    check_learned(network.config, loaded.config, codec, encoder)
+    component = {
         "config": to_dict(network.config),
-        "codec": code_fingerprint(deepcopy(codec).half().float()),  # what `as_stored` makes of it
-        "speaker": speakers.fingerprint,
+        "codec": code_fingerprint(deepcopy(codec).half().float()),  # after `fp16_roundtrip`
+        "speaker": encoder.fingerprint,
     }
-    return part, loaded.tensors
+    return component, loaded.tensors
 
 
-def as_stored(name: str, tensor: Tensor) -> Tensor:
-    """What a folder of float16 gives back of a tensor. CheckpointError: it cannot be kept so."""
+def fp16_roundtrip(name: str, tensor: Tensor) -> Tensor:
+    """A tensor as a float16 folder returns it; CheckpointError if float16 cannot hold it."""
     stored = checkpoint.storable(name, tensor, fp16=True)
     return stored.float() if stored.is_floating_point() else stored
 
 
-def mean_voice(source: VoiceSource, speakers: SpeakerEncoder) -> Tensor:
-    """The mean voice vector (S,) of some training clips of one speaker, or of all."""
+def mean_embedding(source: VoiceSource, encoder: SpeakerEncoder) -> Tensor:
+    """Mean speaker embedding (S,) of training clips of one speaker, or of all."""
     clips = [c for c in read_clips([source.folder], "train") if source.speaker in (c.speaker, "*")]
     if not clips:
         raise ValueError(f"{source.folder} has no training clip of speaker {source.speaker!r}.")
-    spread = clips[:: max(1, len(clips) // CLIPS_PER_VOICE)]
-    return speakers.mean(torch.stack([speakers.embed(c.wav()) for c in spread]))
+    chosen = clips[:: max(1, len(clips) // MAX_CLIPS_PER_VOICE)]
+    return encoder.mean(torch.stack([encoder.embed(c.wav()) for c in chosen]))

@@ -40,7 +40,7 @@ class KMeansConfig:
 
     features: cepstra of the sound (50 a second), or a layer of a HuBERT (50) or of an AV-HuBERT (25).
     model: folder of an imported HuBERT; or of an imported AV-HuBERT or a lip model.
-    feature_layer: whose output is clustered, from 1. sound: whether an AV-HuBERT is given the sound beside the lips.
+    feature_layer: whose output is clustered, from 1. use_audio: whether an AV-HuBERT is given the sound beside the lips.
     n_frames: features that are looked at, at most; they take 4 bytes times their width each.
     device: where that model computes; k-means itself is the CPU's.
     """
@@ -52,7 +52,7 @@ class KMeansConfig:
     features: Literal["mfcc", "hubert", "avhubert"] = "mfcc"
     model: str = ""
     feature_layer: int = 0
-    sound: bool = True
+    use_audio: bool = True
     device: Device = "auto"
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ def blank_teacher(config: KMeansConfig) -> UnitTokenizer:
     model, transform = avhubert_of(loaded)
     centroids = torch.zeros(config.n_units, model.dim)
     return AVHubertTokenizer(
-        model.to(device), transform, centroids, config.feature_layer, use_audio=config.sound
+        model.to(device), transform, centroids, config.feature_layer, use_audio=config.use_audio
     )
 
 

@@ -1,4 +1,4 @@
-"""Lip model, codec and voices into one folder that speaks (lip2speech/train/export.py)."""
+"""Export of a model folder (lip2speech/train/export.py)."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from lip2speech.data.dataset import read_clips
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.train.export import AssembleConfig, assemble
+from lip2speech.train.export import ExportConfig, export_model
 from lip2speech.vocoders import HiFiGAN, HiFiGANConfig, WaveNet, WaveNetConfig
 from tests.factories import (
     CODEC,
@@ -36,7 +36,7 @@ from tests.factories import (
 
 @pytest.fixture
 def parts(tmp_path: Path) -> dict[str, str]:
-    """The folders that training leaves."""
+    """The checkpoint folders that training writes."""
     model = make_model()
     values = {
         "kind": "lip-model",
@@ -48,65 +48,65 @@ def parts(tmp_path: Path) -> dict[str, str]:
     return {"lip_model": str(tmp_path / "lip"), "codec_path": str(save_codec(tmp_path / "codec"))}
 
 
-def config(prepared: Path, parts: dict[str, str], **changes: Any) -> AssembleConfig:
+def config(prepared: Path, parts: dict[str, str], **changes: Any) -> ExportConfig:
     voices = [{"name": n, "folder": str(prepared), "speaker": n} for n in ("ann", "ben")]
     numbers = {
         "model_card": "# Card\n",
         "stored_voices": voices,
         "inference": {"default_voice": "ben", "window_frames": 50, "overlap_frames": 10},
     }
-    return from_dict(AssembleConfig, numbers | parts | changes)
+    return from_dict(ExportConfig, numbers | parts | changes)
 
 
-def test_the_folder_speaks(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
-    size = assemble(config(prepared, parts), tmp_path / "model")
+def test_the_exported_folder_synthesizes_speech(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+    size = export_model(config(prepared, parts), tmp_path / "model")
     assert size == (tmp_path / "model" / "model.safetensors").stat().st_size
-    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
-    wav = speech(np.zeros((9, 96, 96), np.uint8))
+    model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
+    wav = model.synthesize(np.zeros((9, 96, 96), np.uint8))
     assert (wav.shape, wav.dtype) == ((9 * 640,), torch.float32)
     assert wav.abs().max() <= 1
-    assert speech.transform.mean == 0.4
-    assert (speech.config.window_frames, speech.config.vocoder) == (50, "mel")
+    assert model.transform.mean == 0.4
+    assert (model.config.window_frames, model.config.vocoder) == (50, "mel")
     assert checkpoint.load(tmp_path / "model").card == "# Card\n"
 
 
-def test_a_voice_is_the_mean_of_its_speakers_clips(
+def test_a_stored_voice_is_the_mean_embedding_of_its_speakers_clips(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
-    assemble(config(prepared, parts), tmp_path / "model")
-    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
+    export_model(config(prepared, parts), tmp_path / "model")
+    model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     clips = [clip for clip in read_clips([prepared], "train") if clip.speaker == "ann"]
     mean = torch.stack([LTASSpeakerEncoder().embed(clip.wav()) for clip in clips]).mean(0)
-    torch.testing.assert_close(speech.voices["ann"], mean, rtol=2e-3, atol=2e-3)  # stored as float16
-    assert torch.equal(speech.speaker_embedding(None), speech.voices["ben"])
+    torch.testing.assert_close(model.voices["ann"], mean, rtol=2e-3, atol=2e-3)  # stored as float16
+    assert torch.equal(model.speaker_embedding(None), model.voices["ben"])
 
 
-def test_half_the_precision_sounds_the_same(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
-    assemble(config(prepared, parts), tmp_path / "model")
-    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
+def test_float16_weights_predict_nearly_the_same_mel(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+    export_model(config(prepared, parts), tmp_path / "model")
+    model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     roi = np.random.default_rng(0).integers(0, 256, (4, 96, 96), dtype=np.uint8)
-    stored = speech.predict(roi).require("mel")
-    speech.model = make_model()
-    torch.testing.assert_close(stored, speech.predict(roi).require("mel"), rtol=0, atol=0.02)
+    stored = model.predict(roi).require("mel")
+    model.model = make_model()
+    torch.testing.assert_close(stored, model.predict(roi).require("mel"), rtol=0, atol=0.02)
 
 
-def test_a_codec_whose_codes_mean_something_else_is_refused(
+def test_a_codec_other_than_the_one_trained_on_is_refused(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
     other = make_codec(CODEC)
     with torch.no_grad():
         other.quantizer.codebooks[0].entries.add_(1)
     parts["codec_path"] = str(save_codec(tmp_path / "other", other))
-    with pytest.raises(ValueError, match="has learned codes of codec .*, .*other is "):
-        assemble(config(prepared, parts), tmp_path / "model")
+    with pytest.raises(ValueError, match="was trained on codes of codec .*, .*other is "):
+        export_model(config(prepared, parts), tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
-def test_parts_that_do_not_fit_leave_nothing_behind(
+def test_a_default_vocoder_that_is_not_included_is_refused_and_nothing_is_written(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match="its own route 'wavenet'"):
-        assemble(
+    with pytest.raises(CheckpointError, match="its default vocoder 'wavenet' or voice 'ann' is not in it"):
+        export_model(
             config(prepared, parts, inference={"default_voice": "ann", "vocoder": "wavenet"}),
             tmp_path / "model",
         )
@@ -126,63 +126,63 @@ def test_parts_that_do_not_fit_leave_nothing_behind(
         ),
     ],
 )
-def test_a_voice_that_is_not_there_is_refused(
+def test_a_missing_default_voice_is_refused(
     prepared: Path, parts: dict[str, str], tmp_path: Path, changes: dict, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        assemble(config(prepared, parts, **changes), tmp_path / "model")
+        export_model(config(prepared, parts, **changes), tmp_path / "model")
 
 
 def test_a_speaker_without_clips_is_refused(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
     voices = [{"name": "x", "folder": str(prepared), "speaker": "eve"}]
     with pytest.raises(ValueError, match="has no training clip of speaker 'eve'"):
-        assemble(config(prepared, parts, stored_voices=voices), tmp_path / "model")
+        export_model(config(prepared, parts, stored_voices=voices), tmp_path / "model")
 
 
-def test_swapped_parts_are_refused(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+def test_a_codec_in_place_of_the_lip_model_is_refused(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
     swapped = {"lip_model": parts["codec_path"], "codec_path": parts["lip_model"]}
     with pytest.raises(ValueError, match="holds 'codec', expected a lip-model"):
-        assemble(config(prepared, swapped), tmp_path / "model")
+        export_model(config(prepared, swapped), tmp_path / "model")
 
 
-def test_a_folder_that_is_there_is_replaced_only_when_asked(
+def test_an_existing_folder_is_overwritten_only_on_request(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
-    assemble(config(prepared, parts), tmp_path / "model")
+    export_model(config(prepared, parts), tmp_path / "model")
     with pytest.raises(CheckpointError, match="already exists"):
-        assemble(config(prepared, parts), tmp_path / "model")
-    assemble(config(prepared, parts, model_card="# New\n"), tmp_path / "model", overwrite=True)
+        export_model(config(prepared, parts), tmp_path / "model")
+    export_model(config(prepared, parts, model_card="# New\n"), tmp_path / "model", overwrite=True)
     assert checkpoint.load(tmp_path / "model").card == "# New\n"
 
 
-def test_a_system_hears_voices_as_its_lip_model_learned_to(
+def test_the_speaker_encoder_of_the_lip_model_is_included_and_another_is_refused(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
-    own = tiny_encoded(0)
-    heads = MODEL["heads"] | {"speaker_dim": own.dim}
+    encoder = tiny_encoded(0)
+    heads = MODEL["heads"] | {"speaker_dim": encoder.dim}
     model = make_model(MODEL | {"heads": heads})
     values = checkpoint.load(parts["lip_model"]).config | {
         "model": to_dict(model.config),
-        "speaker": own.fingerprint,
+        "speaker": encoder.fingerprint,
     }
-    checkpoint.save(tmp_path / "told", values, model.state_dict(), "")
-    parts |= {"lip_model": str(tmp_path / "told"), "speaker_encoder": str(save_encoder(tmp_path / "ears"))}
-    assemble(config(prepared, parts), tmp_path / "model")
-    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
-    assert speech.speaker_encoder.fingerprint == own.fingerprint
-    assert speaker_model_at(tmp_path / "model").fingerprint == own.fingerprint
+    checkpoint.save(tmp_path / "lip-x", values, model.state_dict(), "")
+    parts |= {"lip_model": str(tmp_path / "lip-x"), "speaker_encoder": str(save_encoder(tmp_path / "encoder"))}
+    export_model(config(prepared, parts), tmp_path / "model")
+    model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
+    assert model.speaker_encoder.fingerprint == encoder.fingerprint
+    assert speaker_model_at(tmp_path / "model").fingerprint == encoder.fingerprint
     write_wav(tmp_path / "eve.wav", buzz(50, 150.0))
-    heard = own.embed(read_wav(tmp_path / "eve.wav"))
-    torch.testing.assert_close(speech.speaker_embedding(tmp_path / "eve.wav"), heard, rtol=0, atol=0.02)
+    expected = encoder.embed(read_wav(tmp_path / "eve.wav"))
+    torch.testing.assert_close(model.speaker_embedding(tmp_path / "eve.wav"), expected, rtol=0, atol=0.02)
     parts["speaker_encoder"] = str(save_encoder(tmp_path / "other", seed=1))
     with pytest.raises(
-        ValueError, match=f"told of voices by speaker model {own.fingerprint}, .*other' gives "
+        ValueError, match=f"trained with speaker encoder {encoder.fingerprint}, speaker_encoder .*other is "
     ):
-        assemble(config(prepared, parts), tmp_path / "refused")
+        export_model(config(prepared, parts), tmp_path / "refused")
 
 
-def save_vocoder(folder: Path, name: str, *, heard: str | None = None, **sizes: Any) -> str:
-    """The folder that training of a vocoder would have written; `heard`: by which speaker model."""
+def save_vocoder(folder: Path, name: str, *, speaker: str | None = None, **sizes: Any) -> str:
+    """A checkpoint folder of a vocoder, trained with the speaker encoder of a fingerprint."""
     torch.manual_seed(0)
     small: dict[str, Any] = {
         "n_units": 8,
@@ -199,66 +199,66 @@ def save_vocoder(folder: Path, name: str, *, heard: str | None = None, **sizes: 
         else WaveNet(WaveNetConfig(**small | sizes))
     )
     values = {"kind": "vocoder", "name": name, "vocoder": to_dict(vocoder.config)}
-    if heard is not None:
-        values["speaker"] = heard
+    if speaker is not None:
+        values["speaker"] = speaker
     checkpoint.save(folder, values, vocoder.state_dict(), "")
     return str(folder)
 
 
 @pytest.mark.parametrize("name", ["hifigan", "wavenet"])
-def test_a_trained_vocoder_becomes_a_route(
+def test_a_trained_vocoder_is_included_and_can_be_the_default(
     name: str, prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
-    parts["vocoder"] = save_vocoder(tmp_path / "v", name, heard=LTASSpeakerEncoder().fingerprint)
+    parts["vocoder"] = save_vocoder(tmp_path / "v", name, speaker=LTASSpeakerEncoder().fingerprint)
     own = {"default_voice": "ben", "vocoder": name}
-    assemble(config(prepared, parts, inference=own), tmp_path / "model")
-    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
-    assert name in speech.vocoder_names and speech.config.vocoder == name
-    wav = speech(np.zeros((2, 96, 96), np.uint8))
+    export_model(config(prepared, parts, inference=own), tmp_path / "model")
+    model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
+    assert name in model.vocoder_names and model.config.vocoder == name
+    wav = model.synthesize(np.zeros((2, 96, 96), np.uint8))
     assert wav.shape == (1280,)
-    assert not torch.equal(wav, speech(np.zeros((2, 96, 96), np.uint8), route="mel"))
+    assert not torch.equal(wav, model.synthesize(np.zeros((2, 96, 96), np.uint8), vocoder="mel"))
 
 
 def test_a_vocoder_that_does_not_fit_is_refused(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
-    for number, (heard, sizes, message) in enumerate(
+    for number, (speaker, sizes, message) in enumerate(
         [
-            ("other", {}, "was told of voices by speaker model other, the lip model by spectrum"),
+            ("other", {}, "was trained with speaker encoder other, the lip model with spectrum"),
             (None, {"n_units": 9}, "the model has n_units 8, its vocoder n_units 9"),
             (None, {"mel": MelConfig(f_max=7600.0)}, "the model's mel has f_max 8000.0, the vocoder's f_max"),
         ]
     ):
-        parts["vocoder"] = save_vocoder(tmp_path / f"v{number}", "hifigan", heard=heard, **sizes)
+        parts["vocoder"] = save_vocoder(tmp_path / f"v{number}", "hifigan", speaker=speaker, **sizes)
         with pytest.raises(ValueError, match=message):
-            assemble(config(prepared, parts), tmp_path / "model")
+            export_model(config(prepared, parts), tmp_path / "model")
     parts["vocoder"] = parts["codec_path"]
     with pytest.raises(CheckpointError, match="holds 'codec', expected a vocoder"):
-        assemble(config(prepared, parts), tmp_path / "model")
+        export_model(config(prepared, parts), tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
-def test_voices_do_not_matter_to_a_vocoder_that_is_told_none(
+def test_a_vocoder_without_speaker_conditioning_fits_any_speaker_encoder(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
-    parts["vocoder"] = save_vocoder(tmp_path / "v", "wavenet", heard="other", speaker_dim=0)
-    assemble(config(prepared, parts), tmp_path / "model")
+    parts["vocoder"] = save_vocoder(tmp_path / "v", "wavenet", speaker="other", speaker_dim=0)
+    export_model(config(prepared, parts), tmp_path / "model")
     assert "wavenet" in Lip2Speech.from_pretrained(tmp_path / "model", device="cpu").vocoder_names
 
 
-def test_a_likelihood_becomes_a_part(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
-    plain = assemble(config(prepared, parts), tmp_path / "plain")
-    parts["code_prior"] = str(save_likelihood(tmp_path / "likelihood"))
+def test_a_code_prior_is_included(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+    plain = export_model(config(prepared, parts), tmp_path / "plain")
+    parts["code_prior"] = str(save_likelihood(tmp_path / "code_prior"))
     weights = sum(w.numel() for w in make_likelihood().state_dict().values())
-    assert 2 * weights < assemble(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
-    speech = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
-    prediction = speech.predict(np.zeros((4, 96, 96), np.uint8))
-    kept = speech.bits(prediction)[0]
-    speech.code_prior = make_likelihood()
-    torch.testing.assert_close(kept, speech.bits(prediction)[0], rtol=0, atol=0.02)  # stored as float16
+    assert 2 * weights < export_model(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
+    model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
+    prediction = model.predict(np.zeros((4, 96, 96), np.uint8))
+    kept = model.code_bits(prediction)[0]
+    model.code_prior = make_likelihood()
+    torch.testing.assert_close(kept, model.code_bits(prediction)[0], rtol=0, atol=0.02)  # stored as float16
 
 
-def test_a_likelihood_of_other_codes_or_voices_is_refused(
+def test_a_code_prior_of_another_codec_or_speaker_encoder_is_refused(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
     other = make_codec(CODEC)
@@ -269,7 +269,7 @@ def test_a_likelihood_of_other_codes_or_voices_is_refused(
         "speaker": save_likelihood(tmp_path / "voices", speaker="0123"),
     }.items():
         with pytest.raises(CheckpointError, match=f"the likelihood has learned with {name} "):
-            assemble(config(prepared, parts, code_prior=str(folder)), tmp_path / "model")
+            export_model(config(prepared, parts, code_prior=str(folder)), tmp_path / "model")
     with pytest.raises(CheckpointError, match="holds 'codec', expected a code_prior of a codec's codes"):
-        assemble(config(prepared, parts, code_prior=parts["codec_path"]), tmp_path / "model")
+        export_model(config(prepared, parts, code_prior=parts["codec_path"]), tmp_path / "model")
     assert not (tmp_path / "model").exists()

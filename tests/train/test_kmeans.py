@@ -44,7 +44,7 @@ def save_hubert(folder: Path) -> Path:
 SOURCES: dict[str, Any] = {
     "hubert": (save_hubert, {"features": "hubert", "feature_layer": 2}),
     "import": (save_frontend, {"features": "avhubert", "feature_layer": 1}),
-    "lip model": (save_lip_model, {"features": "avhubert", "feature_layer": 1, "sound": False}),
+    "lip model": (save_lip_model, {"features": "avhubert", "feature_layer": 1, "use_audio": False}),
     "system": (save_system, {"features": "avhubert", "feature_layer": 1}),
 }
 
@@ -91,7 +91,7 @@ def test_lips_alone_do_not_hear(prepared: Path, tmp_path: Path) -> None:
     config = KMeansConfig((str(prepared),), n_units=4, features="avhubert", model=model, feature_layer=1)
     clip = read_clips([prepared], "train")[0]
     wav, roi = clip.wav(), clip.tensors()["roi"]
-    both, lips = blank_teacher(config), blank_teacher(replace(config, sound=False))
+    both, lips = blank_teacher(config), blank_teacher(replace(config, use_audio=False))
     assert torch.equal(lips.features(wav, roi), lips.features(-0.1 * wav.flip(0), roi))
     assert not torch.allclose(both.features(wav, roi), both.features(wav.flip(0), roi))
     assert not torch.allclose(both.features(wav, roi), both.features(wav, 255 - roi))

@@ -1,1 +1,1 @@
-"""Adaptation of a model to one person."""
+"""Adaptation of a model to one speaker from silent videos of known prompts."""

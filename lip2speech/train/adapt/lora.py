@@ -1,8 +1,7 @@
-"""Low-rank adapters: a frozen model learns a little, and nothing is left of them afterwards.
+"""Low-rank adapters (LoRA, Hu et al. 2021, section 4.1) that are merged into the weights after training.
 
-Hu et al. 2021, "LoRA", section 4.1: a linear layer's weight W becomes W + B A with B A of small rank, B zero
-at first. Its bias learns too (BitFit, Ben Zaken et al. 2022). Merging writes the sum where W was: the model
-has the tensors it had, and whatever loads the one loads the other.
+The weight W of a linear layer becomes W + B A, with B A of low rank and B zero at first. Biases are trained too
+(BitFit, Ben Zaken et al. 2022). After merging, the model has the tensors it had before.
 """
 
 from __future__ import annotations
@@ -15,33 +14,40 @@ from torch.nn.utils import parametrize
 
 
 class LoRALinear(nn.Module):
-    """W (O, I) -> W + up (O, rank) down (rank, I); nothing at first."""
+    """Parametrization of a linear layer's weight: W (O, I) -> W + lora_B (O, rank) lora_A (rank, I)."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
         rows, columns = weight.shape
-        self.up = nn.Parameter(torch.zeros(rows, rank))
-        self.down = nn.Parameter(torch.randn(rank, columns) / columns**0.5)
+        self.lora_B = nn.Parameter(torch.zeros(rows, rank))
+        self.lora_A = nn.Parameter(torch.randn(rank, columns) / columns**0.5)
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.up @ self.down
+        """The adapted weight (O, I)."""
+        return weight + self.lora_B @ self.lora_A
 
 
-def attach(model: nn.Module, layers: Sequence[str], rank: int) -> list[nn.Parameter]:
-    """Freeze `model` but for adapters at the linear layers whose names end in one of `layers`; what learns.
+def add_adapters(model: nn.Module, target_modules: Sequence[str], rank: int) -> list[nn.Parameter]:
+    """Freeze `model` except for adapters and biases of some linear layers.
 
+    Args:
+        target_modules: suffixes of the names of the adapted linear layers.
+    Returns:
+        the trainable parameters.
     Raises:
-        ValueError: the rank is below 1, or a name fits no linear layer.
+        ValueError: the rank is below 1, or a suffix matches no linear layer.
     """
     if rank < 1:
-        raise ValueError(f"rank must be 1 or more, got {rank}.")
-    found = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    for ending in layers:
-        if not any(name.endswith(ending) for name in found):
-            raise ValueError(f"no linear layer's name ends in {ending!r}; there are {', '.join(found)}.")
+        raise ValueError(f"lora_rank must be 1 or more, got {rank}.")
+    linears = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    for suffix in target_modules:
+        if not any(name.endswith(suffix) for name in linears):
+            raise ValueError(
+                f"lora_target_modules: no linear layer ends in {suffix!r}; there are {', '.join(linears)}."
+            )
     model.requires_grad_(False)
-    for name, linear in found.items():
-        if name.endswith(tuple(layers)):
+    for name, linear in linears.items():
+        if name.endswith(tuple(target_modules)):
             adapter = LoRALinear(linear.weight, rank).to(linear.weight.device)
             parametrize.register_parametrization(linear, "weight", adapter)
             if linear.bias is not None:
@@ -49,8 +55,8 @@ def attach(model: nn.Module, layers: Sequence[str], rank: int) -> list[nn.Parame
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def merge(model: nn.Module) -> None:
-    """Put every adapter into the weight it belongs to."""
+def merge_adapters(model: nn.Module) -> None:
+    """Add every adapter to its weight and remove it."""
     for module in list(model.modules()):
         if isinstance(module, nn.Linear) and parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

@@ -168,7 +168,7 @@ class CodePriorTask(TrainingTask):
         }
         figures = self.validate()
         card = (
-            "# Likelihood of codes\nTrained by `lip2speech train likelihood` on "
+            "# Likelihood of codes\nTrained by `lip2speech train code-prior` on "
             f"{len(self.train_set.clips)} clips; {figures['bits']:.3f} bits for a code of speech that was "
             f"held out, {figures['shuffled']:.3f} when its time is shuffled.\n"
         )

@@ -61,7 +61,7 @@ class RecordingSession:
         taken = {video.stem for video in list_videos(self.folder)}
         return {
             "folder": str(self.folder.absolute()),
-            "next": f"lip2speech adapt fit {shlex.quote(str(self.folder))} -o MODEL",
+            "next": f"lip2speech adapt train {shlex.quote(str(self.folder))} -o MODEL",
             "longest_s": self.longest_s,
             "prompts": [
                 {"name": name, "text": text, "taken": name in taken}

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from benchmarks import gpu_check
 from benchmarks.gpu_check import CASES, apart, made_up, train
 from lip2speech import distributed
-from lip2speech.cli.train import train as command
+from lip2speech.cli import app
 from lip2speech.config import from_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.data.targets import TargetExtractor
@@ -40,7 +40,7 @@ from lip2speech.train.vocoder.data import VocoderBatch
 from tests.factories import make_codec, make_model
 from tests.models.hubert_golden import teacher
 from tests.train.adapt.test_trainer import config as adapt_config
-from tests.train.adapt.test_trainer import take
+from tests.train.adapt.test_trainer import recording
 from tests.train.fake_gpu import GPU, OnGpu, pretended
 from tests.train.processes import LINE, Line
 
@@ -152,19 +152,19 @@ def test_codes_made_on_a_gpu_are_kept_on_the_cpu(prepared: Path) -> None:
 
 
 def test_adaptation_learns_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    takes, losses = [take(0), take(1)], []
+    recordings, losses = [recording(0), recording(1)], []
     for there in (False, True):
         model = make_model()
         with pytest.MonkeyPatch.context() as patch:
             if not there:
-                work = AdaptationTrainer(model, Transform(), takes, adapt_config(), LTASSpeakerEncoder())
+                work = AdaptationTrainer(model, Transform(), recordings, adapt_config(), LTASSpeakerEncoder())
                 losses.append([work.training_step(step) for step in range(2)])
                 continue
             patch.setattr("lip2speech.train.adapt.trainer.choose_device", lambda name: GPU)
             with pretended():
-                work = AdaptationTrainer(model, Transform(), takes, adapt_config(), LTASSpeakerEncoder())
+                work = AdaptationTrainer(model, Transform(), recordings, adapt_config(), LTASSpeakerEncoder())
                 losses.append([work.training_step(step) for step in range(2)])
-                weights = work.finish().state_dict()
+                weights = work.merged_model().state_dict()
             assert all(type(x) is Tensor and x.device == CPU for x in weights.values())
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
@@ -185,7 +185,7 @@ def test_auto_is_the_gpu_of_this_process_where_there_is_one(monkeypatch: pytest.
 def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("train_data: [no/such/corpus]\n")
     words = ["speaker", str(tmp_path / "recipe.yaml"), "trainer.device=cuda", "--out", str(tmp_path / "run")]
-    done = CliRunner().invoke(command, words)
+    done = CliRunner().invoke(app, ["train", *words])
     assert done.exit_code != 0 and "torch sees no GPU here" in done.output
     assert len(done.output.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lip2speech.cli.train import train
+from lip2speech.cli import app
 from lip2speech.config import dump_yaml, from_dict, load_yaml
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
 from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
@@ -120,7 +120,7 @@ def test_the_command_prints_a_recipe_that_can_be_read_again(tmp_path: Path) -> N
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(dump_yaml(from_dict(FinetuneConfig, FINETUNE)))
     words = ["finetune", str(recipe), "trainer.steps=7", "--out", str(tmp_path / "run"), "--dry-run"]
-    done = CliRunner().invoke(train, words)
+    done = CliRunner().invoke(app, ["train", *words])
     assert done.exit_code == 0, done.output
     (tmp_path / "printed.yaml").write_text(done.output)
     assert load_yaml(tmp_path / "printed.yaml")["trainer"]["steps"] == 7

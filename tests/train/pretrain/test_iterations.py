@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from lip2speech import checkpoint
-from lip2speech.cli.train import train
+from lip2speech.cli import app
 from lip2speech.config import dump_yaml, from_dict
 from lip2speech.data.unit_tokenizers import AVHubertTokenizer, load_unit_tokenizer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
@@ -33,7 +33,7 @@ def recipe(prepared: Path, folder: Path, **changes: Any) -> str:
 
 
 def call(*words: str) -> Any:
-    return CliRunner().invoke(train, ["pretrain", *words])
+    return CliRunner().invoke(app, ["train", "pretrain", *words])
 
 
 def test_the_second_iteration_learns_clusters_of_the_first_ones_model(prepared: Path, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_the_second_iteration_learns_clusters_of_the_first_ones_model(prepared: 
     assert done.exit_code == 0, done.output
     first, second = (load_unit_tokenizer(out / str(number) / "units") for number in (1, 2))
     assert (first.n_units, first.rate, second.n_units, second.rate) == (5, 50, 4, 25)
-    assert isinstance(second, AVHubertTokenizer) and (second.layer, second.sound) == (1, True)
+    assert isinstance(second, AVHubertTokenizer) and (second.layer, second.use_audio) == (1, True)
     made = checkpoint.load(out / "1" / "final")
     assert all(torch.equal(t, made.tensors[f"frontend.{k}"]) for k, t in second.model.state_dict().items())
     final = checkpoint.load(out / "2" / "final")

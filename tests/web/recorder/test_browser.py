@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lip2speech.data.prompts import write_prompts
-from lip2speech.train.adapt.recordings import LONGEST_S, read_take, read_takes
+from lip2speech.train.adapt.recordings import MAX_DURATION_S, read_recording, read_recordings
 from lip2speech.video import NoFaceError
 from lip2speech.web.recorder import RecorderServer, RecordingSession
 from tests.web.recorder.conftest import videos
@@ -30,7 +30,7 @@ navigator.mediaDevices.getUserMedia = (c) => { navigator.mediaDevices.asked.push
 
 
 class Judge:
-    """`read_take`, or a refusal when it is told to. Counts what it was asked."""
+    """`read_recording`, or a refusal when it is told to. Counts what it was asked."""
 
     def __init__(self) -> None:
         self.asked, self.refuse = 0, False
@@ -39,7 +39,7 @@ class Judge:
         self.asked += 1
         if self.refuse:
             raise NoFaceError(f"{video.name}: too dark.")
-        read_take(video)
+        read_recording(video)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(folder: Path, judge: Judge) -> Iterator[RecorderServer]:
-    made = RecorderServer(RecordingSession(folder, judge, LONGEST_S))
+    made = RecorderServer(RecordingSession(folder, judge, MAX_DURATION_S))
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield made
@@ -126,10 +126,10 @@ def test_two_prompts_are_recorded_with_the_keyboard(visit: Callable[..., Any], f
     assert page.locator("#again").inner_text() == "Again: set blue with k four soon"
     record(page, lambda: page.keyboard.press("Space"))
     assert page.locator("#prompt").inner_text() == "All 2 are recorded. Thank you!"
-    assert page.locator("#command").inner_text() == f"lip2speech adapt fit {folder} -o MODEL"
+    assert page.locator("#command").inner_text() == f"lip2speech adapt train {folder} -o MODEL"
     asked = page.evaluate("navigator.mediaDevices.asked")
     assert len(asked) == 1 and asked[0]["audio"] is False
-    takes, failures = read_takes(folder)
+    takes, failures = read_recordings(folder)
     assert [take.text for take in takes] == ["set blue with k four soon", "bin red at c nine now"]
     assert not failures and all(50 < len(take.roi) < 200 for take in takes)
     assert set(videos(folder)) == {"001.webm", "002.webm"}

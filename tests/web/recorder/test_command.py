@@ -16,7 +16,6 @@ import pytest
 from typer.testing import CliRunner
 
 from lip2speech.cli import app
-from lip2speech.cli.adapt import told
 from tests.web.recorder.conftest import videos
 
 ROOT = Path(__file__).parents[3]
@@ -77,10 +76,3 @@ def test_what_cannot_be_served_is_one_line(me: Path, tmp_path: Path) -> None:
         ):
             result = CliRunner().invoke(app, ["adapt", "record", *map(str, arguments)])
             assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1
-
-
-def test_the_last_line_says_what_comes_next() -> None:
-    assert told(Path("a b"), 2, 3).endswith(
-        "2 of 3 prompts are recorded in a b; go on with: lip2speech adapt record 'a b'"
-    )
-    assert told(Path("me"), 3, 3).endswith("go on with: lip2speech adapt fit me -o MODEL")

@@ -85,7 +85,7 @@ def test_the_state_is_read_anew_and_names_what_comes_next(session: RecordingSess
     assert [(p["name"], p["text"], p["taken"]) for p in state["prompts"]] == [
         ("001", "Bin blue", False), ("002", "set red", True), ("003", "lay white", False),
     ]  # fmt: skip
-    assert state["next"] == f"lip2speech adapt fit {me} -o MODEL" and state["longest_s"] == LONGEST_S
+    assert state["next"] == f"lip2speech adapt train {me} -o MODEL" and state["longest_s"] == LONGEST_S
     (me / "002.webm").unlink()
     assert session.count() == (0, 3)
 

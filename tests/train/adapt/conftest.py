@@ -1,0 +1,15 @@
+"""A unit tokenizer for the adaptation tests."""
+
+import pytest
+
+from lip2speech import checkpoint
+from tests.data.test_unit_tokenizers import mfcc_teacher
+
+
+@pytest.fixture(scope="session")
+def units(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a unit tokenizer with 8 units."""
+    folder, tokenizer = tmp_path_factory.mktemp("tokenizer") / "units", mfcc_teacher(8)
+    tensors = {"centroids": tokenizer.centroids, "mean": tokenizer.mean, "std": tokenizer.std}
+    checkpoint.save(folder, {"kind": "kmeans-mfcc"}, tensors, "")
+    return str(folder)
