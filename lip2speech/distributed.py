@@ -1,7 +1,8 @@
 """Collective operations for training in several processes.
 
 Plain torch.distributed as `torchrun` sets it up (rank, world size and rendezvous come from the environment).
-In a single process every function returns its argument. CPU tensors are reduced by gloo, CUDA tensors by nccl.
+In a single process every function returns its argument. CPU tensors are reduced by gloo, CUDA tensors by
+nccl.
 """
 
 from __future__ import annotations

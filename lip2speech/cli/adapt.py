@@ -55,7 +55,9 @@ def prompts(
 @adapt.command()
 def record(
     folder: Folder,
-    port: Annotated[int, typer.Option(help="Port of the recorder; 0 for any free one.", min=0, max=65535)] = 0,
+    port: Annotated[
+        int, typer.Option(help="Port of the recorder; 0 for any free one.", min=0, max=65535)
+    ] = 0,
     show: Annotated[
         bool, typer.Option("--open", help="Open a browser; other users of this machine may see the address.")
     ] = False,
@@ -91,7 +93,9 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A file in configs/adapt/, or your own.")] = None,
     model: Annotated[str, typer.Option(help="A model folder, or the name of a bundled model.")] = "default",
-    held_out: Annotated[int, typer.Option(help="Number of videos, the last ones, kept for testing.", min=0)] = 20,
+    held_out: Annotated[
+        int, typer.Option(help="Number of videos, the last ones, kept for testing.", min=0)
+    ] = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no table.")] = False,
 ) -> None:
@@ -125,7 +129,9 @@ def train(
             progress.start("evaluating")
             after = evaluate(Lip2Speech.from_pretrained(out, "cpu"), test_set, values, word_error_fn)
         if not quiet:
-            typer.echo(f"{out}: {size} parameters trained on {len(train_set)} videos; use it with --model {out}")
+            typer.echo(
+                f"{out}: {size} parameters trained on {len(train_set)} videos; use it with --model {out}"
+            )
             typer.echo(table(before, after, len(test_set)))
 
 

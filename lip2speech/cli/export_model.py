@@ -13,7 +13,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 
 
 def export(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A file in configs/export/, or your own.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="A file in configs/export/, or your own.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The model folder to write.")],
     overrides: Annotated[
         list[str] | None,

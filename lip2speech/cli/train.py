@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-from click import Choice
 
 from lip2speech.cli._errors import UsageError, one_line_errors
 from lip2speech.cli._progress import progress_bar
@@ -23,10 +22,15 @@ TASKS = {
 }
 """Task -> module, class of the task (or one for each class of config), class of the config."""
 
+Task = Literal["codec", "kmeans", "pretrain", "finetune", "speaker", "vocoder", "code-prior"]
+"""The keys of TASKS, for the command line."""
+
 
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", click_type=Choice(list(TASKS)), help="See above.")],
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="A file in configs/TASK/, or your own.")],
+    task: Annotated[Task, typer.Argument(metavar="TASK", help="One of the tasks above.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="A file in configs/TASK/, or your own.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="Run folder: checkpoints, log and final/.")],
     overrides: Annotated[
         list[str] | None,
@@ -57,7 +61,9 @@ def train(
         module_name, task_name, config_name = TASKS[task]
         module = import_module(module_name)
         if iteration is not None and task != "pretrain":
-            raise UsageError(f"--iteration is an option of train pretrain, not of train {task}; leave it out.")
+            raise UsageError(
+                f"--iteration is an option of train pretrain, not of train {task}; leave it out."
+            )
         values = load_config(getattr(module, config_name), config, overrides or ())
         if dry_run:
             typer.echo(dump_yaml(values), nl=False)
@@ -68,7 +74,9 @@ def train(
             _train_pretrain(values, out, iteration, dry_run, quiet)
         else:
             found = getattr(module, task_name)
-            _train_task(found[type(values)] if isinstance(found, dict) else found, values, out, dry_run, quiet)
+            _train_task(
+                found[type(values)] if isinstance(found, dict) else found, values, out, dry_run, quiet
+            )
 
 
 def _train_task(task_class: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:

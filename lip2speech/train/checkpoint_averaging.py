@@ -1,8 +1,8 @@
 """Weight averaging of several trainings of one model ("model soup", Wortsman et al. 2022).
 
-Trainings that start from the same checkpoint, with other seeds or loss weights, tend to end in one basin of the
-loss, and the mean of their weights is often better than the best of them. This does not hold for trainings from
-different random initializations; here only configs, names and shapes can be checked.
+Trainings that start from the same checkpoint, with other seeds or loss weights, tend to end in one basin of
+the loss, and the mean of their weights is often better than the best of them. This does not hold for
+trainings from different random initializations; here only configs, names and shapes can be checked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Export: a trained lip model, its codec, stored voices and optional parts as one self-contained model folder."""
+"""Export of a trained lip model, its codec, stored voices and optional parts as one model folder."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def export_model(config: ExportConfig, folder: Path, *, overwrite: bool = False)
     """Write the model folder (float16) after checking that its parts fit; returns the size of its weights.
 
     Raises:
-        ValueError: the default voice is not stored, or a part is of another kind or does not fit the lip model.
+        ValueError: the default voice is not stored, or a part is of another kind or does not fit the lip
+            model.
     """
     lip, codec = checkpoint.load(config.lip_model), checkpoint.load(config.codec_path)
     built_codec = check_codec(config, lip)
@@ -111,19 +112,19 @@ def check_codec(config: ExportConfig, lip: checkpoint.Checkpoint) -> Codec:
     expected, found = lip.config.get("codec"), code_fingerprint(codec)
     if expected not in (None, found):
         raise ValueError(
-            f"{lip.folder} was trained on codes of codec {expected}, {config.codec_path} is {found}; give a codec "
-            "with the same encoder and codebooks."
+            f"{lip.folder} was trained on codes of codec {expected}, {config.codec_path} is {found}; give a "
+            "codec with the same encoder and codebooks."
         )
     return codec
 
 
 def check_speaker_encoder(config: ExportConfig, lip: checkpoint.Checkpoint) -> SpeakerEncoder:
-    """The speaker encoder, which must be the one that the lip model was trained with; ValueError otherwise."""
+    """The speaker encoder, which must be the one the lip model was trained with; ValueError otherwise."""
     encoder = load_speaker_model(config.speaker_encoder)
     if (expected := lip.config.get("speaker", "spectrum")) != encoder.fingerprint:
         raise ValueError(
             f"{lip.folder} was trained with speaker encoder {expected}, speaker_encoder "
-            f"{config.speaker_encoder or '(none)'} is {encoder.fingerprint}; give the one it was trained with."
+            f"{config.speaker_encoder or '(none)'} is {encoder.fingerprint}; give that of its training."
         )
     return encoder
 
@@ -143,7 +144,7 @@ def check_vocoder(folder: str, encoder: SpeakerEncoder) -> checkpoint.Checkpoint
 def code_prior_component(
     folder: str, codec: Codec, encoder: SpeakerEncoder
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and weights of a code prior as a component; CheckpointError if its codes or embeddings differ."""
+    """Config and weights of a code prior; CheckpointError if its codec or speaker encoder differs."""
     loaded = read_likelihood(folder)
     network = likelihood_from_dict(loaded.config[KIND], loaded.tensors)
     check_learned(network.config, loaded.config, codec, encoder)

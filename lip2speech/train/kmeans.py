@@ -40,7 +40,8 @@ class KMeansConfig:
 
     features: cepstra of the sound (50 a second), or a layer of a HuBERT (50) or of an AV-HuBERT (25).
     model: folder of an imported HuBERT; or of an imported AV-HuBERT or a lip model.
-    feature_layer: whose output is clustered, from 1. use_audio: whether an AV-HuBERT is given the sound beside the lips.
+    feature_layer: whose output is clustered, from 1. sound: whether an AV-HuBERT is given the sound beside
+    the lips.
     n_frames: features that are looked at, at most; they take 4 bytes times their width each.
     device: where that model computes; k-means itself is the CPU's.
     """

@@ -37,7 +37,9 @@ def test_weights_are_averaged_and_the_config_is_kept(tmp_path: Path) -> None:
         ({"steps": torch.tensor([8])}, "different integers in steps"),
     ],
 )
-def test_checkpoints_of_different_models_are_refused(tmp_path: Path, other: dict[str, Any], message: str) -> None:
+def test_checkpoints_of_different_models_are_refused(
+    tmp_path: Path, other: dict[str, Any], message: str
+) -> None:
     folders = [save(tmp_path / "a", 1.0), save(tmp_path / "b", 1.0, **other)]
     with pytest.raises(ValueError, match=message):
         average_checkpoints(folders, tmp_path / "mean")
@@ -50,7 +52,13 @@ def test_a_single_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_writes_the_mean_and_overwrites_only_on_request(tmp_path: Path) -> None:
-    words = ["model", "average", *(str(save(tmp_path / n, 1.0)) for n in "ab"), "--out", str(tmp_path / "mean")]
+    words = [
+        "model",
+        "average",
+        *(str(save(tmp_path / n, 1.0)) for n in "ab"),
+        "--out",
+        str(tmp_path / "mean"),
+    ]
     assert "mean of 2 checkpoints, 2 tensors" in CliRunner().invoke(app, words).output
     assert CliRunner().invoke(app, words).exit_code != 0
     assert CliRunner().invoke(app, [*words, "--overwrite"]).exit_code == 0

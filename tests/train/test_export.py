@@ -58,7 +58,9 @@ def config(prepared: Path, parts: dict[str, str], **changes: Any) -> ExportConfi
     return from_dict(ExportConfig, numbers | parts | changes)
 
 
-def test_the_exported_folder_synthesizes_speech(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+def test_the_exported_folder_synthesizes_speech(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
     size = export_model(config(prepared, parts), tmp_path / "model")
     assert size == (tmp_path / "model" / "model.safetensors").stat().st_size
     model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
@@ -81,7 +83,9 @@ def test_a_stored_voice_is_the_mean_embedding_of_its_speakers_clips(
     assert torch.equal(model.speaker_embedding(None), model.voices["ben"])
 
 
-def test_float16_weights_predict_nearly_the_same_mel(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+def test_float16_weights_predict_nearly_the_same_mel(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
     export_model(config(prepared, parts), tmp_path / "model")
     model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     roi = np.random.default_rng(0).integers(0, 256, (4, 96, 96), dtype=np.uint8)
@@ -139,7 +143,9 @@ def test_a_speaker_without_clips_is_refused(prepared: Path, parts: dict[str, str
         export_model(config(prepared, parts, stored_voices=voices), tmp_path / "model")
 
 
-def test_a_codec_in_place_of_the_lip_model_is_refused(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
+def test_a_codec_in_place_of_the_lip_model_is_refused(
+    prepared: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
     swapped = {"lip_model": parts["codec_path"], "codec_path": parts["lip_model"]}
     with pytest.raises(ValueError, match="holds 'codec', expected a lip-model"):
         export_model(config(prepared, swapped), tmp_path / "model")
@@ -166,7 +172,10 @@ def test_the_speaker_encoder_of_the_lip_model_is_included_and_another_is_refused
         "speaker": encoder.fingerprint,
     }
     checkpoint.save(tmp_path / "lip-x", values, model.state_dict(), "")
-    parts |= {"lip_model": str(tmp_path / "lip-x"), "speaker_encoder": str(save_encoder(tmp_path / "encoder"))}
+    parts |= {
+        "lip_model": str(tmp_path / "lip-x"),
+        "speaker_encoder": str(save_encoder(tmp_path / "encoder")),
+    }
     export_model(config(prepared, parts), tmp_path / "model")
     model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     assert model.speaker_encoder.fingerprint == encoder.fingerprint
@@ -250,7 +259,9 @@ def test_a_code_prior_is_included(prepared: Path, parts: dict[str, str], tmp_pat
     plain = export_model(config(prepared, parts), tmp_path / "plain")
     parts["code_prior"] = str(save_likelihood(tmp_path / "code_prior"))
     weights = sum(w.numel() for w in make_likelihood().state_dict().values())
-    assert 2 * weights < export_model(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
+    assert (
+        2 * weights < export_model(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
+    )
     model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     prediction = model.predict(np.zeros((4, 96, 96), np.uint8))
     kept = model.code_bits(prediction)[0]

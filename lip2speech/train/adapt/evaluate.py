@@ -39,7 +39,8 @@ def evaluate(
 ) -> AdaptationMetrics:
     """Accuracy of a model on held-out recordings, with targets in the first of the voices.
 
-    A predicted unit is compared with the target's unit at the step that the best path of the mels aligns it to.
+    A predicted unit is compared with the target's unit at the step that the best path of the mels aligns it
+    to.
     """
     synthesizer = TargetSynthesizer(config.unit_tokenizer, config.n_tts_voices, model.speaker_encoder)
     hits: list[Tensor] = []
@@ -57,9 +58,7 @@ def evaluate(
     return AdaptationMetrics(accuracy, errors / n_words if n_words else None)
 
 
-def synthetic_wer(
-    recordings: Sequence[Recording], config: AdaptConfig, word_error_fn: WordErrorFn
-) -> float:
+def synthetic_wer(recordings: Sequence[Recording], config: AdaptConfig, word_error_fn: WordErrorFn) -> float:
     """Word error rate of the target audio itself: a lower bound."""
     errors = sum(word_error_fn(r.target_audio(config.n_tts_voices)[0], r.text) for r in recordings)
     return errors / sum(len(r.text.split()) for r in recordings)

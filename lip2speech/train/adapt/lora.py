@@ -1,7 +1,7 @@
 """Low-rank adapters (LoRA, Hu et al. 2021, section 4.1) that are merged into the weights after training.
 
-The weight W of a linear layer becomes W + B A, with B A of low rank and B zero at first. Biases are trained too
-(BitFit, Ben Zaken et al. 2022). After merging, the model has the tensors it had before.
+The weight W of a linear layer becomes W + B A, with B A of low rank and B zero at first. Biases are trained
+too (BitFit, Ben Zaken et al. 2022). After merging, the model has the tensors it had before.
 """
 
 from __future__ import annotations

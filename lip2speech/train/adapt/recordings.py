@@ -80,17 +80,15 @@ def read_recording(video: Path) -> Recording:
             f"{MIN_FACE_DETECTION_RATE:.0%}; record it again."
         )
     if len(roi) > MAX_DURATION_S * VIDEO_FPS:
+        seconds = len(roi) / VIDEO_FPS
         raise ValueError(
-            f"{video}: {len(roi) / VIDEO_FPS:.0f} s, expected at most {MAX_DURATION_S} s; record one prompt per "
-            "video."
+            f"{video}: {seconds:.0f} s, expected at most {MAX_DURATION_S} s; record one prompt per video."
         )
     audio = video.with_suffix(".wav")
     return Recording(video.stem, text, torch.from_numpy(roi), read_wav(audio) if audio.is_file() else None)
 
 
-def split_recordings(
-    recordings: Sequence[Recording], n_test: int
-) -> tuple[list[Recording], list[Recording]]:
+def split_recordings(recordings: Sequence[Recording], n_test: int) -> tuple[list[Recording], list[Recording]]:
     """Training recordings and the last `n_test` for testing; sentences of the test set are not trained on."""
     if not 0 <= n_test < len(recordings):
         raise ValueError(

@@ -69,7 +69,8 @@ def pairwise_cost(
 ) -> Tensor:
     """Cost of pairing step i of each prediction with step j of its target.
 
-    The mean L1 distance of mels in standard deviations, plus `unit_weight` times the cross entropy of the unit.
+    The mean L1 distance of mels in standard deviations, plus `unit_weight` times the cross entropy of the
+    unit.
 
     Returns:
         (B, 2T, N), padded at the end.

@@ -1,9 +1,9 @@
 """Adaptation to one silent speaker: low-rank adapters trained on silent videos of known prompts.
 
-A silent speaker has no audio, so the targets are the prompts read by a speech synthesizer (or recorded earlier),
-aligned to the video by soft-DTW between prediction and target, as Gaddy and Klein 2020 ("Digital voicing of silent
-speech") aligned silent with voiced recordings. The ResNet trunk is frozen and runs once per crop; the adapters
-behind it are merged after training, so the result is an ordinary model folder.
+A silent speaker has no audio, so the targets are the prompts read by a speech synthesizer (or recorded
+earlier), aligned to the video by soft-DTW between prediction and target, as Gaddy and Klein 2020 ("Digital
+voicing of silent speech") aligned silent with voiced recordings. The ResNet trunk is frozen and runs once per
+crop; the adapters behind it are merged after training, so the result is an ordinary model folder.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class AdaptConfig:
     """Adaptation to one speaker; the defaults take minutes on a CPU.
 
     Attributes:
-        unit_tokenizer: checkpoint folder of the tokenizer that the model was trained with; empty: mel loss only.
+        unit_tokenizer: checkpoint folder of the tokenizer that the model was trained with; empty: mel loss
+            only.
         lora_target_modules: suffixes of the names of the adapted linear layers.
         n_tts_voices: synthetic voices that read each prompt.
         n_crops: crops of each video; the first one is the center.
@@ -160,9 +161,8 @@ def adapt(
         if progress is not None:
             progress((step + 1) / config.steps)
     adapted = {f"model.{name}": tensor for name, tensor in trainer.merged_model().state_dict().items()}
-    card = (
-        f"{loaded.card}\nAdapted to one speaker on {len(recordings)} silent prompts by `lip2speech adapt train`.\n"
-    )
+    written_by = "by `lip2speech adapt train`"
+    card = f"{loaded.card}\nAdapted to one speaker on {len(recordings)} silent prompts {written_by}.\n"
     # the base model's calibration does not hold for the adapted model
     inference = {key: value for key, value in loaded.config["inference"].items() if key != "confidence"}
     values = loaded.config | {"inference": inference}

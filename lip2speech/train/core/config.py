@@ -17,7 +17,8 @@ class TrainerConfig:
         batch_size: items of one micro-batch.
         grad_accum_steps: micro-batches that each process accumulates for one step.
         precision: bf16 runs the forward pass under autocast; weights stay float32.
-        device: `auto` takes a GPU if there is one; under torchrun each process takes the GPU of its local rank.
+        device: `auto` takes a GPU if there is one; under torchrun each process takes the GPU of its local
+            rank.
         sample_every: interval at which held-out audio samples are written, 0 for never.
         tensorboard: also write metrics and audio samples to TensorBoard.
     """

@@ -31,13 +31,13 @@ def choose_device(name: Device) -> torch.device:
     index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if not count:
         raise ValueError(
-            "device is cuda, but torch sees no GPU here; set it to cpu, or install the driver and a CUDA build "
-            "of PyTorch."
+            "device is cuda, but torch sees no GPU here; set it to cpu, or install the driver and a CUDA "
+            "build of PyTorch."
         )
     if index >= count:
         raise ValueError(
-            f"local rank {index} has no GPU, torch sees {count}; start as many processes as there are GPUs, or "
-            "set device to cpu."
+            f"local rank {index} has no GPU, torch sees {count}; start as many processes as there are GPUs, "
+            "or set device to cpu."
         )
     return torch.device("cuda", index)
 

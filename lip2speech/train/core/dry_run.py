@@ -1,8 +1,8 @@
 """`--dry-run`: model and memory sizes of a training config, and two steps on dummy data of the real shapes.
 
-Memory is that of one process: weights, gradients, AdamW's two moments and EMA weights are computed; activations
-are what autograd saved for the backward pass of one micro-batch of dummy data. Workspace of kernels and memory of
-the dataset are not included.
+Memory is that of one process: weights, gradients, AdamW's two moments and EMA weights are computed;
+activations are what autograd saved for the backward pass of one micro-batch of dummy data. Workspace of
+kernels and memory of the dataset are not included.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def dry_run(task_class: type[TrainingTask], config: Any) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         dummy = DummyData(Path(folder))
         device = choose_device(config.trainer.device)
-        task = task_class(task_class.dummy_config(config, dummy))  # type: ignore[call-arg]  # tasks take a config
+        # every task takes its config
+        task = task_class(task_class.dummy_config(config, dummy))  # type: ignore[call-arg]
         task.to(device)
         activation_bytes, losses, seconds = run_steps(task, config.trainer)
         memory = memory_summary(task, activation_bytes) + gpu_peak(device)
@@ -54,7 +55,7 @@ def dry_run(task_class: type[TrainingTask], config: Any) -> list[str]:
 
 
 def run_steps(task: TrainingTask, config: TrainerConfig) -> tuple[int, str, float]:
-    """Bytes saved for one backward pass, the losses, and the seconds of the last step (the first warms up)."""
+    """Bytes saved for one backward pass, the losses, and the seconds of the last step."""
     losses = []
     for step in range(STEPS):
         start = time.monotonic()

@@ -1,8 +1,8 @@
 """Micro-batches: how the batch of one optimizer step is split over processes and over accumulation steps.
 
 The gradient of a step is the mean over its micro-batches, each with equal weight. If a loss averages over the
-same number of values in each, this equals the mean over the full batch; if clips differ in length, frames of a
-short micro-batch weigh more than those of a long one (as in torch's DistributedDataParallel).
+same number of values in each, this equals the mean over the full batch; if clips differ in length, frames of
+a short micro-batch weigh more than those of a long one (as in torch's DistributedDataParallel).
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
 
 
 class OptimizerWithSchedule:
-    """AdamW with warm-up, cosine decay and clipping; steps with a non-finite gradient are skipped and counted.
+    """AdamW with warm-up, cosine decay and clipping; steps with a non-finite gradient are skipped and
+    counted.
 
     Gradients are averaged over the micro-batches of all processes, which therefore clip, skip and step alike.
     Vectors (biases, norms) have no weight decay.

@@ -43,7 +43,7 @@ def init_from_checkpoint(model: LipModel, folder: str | Path, new_prefixes: tupl
 
 
 def keep_new(model: LipModel, tensors: dict[str, Tensor], new_prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """The tensors, with the model's own for names under `new_prefixes` that are missing or differ in shape."""
+    """The tensors, with the model's own for `new_prefixes` where they are missing or differ in shape."""
     own = {
         name: value
         for name, value in model.state_dict().items()

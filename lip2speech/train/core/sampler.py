@@ -1,7 +1,7 @@
 """Length-bucketed batch sampling; the position within the epoch is part of a checkpoint.
 
-Clips are shuffled, stably sorted by length (so the shuffle decides among equal lengths), cut into batches of at
-most `max_frames` frames including padding, and the batches are shuffled.
+Clips are shuffled, stably sorted by length (so the shuffle decides among equal lengths), cut into batches of
+at most `max_frames` frames including padding, and the batches are shuffled.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class BucketBatchSampler:
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def next_batch(self, micro_batch: MicroBatch) -> list[int]:
-        """The batch of one micro-batch; those of one step are distinct, and the last one advances the sampler."""
+        """The batch of one micro-batch; those of a step are distinct, the last one advances the sampler."""
         epoch, position = divmod(self.n_batches_seen + micro_batch.index, self.batches_per_epoch)
         if micro_batch.last:
             self.n_batches_seen += micro_batch.count
@@ -61,5 +61,5 @@ class BucketBatchSampler:
         return {"epoch": epoch, "position": position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Resume in the same epoch at the same position, whatever batch is there if the clips have changed."""
+        """Resume at the same epoch and position, whatever batch is there if the clips have changed."""
         self.n_batches_seen = state["epoch"] * self.batches_per_epoch + state["position"]

@@ -1,8 +1,9 @@
 """The training loop of every task: schedule, resume, logs, checkpoints; one process or many.
 
 The task owns networks and data and computes one micro-batch at a time; the trainer counts steps. Every step
-seeds its random numbers from (seed, step, micro-batch): a resumed run draws the same batches and dropout masks
-as an uninterrupted one, and several processes draw those of one process that accumulates as many micro-batches.
+seeds its random numbers from (seed, step, micro-batch): a resumed run draws the same batches and dropout
+masks as an uninterrupted one, and several processes draw those of one process that accumulates as many
+micro-batches.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class FinetuneTask(TrainingTask):
             chosen = self.sampler.next_batch(micro_batch)
         else:
             chosen = micro_batch.shard(
-                self.train_set.choose(micro_batch.count * self.config.trainer.batch_size, rng)
+                self.train_set.sample_indices(micro_batch.count * self.config.trainer.batch_size, rng)
             )
         return self.train_set.collate(chosen, micro_batch.spawn_rng(rng))
 

@@ -38,7 +38,9 @@ def test_merging_keeps_the_output_and_restores_the_original_tensor_names() -> No
 
 
 def test_an_unknown_target_module_is_refused() -> None:
-    with pytest.raises(ValueError, match="lora_target_modules: no linear layer ends in 'nonsense'; there are "):
+    with pytest.raises(
+        ValueError, match="lora_target_modules: no linear layer ends in 'nonsense'; there are "
+    ):
         add_adapters(make_model(), ["nonsense"], 2)
 
 

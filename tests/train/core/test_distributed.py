@@ -1,4 +1,4 @@
-"""Many processes as one (lip2speech/train/core/distributed.py and the loop): the same weights, one writer, one fate."""
+"""Training in two processes (lip2speech/distributed.py, lip2speech/train/core/)."""
 
 import json
 from dataclasses import replace

@@ -22,27 +22,32 @@ from tests.factories import CODEC, MODEL, SACODEC
 HEADS = MODEL["heads"] | {"speaker_dim": 9}
 LOOP = {"batch_size": 2, "steps": 10}
 FINETUNE = {
-    "model": MODEL | {"heads": HEADS}, "train_data": ["no/clips"], "sampling_weights": [1.0], "unit_tokenizer": "no/units",
-    "codec_path": "no/codec", "speaker_encoder": "no/ears", "init_from": "no/model", "trainer": LOOP,
+    "model": MODEL | {"heads": HEADS}, "train_data": ["no/clips"], "sampling_weights": [1.0],
+    "unit_tokenizer": "no/units", "codec_path": "no/codec", "speaker_encoder": "no/encoder",
+    "init_from": "no/model", "trainer": LOOP,
 }  # fmt: skip
 HIFIGAN = {"mel": {}, "n_units": 5, "speaker_dim": 163, "unit_dim": 4, "channels": 16, "ratios": [5, 4, 4, 2],
            "kernels": [11, 8, 8, 4], "block_kernels": [3], "dilations": [[1]]}  # fmt: skip
 WAVENET = {"stacks": 1, "layers": 2, "channels": 4, "skip": 4, "condition": 4, "speaker_dim": 0}
 RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
-    "finetune": (FinetuneTask, FinetuneConfig, FINETUNE, ["no/units", "no/codec", "no/ears"]),
+    "finetune": (FinetuneTask, FinetuneConfig, FINETUNE, ["no/units", "no/codec", "no/encoder"]),
     "codec": (
         CodecTask,
         CodecTrainConfig,
         {
-            "codec": CODEC, "trainer": LOOP | {"grad_accum_steps": 2}, "data": {"prepared_dirs": ["no/clips"]},
-            "msstftd": {"filters": 2, "n_ffts": [128]}, "quantizer_start_step": 0, "disc_start_step": 1,
+            "codec": CODEC, "trainer": LOOP | {"grad_accum_steps": 2},
+            "data": {"prepared_dirs": ["no/clips"]}, "msstftd": {"filters": 2, "n_ffts": [128]},
+            "quantizer_start_step": 0, "disc_start_step": 1,
         },
         [],
     ),
     "sacodec": (
         CodecTask,
         CodecTrainConfig,
-        {"name": "sacodec", "codec": SACODEC, "trainer": LOOP, "semantic_centroids": "no/units", "quantizer_start_step": 0},
+        {
+            "name": "sacodec", "codec": SACODEC, "trainer": LOOP, "semantic_centroids": "no/units",
+            "quantizer_start_step": 0,
+        },
         ["no/units"],
     ),
     "speaker": (
@@ -60,12 +65,18 @@ RECIPES: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
         },
         ["no/units"],
     ),
-    "wavenet": (WaveNetTask, WaveNetTrainConfig, {"trainer": LOOP, "segment_frames": 10, "wavenet": WAVENET}, []),
+    "wavenet": (
+        WaveNetTask,
+        WaveNetTrainConfig,
+        {"trainer": LOOP, "segment_frames": 10, "wavenet": WAVENET},
+        [],
+    ),
     "hifigan": (
         HiFiGANTask,
         HiFiGANTrainConfig,
         {
-            "trainer": LOOP, "segment_frames": 10, "hifigan": HIFIGAN, "unit_tokenizer": "no/units", "disc_start_step": 1,
+            "trainer": LOOP, "segment_frames": 10, "hifigan": HIFIGAN, "unit_tokenizer": "no/units",
+            "disc_start_step": 1,
             "mpd": {"filters": 2, "max_filters": 4, "periods": [2, 3]},
             "msd": {"filters": 4, "max_filters": 8, "layers": 1, "scales": 1},
         },

@@ -37,10 +37,15 @@ def test_it_goes_on_where_it_stood() -> None:
 
 def test_two_processes_draw_what_one_draws_twice() -> None:
     one, *two = (BucketBatchSampler(LENGTHS, 600, 0) for _ in range(3))
-    pairs = [(two[0].next_batch(MicroBatch(0, 2)), two[1].next_batch(MicroBatch(1, 2))) for _ in range(one.batches_per_epoch)]
+    pairs = [
+        (two[0].next_batch(MicroBatch(0, 2)), two[1].next_batch(MicroBatch(1, 2)))
+        for _ in range(one.batches_per_epoch)
+    ]
     assert [batch for pair in pairs for batch in pair] == drawn(one, 2 * one.batches_per_epoch)
 
 
 def test_a_clip_that_is_longer_than_a_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match="max_frames_per_batch is 100, the longest clip has 155 frames; raise it"):
+    with pytest.raises(
+        ValueError, match="max_frames_per_batch is 100, the longest clip has 155 frames; raise it"
+    ):
         BucketBatchSampler(LENGTHS, 100, 0)
