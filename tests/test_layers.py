@@ -31,7 +31,7 @@ LAYERS = [
 """From the bottom up; a unit imports only from rows above its own in this list."""
 
 DOORS = {
-    "av": ("lip2speech/video/reader.py", "lip2speech/audio/io.py", "lip2speech/data/synthetic/"),
+    "av": ("lip2speech/video/reader.py", "lip2speech/audio/", "lip2speech/data/synthetic/"),
     "mediapipe": ("lip2speech/video/landmarks",),
     "cv2": ("lip2speech/video/", "lip2speech/data/synthetic/"),
     "gradio": ("lip2speech/web/",),

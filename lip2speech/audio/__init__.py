@@ -1,1 +1,1 @@
-"""Audio: files, resampling, mel spectrograms, pitch, cross-fades."""
+"""Audio files, resampling, mel spectrograms, F0 estimation, cross-fades."""

@@ -1,7 +1,7 @@
-"""Log-mel spectrogram: one definition for targets, codecs and vocoders.
+"""Log-mel spectrogram: one definition for targets, codecs, vocoders and losses.
 
 16 kHz, 400-sample Hann window every 160 samples, 80 Slaney mel bands up to 8 kHz, natural log of the
-magnitude. It knows no model and has no weights to learn.
+magnitude. No learned weights.
 """
 
 import math
@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAX_FILTERBANK_SIZE = 1 << 22
-"""Numbers of a mel's filters; ours has 40 960, the widest published 262 144."""
+"""Upper bound of n_fft * n_mels; the default has 40 960, the widest published one 262 144."""
 
 
 @dataclass(frozen=True)
 class MelConfig:
-    """Numbers of the spectrogram.
+    """Parameters of the spectrogram.
 
-    pad "same" gives T_a // hop_length frames, "center" and "reflect" one frame more: frame i is centred on
-    sample hop_length * i, and what lies past the ends is zeros, or the sound mirrored.
+    pad "same" gives T_a // hop_length frames. "center" and "reflect" give one more: frame i is centered on
+    sample hop_length * i, and the ends are padded with zeros or reflected.
     """
 
     sample_rate: int = 16000
@@ -39,10 +39,10 @@ class MelConfig:
     pad: Literal["same", "center", "reflect"] = "same"
 
     def __post_init__(self) -> None:
-        sizes = 1 <= self.hop_length <= self.n_fft and 1 <= self.win_length <= self.n_fft and self.n_mels >= 1
-        if not sizes or self.n_fft * self.n_mels > MAX_FILTERBANK_SIZE:
+        valid = 1 <= self.hop_length <= self.n_fft and 1 <= self.win_length <= self.n_fft and self.n_mels >= 1
+        if not valid or self.n_fft * self.n_mels > MAX_FILTERBANK_SIZE:
             raise ValueError(
-                f"hop_length and win_length must be 1 .. n_fft, n_fft times n_mels at most {MAX_FILTERBANK_SIZE}, "
+                f"hop_length and win_length must be 1 .. n_fft, n_fft * n_mels <= {MAX_FILTERBANK_SIZE}; "
                 f"got {self.hop_length}, {self.win_length}, {self.n_fft} and {self.n_mels}."
             )
 
@@ -53,10 +53,10 @@ class MelConfig:
 
 
 class LogMel(nn.Module):
-    """wav -> natural log of the mel magnitudes, never below log(log_floor).
+    """wav -> natural log of the mel magnitudes, at least log(log_floor).
 
-    With pad "same", frame i is centred on samples hop * i .. hop * (i + 1): the window looks
-    (win_length - hop_length) / 2 = 120 samples (7.5 ms) past them.
+    With pad "same", frame i is centered on samples hop * i .. hop * (i + 1); the window extends
+    (win_length - hop_length) / 2 = 120 samples (7.5 ms) beyond them on either side.
 
     Shape:
         forward: (B, 1, T_a) -> (B, n_mels, T_a // hop_length), one frame more unless pad is "same"
@@ -72,7 +72,7 @@ class LogMel(nn.Module):
             raise ValueError(
                 f"n_fft - hop_length must be even, got n_fft {config.n_fft}, hop_length {config.hop_length}."
             )
-        # Made anew from the numbers on load, so not part of a checkpoint.
+        # Computed from the config, so not part of a checkpoint.
         self.register_buffer("window", torch.hann_window(config.win_length), persistent=False)
         self.register_buffer("filters", mel_filterbank(config), persistent=False)
 
@@ -85,7 +85,9 @@ class LogMel(nn.Module):
         if self.config.pad != "same":
             mode = "constant" if self.config.pad == "center" else "reflect"
             if mode == "reflect" and wav.shape[-1] <= n_fft // 2:
-                raise ValueError(f"a mirrored end takes more than {n_fft // 2} samples, got {wav.shape[-1]}.")
+                raise ValueError(
+                    f"reflect padding needs more than {n_fft // 2} samples, got {wav.shape[-1]}."
+                )
             return self._log_mel(F.pad(wav.float(), (n_fft // 2, n_fft // 2), mode=mode)[:, 0])
         if not frames:
             return wav.new_zeros(len(wav), self.config.n_mels, 0)
@@ -93,13 +95,13 @@ class LogMel(nn.Module):
         return self._log_mel(F.pad(wav[:, 0, : frames * hop_length].float(), (side, side)))
 
     def step(self, wav: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Frames (B, n_mels, T) that `wav` (B, 1, T_a) completes, and the samples still needed (B, 1, n).
+        """The frames (B, n_mels, T) that `wav` (B, 1, T_a) completes, and the samples still needed (B, 1, n).
 
-        Frames come (n_fft - hop_length) / 2 samples late; that many zeros after the end bring the last ones.
+        Frames are delayed by (n_fft - hop_length) / 2 samples; that many zeros at the end flush the rest.
         """
         if self.config.pad != "same":
             raise ValueError(
-                f'only pad "same" runs step by step, got "{self.config.pad}"; run the whole input.'
+                f'only pad "same" supports streaming, got "{self.config.pad}"; run the whole input at once.'
             )
         n_fft, hop_length = self.config.n_fft, self.config.hop_length
         if state is None:
@@ -112,7 +114,7 @@ class LogMel(nn.Module):
         return self._log_mel(wav[:, 0, : (frames - 1) * hop_length + n_fft].float()), state
 
     def _log_mel(self, padded: Tensor) -> Tensor:
-        """(B, T_a) with its margins -> (B, n_mels, T)."""
+        """Padded (B, T_a) -> (B, n_mels, T)."""
         config = self.config
         with torch.autocast(padded.device.type, enabled=False):
             spectrum = torch.stft(
@@ -129,29 +131,31 @@ class LogMel(nn.Module):
 
 
 def band_edges(config: MelConfig) -> Tensor:
-    """The n_mels + 2 corners of the mel triangles in Hz: band i rises from corner i and falls to i + 2."""
+    """The n_mels + 2 edges of the mel triangles in Hz: band i rises from edge i and falls to edge i + 2."""
     low, high = (_hz_to_mel(f, config.mel_scale) for f in (config.f_min, config.f_max))
     return _mel_to_hz(torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64), config.mel_scale)
 
 
 def warp_mel(x: Tensor, factor: float, config: MelConfig) -> Tensor:
-    """Values by mel band (n_mels, ...) moved to `factor` times their frequency; the ends repeat.
+    """Vocal tract length perturbation (VTLP, Jaitly and Hinton 2013) of values per mel band, (n_mels, ...).
 
-    What a vocal tract shorter by `factor` does to a spectrum, here with its pitch (vocal tract length
-    perturbation, Jaitly and Hinton 2013).
+    Shifts every band to `factor` times its frequency, as a vocal tract shorter by `factor` does; the pitch
+    shifts too. The bands at the ends repeat.
     """
-    centres = band_edges(config)[1:-1]
-    wanted = centres / factor
-    above = torch.searchsorted(centres, wanted).clamp(1, len(centres) - 1)
-    low, high = centres[above - 1], centres[above]
-    share = ((wanted - low) / (high - low)).clamp(0, 1).to(x).reshape(-1, *[1] * (x.ndim - 1))
-    return torch.lerp(x[above - 1], x[above], share)
+    centers = band_edges(config)[1:-1]
+    source = centers / factor
+    above = torch.searchsorted(centers, source).clamp(1, len(centers) - 1)
+    low, high = centers[above - 1], centers[above]
+    weight = ((source - low) / (high - low)).clamp(0, 1).to(x).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.lerp(x[above - 1], x[above], weight)
 
 
 def mel_filterbank(config: MelConfig) -> Tensor:
-    """Triangular mel filters, (n_fft / 2 + 1, n_mels), by Slaney's or O'Shaughnessy's (HTK) scale.
+    """Triangular mel filters, (n_fft / 2 + 1, n_mels), on Slaney's or O'Shaughnessy's (HTK) mel scale.
 
-    Written out rather than taken from torchaudio, which a model would then need at run time.
+    The same as torchaudio's `melscale_fbanks`, but computed in float64 and on the meta device too, on which
+    checkpoints are validated. Torchaudio's float32 weights are off by up to 3e-6 of the largest one, enough
+    for Griffin-Lim to converge to a different waveform.
     """
     freqs = torch.linspace(0, config.sample_rate // 2, config.n_fft // 2 + 1, dtype=torch.float64)
     edges = band_edges(config)
@@ -164,12 +168,12 @@ def mel_filterbank(config: MelConfig) -> Tensor:
 
 
 def mel_to_linear(mel: Tensor, config: MelConfig | None = None, iterations: int = 32) -> Tensor:
-    """Linear spectrum that makes a log-mel: (B, n_mels, T) -> (B, n_fft / 2 + 1, T), never negative.
+    """Non-negative linear spectrum of a log-mel: (B, n_mels, T) -> (B, n_fft / 2 + 1, T).
 
-    Pseudo-inverse of the filters, then multiplicative steps (Lee and Seung 2001) that lessen the squared
+    Pseudo-inverse of the filterbank, then multiplicative updates (Lee and Seung 2001) that reduce the squared
     error and keep the spectrum non-negative.
     """
-    filters, inverse = (x.to(mel) for x in _filters_and_inverse(config or MelConfig()))
+    filters, inverse = (x.to(mel) for x in _filterbank_and_inverse(config or MelConfig()))
     magnitude = mel.exp()
     target = filters @ magnitude
     linear = (inverse @ magnitude).clamp(min=1e-8)
@@ -179,7 +183,7 @@ def mel_to_linear(mel: Tensor, config: MelConfig | None = None, iterations: int 
 
 
 @cache
-def _filters_and_inverse(config: MelConfig) -> tuple[Tensor, Tensor]:
+def _filterbank_and_inverse(config: MelConfig) -> tuple[Tensor, Tensor]:
     filters = mel_filterbank(config)
     return filters, torch.linalg.pinv(filters.t())
 

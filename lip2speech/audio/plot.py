@@ -22,8 +22,12 @@ def mel_image(
     Args:
         mel: (n_mels, T).
         dynamic_range: nats below the maximum at which the color scale starts.
+        pixels_per_band: height of a mel band.
+        pixels_per_frame: width of a mel frame.
+
     Returns:
         (n_mels * pixels_per_band, T * pixels_per_frame, 3) uint8.
+
     Raises:
         ImportError: matplotlib is not installed.
     """

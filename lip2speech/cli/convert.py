@@ -176,7 +176,8 @@ def _synthesize(
     wav = temporary.with_name("speech.wav") if job.mux else temporary
     result = model.convert_to_file(job.video, wav, options.synthesis, progress)
     if job.mux:
-        from lip2speech.audio.io import mux, read_wav
+        from lip2speech.audio.io import read_wav
+        from lip2speech.audio.mux import mux
 
         mux(job.video, read_wav(wav, result.sample_rate), temporary, result.sample_rate)
     return result.to_json()

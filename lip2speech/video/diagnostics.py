@@ -112,8 +112,8 @@ def format_diagnostics(result: dict[str, Any]) -> str:
     listed = ", ".join(f"{start:.2f}-{end:.2f} s" for start, end in segments[:MAX_LISTED_SEGMENTS]) or "none"
     more = f" and {len(segments) - MAX_LISTED_SEGMENTS} more" if len(segments) > MAX_LISTED_SEGMENTS else ""
     lines = [
-        f"{result['name']}: {video['duration']:.2f} s, {video['width']}x{video['height']}, {video['codec']} in "
-        f"{video['container']}, {video['source_fps']:g} fps",
+        f"{result['name']}: {video['duration']:.2f} s, {video['width']}x{video['height']}, "
+        f"{video['codec']} in {video['container']}, {video['source_fps']:g} fps",
         f"  frames at {VIDEO_FPS} fps   {result['frames']} (of {video['source_frames']} in the file, "
         f"{video['corrupt']} damaged)",
         f"  face                {100 * result['face_detection_rate']:.1f} % of frames; "
@@ -191,7 +191,8 @@ def draw_cell(sample: FrameSample) -> np.ndarray:
     """(H, W, 3) uint8: the frame with its crop outline and landmarks; below it the crop, time and source."""
     import cv2
 
-    assert sample.placement is not None and sample.crop is not None, "selected samples have a crop"
+    assert sample.placement is not None, "selected samples have a placement"
+    assert sample.crop is not None, "selected samples have a crop"
     cell, color = empty_cell(), COLORS[sample.placement.source]
     image, scale = sample.image, sample.scale
     if sample.landmarks is not None:

@@ -1,4 +1,4 @@
-"""Face statistics of a video or live stream: where a face was detected, where not, where the scene changed."""
+"""Face statistics of a video or live stream: where a face was detected, and where the scene changed."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal

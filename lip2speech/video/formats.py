@@ -1,8 +1,8 @@
-"""Which demuxer may read a file, decided by its first bytes; opening of ordinary files only.
+"""Which demuxer may read a file, decided by its first bytes; opens regular files only.
 
-FFmpeg guesses formats by content and name, and some of its formats are lists of other files or addresses
-(hls, concat, dash, image2, sdp). So the guess is not left to it: the first bytes must match an entry of
-`FORMATS`, and exactly that demuxer is named when the file is opened. What is not in the list is refused.
+FFmpeg guesses formats from content and name, and some of its formats are lists of other files or URLs (hls,
+concat, dash, image2, sdp). So the guess is not left to it: the first bytes must match an entry of `FORMATS`,
+and the file is opened with exactly that demuxer. Anything else is refused.
 """
 
 import os
@@ -13,11 +13,11 @@ from typing import BinaryIO
 from lip2speech.video.errors import MediaError
 
 HEAD_BYTES = 4096
-TS_PACKETS = 3  # sync bytes that must follow each other before we call a file a transport stream
+MIN_TS_PACKETS = 3  # consecutive sync bytes that identify a transport stream
 
-# The boxes an ISO file (mp4, mov, 3gp, m4a) may begin with.
+# Boxes that an ISO file (mp4, mov, 3gp, m4a) may start with.
 ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-# demuxer -> (offset, magic) of its first bytes
+# demuxer -> (offset, magic bytes)
 FORMATS: dict[str, tuple[tuple[int, bytes], ...]] = {
     "mov": tuple((4, box) for box in ISO_BOXES),
     "matroska": ((0, b"\x1a\x45\xdf\xa3"),),
@@ -41,52 +41,55 @@ FORMATS: dict[str, tuple[tuple[int, bytes], ...]] = {
 ACCEPTED = "mp4, mov, mkv, webm, avi, mpg, ts, flv, wmv, ogv, mxf, gif, y4m"
 
 
-def open_regular_file(path: str | os.PathLike) -> BinaryIO:
-    """The opened file; MediaError for anything but an ordinary, non-empty file."""
+def open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular, non-empty file for reading.
+
+    Raises:
+        MediaError: a URL, a folder, a pipe, a device, an empty, missing or unreadable file.
+    """
     name = Path(path).name or str(path)
     if "://" in os.fspath(path):
-        raise MediaError(f"{os.fspath(path)}: an address was given, expected a file; download it first.")
+        raise MediaError(f"{os.fspath(path)}: this is a URL, expected a file; download it first.")
     try:
-        kind = os.stat(path).st_mode
-        if not stat.S_ISREG(kind):
-            raise MediaError(f"{name}: this is a {_kind(kind)}, expected a video file.")
-        # Without O_NONBLOCK a FIFO put there after the check would hang us.
-        file = os.fdopen(
-            os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
-        )
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise MediaError(f"{name}: this is a {_file_kind(mode)}, expected a video file.")
+        # Without O_NONBLOCK, a FIFO put there after the check would hang us.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        file = os.fdopen(os.open(path, flags), "rb")
     except OSError as error:
         raise MediaError(f"{name}: {error.strerror or error}; check the path.") from None
     except ValueError as error:
         if isinstance(error, MediaError):
             raise
-        raise MediaError(f"{name!r}: not a path ({error}).") from None
+        raise MediaError(f"{name!r}: not a valid path ({error}).") from None
     status = os.fstat(file.fileno())
     if stat.S_ISREG(status.st_mode) and status.st_size > 0:
         return file
     file.close()
-    what = "the file is empty" if stat.S_ISREG(status.st_mode) else "not an ordinary file"
-    raise MediaError(f"{name}: {what}; expected a video.")
+    problem = "the file is empty" if stat.S_ISREG(status.st_mode) else "not a regular file"
+    raise MediaError(f"{name}: {problem}; expected a video.")
 
 
 def detect_demuxer(head: bytes) -> str | None:
-    """FFmpeg's name of the only demuxer that may read a file that begins so; None: not accepted."""
-    for demuxer, magics in FORMATS.items():
-        if any(head[offset : offset + len(magic)] == magic for offset, magic in magics):
+    """FFmpeg's name of the only demuxer that may read a file with these first bytes; None: not accepted."""
+    for demuxer, signatures in FORMATS.items():
+        if any(head[offset : offset + len(magic)] == magic for offset, magic in signatures):
             return demuxer
     return "mpegts" if _is_transport_stream(head) else None
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Packets of 188 bytes (192 with a time code, 204 with check bytes), each beginning with 0x47."""
+    """Packets of 188 bytes (192 with a time code, 204 with error correction), each starting with 0x47."""
     for size, offset in ((188, 0), (192, 4), (204, 0)):
-        sync = head[offset : offset + size * TS_PACKETS : size]
-        if sync == b"\x47" * TS_PACKETS:
+        sync = head[offset : offset + size * MIN_TS_PACKETS : size]
+        if sync == b"\x47" * MIN_TS_PACKETS:
             return True
     return False
 
 
-def _kind(mode: int) -> str:
-    """What an st_mode is, in words."""
+def _file_kind(mode: int) -> str:
+    """The kind of file of an st_mode, in words."""
     kinds = (
         (stat.S_ISDIR, "folder"),
         (stat.S_ISFIFO, "pipe"),
@@ -94,4 +97,4 @@ def _kind(mode: int) -> str:
         (stat.S_ISCHR, "device"),
         (stat.S_ISBLK, "device"),
     )
-    return next((word for test, word in kinds if test(mode)), "special file")
+    return next((name for test, name in kinds if test(mode)), "special file")

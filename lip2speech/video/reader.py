@@ -1,8 +1,7 @@
-"""Video file -> a stream of RGB frames at exactly 25 per second, by the file's own timestamps.
+"""Video file -> a stream of RGB frames at exactly 25 fps, based on the file's own timestamps.
 
-The headers' frame rate, frame count and duration are never used: browser recordings have none, or wrong
-ones. Every packet is decoded; `ConstantFrameRateResampler` picks frames by time. Knows containers and codecs (PyAV);
-not faces.
+The frame rate, frame count and duration in the headers are never used: browser recordings lack them or get
+them wrong. Every packet is decoded; `ConstantFrameRateResampler` picks frames by time. Decoding is PyAV's.
 """
 
 import os
@@ -21,29 +20,34 @@ from lip2speech.video.formats import ACCEPTED, HEAD_BYTES, detect_demuxer, open_
 from lip2speech.video.frame_conversion import square_pixel_size, to_rgb
 from lip2speech.video.frame_rate import FRAME_US, MICROSECONDS, ConstantFrameRateResampler
 
-READ_BYTES = 1 << 18  # from Python in one go
-MAX_PIXELS = 7680 * 4320  # one frame of 8K; more is a mistake or an attack on memory
-MIN_FROZEN_US = (
-    MICROSECONDS // 5
-)  # a frame shown longer than this is reported: lips do not stand still for 0.2 s of speech
-MAX_TIMESTAMP_JUMP_US = 10 * MICROSECONDS  # a longer jump in the timestamps is a damaged or glued file
-MAX_FROZEN_SEGMENTS = 1000  # reported holds; a slide show of ten hours must not fill memory
-MAX_CONSECUTIVE_ERRORS = 1000  # damaged packets after which the rest of the file is given up
+READ_BYTES = 1 << 18  # per call from FFmpeg into Python
+MAX_PIXELS = 7680 * 4320  # one 8K frame; more is an error or an attack on memory
+MIN_FROZEN_US = MICROSECONDS // 5  # a frame shown longer is reported: 0.2 s of speech never look the same
+MAX_FROZEN_SEGMENTS = 1000  # listed individually; a slide show of ten hours must not fill memory
+MAX_TIMESTAMP_JUMP_US = 10 * MICROSECONDS  # more is a damaged or concatenated file
+MAX_CONSECUTIVE_ERRORS = 1000  # damaged packets after which the rest of the file is skipped
 
 
 @dataclass
 class ReadReport:
-    """What reading found; complete once the frames are used up.
+    """Properties of a video as found while reading; complete at the end of the frames.
 
     Attributes:
-        width, height: of the frames that come out (upright, square pixels).
-        source_fps: measured from timestamps, 0.0 for a single frame.
-        start: time stamp of the first frame, s. Frame k of the output is at start + k / 25.
+        name: file name.
+        container: FFmpeg's name of the demuxer.
+        codec: FFmpeg's name of the video codec.
+        width: of the output frames (upright, square pixels).
+        height: of the output frames.
+        rotation: in the metadata, in degrees; the output frames are upright.
+        interlaced: whether any frame was interlaced.
+        source_fps: frame rate measured from timestamps, 0.0 for a single frame.
+        start: timestamp of the first frame, s. Output frame k is at start + k / 25.
         duration: from the first frame to the end of the last, s.
-        source_frames, frames: decoded, given out.
-        corrupt: packets that could not be decoded, or frames the decoder had to patch.
-        skipped: frames whose time is not after the frame before.
-        frozen_segments: (start_s, end_s) where one frame had to stand for more than 0.2 s.
+        source_frames: frames decoded.
+        frames: output frames.
+        corrupt: packets that could not be decoded, and frames the decoder had to conceal.
+        skipped: frames whose timestamp is not after that of the frame before.
+        frozen_segments: (start_s, end_s) in which one frame lasts for more than 0.2 s.
     """
 
     name: str
@@ -64,10 +68,13 @@ class ReadReport:
 
 
 @contextmanager
-def open_media(path: str | os.PathLike) -> Iterator[Any]:
-    """An open PyAV container on an ordinary file of an accepted format, or MediaError.
+def open_media(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """An open PyAV container of a regular file in an accepted format.
 
-    The demuxer is named by us, reads from a file we opened, and may open nothing else.
+    We name the demuxer and open the file, and FFmpeg may open nothing else.
+
+    Raises:
+        MediaError: not a regular file, not an accepted format, or damaged.
     """
     import av
 
@@ -75,11 +82,11 @@ def open_media(path: str | os.PathLike) -> Iterator[Any]:
     with open_regular_file(path) as file:
         demuxer = detect_demuxer(file.read(HEAD_BYTES))
         if demuxer is None:
-            raise MediaError(f"{name}: not a video format that is accepted; convert it to one of {ACCEPTED}.")
+            raise MediaError(f"{name}: not an accepted video format; convert it to one of {ACCEPTED}.")
         file.seek(0)
         try:
             container = av.open(
-                _ForFFmpeg(file),
+                _SafeFile(file),
                 format=demuxer,
                 io_open=_refuse_other_files,
                 metadata_errors="ignore",
@@ -91,26 +98,27 @@ def open_media(path: str | os.PathLike) -> Iterator[Any]:
             yield container
 
 
-def read_frames(path: str | os.PathLike) -> "FrameReader":
-    """Frames of a video at exactly 25 per second: an iterator of (H, W, 3) uint8 RGB with a `.report`.
+def read_frames(path: str | os.PathLike[str]) -> "FrameReader":
+    """The frames of a video at exactly 25 fps: an iterator of (H, W, 3) uint8 RGB with a `.report`.
 
-    Raises MediaError at once for a file that cannot be opened or holds no video; while reading for one
-    that turns out to be broken in time.
+    Raises:
+        MediaError: the file cannot be opened or has no video; while iterating, its timestamps are broken.
     """
     return FrameReader(path)
 
 
-def media_duration(path: str | os.PathLike) -> float:
-    """Length of a video or a recording by its packets' time stamps; nothing is decoded, no header believed.
+def media_duration(path: str | os.PathLike[str]) -> float:
+    """Duration in seconds of a video or audio file, from packet timestamps; nothing is decoded.
 
-    Raises MediaError for a file that cannot be opened, or has neither pictures nor sound.
+    Raises:
+        MediaError: the file cannot be opened, or has neither video nor audio.
     """
     from av import FFmpegError
 
     with open_media(path) as container:
         streams = container.streams.video or container.streams.audio
         if not streams:
-            raise MediaError(f"{Path(path).name}: neither pictures nor sound in this file.")
+            raise MediaError(f"{Path(path).name}: neither video nor audio in this file; export it again.")
         base, first, end = streams[0].time_base, None, 0
         try:
             for packet in container.demux(streams[0]):
@@ -118,23 +126,33 @@ def media_duration(path: str | os.PathLike) -> float:
                     first = packet.pts if first is None else min(first, packet.pts)
                     end = max(end, packet.pts + (packet.duration or 0))
         except (FFmpegError, EOFError):
-            pass  # what is behind the damage cannot be read either
+            pass  # nothing after the damage can be read
     return to_microseconds(end - (first or 0), base) / MICROSECONDS if base else 0.0
 
 
-class FrameReader:
-    """Iterator over the frames of one file, with memory that does not depend on its length.
+def first_frame_time(path: str | os.PathLike[str]) -> Fraction | None:
+    """Timestamp in seconds of the first frame of a video; None without any."""
+    try:
+        with read_frames(path) as frames:
+            next(frames)
+            return Fraction(frames.report.start).limit_denominator(MICROSECONDS)
+    except (MediaError, StopIteration):
+        return None
 
-    The same array may come several times in a row.
+
+class FrameReader:
+    """Iterator over the frames of one file, in constant memory; see `read_frames`.
+
+    The same array may be returned several times in a row.
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.report = ReadReport(name=Path(path).name)
-        with ExitStack() as opened:
-            self._container = opened.enter_context(open_media(path))
+        with ExitStack() as resources:
+            self._container = resources.enter_context(open_media(path))
             self._stream = video_stream(self._container, self.report.name)
-            self._describe()
-            self._opened = opened.pop_all()
+            self._read_header()
+            self._resources = resources.pop_all()
         self._frames = self._resample()
 
     def __iter__(self) -> "FrameReader":
@@ -151,17 +169,17 @@ class FrameReader:
 
     @property
     def expected_frames(self) -> int | None:
-        """Frames that the header promises, for a progress bar only; None where it does not say."""
+        """Number of frames according to the header, for progress bars only; None if unknown."""
         duration = self._container.duration  # microseconds
-        return round(duration * VIDEO_FPS / 1_000_000) if duration else None
+        return round(duration * VIDEO_FPS / MICROSECONDS) if duration else None
 
     def close(self) -> None:
-        """Close the file; done by itself when the frames are used up."""
+        """Close the file; happens by itself at the end of the frames."""
         self._frames.close()
-        self._opened.close()
+        self._resources.close()
 
-    def _describe(self) -> None:
-        """What the headers tell; sizes are checked here so that nothing too large is ever decoded."""
+    def _read_header(self) -> None:
+        """Fill in the report, and check the frame size before anything is decoded."""
         context, report = self._stream.codec_context, self.report
         self._check_size(context)
         report.container, report.codec = self._container.format.name, context.codec.name
@@ -170,26 +188,27 @@ class FrameReader:
         )
 
     def _resample(self) -> Generator[np.ndarray, None, None]:
-        report, grid = self.report, ConstantFrameRateResampler()
-        held, last_step, duration = None, FRAME_US, 0
+        report, resampler = self.report, ConstantFrameRateResampler()
+        previous, last_step, duration = None, FRAME_US, 0
         aspect = self._stream.sample_aspect_ratio
         try:
-            for frame, time in self._timed():
-                if grid.start is not None:
-                    last_step = self._check_step(grid, time)
+            for frame, time in self._timed_frames():
+                if resampler.start is not None:
+                    last_step = self._check_step(resampler, time)
                     if last_step <= 0:
                         continue
-                yield from self._show(held, grid.push(time), aspect)
-                held = frame
-                duration = _duration(frame, last_step)
-                self._note(grid, time + duration)
-            yield from self._show(held, grid.finish(duration), aspect)
+                yield from self._repeat(previous, resampler.push(time), aspect)
+                previous = frame
+                duration = _frame_duration(frame, last_step)
+                self._update_times(resampler, time + duration)
+            yield from self._repeat(previous, resampler.finish(duration), aspect)
         finally:
-            self._opened.close()
+            self._resources.close()
         if report.frames == 0:
-            raise MediaError(f"{report.name}: not one frame could be decoded; export it again.")
+            raise MediaError(f"{report.name}: no frame could be decoded; export it again.")
 
-    def _show(self, frame: Any, count: int, aspect: Any) -> Iterator[np.ndarray]:
+    def _repeat(self, frame: Any, count: int, aspect: Any) -> Iterator[np.ndarray]:
+        """One decoded frame as `count` output frames."""
         if count == 0 or frame is None:
             return
         pixels, report = to_rgb(frame, aspect), self.report
@@ -200,24 +219,24 @@ class FrameReader:
             report.frames += 1
             yield pixels
 
-    def _timed(self) -> Iterator[tuple[Any, int]]:
-        """Decoded frames with their time in microseconds; a frame without one comes a step after the last."""
+    def _timed_frames(self) -> Iterator[tuple[Any, int]]:
+        """Decoded frames and timestamps in microseconds; a missing one is a frame interval after the last."""
         rate = self._stream.average_rate
         step = int(MICROSECONDS / rate) if rate and 5 <= rate <= 120 else FRAME_US
         time = -step
         for frame in self._decode():
-            stamp = frame.pts if frame.pts is not None else frame.dts
+            timestamp = frame.pts if frame.pts is not None else frame.dts
             base = frame.time_base
-            time = time + step if stamp is None or base is None else to_microseconds(stamp, base)
+            time = time + step if timestamp is None or base is None else to_microseconds(timestamp, base)
             yield frame, time
 
     def _decode(self) -> Iterator[Any]:
-        """Every frame that can be had: a damaged packet is counted and passed over."""
+        """Every frame that can be decoded; damaged packets are counted and skipped."""
         from av import FFmpegError
 
-        report, bad_in_a_row = self.report, 0
+        report, consecutive_errors = self.report, 0
         packets = self._container.demux(self._stream)
-        while bad_in_a_row < MAX_CONSECUTIVE_ERRORS:
+        while consecutive_errors < MAX_CONSECUTIVE_ERRORS:
             frames: list[Any] = []
             try:
                 packet = next(packets, None)
@@ -225,13 +244,13 @@ class FrameReader:
                     return
                 report.corrupt += packet.is_corrupt
                 frames = packet.decode()
-                bad_in_a_row = 0
+                consecutive_errors = 0
             except EOFError:
                 return
             except FFmpegError:
                 report.corrupt += 1
-                bad_in_a_row += 1
-                packets = self._container.demux(self._stream)  # goes on behind the damage
+                consecutive_errors += 1
+                packets = self._container.demux(self._stream)  # resumes after the damage
             for frame in frames:
                 report.corrupt += bool(frame.is_corrupt)
                 report.source_frames += 1
@@ -239,79 +258,84 @@ class FrameReader:
                 yield frame
 
     def _check_size(self, frame: Any) -> None:
-        """Of a frame or a codec context."""
+        """MediaError if a frame, or a codec context, is too large."""
         if frame.width * frame.height > MAX_PIXELS:
             raise MediaError(
                 f"{self.report.name}: frames of {frame.width}x{frame.height} pixels, "
                 "expected 7680x4320 at most; scale the video down."
             )
 
-    def _check_step(self, grid: ConstantFrameRateResampler, time: int) -> int:
-        """Microseconds since the last frame; 0 when the frame has to be skipped. MediaError for a jump."""
-        step, report = time - grid.previous, self.report
+    def _check_step(self, resampler: ConstantFrameRateResampler, time: int) -> int:
+        """Microseconds since the last frame; 0 if the frame must be skipped. MediaError for a large jump."""
+        step, report = time - resampler.previous, self.report
         if abs(step) > MAX_TIMESTAMP_JUMP_US:
             raise MediaError(
-                f"{report.name}: the timestamps jump from {grid.previous / MICROSECONDS:.2f} s to "
+                f"{report.name}: the timestamps jump from {resampler.previous / MICROSECONDS:.2f} s to "
                 f"{time / MICROSECONDS:.2f} s; cut the file there, or export it again."
             )
         if step <= 0:
             report.skipped += 1
             return 0
-        if (
-            step > MIN_FROZEN_US
-            and len(report.frozen_segments) < MAX_FROZEN_SEGMENTS
-            and grid.start is not None
-        ):
-            report.frozen_segments.append(
-                ((grid.previous - grid.start) / MICROSECONDS, (time - grid.start) / MICROSECONDS)
-            )
+        if step > MIN_FROZEN_US and len(report.frozen_segments) < MAX_FROZEN_SEGMENTS:
+            start = resampler.start or 0
+            segment = (resampler.previous - start) / MICROSECONDS, (time - start) / MICROSECONDS
+            report.frozen_segments.append(segment)
         return step
 
-    def _note(self, grid: ConstantFrameRateResampler, end: int) -> None:
-        """Bring the report up to date after a frame that lasts until `end`."""
-        report, start = self.report, grid.start or 0
+    def _update_times(self, resampler: ConstantFrameRateResampler, end: int) -> None:
+        """Update the report after a frame that lasts until `end`."""
+        report, start = self.report, resampler.start or 0
         report.start = start / MICROSECONDS
         report.duration = (end - start) / MICROSECONDS
-        used = report.source_frames - report.skipped
-        if grid.previous > start:
-            report.source_fps = round((used - 1) * MICROSECONDS / (grid.previous - start), 3)
+        n_used = report.source_frames - report.skipped
+        if resampler.previous > start:
+            report.source_fps = round((n_used - 1) * MICROSECONDS / (resampler.previous - start), 3)
 
 
 def video_stream(container: Any, name: str) -> Any:
-    """The moving picture of an open file called `name`, no cover art. MediaError if there is none."""
+    """The video stream of an open file called `name`, not its cover art; MediaError if there is none."""
     from av.stream import Disposition
 
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
-        what = "only a cover picture" if container.streams.video else "no video stream"
-        raise MediaError(f"{name}: {what} in this file; expected a video of a talking face.")
+        found = "only cover art" if container.streams.video else "no video stream"
+        raise MediaError(f"{name}: {found} in this file; expected a video of a talking face.")
     stream = max(streams, key=lambda s: bool(s.disposition & Disposition.default))
     if stream.codec_context is None:
-        raise MediaError(f"{name}: its video codec is not known here; convert it to H.264.")
+        raise MediaError(f"{name}: unknown video codec; convert it to H.264.")
     stream.thread_type = "AUTO"
-    # The header's size is checked by us; this is for a stream that changes its size on the way.
+    # The size in the header is checked by us; this is for streams that change their size later.
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return stream
 
 
-def _duration(frame: Any, last_step: int) -> int:
-    """Microseconds the last frame stays: its own word if that can be true, else one instant at most."""
+def has_video(container: Any) -> bool:
+    """Whether an open file has a video stream that can be decoded."""
+    try:
+        video_stream(container, "")
+    except MediaError:
+        return False
+    return True
+
+
+def _frame_duration(frame: Any, last_step: int) -> int:
+    """Duration of the last frame in microseconds: its own if plausible, else at most one output frame."""
     base = frame.time_base
     if frame.duration and base is not None:
-        own = to_microseconds(frame.duration, base)
+        duration = to_microseconds(frame.duration, base)
         # Browsers write 1 ms, or nothing.
-        if MICROSECONDS // 250 <= own <= MAX_TIMESTAMP_JUMP_US:
-            return own
+        if MICROSECONDS // 250 <= duration <= MAX_TIMESTAMP_JUMP_US:
+            return duration
     return min(last_step, FRAME_US)
 
 
-def to_microseconds(stamp: int, base: Fraction) -> int:
-    """A time stamp in units of `base` seconds, rounded."""
-    return (2 * stamp * base.numerator * MICROSECONDS + base.denominator) // (2 * base.denominator)
+def to_microseconds(timestamp: int, base: Fraction) -> int:
+    """A timestamp in units of `base` seconds, rounded to microseconds."""
+    return (2 * timestamp * base.numerator * MICROSECONDS + base.denominator) // (2 * base.denominator)
 
 
-class _ForFFmpeg:
-    """What FFmpeg needs of a file; a damaged header's seek to nowhere is answered by -1."""
+class _SafeFile:
+    """The file interface FFmpeg needs; a damaged header's seek to an impossible position returns -1."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.tell, self._seek = file.read, file.tell, file.seek
@@ -324,11 +348,11 @@ class _ForFFmpeg:
             return -1
 
 
-def _refuse_other_files(url: str, flags: int, options: dict) -> Any:
-    """Called by FFmpeg when a file wants to open another one or an address."""
-    raise PermissionError(f"a reference to another file is not followed: {url!r}")
+def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> Any:
+    """Called by FFmpeg when a file refers to another file or a URL."""
+    raise PermissionError(f"references to other files are not followed: {url!r}")
 
 
 def _reason(error: Exception) -> str:
-    """FFmpeg's words without the file name it adds."""
+    """FFmpeg's message without the file name it adds."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

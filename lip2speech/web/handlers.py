@@ -18,7 +18,8 @@ from torch import Tensor
 
 from lip2speech import Lip2Speech
 from lip2speech.audio.crossfade import LowConfidenceMode
-from lip2speech.audio.io import mux, read_wav
+from lip2speech.audio.io import read_wav
+from lip2speech.audio.mux import mux
 from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.models.speaker_encoder import SpeakerEncoder
 from lip2speech.synthesis import SynthesisOptions

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from lip2speech.audio.io import mux, read_wav, rechunk, resample, to_pcm, wav_reader, wav_writer, write_wav
+from lip2speech.audio.io import read_wav, rechunk, resample, to_pcm, wav_reader, wav_writer, write_wav
+from lip2speech.audio.mux import mux
 from lip2speech.video import read_frames
 from lip2speech.video.errors import MediaError
 from tests.video.clips import counter_frame, counter_video, read_counter, sine
@@ -109,7 +110,7 @@ def test_streams_that_start_apart_are_aligned(
 
 
 def test_no_sound_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="a.mp4: no sound in this file"):
+    with pytest.raises(MediaError, match="a.mp4: no audio in this file"):
         read_wav(counter_video(tmp_path / "a.mp4", 3))
 
 
@@ -118,7 +119,7 @@ def test_no_samples_and_no_numbers_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="a.wav"):
         read_wav(tmp_path / "a.wav")
     soundfile.write(tmp_path / "b.wav", np.full(100, np.nan, np.float32), 16_000, subtype="FLOAT")
-    with pytest.raises(MediaError, match="b.wav: its sound holds values that are not numbers"):
+    with pytest.raises(MediaError, match="b.wav: its audio has NaN or infinite samples"):
         read_wav(tmp_path / "b.wav")
 
 
@@ -135,7 +136,7 @@ def test_a_file_read_in_pieces_is_the_file_read_at_once(name: str, rate: int, tm
         write_talk(tmp_path / name, bursts(3.0, rate), video_at=0.1, rate=rate)
     else:
         soundfile.write(tmp_path / name, sine(3.0, rate), rate)
-    with wav_reader(tmp_path / name, 16_000, block=1000) as pieces:
+    with wav_reader(tmp_path / name, 16_000, block_size=1000) as pieces:
         found = list(pieces)
     assert {len(piece) for piece in found[:-1]} == {1000} and 1 <= len(found[-1]) <= 1000
     torch.testing.assert_close(torch.cat(found), read_wav(tmp_path / name), atol=2e-6, rtol=0)
@@ -151,7 +152,7 @@ def test_pieces_are_regrouped_without_a_loss() -> None:
 def test_pieces_refuse_what_the_whole_refuses(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0, np.float32), 16_000)
     soundfile.write(tmp_path / "b.wav", np.full(100, np.nan, np.float32), 16_000, subtype="FLOAT")
-    for name, message in (("a.wav", "no samples"), ("b.wav", "not numbers"), ("c.wav", "No such file")):
+    for name, message in (("a.wav", "no samples"), ("b.wav", "NaN"), ("c.wav", "No such file")):
         with pytest.raises(MediaError, match=message), wav_reader(tmp_path / name) as pieces:
             list(pieces)
 
@@ -222,9 +223,9 @@ def test_rotation_survives_copying(tmp_path: Path) -> None:
 def test_mux_refuses_to_write_onto_its_source_and_strange_names(tmp_path: Path) -> None:
     video = counter_video(tmp_path / "a.mp4", 3)
     before = video.read_bytes()
-    with pytest.raises(ValueError, match=r"a.mp4: this is the video itself"):
+    with pytest.raises(ValueError, match=r"a.mp4: this is the input video"):
         mux(video, sine(0.1), video)
-    with pytest.raises(ValueError, match=r"b.txt: not a kind of video we write; name it .mp4"):
+    with pytest.raises(ValueError, match=r"b.txt: not a supported container; use one of .mp4"):
         mux(video, sine(0.1), tmp_path / "b.txt")
     with pytest.raises(MediaError):
         mux(tmp_path / "nothing.mp4", sine(0.1), tmp_path / "c.mp4")

@@ -120,12 +120,12 @@ def test_a_hop_that_has_no_middle_is_refused():
     [{"win_length": 600}, {"hop_length": 0}, {"hop_length": 513}, {"n_mels": 0}, {"n_fft": 10**9}],
 )
 def test_windows_that_do_not_fit_are_refused(change):
-    with pytest.raises(ValueError, match="hop_length and win_length must be 1 .. n_fft, n_fft times n_"):
+    with pytest.raises(ValueError, match=r"hop_length and win_length must be 1 .. n_fft, n_fft \* n_"):
         replace(MelConfig(), **change)
 
 
 def test_centre_padding_refuses_to_step():
-    with pytest.raises(ValueError, match='only pad "same" runs step by step'):
+    with pytest.raises(ValueError, match='only pad "same" supports streaming'):
         LogMel(MelConfig(pad="center")).step(noise(160))
 
 
@@ -155,5 +155,5 @@ def test_mirrored_ends_are_those_of_lip2speech_unit():
 
 
 def test_a_sound_too_short_to_mirror_is_refused():
-    with pytest.raises(ValueError, match="takes more than 256 samples, got 200"):
+    with pytest.raises(ValueError, match="needs more than 256 samples, got 200"):
         LogMel(MelConfig(pad="reflect"))(noise(200))

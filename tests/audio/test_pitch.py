@@ -48,7 +48,7 @@ def test_noise_has_no_pitch() -> None:
 
 def test_a_long_recording_is_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = pitch_quantiles(sweep(100, 200))
-    monkeypatch.setattr(pitch, "FRAMES_AT_ONCE", 7)
+    monkeypatch.setattr(pitch, "FRAMES_PER_BATCH", 7)
     assert torch.equal(pitch_quantiles(sweep(100, 200)), whole)
 
 

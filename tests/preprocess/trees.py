@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from lip2speech.audio.io import mux
+from lip2speech.audio.mux import mux
 from lip2speech.constants import SAMPLE_RATE
 from tests.video.clips import sine, write_video
 

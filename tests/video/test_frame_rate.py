@@ -64,7 +64,7 @@ def test_nothing_comes_out_of_nothing() -> None:
 def test_times_must_rise() -> None:
     grid = ConstantFrameRateResampler()
     grid.push(100)
-    with pytest.raises(ValueError, match="times must rise, got 100 after 100"):
+    with pytest.raises(ValueError, match="timestamps must increase, got 100 after 100"):
         grid.push(100)
 
 

@@ -207,7 +207,7 @@ def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
 
 def test_only_cover_art_is_refused(tmp_path: Path) -> None:
     path = write_cover(tmp_path / "a.mp4", with_video=False)
-    with pytest.raises(MediaError, match="a.mp4: only a cover picture in this file"):
+    with pytest.raises(MediaError, match="a.mp4: only cover art in this file"):
         read_frames(path)
 
 
@@ -254,7 +254,7 @@ def test_nothing_but_damage_is_refused(tmp_path: Path) -> None:
     start = data.index(bytes.fromhex("1f43b675")) + 60  # behind the head of the first cluster
     data[start:] = b"\xff" * (len(data) - start)
     path.write_bytes(data)
-    with pytest.raises(MediaError, match="not one frame could be decoded"):
+    with pytest.raises(MediaError, match="no frame could be decoded"):
         list(read_frames(path))
 
 
@@ -270,8 +270,10 @@ def test_times_that_stand_still_or_go_back_are_skipped_and_counted(
 ) -> None:
     path = counter_video(tmp_path / "a.mkv", 6)
     times = iter([0, 40_000, 40_000, 20_000, 80_000, 120_000])
-    real = FrameReader._timed
-    monkeypatch.setattr(FrameReader, "_timed", lambda self: ((frame, next(times)) for frame, _ in real(self)))
+    real = FrameReader._timed_frames
+    monkeypatch.setattr(
+        FrameReader, "_timed_frames", lambda self: ((frame, next(times)) for frame, _ in real(self))
+    )
     reader = read_frames(path)
     assert [read_counter(frame) for frame in reader] == [0, 1, 4, 5]
     assert reader.report.skipped == 2

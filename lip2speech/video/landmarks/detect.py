@@ -22,9 +22,9 @@ from lip2speech.video.reader import ReadReport
 
 STATIC_THRESHOLD = 0.04
 """Lip movement over two frames, as a fraction of the eye distance (3 pixels of the crop), below which the
-frame in between is interpolated. In 34 clips of 10 people 91 % of the frames qualify; the interpolated lips are
-off by 0.26 pixels of the crop on average, 1.4 in one frame of 100, 3.0 at most (a mouth opened and closed in
-80 ms)."""
+frame in between is interpolated. In 34 clips of 10 people 91 % of the frames qualify; the interpolated lips
+are off by 0.26 pixels of the crop on average, 1.4 in one frame of 100, 3.0 at most (a mouth opened and closed
+in 80 ms)."""
 
 
 def track_faces(
