@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 COLORMAP = "magma"
@@ -11,12 +14,12 @@ DYNAMIC_RANGE = 8.0
 
 
 def mel_image(
-    mel: Tensor | np.ndarray,
+    mel: Tensor | NDArray[Any],
     *,
     dynamic_range: float = DYNAMIC_RANGE,
     pixels_per_band: int = 4,
     pixels_per_frame: int = 2,
-) -> np.ndarray:
+) -> NDArray[Any]:
     """A natural-log mel spectrogram as an RGB image, low frequencies at the bottom.
 
     Args:
@@ -35,5 +38,5 @@ def mel_image(
 
     levels = mel.detach().cpu().float().numpy() if isinstance(mel, Tensor) else np.asarray(mel, np.float32)
     levels = np.clip(1 + (levels - levels.max(initial=-np.inf)) / dynamic_range, 0, 1)[::-1]
-    image: np.ndarray = colormaps[COLORMAP](levels, bytes=True)[..., :3]
+    image: NDArray[Any] = colormaps[COLORMAP](levels, bytes=True)[..., :3]
     return image.repeat(pixels_per_band, 0).repeat(pixels_per_frame, 1)

@@ -123,7 +123,8 @@ def evaluate_files(
             from lip2speech.evaluation.files import DEFAULT_CONFIG
             from lip2speech.evaluation.files import evaluate_files as run
 
-            given = {"asr": asr, "speaker_encoder": speaker_encoder, "metrics": _split_commas(metrics)}
+            given: dict[str, Any] = {"asr": asr, "speaker_encoder": speaker_encoder}
+            given["metrics"] = _split_commas(metrics)
             report = run(
                 reference,
                 hypothesis,

@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.evaluation.metrics.bootstrap import percentile_interval, resample, statistic
 from lip2speech.evaluation.metrics.registry import COLUMNS, MetricColumn
@@ -82,9 +84,9 @@ def paired_difference(a: ResultRow, b: ResultRow, column: MetricColumn) -> Estim
         return Estimate()
     (xa, wa), (xb, wb) = np.array(pairs, dtype=np.float64).transpose(1, 2, 0)
 
-    def difference(indices: np.ndarray) -> np.ndarray:
+    def difference(indices: NDArray[Any]) -> NDArray[Any]:
         one, other = (statistic(x, w, indices, median=column.median) for x, w in ((xa, wa), (xb, wb)))
-        return other - one
+        return np.asarray(other - one)
 
     mean = float(difference(np.arange(len(pairs))[None])[0])
     return Estimate(mean, *percentile_interval(difference(resample(len(pairs)))))

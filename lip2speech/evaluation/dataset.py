@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.io import read_wav
@@ -61,7 +61,7 @@ class EvaluationItem:
     speaker: str
     text: str
     load_wav: Callable[[], Tensor]
-    load_roi: Callable[[], np.ndarray]
+    load_roi: Callable[[], NDArray[Any]]
     video: Path | None = None
 
 
@@ -71,8 +71,8 @@ def prepared_items(folder: Path, split: str) -> list[EvaluationItem]:
 
 
 def _prepared_item(clip: Clip) -> EvaluationItem:
-    def load_roi() -> np.ndarray:
-        roi: np.ndarray = clip.tensors()["roi"].numpy()
+    def load_roi() -> NDArray[Any]:
+        roi: NDArray[Any] = clip.tensors()["roi"].numpy()
         return roi
 
     return EvaluationItem(clip.id, clip.split, clip.speaker, clip.text, clip.wav, load_roi)
@@ -87,7 +87,7 @@ def _video_item(utterance: Utterance) -> EvaluationItem:
     def load_wav() -> Tensor:
         return read_wav(utterance.wav or utterance.video, SAMPLE_RATE)
 
-    def load_roi() -> np.ndarray:
+    def load_roi() -> NDArray[Any]:
         from lip2speech.video import load_roi as crop_video
 
         return crop_video(utterance.video)[0]

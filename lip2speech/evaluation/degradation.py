@@ -13,10 +13,11 @@ at 12 hardly anything is visible. The position of face and mouth is not affected
 from __future__ import annotations
 
 import zlib
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,7 +31,7 @@ SENSOR_NOISE_STD = 4.0
 """Of 255 levels: a small camera at full gain."""
 
 
-def degrade(roi: np.ndarray, kind: Degradation, factor: float, seed: int = 0) -> np.ndarray:
+def degrade(roi: NDArray[Any], kind: Degradation, factor: float, seed: int = 0) -> NDArray[Any]:
     """Degrade crops.
 
     Args:
@@ -63,7 +64,7 @@ def degrade(roi: np.ndarray, kind: Degradation, factor: float, seed: int = 0) ->
     return x.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def degrade_clip(roi: np.ndarray, id: str) -> np.ndarray:
+def degrade_clip(roi: NDArray[Any], id: str) -> NDArray[Any]:
     """(T, H, W) uint8 -> degraded crops; the clip's id determines the kind, the factor and the noise."""
     seed = zlib.crc32(id.encode())
     rng = np.random.default_rng(seed)

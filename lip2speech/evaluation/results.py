@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.evaluation.metrics.bootstrap import bootstrap_interval, statistic
 from lip2speech.evaluation.metrics.common import Wav
@@ -150,7 +151,7 @@ def estimate(scores: Sequence[Score], column: MetricColumn) -> Estimate:
     return Estimate(float(mean[0]), *bootstrap_interval(values, weights, median=column.median))
 
 
-def values_and_weights(scores: Sequence[Score], column: MetricColumn) -> tuple[np.ndarray, np.ndarray]:
+def values_and_weights(scores: Sequence[Score], column: MetricColumn) -> tuple[NDArray[Any], NDArray[Any]]:
     """Values and weights, (n,) each, of the clips that have a value."""
     found = [pair for pair in (s.value(column) for s in scores) if pair[1]]
     values, weights = np.array(found, dtype=np.float64).reshape(-1, 2).T

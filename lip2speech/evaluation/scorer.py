@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.evaluation.asr import load_asr
@@ -82,7 +83,7 @@ def error_counts(text: str, wav: Wav, config: MetricsConfig) -> dict[str, Any]:
     return values
 
 
-def speaker_similarity(encoder: XVectorNet, reference: np.ndarray, wav: np.ndarray) -> float:
+def speaker_similarity(encoder: XVectorNet, reference: NDArray[Any], wav: NDArray[Any]) -> float:
     """Cosine similarity of the embeddings of two (T_a,); 0 for a silent `wav`.
 
     NaN for a silent reference, and below the encoder's minimum of 0.5 s.
@@ -96,7 +97,7 @@ def speaker_similarity(encoder: XVectorNet, reference: np.ndarray, wav: np.ndarr
     return 0.0 if is_silent(wav) else float(a @ b)
 
 
-def audio_fingerprint(wav: np.ndarray) -> str:
+def audio_fingerprint(wav: NDArray[Any]) -> str:
     """16 hexadecimal digits that identify (T_a,) at 16-bit precision."""
     return hashlib.sha256(np.round(wav * 32767).astype("<i2").tobytes()).hexdigest()[:16]
 

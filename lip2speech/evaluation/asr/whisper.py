@@ -8,8 +8,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.evaluation.metrics.common import Wav, check_wav, is_silent
@@ -47,14 +47,15 @@ class WhisperASR:
         texts = [self._transcribe_window(window) for window in windows if not is_silent(window)]
         return " ".join(text for text in texts if text)
 
-    def _transcribe_window(self, samples: np.ndarray) -> str:
+    def _transcribe_window(self, samples: NDArray[Any]) -> str:
         result = self._pipeline({"raw": samples, "sampling_rate": SAMPLE_RATE})
         return " ".join(result["text"].split())
 
     @cached_property
     def _pipeline(self) -> Any:
-        import transformers
+        import transformers as library
 
+        transformers: Any = library  # partly untyped
         # Both flags are needed: an adapter in the folder may name a base model, which would be downloaded.
         local = {"local_files_only": True, "trust_remote_code": False}
         try:

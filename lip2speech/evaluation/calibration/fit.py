@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.confidence.calibration import PAUSE_WEIGHT, Calibration
@@ -56,16 +58,16 @@ def fit_calibration(clips: Sequence[CalibrationClip]) -> Calibration:
     return Calibration(round(float(bias), 4), **fitted)
 
 
-def speech_weighted_mean(windows: Tensor) -> np.ndarray:
+def speech_weighted_mean(windows: Tensor) -> NDArray[Any]:
     """Features (n, T, F + 1) -> their means over frames (n, F), weighted by the speech weight."""
     weight = windows[..., -1:] + PAUSE_WEIGHT
-    mean: np.ndarray = ((windows[..., :-1] * weight).sum(1) / weight.sum(1)).double().numpy()
+    mean: NDArray[Any] = ((windows[..., :-1] * weight).sum(1) / weight.sum(1)).double().numpy()
     return mean
 
 
 def fit_logistic_regression(
-    x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray
-) -> tuple[float, np.ndarray]:
+    x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[Any]
+) -> tuple[float, NDArray[Any]]:
     """L2-regularized logistic regression by Newton's method, on standardized features.
 
     Shape: x (n, F), y (n,) of 0 and 1, sample_weight (n,) of mean 1 -> bias, weights (F,).

@@ -9,11 +9,12 @@ Log-mels are those of `common.log_mel`, (80, T) at 100 Hz. NaN: the metric is un
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from lip2speech.audio.mel import MelConfig
 from lip2speech.audio.pitch import REFERENCE_HZ, pitch_contour
@@ -45,13 +46,15 @@ class F0Error(NamedTuple):
     hz: float
 
 
-def mel_l1(reference_mel: np.ndarray, mel: np.ndarray) -> float:
+def mel_l1(reference_mel: NDArray[Any], mel: NDArray[Any]) -> float:
     """Mean absolute difference of two log-mels (80, T) in nats; 0.115 is 1 dB."""
     check_mels(reference_mel, mel)
     return float(np.abs(reference_mel - mel).mean()) if reference_mel.size else math.nan
 
 
-def mel_offset_ms(reference_mel: np.ndarray, mel: np.ndarray, *, max_ms: int = MAX_MEL_OFFSET_MS) -> float:
+def mel_offset_ms(
+    reference_mel: NDArray[Any], mel: NDArray[Any], *, max_ms: int = MAX_MEL_OFFSET_MS
+) -> float:
     """Delay of `mel` (80, T): the shift within +-`max_ms` with the least L1 distance, in steps of 10 ms.
 
     Negative if it leads. Every shift is compared over the same span of the reference, so none gains by
@@ -72,7 +75,7 @@ def mel_offset_ms(reference_mel: np.ndarray, mel: np.ndarray, *, max_ms: int = M
 
 
 def envelope_offset_ms(
-    reference_mel: np.ndarray, mel: np.ndarray, *, max_ms: int = MAX_ENVELOPE_OFFSET_MS
+    reference_mel: NDArray[Any], mel: NDArray[Any], *, max_ms: int = MAX_ENVELOPE_OFFSET_MS
 ) -> float:
     """Delay of the envelope of `mel` (80, T) in steps of 10 ms; negative if it leads.
 
@@ -94,7 +97,7 @@ def envelope_offset_ms(
     return float(FRAME_MS * (best - max_shift)) if correlation[best] >= MIN_CORRELATION else math.nan
 
 
-def mel_cepstrum(mel: np.ndarray) -> np.ndarray:
+def mel_cepstrum(mel: NDArray[Any]) -> NDArray[Any]:
     """Log-mel (N, T) -> (13, T): c_m of log|S| = c_0 + sum of c_m cos(pi m (k + 1/2) / N) over bands k."""
     bands = len(mel)
     orders, k = np.arange(1, N_CEPSTRA + 1)[:, None], np.arange(bands)[None]
@@ -102,7 +105,7 @@ def mel_cepstrum(mel: np.ndarray) -> np.ndarray:
     return np.asarray(basis @ np.asarray(mel, dtype=np.float64))
 
 
-def mcd(reference_mel: np.ndarray, mel: np.ndarray, *, dtw: bool = False) -> float:
+def mcd(reference_mel: NDArray[Any], mel: NDArray[Any], *, dtw: bool = False) -> float:
     """Mel-cepstral distortion of two log-mels (80, T) in dB: the mean over frames of K |c - c'|.
 
     K = 10 sqrt(2) / ln 10; c1 .. c13 of 80 Slaney bands, 25 ms windows every 10 ms, above -60 dB, all frames.
@@ -127,7 +130,7 @@ def mcd(reference_mel: np.ndarray, mel: np.ndarray, *, dtw: bool = False) -> flo
     return MCD_SCALE_DB * dtw_mean_cost(np.sqrt(squares.clip(min=0)))
 
 
-def dtw_mean_cost(costs: np.ndarray) -> float:
+def dtw_mean_cost(costs: NDArray[Any]) -> float:
     """Mean cost along the path through (T, U) of least total cost; steps down, right or diagonal."""
     rows, columns = costs.shape
     # One antidiagonal at a time, indexed by row: its cells do not depend on each other.
@@ -159,7 +162,7 @@ def f0_error(reference: Wav, wav: Wav) -> F0Error:
     )
 
 
-def _median_hz(octaves: np.ndarray) -> float:
+def _median_hz(octaves: NDArray[Any]) -> float:
     return float(REFERENCE_HZ * 2 ** np.median(octaves)) if octaves.size else math.nan
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 N_RESAMPLES = 1000
 
@@ -26,12 +28,14 @@ def bootstrap_interval(
     return percentile_interval(statistic(x, w, resample(len(x), seed), median=median))
 
 
-def resample(n: int, seed: int = 0) -> np.ndarray:
+def resample(n: int, seed: int = 0) -> NDArray[Any]:
     """Indices of `n` utterances drawn with replacement: (N_RESAMPLES, n)."""
     return np.random.default_rng(seed).integers(0, max(1, n), size=(N_RESAMPLES, n))
 
 
-def statistic(x: np.ndarray, w: np.ndarray, indices: np.ndarray, *, median: bool = False) -> np.ndarray:
+def statistic(
+    x: NDArray[Any], w: NDArray[Any], indices: NDArray[Any], *, median: bool = False
+) -> NDArray[Any]:
     """sum(x) / sum(w), or the median of x, over each row of indices (draws, n): (draws,); NaN for n = 0."""
     if not indices.shape[1]:
         return np.full(len(indices), np.nan)
@@ -40,7 +44,7 @@ def statistic(x: np.ndarray, w: np.ndarray, indices: np.ndarray, *, median: bool
     return np.asarray(x[indices].sum(1) / w[indices].sum(1))
 
 
-def percentile_interval(draws: np.ndarray) -> tuple[float, float]:
+def percentile_interval(draws: NDArray[Any]) -> tuple[float, float]:
     """The central 95 % of (draws,)."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.mel import LogMel
 
-Wav = Tensor | np.ndarray
+Wav = Tensor | NDArray[Any]
 """(T_a,) float32 in [-1, 1] at 16 kHz."""
 
 LOG_FLOOR = 1e-3
@@ -20,12 +22,12 @@ SILENCE_RMS = 1e-4
 """A waveform with a lower RMS (-80 dB) counts as silent."""
 
 
-def is_silent(wav: np.ndarray) -> bool:
+def is_silent(wav: NDArray[Any]) -> bool:
     """Whether the RMS of (T_a,) is below -80 dB."""
     return len(wav) == 0 or float(np.sqrt(np.mean(np.square(wav, dtype=np.float64)))) < SILENCE_RMS
 
 
-def check_wav(wav: Wav) -> np.ndarray:
+def check_wav(wav: Wav) -> NDArray[Any]:
     """The waveform as a (T_a,) float32 array. ValueError: wrong shape or dtype, NaN or infinite samples."""
     samples = wav.detach().cpu().numpy() if isinstance(wav, Tensor) else np.asarray(wav)
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
@@ -35,7 +37,7 @@ def check_wav(wav: Wav) -> np.ndarray:
     return samples.astype(np.float32, copy=False)
 
 
-def check_pair(reference: Wav, wav: Wav) -> tuple[np.ndarray, np.ndarray]:
+def check_pair(reference: Wav, wav: Wav) -> tuple[NDArray[Any], NDArray[Any]]:
     """Both waveforms as arrays. ValueError: different lengths, or as in `check_wav`."""
     a, b = check_wav(reference), check_wav(wav)
     if len(a) != len(b):
@@ -45,18 +47,18 @@ def check_pair(reference: Wav, wav: Wav) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def check_mels(reference_mel: np.ndarray, mel: np.ndarray) -> None:
+def check_mels(reference_mel: NDArray[Any], mel: NDArray[Any]) -> None:
     """ValueError unless both are (80, T) of one length."""
     if reference_mel.shape != mel.shape or mel.ndim != 2:
         shapes = f"{reference_mel.shape} and {mel.shape}"
         raise ValueError(f"mels must be (80, T) of equal lengths, got {shapes}.")
 
 
-def log_mel(wav: Wav) -> np.ndarray:
+def log_mel(wav: Wav) -> NDArray[Any]:
     """(T_a,) -> (80, T_a // 160): natural-log mel spectrogram at 100 Hz, clamped to log(LOG_FLOOR)."""
     samples = torch.from_numpy(np.array(check_wav(wav)))[None, None]
     with torch.inference_mode():
-        mel: np.ndarray = _log_mel()(samples)[0].clamp(min=math.log(LOG_FLOOR)).numpy()
+        mel: NDArray[Any] = _log_mel()(samples)[0].clamp(min=math.log(LOG_FLOOR)).numpy()
     return mel
 
 

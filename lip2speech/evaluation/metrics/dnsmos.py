@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.evaluation.metrics.common import Wav, check_wav, is_silent
@@ -52,7 +53,7 @@ def dnsmos(wav: Wav) -> DNSMOSScores:
     return DNSMOSScores(*(float(value) for value in scores))
 
 
-def _to_mos(outputs: np.ndarray) -> list[float]:
+def _to_mos(outputs: NDArray[Any]) -> list[float]:
     pairs = zip(_POLYNOMIALS, outputs, strict=True)
     return [float(np.polyval(coefficients, value)) for coefficients, value in pairs]
 

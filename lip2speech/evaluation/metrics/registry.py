@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lip2speech import checkpoint
 from lip2speech.evaluation.asr.registry import DEFAULT_ASR, load_asr
@@ -58,30 +59,30 @@ class Metric:
 
     definition: str
     columns: dict[str, MetricColumn]
-    compute: Callable[[np.ndarray, np.ndarray], Values] | None = None
+    compute: Callable[[NDArray[Any], NDArray[Any]], Values] | None = None
     packages: tuple[str, ...] = ()
 
 
-def _mel(reference: np.ndarray, wav: np.ndarray) -> Values:
+def _mel(reference: NDArray[Any], wav: NDArray[Any]) -> Values:
     mels = log_mel(reference), log_mel(wav)
     return {"mel_l1": acoustic.mel_l1(*mels), "mel_offset_ms": acoustic.mel_offset_ms(*mels)}
 
 
-def _mcd(reference: np.ndarray, wav: np.ndarray) -> Values:
+def _mcd(reference: NDArray[Any], wav: NDArray[Any]) -> Values:
     mels = log_mel(reference), log_mel(wav)
     return {"mcd": acoustic.mcd(*mels), "mcd_dtw": acoustic.mcd(*mels, dtw=True)}
 
 
-def _f0(reference: np.ndarray, wav: np.ndarray) -> Values:
+def _f0(reference: NDArray[Any], wav: NDArray[Any]) -> Values:
     names = ("f0_rmse_cents", "voicing_f1", "f0_reference_hz", "f0_hz")
     return dict(zip(names, acoustic.f0_error(reference, wav), strict=True))
 
 
-def _offset(reference: np.ndarray, wav: np.ndarray) -> Values:
+def _offset(reference: NDArray[Any], wav: NDArray[Any]) -> Values:
     return {"envelope_offset_ms": acoustic.envelope_offset_ms(log_mel(reference), log_mel(wav))}
 
 
-def _dnsmos(reference: np.ndarray, wav: np.ndarray) -> Values:
+def _dnsmos(reference: NDArray[Any], wav: NDArray[Any]) -> Values:
     return dict(zip(("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl"), dnsmos(wav), strict=True))
 
 

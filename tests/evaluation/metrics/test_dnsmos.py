@@ -1,17 +1,36 @@
-"""DNSMOS by the network in speechmos' wheel, where onnxruntime is installed."""
+"""DNSMOS P.835 (lip2speech/evaluation/metrics/dnsmos.py)."""
 
 import numpy as np
 import pytest
 
-from lip2speech.evaluation.metrics.dnsmos import LOWEST, dnsmos
+from lip2speech.evaluation.metrics.dnsmos import dnsmos
 
 
-def test_the_opinion_is_that_of_the_authors_own_code() -> None:
-    t = np.arange(16000) / 16000
-    voice = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20)) * (np.sin(2 * np.pi * 3 * t) > 0)
+def voice(seconds: float = 1.0) -> np.ndarray:
+    """(T_a,) float32: a 120 Hz harmonic tone, switched on and off three times a second."""
+    t = np.arange(int(seconds * 16000)) / 16000
+    harmonics = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20))
+    return (0.05 * harmonics * (np.sin(2 * np.pi * 3 * t) > 0)).astype(np.float32)
+
+
+def test_scores_equal_those_of_the_authors_code() -> None:
     # speechmos 0.0.1.1, dnsmos.DNSMOS: sig_mos, bak_mos, ovrl_mos of the same second.
-    assert dnsmos((0.05 * voice).astype(np.float32)) == pytest.approx((1.96489, 2.80919, 1.58659), abs=1e-4)
+    assert dnsmos(voice()) == pytest.approx((1.96489, 2.80919, 1.58659), abs=1e-4)
 
 
-def test_silence_and_nothing_get_the_lowest_mark() -> None:
-    assert set(dnsmos(np.zeros(16000, np.float32))) == {LOWEST} == set(dnsmos(np.zeros(0, np.float32)))
+@pytest.mark.parametrize("wav", [np.zeros(16000, np.float32), np.zeros(0, np.float32)])
+def test_silence_scores_the_lowest_point_of_the_five_point_scale(wav: np.ndarray) -> None:
+    assert dnsmos(wav) == (1, 1, 1)
+    assert all(score > 1 for score in dnsmos(voice()))
+
+
+def test_noise_lowers_the_background_score() -> None:
+    noisy = voice() + 0.02 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    assert dnsmos(noisy).background < dnsmos(voice()).background
+
+
+def test_every_second_of_long_audio_counts() -> None:
+    clean = voice(12)
+    noisy = clean.copy()
+    noisy[10 * 16000 :] += 0.1 * np.random.default_rng(0).standard_normal(2 * 16000).astype(np.float32)
+    assert dnsmos(noisy) != dnsmos(clean)
