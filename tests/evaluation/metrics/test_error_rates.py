@@ -1,4 +1,4 @@
-"""Word, character, phoneme and slot errors, repetition loops (lip2speech/evaluation/metrics/error_rates.py)."""
+"""Word, character, phoneme and slot errors; repetition loops (evaluation/metrics/error_rates.py)."""
 
 import pytest
 
