@@ -24,17 +24,23 @@ from lip2speech import checkpoint
 from lip2speech.audio.crossfade import LowConfidenceMode
 from lip2speech.audio.io import read_wav, wav_writer
 from lip2speech.audio.mel import MelConfig
-from lip2speech.components import likelihood_of, model_of, speaker_model_of, vocoders_of
+from lip2speech.components import (
+    code_prior_from_checkpoint,
+    model_from_checkpoint,
+    speaker_encoder_from_checkpoint,
+    vocoders_from_checkpoint,
+)
 from lip2speech.confidence.calibration import Calibration
 from lip2speech.confidence.features import FrameFeatures, confidence_features
 from lip2speech.config import from_dict
 from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS, per_video_frame
+from lip2speech.device import choose_device
 from lip2speech.models.code_prior import CodePrior, CodePriorState, bits_per_code
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel
 from lip2speech.models.prediction import Prediction
-from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder, read_vector
-from lip2speech.pretrained import folder_of
+from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder, read_embedding
+from lip2speech.pretrained import resolve_model_path
 from lip2speech.synthesis import AudioChunk, PostProcessor, ScoreSummary, SynthesisOptions, SynthesisResult
 from lip2speech.video import crop_mouths, read_frames, track_faces
 from lip2speech.video.crop import MouthCrop
@@ -113,7 +119,7 @@ class Lip2Speech:
             CheckpointError: the folder is missing, damaged, or holds something else.
             ValueError: unknown device.
         """
-        return cls.from_checkpoint(checkpoint.load(folder_of(model)), device)
+        return cls.from_checkpoint(checkpoint.load(resolve_model_path(model)), device)
 
     @classmethod
     def from_checkpoint(cls, loaded: checkpoint.Checkpoint, device: str = "auto") -> Lip2Speech:
@@ -124,13 +130,13 @@ class Lip2Speech:
                 f"{loaded.folder} holds {values.get('kind')!r}, expected a whole lip2speech model."
             )
         try:
-            model = model_of(loaded)
+            model = model_from_checkpoint(loaded)
             mel = from_dict(MelConfig, values["mel"], "mel")
-            vocoders = vocoders_of(loaded, model.config.heads, mel)
+            vocoders = vocoders_from_checkpoint(loaded, model.config.heads, mel)
             transform = from_dict(Transform, values["transform"], "transform")
             config = from_dict(PipelineConfig, values["inference"], "inference")
-            speaker_encoder = speaker_model_of(loaded)
-            code_prior = likelihood_of(loaded, model.config.heads, mel, speaker_encoder)
+            speaker_encoder = speaker_encoder_from_checkpoint(loaded)
+            code_prior = code_prior_from_checkpoint(loaded, model.config.heads, mel, speaker_encoder)
         except checkpoint.CheckpointError:
             raise
         except (KeyError, TypeError, ValueError) as error:
@@ -140,7 +146,7 @@ class Lip2Speech:
             model=model.to(where),
             vocoders={name: vocoder.to(where) for name, vocoder in vocoders.items()},
             transform=transform,
-            voices={k: v.to(where) for k, v in loaded.part("voice.").items()},
+            voices={k: v.to(where) for k, v in loaded.subset("voice.").items()},
             config=config,
             speaker_encoder=speaker_encoder,
             mel=mel,
@@ -315,9 +321,9 @@ class Lip2Speech:
             )
         name = self.config.default_voice if voice is None else os.fspath(voice)
         if name.endswith(".npy"):
-            return read_vector(name, size).to(self.device)
+            return read_embedding(name, size).to(self.device)
         if voice is not None and name in (enrolled := list_voices()):
-            return load_voice(name).vector(self.speaker_encoder).to(self.device)
+            return load_voice(name).embedding(self.speaker_encoder).to(self.device)
         if name in self.voices:
             return self.voices[name]
         if voice is None or not Path(name).exists():
@@ -344,14 +350,3 @@ def report_progress(
         if expected_frames and count % VIDEO_FPS == 1:
             progress(min(1.0, count / expected_frames))
         yield crop
-
-
-def choose_device(device: str) -> torch.device:
-    """`auto` is the GPU when there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(1, device=device).cpu().new_empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {device!r} cannot be used here ({reason}); try cpu.") from None

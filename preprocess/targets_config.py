@@ -14,7 +14,7 @@ from pathlib import Path
 from lip2speech.data.targets import TargetExtractor
 
 VERSION = 1  # of the crops and of the sound; one more whenever the same video gives other bytes
-LTAS = "spectrum"
+LTAS = "ltas"
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ def load_extractor(recipe: TargetsConfig) -> TargetExtractor:
     """The teachers of a recipe. ValueError: a folder holds no such teacher."""
     from lip2speech.codecs import load_codec
     from lip2speech.data.unit_tokenizers import load_unit_tokenizer
-    from lip2speech.models.speaker_encoder import load_speaker_model
+    from lip2speech.models.speaker_encoder import load_speaker_encoder
 
     return TargetExtractor(
         load_unit_tokenizer(recipe.units) if recipe.units else None,
         load_codec(recipe.codec) if recipe.codec else None,
-        speaker_encoder=load_speaker_model("" if recipe.speaker == LTAS else recipe.speaker),
+        speaker_encoder=load_speaker_encoder("" if recipe.speaker == LTAS else recipe.speaker),
     )
 
 

@@ -12,7 +12,7 @@ from lip2speech import checkpoint
 from lip2speech.audio.mel import MelConfig
 from lip2speech.codecs import MelCodec, MelCodecConfig, code_fingerprint, codec_from_dict
 from lip2speech.config import from_dict, to_dict
-from lip2speech.models.code_prior import CodePrior, CodePriorConfig, bits_per_code, build_likelihood
+from lip2speech.models.code_prior import CodePrior, CodePriorConfig, bits_per_code, build_code_prior
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.models.speaker_encoder import XVectorSpeakerEncoder
@@ -38,12 +38,12 @@ MODEL: dict[str, Any] = {
     "heads": {"hidden_dim": 16, "n_blocks": 1, "n_units": 8, "n_q": 2, "codebook_size": 16},
 }  # fmt: skip
 
-LIKELIHOOD: dict[str, Any] = {
+CODE_PRIOR: dict[str, Any] = {
     "n_q": 2, "codebook_size": 16, "speaker_dim": 163, "channels": 8, "layers": 2
 }  # fmt: skip
 
 
-def buzz(frames: int, hz: float) -> Tensor:
+def synthetic_voice(frames: int, hz: float) -> Tensor:
     """A voiced sound that swells twice a second, as long as `frames` of video: (640 T,) float32."""
     time = torch.arange(frames * 640) / 16_000
     partials = sum(torch.sin(2 * math.pi * k * hz * time) / k for k in range(1, 8))
@@ -66,7 +66,7 @@ def prepare(
     for i, split in enumerate(splits.split()):
         generator, n = torch.Generator().manual_seed(i), frames + i
         roi = torch.randint(256, (n, 96, 96), generator=generator, dtype=torch.uint8)
-        wav = (buzz(n, 110.0 + 25 * i) * 32_000).to(torch.int16)
+        wav = (synthetic_voice(n, 110.0 + 25 * i) * 32_000).to(torch.int16)
         save_file({"roi": roi, "wav": wav}, folder / "clips" / f"clip{i}.safetensors")
         speaker = speakers.split()[i % len(speakers.split())]
         rows.append({
@@ -89,15 +89,15 @@ def make_model(numbers: dict[str, Any] = MODEL) -> LipModel:
     return LipModel(from_dict(ModelConfig, numbers)).eval()
 
 
-def make_likelihood(**sizes: Any) -> CodePrior:
-    """A likelihood of the tiny codec's codes with random weights, in eval mode."""
+def make_code_prior(**sizes: Any) -> CodePrior:
+    """A code prior of the tiny codec's codes with random weights, in eval mode."""
     torch.manual_seed(0)
-    return build_likelihood(from_dict(CodePriorConfig, LIKELIHOOD | sizes)).eval()
+    return build_code_prior(from_dict(CodePriorConfig, CODE_PRIOR | sizes)).eval()
 
 
-def taught_likelihood(codes: Tensor, vector: Tensor) -> CodePrior:
-    """A likelihood that has seen these codes (B, n_q, T) of a voice (B, S), and so knows more than none."""
-    network = make_likelihood()
+def trained_code_prior(codes: Tensor, vector: Tensor) -> CodePrior:
+    """A code prior overfitted to these codes (B, n_q, T) of a speaker (B, S)."""
+    network = make_code_prior()
     adam = torch.optim.Adam(network.parameters(), lr=1e-2)
     for _ in range(20):
         adam.zero_grad()
@@ -106,17 +106,17 @@ def taught_likelihood(codes: Tensor, vector: Tensor) -> CodePrior:
     return network
 
 
-def tiny_encoded(seed: int) -> XVectorSpeakerEncoder:
-    """A speaker model of a few random weights, (9,)."""
+def tiny_speaker_encoder(seed: int) -> XVectorSpeakerEncoder:
+    """A speaker encoder with a few random weights, (9,)."""
     torch.manual_seed(seed)
     return XVectorSpeakerEncoder(XVectorNet(XVectorConfig(channels=8, pool_dim=8, attention_dim=4, dim=6)))
 
 
-def save_encoder(folder: Path, seed: int = 0) -> Path:
+def save_speaker_encoder(folder: Path, seed: int = 0) -> Path:
     """The folder that training of a speaker encoder would have written."""
-    encoder = tiny_encoded(seed).encoder
+    encoder = tiny_speaker_encoder(seed).encoder
     values = {"kind": KIND, "encoder": to_dict(encoder.config)}
-    checkpoint.save(folder, values, encoder.state_dict(), "# Ears\n")
+    checkpoint.save(folder, values, encoder.state_dict(), "# Speaker encoder\n")
     return folder
 
 
@@ -128,12 +128,12 @@ def save_codec(folder: Path, codec: MelCodec | None = None) -> Path:
     return folder
 
 
-def save_likelihood(folder: Path, codec: MelCodec | None = None, speaker: str = "spectrum") -> Path:
-    """The folder that training of a likelihood would have written."""
-    network = make_likelihood()
+def save_code_prior(folder: Path, codec: MelCodec | None = None, speaker: str = "ltas") -> Path:
+    """The folder that training of a code prior would have written."""
+    network = make_code_prior()
     learned = {"codec": code_fingerprint(codec or make_codec()), "speaker": speaker}
     values = {"kind": "code_prior", "code_prior": to_dict(network.config)} | learned
-    checkpoint.save(folder, values, network.state_dict(), "# Likelihood\n")
+    checkpoint.save(folder, values, network.state_dict(), "# Code prior\n")
     return folder
 
 
@@ -169,11 +169,11 @@ def save_system(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def save_judged(folder: Path, *, likelihood: dict[str, Any] | None = None, **changes: Any) -> Path:
-    """The folder of a whole system that holds a likelihood; `likelihood` replaces parts of its sizes."""
+def save_system_with_prior(folder: Path, *, code_prior: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """The folder of a whole system that holds a code prior; `code_prior` replaces some of its sizes."""
     values, tensors = system(**changes)
-    network = make_likelihood(**(likelihood or {}))
-    part = {"config": to_dict(network.config), "codec": code_fingerprint(make_codec()), "speaker": "spectrum"}
+    network = make_code_prior(**(code_prior or {}))
+    part = {"config": to_dict(network.config), "codec": code_fingerprint(make_codec()), "speaker": "ltas"}
     values["code_prior"] = part | values.get("code_prior", {})
     tensors |= {f"code_prior.{name}": tensor for name, tensor in network.state_dict().items()}
     checkpoint.save(folder, values, tensors, "# Tiny\n")

@@ -15,7 +15,7 @@ from lip2speech.confidence.calibration import Calibration
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.vocoders import HiFiGAN, HiFiGANConfig
-from tests.factories import save_codec, save_judged, system
+from tests.factories import save_codec, save_system_with_prior, system
 
 SIZES: dict[str, Any] = {
     "n_units": 8, "unit_dim": 4, "speaker_dim": 163, "channels": 32, "mel": MelConfig()
@@ -99,7 +99,7 @@ def test_weights_without_their_config_are_a_damaged_folder(tmp_path: Path, part:
 
 
 def test_a_folder_may_bring_a_likelihood(tmp_path: Path) -> None:
-    speech = Lip2Speech.from_pretrained(save_judged(tmp_path / "s"), device="cpu")
+    speech = Lip2Speech.from_pretrained(save_system_with_prior(tmp_path / "s"), device="cpu")
     assert speech.code_prior is not None and not speech.code_prior.training
     bits = speech.speak(np.zeros((3, 96, 96), np.uint8))[2]
     assert bits is not None and bits.shape == (3,) and (bits > 0).all()
@@ -108,19 +108,25 @@ def test_a_folder_may_bring_a_likelihood(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"n_q": 3}, "the heads predict 2 books of 16, the likelihood is of 3 books of 16; they do not fit"),
-        ({"codebook_size": 32}, "the heads predict 2 books of 16, the likelihood is of 2 books of 32"),
+        (
+            {"n_q": 3},
+            "the heads predict 2 codebooks of 16, the likelihood is of 3 codebooks of 16; they do not fit",
+        ),
+        (
+            {"codebook_size": 32},
+            "the heads predict 2 codebooks of 16, the likelihood is of 2 codebooks of 32",
+        ),
         ({"speaker_dim": 9}, "the heads take voices of 163 numbers, the likelihood of 9; they do not fit"),
     ],
 )
 def test_a_likelihood_of_other_sizes_is_refused(tmp_path: Path, sizes: dict[str, int], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        Lip2Speech.from_pretrained(save_judged(tmp_path / "s", likelihood=sizes), device="cpu")
+        Lip2Speech.from_pretrained(save_system_with_prior(tmp_path / "s", code_prior=sizes), device="cpu")
 
 
 @pytest.mark.parametrize("name", ["codec", "speaker"])
 def test_a_likelihood_that_learned_other_codes_or_voices_is_refused(tmp_path: Path, name: str) -> None:
-    folder = save_judged(tmp_path / "s")
+    folder = save_system_with_prior(tmp_path / "s")
     loaded = checkpoint.load(folder)
     loaded.config["code_prior"][name] = "0123"
     with pytest.raises(
@@ -133,7 +139,7 @@ def test_a_likelihood_that_learned_other_codes_or_voices_is_refused(tmp_path: Pa
 
 
 def test_a_likelihood_that_hears_no_voice_may_have_learned_with_any(tmp_path: Path) -> None:
-    folder = save_judged(tmp_path / "s", likelihood={"speaker_dim": 0})
+    folder = save_system_with_prior(tmp_path / "s", code_prior={"speaker_dim": 0})
     loaded = checkpoint.load(folder)
     loaded.config["code_prior"]["speaker"] = "0123"
     bits = Lip2Speech.from_checkpoint(loaded, "cpu").speak(np.zeros((2, 96, 96), np.uint8))[2]
@@ -142,7 +148,7 @@ def test_a_likelihood_that_hears_no_voice_may_have_learned_with_any(tmp_path: Pa
 
 def test_a_calibration_that_counts_a_likelihood_needs_one(tmp_path: Path) -> None:
     counted = PipelineConfig(default_voice="ann", confidence=Calibration(bias=1.0, code_nll=-2.0))
-    Lip2Speech.from_pretrained(save_judged(tmp_path / "with", pipeline=to_dict(counted)), device="cpu")
+    Lip2Speech.from_pretrained(save_system_with_prior(tmp_path / "with", pipeline=to_dict(counted)), device="cpu")
     folder = save(tmp_path / "without", pipeline=to_dict(counted))
     with pytest.raises(CheckpointError, match="with a likelihood that is not in it; calibrate it again"):
         Lip2Speech.from_pretrained(folder, device="cpu")
@@ -157,9 +163,7 @@ def test_an_unknown_vocoder_is_a_damaged_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_voices_needs_one_to_be_given(tmp_path: Path) -> None:
-    speech = Lip2Speech.from_pretrained(
-        save(tmp_path / "s", voiceless=True, pipeline=pipeline("mel", "")), device="cpu"
-    )
+    speech = Lip2Speech.from_pretrained(save(tmp_path / "s", voiceless=True, pipeline=pipeline("mel", "")), device="cpu")
     crops = np.zeros((2, 96, 96), np.uint8)
     with pytest.raises(ValueError, match="no voice of its own"):
         speech(crops)

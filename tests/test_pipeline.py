@@ -28,9 +28,9 @@ from lip2speech.video.crop import MouthCrop
 from tests.factories import (
     CODEC,
     MODEL,
-    buzz,
+    synthetic_voice,
     make_codec,
-    make_likelihood,
+    make_code_prior,
     make_model,
     save_codec,
     save_system,
@@ -163,7 +163,7 @@ def test_short_windows_give_about_the_same_confidence(calibrated: Lip2Speech, cl
 def test_a_code_prior_counts_only_if_the_model_was_calibrated_with_it(
     calibrated: Lip2Speech, clip: Path
 ) -> None:
-    with_prior = replace(calibrated, code_prior=make_likelihood())
+    with_prior = replace(calibrated, code_prior=make_code_prior())
     before = calibrated.convert(clip).confidence
     assert before is not None
     assert with_prior.convert(clip).confidence == before
@@ -198,7 +198,7 @@ def test_a_threshold_outside_0_and_1_is_refused() -> None:
 def test_a_voice_is_a_name_a_recording_or_an_embedding(tiny: Lip2Speech, tmp_path: Path) -> None:
     assert torch.equal(tiny.speaker_embedding(None), tiny.voices["ann"])
     assert torch.equal(tiny.speaker_embedding("ann"), tiny.voices["ann"])
-    write_wav(tmp_path / "ben.wav", buzz(25, 120.0))
+    write_wav(tmp_path / "ben.wav", synthetic_voice(25, 120.0))
     expected = LTASSpeakerEncoder().embed(read_wav(tmp_path / "ben.wav"))
     assert torch.equal(tiny.speaker_embedding(tmp_path / "ben.wav"), expected)
     assert torch.equal(tiny.speaker_embedding(str(tmp_path / "ben.wav")), expected)
@@ -209,7 +209,7 @@ def test_a_model_with_another_encoder_cannot_take_a_recording(tiny: Lip2Speech, 
     heads = replace(tiny.model.config.heads, speaker_dim=256)
     other = replace(tiny, model=LipModel(replace(tiny.model.config, heads=heads)), voices={})
     other = replace(other, speaker_encoder=ExternalEmbeddings(256))
-    write_wav(tmp_path / "ann.wav", buzz(50, 120.0))
+    write_wav(tmp_path / "ann.wav", synthetic_voice(50, 120.0))
     with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
         other.speaker_embedding(tmp_path / "ann.wav")
     np.save(tmp_path / "ann.npy", np.zeros(256, np.float32))
@@ -232,7 +232,7 @@ def test_another_voice_sounds_different(tiny: Lip2Speech) -> None:
             lambda s: s.resolve_vocoder("wavenet"),
             "no vocoder is called 'wavenet'; this model has codes, .*mel",
         ),
-        (lambda s: s.vocode(Prediction(), "mel"), "this route needs mel, the model predicts"),
+        (lambda s: s.vocode(Prediction(), "mel"), "this vocoder needs mel, the model predicts"),
         (lambda s: choose_device("abacus"), "device 'abacus' cannot be used here .*; try cpu."),
         (lambda s: choose_device("cuda:77"), "device 'cuda:77' cannot be used here .*; try cpu."),
         (lambda s: choose_device("meta"), "device 'meta' cannot be used here .*; try cpu."),
@@ -245,7 +245,7 @@ def test_what_is_unknown_is_refused_in_one_line(tiny: Lip2Speech, ask: Any, mess
 
 
 def test_a_recording_too_short_for_a_voice_is_refused(tiny: Lip2Speech, tmp_path: Path) -> None:
-    write_wav(tmp_path / "short.wav", buzz(5, 120.0))
+    write_wav(tmp_path / "short.wav", synthetic_voice(5, 120.0))
     with pytest.raises(ValueError, match="a voice needs 0.5 s of speech, got 0.20 s"):
         tiny.speaker_embedding(tmp_path / "short.wav")
 
@@ -292,7 +292,7 @@ def test_a_mel_that_is_not_the_codecs_is_refused_with_both_sides_named(tmp_path:
 def test_codes_that_are_not_the_codecs_are_refused_with_both_sides_named(tmp_path: Path) -> None:
     other = make_codec(CODEC | {"quantizer": {"n_q": 2, "codebook_size": 32}})
     folder = save_system(tmp_path / "s", codec={"name": "melcodec", "config": to_dict(other.config)})
-    expected = "predict 2 books of 16 at 50 Hz, the codec has 2 books of 32 at 50 Hz"
+    expected = "predict 2 codebooks of 16 at 50 Hz, the codec has 2 codebooks of 32 at 50 Hz"
     with pytest.raises(CheckpointError, match=expected):
         Lip2Speech.from_pretrained(folder, device="cpu")
 

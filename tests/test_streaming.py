@@ -19,7 +19,7 @@ from lip2speech.streaming import Stream, StreamConfig, StreamingResult, StreamSt
 from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video.crop import MouthCrop
 from lip2speech.windows import RenderedFrames
-from tests.factories import MODEL, make_model, save_system, taught_likelihood
+from tests.factories import MODEL, make_model, save_system, trained_code_prior
 from tests.video.faces import FakeFaceModel, frames
 
 CAUSAL: dict[str, Any] = {
@@ -283,7 +283,7 @@ def test_codes_cost_as_many_bits_live_as_in_one_pass(live: Lip2Speech, chunk: in
     varied = with_varied_codes(live, roi)
     with torch.no_grad():
         whole = varied.model(varied.transform(roi), VOICE[None], chunk=chunk)
-    with_prior = replace(varied, code_prior=taught_likelihood(whole.codes, VOICE[None]))
+    with_prior = replace(varied, code_prior=trained_code_prior(whole.codes, VOICE[None]))
     expected, _ = with_prior.code_bits(whole)
     found = render(with_prior, roi, chunk=chunk).features.code_bits
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

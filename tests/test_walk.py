@@ -17,7 +17,7 @@ from lip2speech.cli import app
 from lip2speech.evaluation.asr.pocketsphinx import PocketSphinxASR
 from lip2speech.pipeline import PipelineConfig
 from lip2speech.video import NoFaceError, load_roi, read_frames
-from tests.factories import make_likelihood, save_system
+from tests.factories import make_code_prior, save_system
 
 CLIPS = 8
 WORDS_OF_6 = 4.5  # the recogniser misses some words of real speech, too
@@ -97,7 +97,7 @@ def test_a_long_video_is_synthesized_in_windows(
 
 
 def test_the_codes_of_a_clip_have_their_mean_bits(tiny: Lip2Speech, clip: Path, roi: np.ndarray) -> None:
-    network, prediction = make_likelihood(), tiny.predict(roi)
+    network, prediction = make_code_prior(), tiny.predict(roi)
     expected = float(network.bits(prediction.require("codes"), prediction.speaker).mean())
     with_prior = replace(tiny, code_prior=network)
     assert with_prior.convert(clip).bits_per_code == pytest.approx(expected, abs=1e-5)

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from lip2speech import checkpoint
+from lip2speech.checkpoint import build_and_load
 from lip2speech.config import from_dict, load_config
 from lip2speech.evaluation.config import EvaluationConfig
 from lip2speech.evaluation.dataset import prepared_items
@@ -25,7 +26,6 @@ from lip2speech.evaluation.evaluate import evaluate
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
-from lip2speech.restore import restore
 from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
 from lip2speech.vocoders.griffin_lim import GriffinLim
@@ -74,7 +74,7 @@ def spoken_by(folder: Path) -> Lip2Speech:
     """What speaks with a lip model alone."""
     loaded = checkpoint.load(folder)
     config = from_dict(ModelConfig, loaded.config["model"], "model")
-    model = restore(lambda: LipModel(config), config, loaded.tensors, "model").eval()
+    model = build_and_load(lambda: LipModel(config), config, loaded.tensors, "model").eval()
     transform = from_dict(Transform, loaded.config["transform"], "transform")
     own = PipelineConfig(vocoder=ROUTE, default_voice="")
     return Lip2Speech(folder.parent.name, model, {ROUTE: GriffinLim()}, transform, voices={}, config=own)
@@ -113,7 +113,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--limit", type=int, help="clips of each set, evenly spread")
     parser.add_argument("--only", nargs="*", choices=ABLATIONS, default=list(ABLATIONS))
-    parser.add_argument("--beside", nargs="*", default=[], help="model folders, or names of shipped ones")
+    parser.add_argument("--beside", nargs="*", default=[], help="model folders, or names of bundled_models ones")
     return parser.parse_args()
 
 

@@ -85,7 +85,7 @@ def train(rows: list[Heard], codec: Codec, n_q: int, *, delayed: bool, steps: in
         n_q=n_q,
         codebook_size=codec.codebook_sizes[:n_q],
         code_frame_rate=codec.frame_rate,
-        delayed=delayed,
+        codebook_pattern="delay" if delayed else "parallel",
     )
     heads = Heads(rows[0].features.shape[1], config).train()
     opt = OptimizerWithSchedule(heads.parameters(), OptimizerConfig(lr=RATE), steps)

@@ -54,7 +54,7 @@ class Entry:
 
     name: str
     vocoder: Vocoder
-    speakers: SpeakerEncoder
+    speaker_encoder: SpeakerEncoder
     scores: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
     sound_s: dict[str, float] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
@@ -130,8 +130,8 @@ def speak_clip(
     """Every vocoder's sound of the first `seconds` of a clip, from each source."""
     roi = item.load_roi()[: int(seconds * VIDEO_FPS)]
     reference = match_length(item.load_wav(), len(roi))
-    heard_by = {entry.speakers.fingerprint: entry.speakers for entry in entries}
-    voices = {name: enrollment_embedding(item, items, speakers) for name, speakers in heard_by.items()}
+    heard_by = {entry.speaker_encoder.fingerprint: entry.speaker_encoder for entry in entries}
+    voices = {name: enrollment_embedding(item, items, speaker_encoder) for name, speaker_encoder in heard_by.items()}
     if None in voices.values():
         raise SystemExit(f"{item.speaker} has no clip but {item.id}; give --speech with two clips a speaker.")
     sources = {
@@ -139,7 +139,7 @@ def speak_clip(
         "predicted": model.predict(roi, voices[model.speaker_encoder.fingerprint]),
     }
     for entry in entries:
-        voice = voices[entry.speakers.fingerprint][None]
+        voice = voices[entry.speaker_encoder.fingerprint][None]
         for source, prediction in sources.items():
             entry.speak(source, replace(prediction, speaker=voice), reference)
 

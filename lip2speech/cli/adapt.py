@@ -106,14 +106,14 @@ def train(
         from lip2speech import checkpoint
         from lip2speech.config import load_config
         from lip2speech.pipeline import Lip2Speech
-        from lip2speech.pretrained import folder_of
+        from lip2speech.pretrained import resolve_model_path
         from lip2speech.train.adapt.evaluate import evaluate
         from lip2speech.train.adapt.recordings import read_recordings, split_recordings
         from lip2speech.train.adapt.trainer import AdaptConfig
         from lip2speech.train.adapt.trainer import adapt as train_adapters
 
         values = load_config(AdaptConfig, config, overrides or ())
-        base = folder_of(model)
+        base = resolve_model_path(model)
         base_model, loaded = Lip2Speech.from_pretrained(base, "cpu"), checkpoint.load(base)
         with progress_bar(quiet=quiet) as progress:
             progress.start(f"reading {folder}")

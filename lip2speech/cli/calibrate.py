@@ -46,9 +46,9 @@ def calibrate(
             progress.start("loading the model")
             from lip2speech.evaluation.calibration.calibrate import CalibrationConfig
             from lip2speech.evaluation.calibration.calibrate import calibrate as run
-            from lip2speech.pretrained import folder_of
+            from lip2speech.pretrained import resolve_model_path
 
-            folder = folder_of(model)
+            folder = resolve_model_path(model)
             progress.start(f"{folder}")
             report = run(
                 folder,

@@ -24,7 +24,7 @@ Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The file to write; default: beside FILE.")
 ]
 Folder = Annotated[
-    str, typer.Option("--codec", metavar="DIR|NAME", help="A codec's folder, a model's, or a shipped model.")
+    str, typer.Option("--codec", metavar="DIR|NAME", help="A codec's folder, a model's, or a bundled_models model.")
 ]
 Books = Annotated[
     int | None, typer.Option("--n-q", min=1, help="Use the first so many codebooks; all by default.")
@@ -93,10 +93,10 @@ def load(folder: str, device: str) -> CodecCompressor:
     from lip2speech.codecs import load_codec_from_model
     from lip2speech.codecs.compress import CodecCompressor
     from lip2speech.pipeline import choose_device
-    from lip2speech.pretrained import folder_of
+    from lip2speech.pretrained import resolve_model_path
 
     where = choose_device(device)
-    files = CodecCompressor(load_codec_from_model(folder_of(folder)))
+    files = CodecCompressor(load_codec_from_model(resolve_model_path(folder)))
     files.codec.to(where)
     return files
 
@@ -125,12 +125,12 @@ def report(source: Path, output: Path, head: CodesHeader, spent: float) -> str:
 
 def describe(head: CodesHeader) -> str:
     """Length, books, and the bit rate: of the codes, and of the whole file."""
-    from lip2speech.modules.codebook_layout import books
+    from lip2speech.modules.codebook_patterns import describe_codebooks
 
     size = head.file_bytes
     whole = 8 * size / head.seconds / 1000
     frame_rate = head.sample_rate / head.hop_length
     return (
-        f"{head.seconds:.2f} s at {head.sample_rate} Hz, {books(head.codebook_sizes)} at "
+        f"{head.seconds:.2f} s at {head.sample_rate} Hz, {describe_codebooks(head.codebook_sizes)} at "
         f"{frame_rate:g} Hz, {head.kbps:.3g} kbit/s ({whole:.3g} with the head, {size} bytes)"
     )

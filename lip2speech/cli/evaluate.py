@@ -178,12 +178,12 @@ def speaker_similarity(
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
             from lip2speech.evaluation.speaker_similarity import evaluate_speaker_similarity
-            from lip2speech.models.speaker_encoder.xvector import load_speaker_encoder
+            from lip2speech.models.speaker_encoder.xvector import load_xvector
             from lip2speech.pipeline import Lip2Speech
 
             pipeline, encoder = (
                 Lip2Speech.from_pretrained(model, device),
-                load_speaker_encoder(speaker_encoder),
+                load_xvector(speaker_encoder),
             )
             progress.start("synthesizing")
             report = evaluate_speaker_similarity(
@@ -229,12 +229,12 @@ def _evaluate_model(
     from lip2speech.checkpoint import fingerprint
     from lip2speech.evaluation.evaluate import evaluate as evaluate_items
     from lip2speech.pipeline import Lip2Speech
-    from lip2speech.pretrained import folder_of
+    from lip2speech.pretrained import resolve_model_path
 
     pipeline, items = Lip2Speech.from_pretrained(run.model, device=run.device), _items(run)
     progress.start(f"{run.root}, {run.split}")
     report = evaluate_items(pipeline, items, run, on_clip=writer, progress=_fraction(progress))
-    return replace(report, fingerprint=fingerprint(folder_of(run.model)))
+    return replace(report, fingerprint=fingerprint(resolve_model_path(run.model)))
 
 
 def _items(run: EvaluationRunConfig) -> list[EvaluationItem]:

@@ -1,4 +1,4 @@
-"""`lip2speech model`: which models ship, whether a folder is whole, its card; models from elsewhere."""
+"""`lip2speech model`: bundled models, verification, model cards, downloads and imports."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from lip2speech.cli._errors import one_line, one_line_errors
 from lip2speech.cli.export_model import average, export
 from lip2speech.cli.import_model import import_model
 
-model = typer.Typer(help="Models: list, verify, card, import, pull.", no_args_is_help=True)
+model = typer.Typer(help="Models: list, info, verify, download, import.", no_args_is_help=True)
 model.command("import")(import_model)
 model.command()(export)
 model.command()(average)
 
 Name = Annotated[
-    str, typer.Argument(metavar="DIR|NAME", help="A model folder, or the name of a shipped one.")
+    str, typer.Argument(metavar="DIR|NAME", help="A model folder, or the name of a bundled one.")
 ]
 
 
 @model.command("list")
 def list_models() -> None:
-    """The names of the models that ship."""
+    """List the bundled models."""
     with one_line_errors():
-        from lip2speech.pretrained import shipped
+        from lip2speech.pretrained import bundled_models
 
-        for name in shipped():
+        for name in bundled_models():
             typer.echo(name)
 
 
@@ -35,42 +35,49 @@ def list_models() -> None:
 def verify(name: Name = "default") -> None:
     """Compare every file of a model with its checksum."""
     with one_line_errors():
-        from lip2speech.checkpoint import verify as compare
-        from lip2speech.pretrained import folder_of
+        from lip2speech import checkpoint
+        from lip2speech.pretrained import resolve_model_path
 
-        folder = folder_of(name)
-        compare(folder)
-        typer.echo(f"{folder}: whole")
+        folder = resolve_model_path(name)
+        checkpoint.verify(folder)
+        typer.echo(f"{one_line(folder)}: ok")
 
 
 @model.command()
-def card(name: Name = "default") -> None:
-    """What a model was trained on, and what it cannot do."""
+def info(name: Name = "default") -> None:
+    """Print a model's card: training data, intended use and limitations."""
     with one_line_errors():
-        from lip2speech.checkpoint import CARD
-        from lip2speech.checkpoint import verify as compare
-        from lip2speech.pretrained import folder_of
+        from lip2speech import checkpoint
+        from lip2speech.pretrained import resolve_model_path
 
-        folder = folder_of(name)
-        compare(folder)
-        typer.echo((folder / CARD).read_text(encoding="utf-8"), nl=False)
+        folder = resolve_model_path(name)
+        checkpoint.verify(folder)
+        typer.echo(printable_text((folder / checkpoint.MODEL_CARD).read_text(encoding="utf-8")))
 
 
 @model.command()
-def pull(
+def download(
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A repository on the Hugging Face Hub.")],
     out: Annotated[
         Path | None, typer.Argument(metavar="[OUT]", help="The folder to write; default: NAME.")
     ] = None,
     revision: Annotated[
-        str | None, typer.Option(help="A commit, which pins the model; or a tag or branch.")
+        str | None, typer.Option(help="A commit, which pins the model, or a tag or branch.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint folder.")] = False,
 ) -> None:
-    """Fetch a model folder from the Hub and check its sums (extra `hub`)."""
+    """Download a model folder from the Hub and verify its checksums (extra `hub`)."""
     with one_line_errors():
-        from lip2speech.hub import pull as fetch
+        from lip2speech.pretrained.download import download_model
 
         out = Path(repo.rpartition("/")[2]) if out is None else out
-        commit = fetch(repo, out, revision=revision, overwrite=overwrite)
-        typer.echo(f"{one_line(out)}: whole, {repo} at --revision {commit}")
+        commit = download_model(repo, out, revision=revision, overwrite=overwrite)
+        typer.echo(f"{one_line(out)}: ok, {repo} at --revision {commit}")
+
+
+def printable_text(text: str) -> str:
+    """The lines of a text with terminal escapes and other unprintable characters escaped."""
+    return "\n".join(
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        for line in text.expandtabs().splitlines()
+    )

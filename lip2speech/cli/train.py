@@ -81,13 +81,13 @@ def train(
 
 def _train_task(task_class: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
     from lip2speech import distributed
-    from lip2speech.train.core.device import choose_device
+    from lip2speech.train.core.device import training_device
     from lip2speech.train.core.trainer import Trainer
 
     if dry_run:
         _dry_run(task_class, config)
         return
-    device = choose_device(config.trainer.device)
+    device = training_device(config.trainer.device)
     with distributed.process_group(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
         bar.start(str(out))
         trainer = Trainer(config.trainer, out, quiet=quiet, log_fn=bar.print, progress=bar)
@@ -104,7 +104,7 @@ def _train_kmeans(config: Any, out: Path, quiet: bool) -> None:
 
 def _train_pretrain(config: Any, out: Path, iteration: int | None, dry_run: bool, quiet: bool) -> None:
     from lip2speech import distributed
-    from lip2speech.train.core.device import choose_device
+    from lip2speech.train.core.device import training_device
     from lip2speech.train.pretrain.iterations import at_iteration, run_iteration, unfinished
     from lip2speech.train.pretrain.task import PretrainTask
 
@@ -114,7 +114,7 @@ def _train_pretrain(config: Any, out: Path, iteration: int | None, dry_run: bool
     numbers = unfinished(config, out) if iteration is None else [iteration]
     if not numbers and not quiet:
         typer.echo(f"{out}: every iteration is finished; --iteration N continues one of them.")
-    device = choose_device(config.trainer.device)
+    device = training_device(config.trainer.device)
     with distributed.process_group(device), progress_bar(quiet=quiet or distributed.rank() > 0) as bar:
         for number in numbers:
             bar.start(str(out / str(number)))

@@ -1,4 +1,4 @@
-"""`lip2speech voice`: enrol one's own voice from a recording, look at it, delete it."""
+"""`lip2speech voice`: enroll a voice from recordings, list, show and delete voices."""
 
 from __future__ import annotations
 
@@ -15,62 +15,61 @@ if TYPE_CHECKING:
     from lip2speech.models.speaker_encoder import SpeakerEncoder
     from lip2speech.voices.store import EnrolledVoice
 
-voice = typer.Typer(help="Voices of people who agreed: enrol, list, show, delete.", no_args_is_help=True)
+voice = typer.Typer(help="Voices of people who consented: enroll, list, show, delete.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits, - and _.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Lower-case letters, digits, - and _.")]
 
 
 @voice.command()
 def enroll(
     name: Name,
-    recordings: Annotated[list[Path], typer.Argument(metavar="RECORDING...", help="Sound or video files.")],
-    consent: Annotated[str, typer.Option(help="What the owner of the voice agrees to, in their words.")] = "",
+    recordings: Annotated[list[Path], typer.Argument(metavar="RECORDING...", help="Audio or video files.")],
+    consent: Annotated[str, typer.Option(help="The consent of the voice's owner, in their words.")] = "",
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Models that are to speak in it, as folders or names; by default the shipped ones."
-        ),
+        typer.Option(help="Models to use the voice with, as folders or names; default: the bundled ones."),
     ] = None,
-    vector: Annotated[
+    embedding: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.npy", help="This voice as the encoder of an imported model hears it; give --model."
+            metavar="FILE.npy",
+            help="Speaker embedding by the external encoder of an imported model; requires --model.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a voice of that name.")] = False,
 ) -> None:
-    """Make a voice of old or new recordings of one person. The recordings themselves are not kept."""
+    """Enroll a voice from recordings of one person. The recordings themselves are not stored."""
     with one_line_errors():
-        from lip2speech.components import speaker_model_at
-        from lip2speech.pretrained import shipped
-        from lip2speech.voices.store import enroll as make
+        from lip2speech.components import load_model_speaker_encoder
+        from lip2speech.pretrained import bundled_models
+        from lip2speech.voices.enrollment import enroll_voice
 
-        speakers = [speaker_model_at(one) for one in model or shipped()]
-        if vector is not None:
-            speakers = with_vector(speakers, vector)
-        made = make(name, recordings, consent, speakers=speakers, overwrite=overwrite)
-        for warning in made.warnings:
+        encoders = [load_model_speaker_encoder(each) for each in model or bundled_models()]
+        if embedding is not None:
+            encoders = with_embedding(encoders, embedding)
+        enrolled = enroll_voice(name, recordings, consent, speaker_encoders=encoders, overwrite=overwrite)
+        for warning in enrolled.warnings:
             eprint(f"lip2speech: {name}: {warning}.")
-        typer.echo(f"{name}: enrolled from {made.seconds:.1f} s of speech; use it with --voice {name}")
+        typer.echo(f"{name}: enrolled from {enrolled.seconds:.1f} s of speech; use it with --voice {name}")
 
 
-def with_vector(speakers: list[SpeakerEncoder], vector: Path) -> list[SpeakerEncoder]:
-    """Speaker models of which those that are not here are told what they would hear. ValueError: all are."""
-    from lip2speech.models.speaker_encoder import ExternalEmbeddings, read_vector
+def with_embedding(speaker_encoders: list[SpeakerEncoder], path: Path) -> list[SpeakerEncoder]:
+    """The encoders, with the embedding of a file for external ones. ValueError: none of them is external."""
+    from lip2speech.models.speaker_encoder import ExternalEmbeddings, read_embedding
 
-    if not any(isinstance(one, ExternalEmbeddings) for one in speakers):
-        raise ValueError("--vector is for models whose speaker encoder is not here; name one by --model.")
+    if not any(isinstance(encoder, ExternalEmbeddings) for encoder in speaker_encoders):
+        raise ValueError("--embedding is for models with an external speaker encoder; name one by --model.")
     return [
-        ExternalEmbeddings(one.dim, read_vector(str(vector), one.dim))
-        if isinstance(one, ExternalEmbeddings)
-        else one
-        for one in speakers
+        ExternalEmbeddings(encoder.dim, read_embedding(path, encoder.dim))
+        if isinstance(encoder, ExternalEmbeddings)
+        else encoder
+        for encoder in speaker_encoders
     ]
 
 
 @voice.command("list")
 def list_all() -> None:
-    """The names of all enrolled voices."""
+    """List the enrolled voices."""
     with one_line_errors():
         from lip2speech.voices.store import list_voices
 
@@ -81,9 +80,9 @@ def list_all() -> None:
 @voice.command()
 def show(
     name: Name,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON line, with the vector.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line, with the embeddings.")] = False,
 ) -> None:
-    """What is known of a voice: speech, quality, pitch, consent."""
+    """Show a voice's duration, quality, pitch and consent."""
     with one_line_errors():
         from lip2speech.voices.store import load_voice
 
@@ -98,19 +97,19 @@ def delete(name: Name) -> None:
         from lip2speech.voices.store import delete_voice
 
         folder = delete_voice(name)
-        typer.echo(f"{name}: deleted; no file of it is left in {folder}")
+        typer.echo(f"{name}: deleted; no file of it remains in {one_line(folder)}")
 
 
 def describe(found: EnrolledVoice) -> str:
     """A few lines for people."""
-    noise = "unknown" if found.noise_db is None else f"{found.noise_db:.0f} dB"
+    snr = "unknown" if found.snr_db is None else f"{found.snr_db:.0f} dB"
     pitch = "-".join(f"{hz:.0f}" for hz in (found.pitch_hz[:1] + found.pitch_hz[-1:])) or "none"
     lines = [
         f"voice     {found.name}",
-        f"speech    {found.seconds:.1f} s, above the noise by {noise}, clipped {found.clipped:.2%}",
+        f"speech    {found.seconds:.1f} s, SNR {snr}, clipped {found.clipping_ratio:.2%}",
         f"pitch     {pitch} Hz",
         f"consent   {one_line(found.consent)}",
-        f"recorded  {found.date}",
-        f"source    sha256 {found.source[:16]}",
+        f"enrolled  {one_line(found.date)}",
+        f"source    sha256 {one_line(found.source_sha256[:16])}",
     ]
-    return "\n".join([*lines, *(f"note      {warning}" for warning in found.warnings)])
+    return "\n".join([*lines, *(f"warning   {warning}" for warning in found.warnings)])

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from lip2speech.modules.conv import State, StreamingConv1d, StreamingConvTranspose1d, streams
+from lip2speech.modules.conv import State, StreamingConv1d, StreamingConvTranspose1d, is_streamable
 
 
 class Codec(nn.Module, ABC):
@@ -60,7 +60,7 @@ class Codec(nn.Module, ABC):
     def is_streamable(self) -> bool:
         """Whether the step functions equal a single pass; codecs with other layers override it."""
         layers = (m for m in self.modules() if isinstance(m, StreamingConv1d | StreamingConvTranspose1d))
-        return all(map(streams, layers))
+        return all(map(is_streamable, layers))
 
     @abstractmethod
     def encode_latent(self, wav: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from typing import BinaryIO
 import numpy as np
 
 from lip2speech.files import atomic_write
-from lip2speech.modules.codebook_layout import books
+from lip2speech.modules.codebook_patterns import describe_codebooks
 from lip2speech.video.errors import MediaError
 from lip2speech.video.formats import open_regular_file
 
@@ -65,7 +65,7 @@ class CodesHeader:
         if not all((*sizes, *rates, 0 <= self.samples < 1 << 64)):
             raise ValueError(
                 "a container holds 1..255 books of 1..65536 entries, a sample_rate and a hop_length, got "
-                f"{books(self.codebook_sizes)}, {self.sample_rate} and {self.hop_length}."
+                f"{describe_codebooks(self.codebook_sizes)}, {self.sample_rate} and {self.hop_length}."
             )
 
     @property

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lip2speech import checkpoint
+from lip2speech.checkpoint import build_and_load
 from lip2speech.codecs.base import Codec
 from lip2speech.codecs.encodec import EnCodec
 from lip2speech.codecs.melcodec import MelCodec
 from lip2speech.codecs.sacodec import SACodec
 from lip2speech.codecs.soundstream import SoundStream
 from lip2speech.config import from_dict
-from lip2speech.restore import restore
 
 CODECS: dict[str, Any] = {
     "encodec": EnCodec,
@@ -77,7 +77,7 @@ def load_codec_from_model(folder: str | Path) -> Codec:
         }
     except (KeyError, TypeError) as error:
         raise checkpoint.CheckpointError(f"{folder}: invalid codec in config.yaml ({error}).") from error
-    return _restore_codec(replace(loaded, config=values, tensors=loaded.part("codec.")))
+    return _restore_codec(replace(loaded, config=values, tensors=loaded.subset("codec.")))
 
 
 def _restore_codec(loaded: checkpoint.Checkpoint) -> Codec:
@@ -87,7 +87,7 @@ def _restore_codec(loaded: checkpoint.Checkpoint) -> Codec:
     if missing := {"name", "codec"} - set(loaded.config):
         raise checkpoint.CheckpointError(f"{folder}: config.yaml lacks {' and '.join(sorted(missing))}.")
     config = codec_config(loaded.config["name"], loaded.config["codec"])
-    return restore(lambda: build_codec(config), config, loaded.tensors, "codec").eval()
+    return build_and_load(lambda: build_codec(config), config, loaded.tensors, "codec").eval()
 
 
 def code_fingerprint(codec: Codec) -> str:

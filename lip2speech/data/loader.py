@@ -49,7 +49,7 @@ class BatchCollator:
 
     Args:
         sampling_weights: chance of each folder of `clips` in the order of first appearance; None: as many as they are.
-        speakers: what made the targets' voices; the long-term spectrum when None.
+        speaker_encoder: what made the targets' voices; the long-term spectrum when None.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class BatchCollator:
         units, codes = (None if x is None else torch.full_like(x, IGNORE_INDEX) for x in (t.units, t.codes))
         mel = warp_mel(t.mel, factor, MelConfig())
         pitch = None if t.pitch is None else t.pitch + torch.tensor([[math.log2(factor)], [0.0]])
-        vector = self.speaker_encoder.shorten_tract(voice.speaker, voice.mel, factor)
+        vector = self.speaker_encoder.warp_vocal_tract(voice.speaker, voice.mel, factor)
         return replace(t, mel=mel, units=units, codes=codes, pitch=pitch), vector
 
     def other_clip(self, i: int, rng: np.random.Generator) -> int:

@@ -85,7 +85,7 @@ class TargetExtractor:
     Targets are on the CPU, wherever codec and teacher compute.
 
     Args:
-        speakers: what hears whose voice it is; the long-term spectrum when None.
+        speaker_encoder: what hears whose voice it is; the long-term spectrum when None.
 
     Attributes:
         makers: name of a target -> what makes it of a sound (640 T,).

@@ -21,10 +21,10 @@ from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.codecs.quantization.kmeans import nearest
 from lip2speech.config import from_dict, to_dict
 from lip2speech.constants import SAMPLE_RATE, UNIT_RATE, VIDEO_FPS
-from lip2speech.models.frontends.avhubert import AVHubert, avhubert_of
+from lip2speech.models.frontends.avhubert import AVHubert, avhubert_from_checkpoint
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.frontends.transforms import Transform
-from lip2speech.models.hubert import Hubert, hubert_of
+from lip2speech.models.hubert import Hubert, hubert_from_checkpoint
 
 SAMPLES_PER_UNIT = SAMPLE_RATE // UNIT_RATE
 N_MFCC = 13
@@ -157,7 +157,7 @@ class HubertTokenizer:
         centroids = loaded.tensors["centroids"]
         if len(centroids) != units.n_units:
             raise ValueError(f"{loaded.folder} says {units.n_units} units and holds {len(centroids)}.")
-        return cls(hubert_of(loaded), centroids, units.feature_layer)
+        return cls(hubert_from_checkpoint(loaded), centroids, units.feature_layer)
 
     @property
     def n_units(self) -> int:
@@ -180,12 +180,12 @@ class HubertTokenizer:
         if wav.dim() != 1:
             raise ValueError(f"wav must be (T_a,), got {tuple(wav.shape)}.")
         # A rest too short for a feature of its own stays with the piece before it.
-        ends = range(MAX_SAMPLES, len(wav) - self.model.wave.field + 1, MAX_SAMPLES)
+        ends = range(MAX_SAMPLES, len(wav) - self.model.feature_extractor.receptive_field + 1, MAX_SAMPLES)
         return torch.cat([self.features_chunk(part) for part in wav.tensor_split(list(ends))])
 
     def features_chunk(self, wav: Tensor) -> Tensor:
         """Features of a sound that is seen at once, (T_a,) -> (T_a // 320, C)."""
-        features = self.model.features(wav[None, None].to(device_of(self.model)), self.layer)[0].cpu()
+        features = self.model.extract_features(wav[None, None].to(device_of(self.model)), self.layer)[0].cpu()
         return torch.cat([features, features[-1:].expand(len(wav) // SAMPLES_PER_UNIT - len(features), -1)])
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -241,7 +241,7 @@ class AVHubertTokenizer:
         centroids = loaded.tensors["centroids"]
         if len(centroids) != units.n_units:
             raise ValueError(f"{loaded.folder} says {units.n_units} units and holds {len(centroids)}.")
-        return cls(*avhubert_of(loaded), centroids, units.feature_layer, use_audio=units.use_audio)
+        return cls(*avhubert_from_checkpoint(loaded), centroids, units.feature_layer, use_audio=units.use_audio)
 
     @property
     def n_units(self) -> int:
@@ -265,7 +265,7 @@ class AVHubertTokenizer:
             raise ValueError("AV-HuBERT's units are of lips and sound; give the clip's roi (T, 96, 96), too.")
         device = device_of(self.model)
         heard = stacked_filterbanks(wav)[None].to(device) if self.use_audio else None
-        return self.model.features(self.layer, self.transform(roi).to(device), heard)[0].cpu()
+        return self.model.extract_features(self.layer, self.transform(roi).to(device), heard)[0].cpu()
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Config and tensors."""

@@ -23,7 +23,7 @@ from lip2speech.constants import SAMPLE_RATE
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.data.utterance import Utterance
 from lip2speech.models.speaker_encoder import SpeakerEncoder
-from lip2speech.voices.store import ENOUGH_S
+from lip2speech.voices.store import RECOMMENDED_SPEECH_S
 
 T = TypeVar("T")
 
@@ -132,10 +132,10 @@ def enrollment_items(item: EvaluationItem, items: Sequence[EvaluationItem]) -> l
 def enrollment_embedding(
     item: EvaluationItem, items: Sequence[EvaluationItem], speaker_encoder: SpeakerEncoder
 ) -> Tensor | None:
-    """Speaker embedding (S,) from as many other utterances as reach ENOUGH_S; None if there are none."""
+    """Speaker embedding (S,) from as many other utterances as reach RECOMMENDED_SPEECH_S; None if there are none."""
     wavs: list[Tensor] = []
     for other in enrollment_items(item, items):
         wavs.append(other.load_wav())
-        if sum(map(len, wavs)) >= ENOUGH_S * SAMPLE_RATE:
+        if sum(map(len, wavs)) >= RECOMMENDED_SPEECH_S * SAMPLE_RATE:
             break
     return speaker_encoder.embed(torch.cat(wavs)) if wavs else None

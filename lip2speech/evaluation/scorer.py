@@ -33,7 +33,7 @@ from lip2speech.evaluation.metrics.error_rates import (
 )
 from lip2speech.evaluation.metrics.registry import METRICS, MetricsConfig
 from lip2speech.evaluation.results import Score, ScoredPair
-from lip2speech.models.speaker_encoder.xvector import XVectorNet, load_speaker_encoder
+from lip2speech.models.speaker_encoder.xvector import XVectorNet, load_xvector
 
 DEFAULT_CONFIG = MetricsConfig()
 MAX_PENDING_PER_WORKER = 16
@@ -104,7 +104,7 @@ def audio_fingerprint(wav: NDArray[Any]) -> str:
 
 @cache
 def _load_speaker_encoder(folder: Path) -> XVectorNet:
-    return load_speaker_encoder(folder).eval()
+    return load_xvector(folder).eval()
 
 
 def score_pairs(

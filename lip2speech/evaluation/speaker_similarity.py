@@ -25,7 +25,7 @@ from lip2speech.audio.pitch import pitch_quantiles
 from lip2speech.evaluation.dataset import EvaluationItem, Progress, prepared_items, select_items
 from lip2speech.evaluation.tables import markdown_table
 from lip2speech.models.speaker_encoder import SpeakerEncoder
-from lip2speech.models.speaker_encoder.xvector import XVectorNet, encoder_fingerprint
+from lip2speech.models.speaker_encoder.xvector import XVectorNet, xvector_fingerprint
 from lip2speech.pipeline import Lip2Speech
 
 MIN_CLIPS = 4
@@ -171,7 +171,7 @@ def evaluate_speaker_similarity(
             scores.append(SimilarityScore(speaker.set, row, i, cosines, f0_error_semitones(wav, speaker.f0)))
         if progress is not None:
             progress(i + 1, len(speakers))
-    same_encoder = encoder_fingerprint(encoder) == model.speaker_encoder.fingerprint
+    same_encoder = xvector_fingerprint(encoder) == model.speaker_encoder.fingerprint
     return SimilarityReport(len(speakers), tuple(scores), same_encoder)
 
 

@@ -65,7 +65,7 @@ LAYER: dict[str, str | None] = {
 CLUSTERS: dict[str, str | None] = {
     "final_proj": "clusters.proj",
     "label_embs_concat": "clusters.embeddings",
-    "mask_emb": "clusters.mask",
+    "mask_emb": "clusters.mask_embedding",
 }
 DROPPED: dict[str, str | None] = {"decoder": None, "w2v_encoder.proj": None}
 """Parts of fine-tuned files that write text; a lip-to-speech model has no use for them."""
@@ -210,7 +210,7 @@ def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int
 def _cluster_config(found: Found, keys: KeyMap, frontend: AVHubertConfig) -> MaskedPredictionHeadConfig:
     """Sizes of the cluster head."""
     rows, final_dim = keys.shape(found, "clusters.embeddings", 2)
-    mask_dim = keys.shape(found, "clusters.mask", 1)[0]
+    mask_dim = keys.shape(found, "clusters.mask_embedding", 1)[0]
     return MaskedPredictionHeadConfig(frontend.embed_dim, final_dim, rows, mask_dim)
 
 

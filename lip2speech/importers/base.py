@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lip2speech.importers.inert import ForeignFileError, shown
 
-MAX_NAMES = 5  # that an error lists
+MAX_LISTED_NAMES = 5  # that an error lists
 MAX_NEAR = 3  # of which it says what they may have been meant to be
 MAX_LETTERS = 200  # of a name that is compared with others, which takes their product
 MOST_SHARED = 4  # times the file's size: float16 becomes float32, and some models use a weight twice
@@ -89,6 +89,6 @@ def near(names: list[str], expected: Iterable[str]) -> str:
 
 def listed(names: list[str]) -> str:
     """The first names and how many more there are, with the verb that follows."""
-    first = ", ".join(shown(name) for name in names[:MAX_NAMES])
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    first = ", ".join(shown(name) for name in names[:MAX_LISTED_NAMES])
+    more = f" and {len(names) - MAX_LISTED_NAMES} more" if len(names) > MAX_LISTED_NAMES else ""
     return f"{first}{more} {'is' if len(names) == 1 else 'are'}"

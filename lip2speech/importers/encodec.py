@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from lip2speech import checkpoint, config
+from lip2speech.checkpoint import build_on_meta
 from lip2speech.codecs.encodec import EnCodec, EnCodecConfig
 from lip2speech.codecs.quantization import QuantizerConfig
 from lip2speech.importers.base import Found, Imported, check_claims, fit
@@ -26,7 +27,6 @@ from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.safefile import read_json, read_safetensors
 from lip2speech.importers.torchfile import TorchFile
 from lip2speech.modules.seanet import SEANetConfig
-from lip2speech.restore import planned
 
 # First match wins; every public name must match one of them.
 RULES = {
@@ -108,7 +108,7 @@ def read_encodec(source: str | Path, *, settings: str | Path | None = None) -> I
             f"{path}: has transformers' names and no {CONFIG} beside it; put that file there."
         )
     numbers = infer_config(found, path, None if settings is None else Path(settings))
-    expected = planned(lambda: EnCodec(numbers), numbers, state.values(), "config").state_dict()
+    expected = build_on_meta(lambda: EnCodec(numbers), numbers, state.values(), "config").state_dict()
     values = {"kind": "codec", "name": "encodec", "codec": config.to_dict(numbers), "licence": LICENCE}
     return Imported(values, fit(found, expected, path, "EnCodec"), ())
 

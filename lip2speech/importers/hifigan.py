@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lip2speech import checkpoint, config
+from lip2speech.checkpoint import build_on_meta
 from lip2speech.importers.base import Imported, check_claims
 from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.keymap import KeyMap
 from lip2speech.importers.torchfile import TorchFile
-from lip2speech.restore import planned
 from lip2speech.vocoders.hifigan import UNIT_MEL, UNIT_RATIO, HiFiGAN, HiFiGANConfig
 from lip2speech.vocoders.registry import KIND
 
@@ -92,7 +92,7 @@ def read_unit_vocoder(source: str | Path, *, settings: str | Path | None = None)
     check_claims(weights, path)
     sizes = read_settings(Path(settings) if settings else find_settings(path))
     keys = KeyMap(path, "this vocoder", key_map(sizes), leaves=LEAVES)
-    expected = planned(lambda: HiFiGAN(sizes), sizes, weights.values(), "config").state_dict()
+    expected = build_on_meta(lambda: HiFiGAN(sizes), sizes, weights.values(), "config").state_dict()
     found, _ = keys.translate(weights)
     tensors = keys.fit(found, expected)
     values = {"kind": KIND, "name": NAME, "vocoder": config.to_dict(sizes), "licence": LICENCE}

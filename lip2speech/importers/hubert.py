@@ -34,17 +34,17 @@ LICENCE = "MIT licence of fairseq (Meta Platforms), which says that it covers it
 
 PREFIXES = ("w2v_encoder.w2v_model.", "")  # fine-tuned, pretrained
 PARTS = {
-    "feature_extractor.conv_layers.0.2": "hubert.wave.norm",
-    "layer_norm": "hubert.wave_norm",
+    "feature_extractor.conv_layers.0.2": "hubert.feature_extractor.norm",
+    "layer_norm": "hubert.feature_norm",
     "post_extract_proj": "hubert.proj",
     "encoder.pos_conv.0": "hubert.encoder.positions",
     "encoder.layer_norm": "hubert.encoder.norm",
     "final_proj": "clusters.proj",
     "label_embs_concat": "clusters.embeddings",
-    "mask_emb": "clusters.mask",
+    "mask_emb": "clusters.mask_embedding",
 }
 NUMBERED = {
-    "feature_extractor.conv_layers.": {"0": "hubert.wave.convs.{}"},
+    "feature_extractor.conv_layers.": {"0": "hubert.feature_extractor.convs.{}"},
     "encoder.layers.": {
         "self_attn.q_proj": "hubert.encoder.layers.{}.attention.q_proj",
         "self_attn.k_proj": "hubert.encoder.layers.{}.attention.k_proj",
@@ -141,8 +141,8 @@ def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int
     """The sizes, read from the weights' shapes; heads and strides, which no shape shows, from settings."""
     _check_settings(file)
     layers = count_layers(found, "hubert.encoder.layers.", file.path, WHAT)
-    convs = count_layers(found, "hubert.wave.convs.", file.path, WHAT)
-    shapes = [keys.shape(found, f"hubert.wave.convs.{n}.weight", 3) for n in range(convs)]
+    convs = count_layers(found, "hubert.feature_extractor.convs.", file.path, WHAT)
+    shapes = [keys.shape(found, f"hubert.feature_extractor.convs.{n}.weight", 3) for n in range(convs)]
     embed_dim, ffn_dim = keys.shape(found, "hubert.encoder.layers.0.fc2.weight", 2)
     positions = keys.shape(found, "hubert.encoder.positions.weight_v", 3)
     if embed_dim % positions[1]:
@@ -164,7 +164,7 @@ def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int
 def _cluster_config(found: Found, keys: KeyMap, sizes: HubertConfig) -> MaskedPredictionHeadConfig:
     """Sizes of the cluster head."""
     rows, final_dim = keys.shape(found, "clusters.embeddings", 2)
-    mask_dim = keys.shape(found, "clusters.mask", 1)[0]
+    mask_dim = keys.shape(found, "clusters.mask_embedding", 1)[0]
     return MaskedPredictionHeadConfig(sizes.embed_dim, final_dim, rows, mask_dim)
 
 

@@ -24,9 +24,9 @@ from lip2speech.importers.inert import ForeignFileError, shown
 from lip2speech.importers.keymap import KeyMap, count_layers, state_of
 from lip2speech.models.frontends.resnet import ResNetConfig, ResNetFrontEnd
 from lip2speech.models.frontends.transforms import Transform
-from lip2speech.models.heads.conformer import MEL_FRAMES, ConformerHeads, ConformerHeadsConfig
+from lip2speech.models.heads.conformer import MEL_FRAMES_PER_UNIT, ConformerHeads, ConformerHeadsConfig
 from lip2speech.models.lip2speech import ModelConfig
-from lip2speech.models.speaker_encoder import read_vector
+from lip2speech.models.speaker_encoder import read_embedding
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.vocoders import read_vocoder
 from lip2speech.vocoders.hifigan import UNIT_MEL
@@ -48,9 +48,9 @@ HEADS: dict[str, str | None] = {
     "mel_proj": "heads.mel",
 }
 LAYER: dict[str, str | None] = {
-    "feed_forward_macaron.w_1": "before.fc1",
-    "feed_forward_macaron.w_2": "before.fc2",
-    "norm_ff_macaron": "before_norm",
+    "feed_forward_macaron.w_1": "ffn1.fc1",
+    "feed_forward_macaron.w_2": "ffn1.fc2",
+    "norm_ff_macaron": "ffn1_norm",
     "self_attn.linear_q": "attention.q_proj",
     "self_attn.linear_k": "attention.k_proj",
     "self_attn.linear_v": "attention.v_proj",
@@ -59,14 +59,14 @@ LAYER: dict[str, str | None] = {
     "self_attn.pos_bias_u": "attention.content_bias",
     "self_attn.pos_bias_v": "attention.position_bias",
     "norm_mha": "attention_norm",
-    "conv_module.pointwise_cov1": "conv.inp",
+    "conv_module.pointwise_cov1": "conv.pointwise1",
     "conv_module.depthwise_conv": "conv.depthwise",
     "conv_module.norm": "conv.norm",
-    "conv_module.pointwise_cov2": "conv.out",
+    "conv_module.pointwise_cov2": "conv.pointwise2",
     "norm_conv": "conv_norm",
-    "feed_forward.w_1": "after.fc1",
-    "feed_forward.w_2": "after.fc2",
-    "norm_ff": "after_norm",
+    "feed_forward.w_1": "ffn2.fc1",
+    "feed_forward.w_2": "ffn2.fc2",
+    "norm_ff": "ffn2_norm",
     "norm_final": "norm",
 }
 STEM: dict[str, str | None] = {
@@ -112,7 +112,7 @@ def import_unit_model(
     tensors = {f"model.{name}": tensor for name, tensor in model.tensors.items()}
     own = "" if voice is None else Path(voice).stem
     if voice is not None:
-        tensors[f"voice.{own}"] = read_vector(str(voice), model.config.heads.speaker_dim)
+        tensors[f"voice.{own}"] = read_embedding(str(voice), model.config.heads.speaker_dim)
     values: dict[str, Any] = {
         "kind": "lip2speech",
         "model": config.to_dict(model.config),
@@ -180,7 +180,7 @@ def infer_heads(found: Found, keys: KeyMap, layers: int) -> ConformerHeadsConfig
         keys.shape(found, f"{first}.attention.content_bias", 2)[0],
         keys.shape(found, f"{first}.conv.depthwise.weight", 3)[2],
     )
-    if rows <= SPECIALS or bands % MEL_FRAMES or speaker_dim < 1 or hidden % heads or kernel_size % 2 == 0:
+    if rows <= SPECIALS or bands % MEL_FRAMES_PER_UNIT or speaker_dim < 1 or hidden % heads or kernel_size % 2 == 0:
         raise ForeignFileError(
             f"{keys.path}: impossible sizes: {rows} rows of units, {bands} of mel, a voice of {speaker_dim}, "
             f"{hidden} features for {heads} heads, a kernel of {kernel_size}."
@@ -189,11 +189,11 @@ def infer_heads(found: Found, keys: KeyMap, layers: int) -> ConformerHeadsConfig
         hidden_dim=hidden,
         projection=embedded if "heads.project.weight" in found else 0,
         layers=layers,
-        ffn_dim=keys.shape(found, f"{first}.after.fc1.weight", 2)[0],
+        ffn_dim=keys.shape(found, f"{first}.ffn2.fc1.weight", 2)[0],
         heads=heads,
         kernel_size=kernel_size,
         speaker_dim=speaker_dim,
-        n_mels=bands // MEL_FRAMES,
+        n_mels=bands // MEL_FRAMES_PER_UNIT,
         n_units=rows - SPECIALS,
         n_special_tokens=SPECIALS,
     )

@@ -1,1 +1,1 @@
-"""Networks: the lip model (front end and heads), HuBERT, the code prior, the speaker encoder."""
+"""Networks: the lip model (front end and heads), HuBERT, the code prior, speaker encoders."""

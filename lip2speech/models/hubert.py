@@ -1,9 +1,9 @@
-"""HuBERT: sound into one feature vector for every 20 ms, the ground on which speech units are clustered.
+"""HuBERT: audio to one feature vector per 20 ms, on which speech units are clustered.
 
 Hsu, Bolte, Tsai, Lakhotia, Salakhutdinov, Mohamed 2021, "HuBERT: Self-Supervised Speech Representation
 Learning by Masked Prediction of Hidden Units", section III. Seven convolutions (wav2vec 2.0, Baevski et al.
-2020), a projection, convolutional positions, a post-norm transformer: the base model; the large ones norm
-elsewhere. The cluster head of its pretraining is the one of `clusters.py`. Knows nothing of k-means.
+2020), a projection, convolutional positions and a post-norm transformer: the base model (the large ones are
+pre-norm). The head used in pretraining is `frontends/masked_prediction.py`.
 
     wav 16 kHz --(10, 5) (3, 2) x 4 (2, 2) x 2--> 512 at 50 Hz --norm, proj--> 768 --12 layers--> features
 """
@@ -19,18 +19,28 @@ from torch.nn import functional as F
 
 from lip2speech import checkpoint
 from lip2speech.config import from_dict
-from lip2speech.modules.postnorm import PostNormEncoder
-from lip2speech.restore import restore
+from lip2speech.modules.transformer import TransformerEncoder
 
 
 @dataclass(frozen=True)
 class HubertConfig:
     """Sizes and dropouts; the defaults are the published base model.
 
-    conv_dim: channels of every convolution; conv_kernels, conv_strides: one number for each.
-    encoder_layers, embed_dim, ffn_dim, heads: the transformer.
-    conv_pos, conv_pos_groups: kernel and groups of the convolutional positions.
-    dropout_input: after the projection; layerdrop: chance of skipping a layer in training.
+    Args:
+        conv_dim: channels of every convolution.
+        conv_kernels: kernel of each convolution.
+        conv_strides: stride of each convolution.
+        encoder_layers: of the transformer.
+        embed_dim: of the transformer.
+        ffn_dim: of the transformer.
+        heads: of the transformer.
+        conv_pos: kernel of the convolutional positions.
+        conv_pos_groups: groups of the convolutional positions.
+        dropout: of residual branches.
+        attention_dropout: of attention weights.
+        activation_dropout: after the feed-forward's activation.
+        dropout_input: after the projection.
+        layerdrop: probability of skipping a layer in training.
     """
 
     conv_dim: int = 512
@@ -62,12 +72,12 @@ class HubertConfig:
 
 
 class ConvFeatureExtractor(nn.Module):
-    """Strided convolutions without padding, GELU after each; the first is normed over time.
+    """Strided convolutions without padding, each followed by a GELU; a group norm after the first.
 
-    The norm of the first (one group for each channel) sees the whole input, zeros of padding too.
+    The norm has one group per channel, so its statistics are over the whole input, padding included.
 
     Shape:
-        forward: wav (B, 1, T_a) -> (B, C, T), T = (T_a - field) // hop + 1
+        forward: wav (B, 1, T_a) -> (B, C, T), T = (T_a - receptive_field) // hop_length + 1
     """
 
     def __init__(self, dim: int, kernels: tuple[int, ...], strides: tuple[int, ...]) -> None:
@@ -91,7 +101,7 @@ class ConvFeatureExtractor(nn.Module):
         return x
 
     @property
-    def field(self) -> int:
+    def receptive_field(self) -> int:
         """Samples that one frame sees."""
         samples = 1
         for kernel, stride in zip(reversed(self.kernels), reversed(self.strides), strict=True):
@@ -100,29 +110,32 @@ class ConvFeatureExtractor(nn.Module):
 
 
 class Hubert(nn.Module):
-    """Sound encoder.
+    """Audio encoder.
 
-    Layers count from 1, as in the papers that cluster them: layer 6 is the output of the sixth.
+    Layers are counted from 1, as in papers that cluster their features: layer 6 is the output of the sixth.
 
     Args:
         config: sizes.
+
     Shape:
         forward: wav (B, 1, T_a) at 16 kHz in [-1, 1], padding_mask (B, T_a) bool or None (True = padding)
-                 -> (B, T, C), C = config.embed_dim, of the last layer
-        layers:  the same -> one (B, T, C) for each layer, or for the first `until`
-        features: the same and a layer -> its (B, T, C); later layers are not run
+            -> (B, T, C) of the last layer, C = config.embed_dim
+        hidden_states: the same -> (B, T, C) of each layer, or of the first `until`
+        extract_features: the same and a layer -> its (B, T, C); later layers are not run
     """
 
     def __init__(self, config: HubertConfig) -> None:
         super().__init__()
         self.config = config
         self.dim = config.embed_dim
-        self.wave = ConvFeatureExtractor(config.conv_dim, config.conv_kernels, config.conv_strides)
-        self.wave_norm = nn.LayerNorm(config.conv_dim)
-        # As published: where both widths are equal there is no projection.
+        self.feature_extractor = ConvFeatureExtractor(
+            config.conv_dim, config.conv_kernels, config.conv_strides
+        )
+        self.feature_norm = nn.LayerNorm(config.conv_dim)
+        # As published: no projection if both widths are equal.
         self.proj = nn.Linear(config.conv_dim, self.dim) if config.conv_dim != self.dim else nn.Identity()
         self.dropout_input = nn.Dropout(config.dropout_input)
-        self.encoder = PostNormEncoder(
+        self.encoder = TransformerEncoder(
             self.dim,
             n_layers=config.encoder_layers,
             ffn_dim=config.ffn_dim,
@@ -133,38 +146,40 @@ class Hubert(nn.Module):
             attention_dropout=config.attention_dropout,
             activation_dropout=config.activation_dropout,
             layerdrop=config.layerdrop,
+            norm_first=False,
         )
 
     def forward(self, wav: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, 1, T_a), (B, T_a) or None -> (B, T, C)."""
-        return self.layers(wav, padding_mask)[-1]
+        return self.hidden_states(wav, padding_mask)[-1]
 
-    def features(self, wav: Tensor, layer: int, padding_mask: Tensor | None = None) -> Tensor:
-        """The output of one layer, counted from 1: (B, 1, T_a), (B, T_a) or None -> (B, T, C)."""
+    def extract_features(self, wav: Tensor, layer: int, padding_mask: Tensor | None = None) -> Tensor:
+        """Output of one layer, counted from 1: (B, 1, T_a), (B, T_a) or None -> (B, T, C)."""
         self.check_layer(layer)
-        return self.layers(wav, padding_mask, layer)[-1]
+        return self.hidden_states(wav, padding_mask, layer)[-1]
 
-    def layers(
+    def hidden_states(
         self, wav: Tensor, padding_mask: Tensor | None = None, until: int | None = None
     ) -> list[Tensor]:
-        """Each layer's output, the first layer first: (B, 1, T_a), (B, T_a) or None -> (B, T, C) each."""
+        """Output of each layer, the first one first: (B, 1, T_a), (B, T_a) or None -> (B, T, C) each."""
         self._check(wav, padding_mask)
-        x = self.wave(wav).transpose(1, 2)  # (B, C, T) -> (B, T, C)
-        padded = None if padding_mask is None else frame_mask(padding_mask, x.shape[1])
-        x = self.dropout_input(self.proj(self.wave_norm(x)))
-        return self.encoder.layers_of(x, padded, until=until)
+        x = self.feature_extractor(wav).transpose(1, 2)  # (B, C, T) -> (B, T, C)
+        mask = None if padding_mask is None else frame_mask(padding_mask, x.shape[1])
+        x = self.dropout_input(self.proj(self.feature_norm(x)))
+        return self.encoder.hidden_states(x, mask, until=until)
 
     def check_layer(self, layer: int) -> None:
-        """Raise ValueError unless the model has this layer."""
+        """ValueError unless the model has this layer."""
         if not 1 <= layer <= self.config.encoder_layers:
             raise ValueError(f"layer must be in 1..{self.config.encoder_layers}, got {layer}.")
 
     def _check(self, wav: Tensor, padding_mask: Tensor | None) -> None:
-        """Raise ValueError for a wav or a mask of another shape, or too short for one frame."""
+        """ValueError for a wav or a mask of another shape, or a wav too short for one frame."""
         if wav.dim() != 3 or wav.shape[1] != 1 or not len(wav):
             raise ValueError(f"wav must be (B, 1, T_a), got {tuple(wav.shape)}.")
-        if wav.shape[2] < self.wave.field:
-            raise ValueError(f"wav must have at least {self.wave.field} samples, got {wav.shape[2]}.")
+        min_samples = self.feature_extractor.receptive_field
+        if wav.shape[2] < min_samples:
+            raise ValueError(f"wav must have at least {min_samples} samples, got {wav.shape[2]}.")
         if padding_mask is None:
             return
         if padding_mask.dtype != torch.bool or padding_mask.shape != (len(wav), wav.shape[2]):
@@ -173,24 +188,22 @@ class Hubert(nn.Module):
 
 
 def frame_mask(padding_mask: Tensor, frames: int) -> Tensor:
-    """Which frames are padding: (B, T_a) bool -> (B, T) bool.
+    """Padding mask at the frame rate: (B, T_a) bool -> (B, T) bool.
 
-    The published rule: samples are dealt out to the frames evenly, what is left at the end is not looked at,
-    and a frame whose samples are all padding is padding.
+    The published rule: samples are divided evenly among the frames, the remainder at the end is ignored, and
+    a frame is padding if all of its samples are.
     """
-    share = padding_mask.shape[1] // frames
-    return padding_mask[:, : share * frames].unflatten(1, (frames, share)).all(2)
+    samples = padding_mask.shape[1] // frames
+    return padding_mask[:, : samples * frames].unflatten(1, (frames, samples)).all(2)
 
 
-def hubert_of(loaded: checkpoint.Checkpoint) -> Hubert:
+def hubert_from_checkpoint(loaded: checkpoint.Checkpoint) -> Hubert:
     """The encoder of a folder written by `import_hubert`, in eval mode.
 
     Raises:
-        ValueError: the folder holds something else.
+        CheckpointError: the folder holds something else.
     """
-    if loaded.config.get("kind") != "hubert":
-        raise ValueError(f"{loaded.folder} holds {loaded.config.get('kind')!r}, expected hubert.")
-    if "hubert" not in loaded.config:
-        raise checkpoint.CheckpointError(f"{loaded.folder}: its config has no hubert.")
+    loaded.require("hubert", keys=("hubert",))
     config = from_dict(HubertConfig, loaded.config["hubert"], f"{loaded.folder}: hubert")
-    return restore(lambda: Hubert(config), config, loaded.part("hubert."), "hubert").eval()
+    tensors = loaded.subset("hubert.")
+    return checkpoint.build_and_load(lambda: Hubert(config), config, tensors, "hubert").eval()

@@ -1,4 +1,4 @@
-"""The lip-to-speech model: a front end and heads, from normalised crops to a Prediction."""
+"""The lip-to-speech model: a front end and heads, from normalized mouth crops to a Prediction."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from torch import Tensor, nn
 from lip2speech.models.frontends import FRONTENDS
 from lip2speech.models.frontends.avhubert import AVHubertConfig
 from lip2speech.models.frontends.resnet import ResNetConfig
+from lip2speech.models.heads.codes import TeacherCodes
 from lip2speech.models.heads.conformer import ConformerHeads, ConformerHeadsConfig
-from lip2speech.models.heads.conv import Heads, HeadsConfig, TeacherCodes
+from lip2speech.models.heads.conv import Heads, HeadsConfig
 from lip2speech.models.prediction import Prediction
 
 AnyHeadsConfig = HeadsConfig | ConformerHeadsConfig
 HEADS: dict[type, Any] = {HeadsConfig: Heads, ConformerHeadsConfig: ConformerHeads}
-"""The plug for each kind of config."""
+"""The class for each config."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Front end and heads; the defaults are AV-HuBERT base with full-size convolutional heads.
 
-    Another plug is chosen by its `kind`: `resnet` for a front end, `conformer` for heads.
+    Other implementations are chosen by their `kind`: `resnet` for the front end, `conformer` for the heads.
     """
 
     frontend: AVHubertConfig | ResNetConfig = field(default_factory=AVHubertConfig)
@@ -34,9 +35,10 @@ class LipModel(nn.Module):
     """Front end and heads in one module.
 
     Shape:
-        video (B, 1, T, 88, 88), speaker (B, S), padding_mask (B, T) True = padding, codes to condition on in
-        training (see `heads.TeacherCodes`), chunk (frames the front end sees at once; None: all) -> Prediction
-        step: one chunk of video, speaker, state -> Prediction, state; causal models alone
+        forward: video (B, 1, T, 88, 88), speaker (B, S), padding_mask (B, T) True = padding, codes to
+            condition on in training (see `TeacherCodes`), chunk (frames of an attention chunk; None: the
+            whole clip) -> Prediction
+        step: one chunk of video, speaker, state -> Prediction, state; causal models only
     """
 
     def __init__(self, config: ModelConfig):
@@ -53,13 +55,14 @@ class LipModel(nn.Module):
         codes: TeacherCodes = None,
         chunk: int | None = None,
     ) -> Prediction:
+        """(B, 1, T, 88, 88), (B, S) -> Prediction of T frames."""
         features = self.frontend(video=video, padding_mask=padding_mask, chunk=chunk)
         prediction: Prediction = self.heads(features, speaker, padding_mask, codes)
         return prediction
 
     def step(self, video: Tensor, speaker: Tensor, state: Any = None) -> tuple[Prediction, Any]:
-        """The next chunk (B, 1, T, 88, 88), state (None at first) -> Prediction of T frames, state."""
-        seen, said = (None, None) if state is None else state
-        features, seen = self.frontend.step(video, seen)
-        prediction, said = self.heads.step(features, speaker, said)
-        return prediction, (seen, said)
+        """Next chunk (B, 1, T, 88, 88), state (None at the start) -> Prediction of T frames, state."""
+        frontend_state, heads_state = (None, None) if state is None else state
+        features, frontend_state = self.frontend.step(video, frontend_state)
+        prediction, heads_state = self.heads.step(features, speaker, heads_state)
+        return prediction, (frontend_state, heads_state)

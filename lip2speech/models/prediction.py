@@ -1,4 +1,4 @@
-"""What the heads say about a silent video, before any vocoder: the fields that vocoders read from."""
+"""Output of the heads, and input of the vocoders."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Mel, units, codec codes and pitch of one batch, all on whole multiples of the 25 Hz video clock.
+    """Mel, units, codes and pitch of one batch, all at whole multiples of the video rate of 25 Hz.
 
-    A field is None when the model has no such head. Shapes for T video frames:
+    A field is None if the model has no such head. Shapes for T video frames:
 
         mel                     (B, n_mels, 4T)      natural log, 100 Hz
         unit_logits             (B, n_units, 2T)     50 Hz
-        code_logits             (B, n_q, K, rT)      codec.frame_rate = 25 r; book i given the books before it
-        independent_code_logits (B, n_q, K, rT)      the same books, each predicted on its own
-        codes                   (B, n_q, rT)         the books that `code_logits` were conditioned on
-        pitch                   (B, 2, 4T)           log2(F0 / 128 Hz), and the logit of being voiced; 100 Hz
-        speaker                 (B, S)               the voice that was asked for
+        code_logits             (B, n_q, K, rT)      codec.frame_rate = 25 r; conditioned on previous codebooks
+        independent_code_logits (B, n_q, K, rT)      the same codebooks, each predicted independently
+        codes                   (B, n_q, rT)         the codes that `code_logits` were conditioned on
+        pitch                   (B, 2, 4T)           log2(F0 / 128 Hz) and the voicing logit, 100 Hz
+        speaker                 (B, S)               the speaker embedding
     """
 
     mel: Tensor | None = None
@@ -32,8 +32,8 @@ class Prediction:
     pitch: Tensor | None = None
     speaker: Tensor | None = None
 
-    def cut(self, first: int, count: int, frames: int) -> Prediction:
-        """What is said of `count` of its `frames` video frames, from number `first` on."""
+    def slice_frames(self, first: int, count: int, frames: int) -> Prediction:
+        """`count` video frames from frame `first` on, of a prediction of `frames` video frames."""
         over_time = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "speaker"}
         rates = {name: x.shape[-1] // frames for name, x in over_time.items() if x is not None}
         return replace(
@@ -41,11 +41,11 @@ class Prediction:
         )
 
     def require(self, name: str) -> Tensor:
-        """The field `name`; ValueError when this prediction does not hold it."""
+        """The field `name`; ValueError if it is None."""
         value = getattr(self, name)
         if value is None:
-            held = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+            present = [f.name for f in fields(self) if getattr(self, f.name) is not None]
             raise ValueError(
-                f"this route needs {name}, the model predicts {held}; choose another route or model."
+                f"this vocoder needs {name}, the model predicts {present}; choose another vocoder or model."
             )
         return value

@@ -112,17 +112,17 @@ class StreamingConv1d(nn.Module):
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C_in, T), state -> (B, C_out, T / stride), state. T must be a multiple of stride."""
-        check_streams(self)
+        require_streamable(self)
         if x.shape[-1] % self.stride:
             raise ValueError(
                 f"a step takes a multiple of {self.stride} samples, got {x.shape[-1]}; "
                 "keep the rest for the next step."
             )
-        x, keep = remember(x, self._past(x) if state is None else state, self.context)
+        x, keep = with_context(x, self._past(x) if state is None else state, self.context)
         if x.shape[-1] == self.context:
             return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
         if self.groups == 1:
-            y = convolve_short(x, self.conv.weight, self.conv.bias, self.stride, self.dilation)
+            y = conv1d_matmul(x, self.conv.weight, self.conv.bias, self.stride, self.dilation)
             return self.norm(y), keep
         return self._run(x), keep
 
@@ -140,7 +140,7 @@ class StreamingConv1d(nn.Module):
     def _run(self, x: Tensor) -> Tensor:
         """(B, C_in, T) already padded -> (B, C_out, frames)."""
         weight, bias = self.conv.weight, self.conv.bias
-        return self.norm(convolve(x, weight, bias, self.stride, self.dilation, self.groups))
+        return self.norm(conv1d(x, weight, bias, self.stride, self.dilation, self.groups))
 
 
 class StreamingConvTranspose1d(nn.Module):
@@ -193,8 +193,8 @@ class StreamingConvTranspose1d(nn.Module):
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C_in, T), state -> (B, C_out, T * stride), state."""
-        check_streams(self)
-        x, keep = remember(x, state, self.context)
+        require_streamable(self)
+        x, keep = with_context(x, state, self.context)
         if x.shape[-1] == self.context:
             return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
         return self._run_short(x), keep
@@ -221,13 +221,13 @@ class StreamingConvTranspose1d(nn.Module):
         assert bias is not None, "transposed convolutions are built with a bias"
         weight = weight.view(c_in, c_out, taps, self.stride).flip(2)
         weight = weight.permute(3, 1, 0, 2).reshape(self.stride * c_out, c_in, taps)
-        phases = convolve(x, weight, bias.repeat(self.stride))
+        phases = conv1d(x, weight, bias.repeat(self.stride))
         batch, _, frames = phases.shape
         y = phases.transpose(1, 2).reshape(batch, frames * self.stride, c_out).transpose(1, 2)
         return y if is_channels_last(x) else y.contiguous()
 
 
-def convolve(
+def conv1d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> Tensor:
     """`F.conv1d` without padding that keeps the memory order of x (B, C_in, T)."""
@@ -237,7 +237,7 @@ def convolve(
     return y.squeeze(2)
 
 
-def convolve_short(
+def conv1d_matmul(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1
 ) -> Tensor:
     """`convolve` as one matrix product over copied windows: faster for few frames, channel-last out.
@@ -264,7 +264,7 @@ def pad(x: Tensor, left: int, right: int, mode: PadMode) -> Tensor:
     return padded[..., : padded.shape[-1] - missing]
 
 
-def remember(x: Tensor, state: Tensor | None, context: int) -> tuple[Tensor, Tensor]:
+def with_context(x: Tensor, state: Tensor | None, context: int) -> tuple[Tensor, Tensor]:
     """Put the last inputs before the new: (B, C, T) -> (B, C, context + T), and the next state (B, C,
     context).
 
@@ -281,9 +281,9 @@ def is_channels_last(x: Tensor) -> bool:
     return x.transpose(1, 2).is_contiguous() and not x.is_contiguous()
 
 
-def check_streams(layer: Any) -> None:
+def require_streamable(layer: Any) -> None:
     """Raise unless the layer's output depends on the past alone."""
-    if not streams(layer):
+    if not is_streamable(layer):
         raise ValueError(
             "only causal layers with trim_right_ratio 1 run step by step, got "
             f"causal={layer.causal}, trim_right_ratio={getattr(layer, 'trim_right_ratio', 1.0)}; "
@@ -291,7 +291,7 @@ def check_streams(layer: Any) -> None:
         )
 
 
-def streams(layer: Any) -> bool:
+def is_streamable(layer: Any) -> bool:
     """Whether a convolution of this file runs step by step."""
     return layer.causal and getattr(layer, "trim_right_ratio", 1.0) == 1.0
 

@@ -152,11 +152,11 @@ class LipResNet(nn.Module):
             video = video.masked_fill(padding_mask[:, None, :, None, None], 0.0)
         if self.causal:
             video = F.pad(video, (0, 0, 0, 0, STEM_KERNEL[0] - 1, 0))
-        x = self.frames(video)
+        x = self.run_stem(video)
         if padding_mask is None:
-            return self.pictures(x).view(batch, time, -1)
+            return self.run_trunk(x).view(batch, time, -1)
         kept = ~padding_mask.flatten()
-        vectors = self.pictures(x[kept])
+        vectors = self.run_trunk(x[kept])
         out = vectors.new_zeros(batch * time, vectors.shape[-1])
         return out.masked_scatter(kept[:, None], vectors).view(batch, time, -1)
 
@@ -169,15 +169,15 @@ class LipResNet(nn.Module):
         if state is None:
             state = video.new_zeros(batch, 1, before, *size)
         video = torch.cat([state, video], 2)
-        return self.pictures(self.frames(video)).view(batch, time, -1), video[:, :, -before:]
+        return self.run_trunk(self.run_stem(video)).view(batch, time, -1), video[:, :, -before:]
 
-    def frames(self, video: Tensor) -> Tensor:
+    def run_stem(self, video: Tensor) -> Tensor:
         """The stem's convolution: (B, 1, T, H, W) -> one row a frame, (B * T', width, H', W')."""
         # With one channel, channels-last is the same bytes; the output is then in the order the trunk likes.
         x = self.stem(video.to(memory_format=torch.channels_last_3d))
         return x.transpose(1, 2).flatten(0, 1)  # still channels-last
 
-    def pictures(self, x: Tensor) -> Tensor:
+    def run_trunk(self, x: Tensor) -> Tensor:
         """What follows the stem's convolution: (N, width, H, W) -> (N, 8 * width)."""
         x = self.act(self.norm(x))
         return self.trunk(F.max_pool2d(x, 3, 2, 1) if self.stem_stride == 2 else x)

@@ -1,18 +1,19 @@
-"""The models that ship with the package, and how a model is named: by its name there, or by its folder."""
+"""Bundled models, and how a model is named: by the name of a bundled one, or by its folder."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-PRETRAINED = Path(__file__).parent
+PRETRAINED_DIR = Path(__file__).parent
 
 
-def shipped() -> list[str]:
-    """The names of the models that ship."""
-    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.yaml"))
+def bundled_models() -> list[str]:
+    """Names of the bundled models."""
+    return sorted(path.parent.name for path in PRETRAINED_DIR.glob("*/config.yaml"))
 
 
-def folder_of(model: str | os.PathLike) -> Path:
-    """The folder of a shipped model by name, or the folder itself; `./NAME` is always a folder."""
-    return PRETRAINED / model if isinstance(model, str) and model in shipped() else Path(model)
+def resolve_model_path(model: str | os.PathLike) -> Path:
+    """The folder of a bundled model by name, else the path itself; `./NAME` is always a path."""
+    bundled = isinstance(model, str) and model in bundled_models()
+    return PRETRAINED_DIR / model if bundled else Path(model)

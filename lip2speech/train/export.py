@@ -14,11 +14,11 @@ from lip2speech import checkpoint
 from lip2speech.audio.mel import MelConfig
 from lip2speech.codecs import code_fingerprint, load_codec
 from lip2speech.codecs.base import Codec
-from lip2speech.components import check_learned
+from lip2speech.components import check_prior_fingerprints
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import read_clips
-from lip2speech.models.code_prior import KIND, likelihood_from_dict, read_likelihood
-from lip2speech.models.speaker_encoder import SpeakerEncoder, XVectorSpeakerEncoder, load_speaker_model
+from lip2speech.models.code_prior import KIND, code_prior_from_dict, read_code_prior
+from lip2speech.models.speaker_encoder import SpeakerEncoder, XVectorSpeakerEncoder, load_speaker_encoder
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.vocoders import read_vocoder
 
@@ -120,8 +120,8 @@ def check_codec(config: ExportConfig, lip: checkpoint.Checkpoint) -> Codec:
 
 def check_speaker_encoder(config: ExportConfig, lip: checkpoint.Checkpoint) -> SpeakerEncoder:
     """The speaker encoder, which must be the one the lip model was trained with; ValueError otherwise."""
-    encoder = load_speaker_model(config.speaker_encoder)
-    if (expected := lip.config.get("speaker", "spectrum")) != encoder.fingerprint:
+    encoder = load_speaker_encoder(config.speaker_encoder)
+    if (expected := lip.config.get("speaker", "ltas")) != encoder.fingerprint:
         raise ValueError(
             f"{lip.folder} was trained with speaker encoder {expected}, speaker_encoder "
             f"{config.speaker_encoder or '(none)'} is {encoder.fingerprint}; give that of its training."
@@ -145,9 +145,9 @@ def code_prior_component(
     folder: str, codec: Codec, encoder: SpeakerEncoder
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and weights of a code prior; CheckpointError if its codec or speaker encoder differs."""
-    loaded = read_likelihood(folder)
-    network = likelihood_from_dict(loaded.config[KIND], loaded.tensors)
-    check_learned(network.config, loaded.config, codec, encoder)
+    loaded = read_code_prior(folder)
+    network = code_prior_from_dict(loaded.config[KIND], loaded.tensors)
+    check_prior_fingerprints(network.config, loaded.config, codec, encoder)
     component = {
         "config": to_dict(network.config),
         "codec": code_fingerprint(deepcopy(codec).half().float()),  # after `fp16_roundtrip`
@@ -158,7 +158,7 @@ def code_prior_component(
 
 def fp16_roundtrip(name: str, tensor: Tensor) -> Tensor:
     """A tensor as a float16 folder returns it; CheckpointError if float16 cannot hold it."""
-    stored = checkpoint.storable(name, tensor, fp16=True)
+    stored = checkpoint.to_storable(name, tensor, fp16=True)
     return stored.float() if stored.is_floating_point() else stored
 
 

@@ -26,9 +26,9 @@ from lip2speech.data.unit_tokenizers import (
     MFCCTokenizer,
     UnitTokenizer,
 )
-from lip2speech.models.frontends.avhubert import avhubert_of
-from lip2speech.models.hubert import hubert_of
-from lip2speech.train.core.device import Device, choose_device
+from lip2speech.models.frontends.avhubert import avhubert_from_checkpoint
+from lip2speech.models.hubert import hubert_from_checkpoint
+from lip2speech.train.core.device import Device, training_device
 
 BATCH = 10_000  # features of one step, as HuBERT's
 STARTS = 5  # of which the best is kept
@@ -98,11 +98,11 @@ def blank_teacher(config: KMeansConfig) -> UnitTokenizer:
     if config.features == "mfcc":
         size = 3 * N_MFCC
         return MFCCTokenizer(torch.zeros(config.n_units, size), torch.zeros(size), torch.ones(size))
-    device, loaded = choose_device(config.device), checkpoint.load(config.model)
+    device, loaded = training_device(config.device), checkpoint.load(config.model)
     if config.features == "hubert":
-        hubert = hubert_of(loaded).to(device)
+        hubert = hubert_from_checkpoint(loaded).to(device)
         return HubertTokenizer(hubert, torch.zeros(config.n_units, hubert.dim), config.feature_layer)
-    model, transform = avhubert_of(loaded)
+    model, transform = avhubert_from_checkpoint(loaded)
     centroids = torch.zeros(config.n_units, model.dim)
     return AVHubertTokenizer(
         model.to(device), transform, centroids, config.feature_layer, use_audio=config.use_audio

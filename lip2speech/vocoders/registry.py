@@ -8,9 +8,9 @@ from typing import Any
 
 from lip2speech import checkpoint
 from lip2speech.audio.mel import MelConfig
+from lip2speech.checkpoint import build_and_load
 from lip2speech.codecs import Codec, MelCodec
 from lip2speech.config import from_dict
-from lip2speech.restore import restore
 from lip2speech.vocoders.base import Vocoder
 from lip2speech.vocoders.channel import ChannelVocoder
 from lip2speech.vocoders.codec import CodecDecoderVocoder, CodecMelVocoder
@@ -76,4 +76,4 @@ def load_vocoder(folder: str | Path) -> Vocoder:
     loaded = read_vocoder(folder)
     name = loaded.config["name"]
     config = vocoder_config(name, loaded.config["vocoder"])
-    return restore(lambda: build_vocoder(name, config), config, loaded.tensors, "vocoder").eval()
+    return build_and_load(lambda: build_vocoder(name, config), config, loaded.tensors, "vocoder").eval()

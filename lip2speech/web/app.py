@@ -96,7 +96,7 @@ def is_loopback(host: str) -> bool:
 
 
 def live_form(model: str) -> str:
-    """What speaks live beside a model: the shipped one has a live form, any other speaks for itself."""
+    """What speaks live beside a model: the bundled one has a live form, any other speaks for itself."""
     return ServerConfig.live_model if model == ServerConfig.model else model
 
 
@@ -124,9 +124,9 @@ def read_users(path: Path | None, host: str) -> tuple[tuple[str, str], ...]:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="A model folder, or the name of a shipped one.")] = "default",
+    model: Annotated[str, typer.Option(help="A model folder, or the name of a bundled one.")] = "default",
     live_model: Annotated[
-        str | None, typer.Option(help="The one that speaks live; by default the shipped one, or --model.")
+        str | None, typer.Option(help="The one that speaks live; by default the bundled one, or --model.")
     ] = None,
     host: Annotated[str, typer.Option(help="Another than the loopback needs --users.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the page.", min=1, max=65535)] = 7860,

@@ -40,7 +40,7 @@ class AppState:
         return [(i18n("own_voice"), ""), *own, *((name, name) for name in self.speech.voices)]
 
     @property
-    def speakers(self) -> list[SpeakerEncoder]:
+    def speaker_encoders(self) -> list[SpeakerEncoder]:
         """What the models of the page hear voices with."""
         return [speech.speaker_encoder for speech in (self.speech, self.booth.speech)]
 

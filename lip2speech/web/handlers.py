@@ -19,21 +19,15 @@ from torch import Tensor
 from lip2speech import Lip2Speech
 from lip2speech.audio.crossfade import LowConfidenceMode
 from lip2speech.audio.io import read_wav
-from lip2speech.audio.mux import mux
 from lip2speech.audio.mel import LogMel, MelConfig
+from lip2speech.audio.mux import mux
 from lip2speech.models.speaker_encoder import SpeakerEncoder
 from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video import MediaError, NoFaceError, load_roi
 from lip2speech.video.diagnostics import write_png
 from lip2speech.video.reader import media_duration
-from lip2speech.voices.store import (
-    EnrolledVoice,
-    delete_voice,
-    enroll,
-    list_voices,
-    load_voice,
-    voices_folder,
-)
+from lip2speech.voices.enrollment import enroll_voice
+from lip2speech.voices.store import EnrolledVoice, delete_voice, list_voices, load_voice, voices_dir
 from lip2speech.web.storage import TempFileStore
 
 SAMPLE = Path(__file__).parents[1] / "pretrained" / "sample.mp4"
@@ -110,7 +104,7 @@ def spectrogram(wav: Tensor) -> np.ndarray:
 
 def folder_of(person: str | None) -> Path:
     """Where a person's voices are kept: apart for who logged in, else those of this computer's user."""
-    own = voices_folder()
+    own = voices_dir()
     return own if person is None else own / "people" / hashlib.sha256(person.encode()).hexdigest()[:16]
 
 
@@ -124,7 +118,7 @@ def vector_of(speech: Lip2Speech, person: str | None, voice: str | None) -> Tens
     if not voice:
         return None
     if voice in names_of(person):
-        return load_voice(voice, folder_of(person)).vector(speech.speaker_encoder)
+        return load_voice(voice, folder_of(person)).embedding(speech.speaker_encoder)
     if voice in speech.voices:
         return speech.voices[voice]
     raise UserError("none_chosen")
@@ -136,14 +130,14 @@ def make_voice(
     recordings: list[Path],
     consent: str,
     limits: Limits,
-    speakers: Sequence[SpeakerEncoder] = (),
+    speaker_encoders: Sequence[SpeakerEncoder] = (),
 ) -> EnrolledVoice:
     """Enrol a voice of recordings. Refusal: no consent, bad name, too little speech, not a recording."""
     try:
         for recording in recordings:
             if (seconds := media_duration(recording)) > limits.recording_s:
                 raise UserError("too_long", seconds=seconds, limit=limits.recording_s)
-        return enroll(name.strip(), recordings, consent, speakers=speakers, folder=folder_of(person))
+        return enroll_voice(name.strip(), recordings, consent, speaker_encoders=speaker_encoders, folder=folder_of(person))
     except (ValueError, OSError) as error:
         why = str(error)
         for recording in recordings:
@@ -157,7 +151,7 @@ def facts_of(person: str | None, name: str) -> dict[str, Any]:
         voice = load_voice(name, folder_of(person))
     except ValueError as error:
         raise UserError("refused", why=str(error)) from error
-    known = ("name", "seconds", "noise_db", "clipped", "pitch_hz", "consent", "date")
+    known = ("name", "seconds", "snr_db", "clipping_ratio", "pitch_hz", "consent", "date")
     return {key: getattr(voice, key) for key in known} | {"notes": voice.warnings}
 
 

@@ -167,7 +167,7 @@ class VoiceTab:
         """Dropdowns with the new voice, and what was made of the recordings, which are deleted."""
         room, tongue, paths = self.room, language(request), [Path(p) for p in recordings or []]
         with one_sentence(tongue):
-            made = work.make_voice(person_of(request), name, paths, words, room.limits, room.speakers)
+            made = work.make_voice(person_of(request), name, paths, words, room.limits, room.speaker_encoders)
         for path in paths:  # kept until now: who only forgot the consent need not choose them again
             room.rooms.delete(path)
         notes = "; ".join(made.warnings)

@@ -10,7 +10,7 @@ from benchmarks.experiments import codecs as bench_codecs
 from lip2speech import checkpoint
 from lip2speech.audio.io import write_wav
 from lip2speech.codecs import codec_from_dict
-from tests.factories import SACODEC, buzz, prepare, save_codec
+from tests.factories import SACODEC, synthetic_voice, prepare, save_codec
 
 QUANTIZER = {"n_q": 3, "codebook_size": 16, "codebook_dim": 6}
 HALF = {"n_filters": 2, "dimension": 6}
@@ -56,7 +56,7 @@ def test_every_codec_has_a_row_for_every_depth(
 def test_the_switch_has_its_own_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_wav(tmp_path / "buzz.wav", buzz(30, 120.0))
+    write_wav(tmp_path / "buzz.wav", synthetic_voice(30, 120.0))
     codec = save_soundstream(tmp_path / "codec", 16_000)
     rows = printed(monkeypatch, capsys, codec, "--speech", tmp_path, "--noise-db", 5)
     noisy, clean = rows[-2:]
@@ -78,5 +78,5 @@ def test_use_and_bit_rate_count_every_book_by_its_own_size() -> None:
     codes = [torch.tensor([[[0, 1, 2], [5, 6, 5]]])]
     assert bench_codecs.use(codec, codes, 1) == 3 / 6
     assert bench_codecs.use(codec, codes, 2) == 5 / 22
-    rows = list(bench_codecs.ladder("sa", codec.eval(), [buzz(30, 120.0)]))
+    rows = list(bench_codecs.ladder("sa", codec.eval(), [synthetic_voice(30, 120.0)]))
     assert [row.split(" | ")[2] for row in rows] == ["0.13", "0.33"]  # log2 6 and log2 96, at 50 Hz

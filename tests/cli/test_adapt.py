@@ -11,7 +11,7 @@ from lip2speech.cli import app
 from lip2speech.cli.adapt import progress_line, table
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.train.adapt.evaluate import AdaptationMetrics
-from tests.factories import buzz, save_system
+from tests.factories import synthetic_voice, save_system
 
 ROI = np.random.default_rng(0).integers(0, 256, (16, 96, 96), dtype=np.uint8)
 
@@ -29,7 +29,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert run("prompts", tmp_path / "me", "--prompts", own)[0] == 0
     for i in (1, 2, 3):
         (tmp_path / "me" / f"00{i}.mp4").touch()
-        write_wav(tmp_path / "me" / f"00{i}.wav", buzz(14, 100.0 + 10 * i))
+        write_wav(tmp_path / "me" / f"00{i}.wav", synthetic_voice(14, 100.0 + 10 * i))
     report = type("Report", (), {"face_detection_rate": 1.0})
     monkeypatch.setattr("lip2speech.video.load_roi", lambda video: (ROI, report))
     return tmp_path / "me"

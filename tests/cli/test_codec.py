@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from lip2speech.audio.io import write_wav
 from lip2speech.cli import app
-from tests.factories import buzz, make_codec, save_codec, save_sacodec, save_system
+from tests.factories import make_codec, save_codec, save_sacodec, save_system, synthetic_voice
 
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
-    write_wav(tmp_path / "a.wav", buzz(81, 120)[:51_001])
+    write_wav(tmp_path / "a.wav", synthetic_voice(81, 120)[:51_001])
     return tmp_path / "a.wav"
 
 
@@ -32,7 +32,7 @@ def test_sound_goes_there_and_back_with_the_shipped_codec(sound: Path) -> None:
     code, said, _ = run("encode", sound)
     assert code == 0
     assert re.search(
-        r"a.wav -> .*a.l2c: 3.19 s at 16000 Hz, 4 books of 512 at 50 Hz, 1.8 kbit/s \(1.91 with the head, "
+        r"a.wav -> .*a.l2c: 3.19 s at 16000 Hz, 4 codebooks of 512 at 50 Hz, 1.8 kbit/s \(1.91 with the head, "
         r"760 bytes\), 0\.\d{3} x real time",
         said,
     ), said
@@ -50,7 +50,7 @@ def test_a_codecs_folder_and_a_models_folder_are_both_codecs(sound: Path, folder
 
 def test_fewer_books_make_a_smaller_file(sound: Path, folder: Path) -> None:
     code, said, _ = run("encode", sound, "--codec", folder, "--n-q", 1)
-    assert code == 0 and "1 books of 16 at 50 Hz, 0.2 kbit/s" in said
+    assert code == 0 and "1 codebooks of 16 at 50 Hz, 0.2 kbit/s" in said
     code, _, error = run("encode", sound, "--codec", folder, "--n-q", 3, "--overwrite")
     assert (code, error.count("\n")) == (2, 1) and "n_q must be in 1..2" in error
 
@@ -59,14 +59,14 @@ def test_a_file_says_what_it_holds(sound: Path, folder: Path) -> None:
     run("encode", sound, "--codec", folder, "--quiet")
     code, said, _ = run("show", sound.with_suffix(".l2c"))
     assert code == 0
-    assert re.search(r"a.l2c: 3.19 s at 16000 Hz, 2 books of 16 at 50 Hz, .* codec [0-9a-f]{16}\n", said)
+    assert re.search(r"a.l2c: 3.19 s at 16000 Hz, 2 codebooks of 16 at 50 Hz, .* codec [0-9a-f]{16}\n", said)
 
 
 def test_a_file_names_the_size_of_every_book(sound: Path, tmp_path: Path) -> None:
     codec = save_sacodec(tmp_path / "sa")
     code, said, _ = run("encode", sound, "--codec", codec)
-    assert code == 0 and "2 books of 6 and 16 at 50 Hz, 0.35 kbit/s" in said  # 3 and 4 bits
-    assert re.search(r"2 books of 6 and 16 at 50 Hz", run("show", sound.with_suffix(".l2c"))[1])
+    assert code == 0 and "2 codebooks of 6 and 16 at 50 Hz, 0.35 kbit/s" in said  # 3 and 4 bits
+    assert re.search(r"2 codebooks of 6 and 16 at 50 Hz", run("show", sound.with_suffix(".l2c"))[1])
     back = sound.with_name("b.wav")
     assert run("decode", sound.with_suffix(".l2c"), "--codec", codec, "-o", back)[0] == 0
     assert soundfile.info(back).frames == 51_001

@@ -31,7 +31,7 @@ def test_an_encodec_is_imported_and_codes_sound(tmp_path: Path, tone: torch.Tens
     result = CliRunner().invoke(
         app, ["codec", "encode", str(tmp_path / "a.wav"), "--codec", str(tmp_path / "codec")]
     )
-    assert result.exit_code == 0 and "at 24000 Hz, 8 books of 32 at 75 Hz, 3 kbit/s" in result.stdout
+    assert result.exit_code == 0 and "at 24000 Hz, 8 codebooks of 32 at 75 Hz, 3 kbit/s" in result.stdout
 
 
 def test_what_is_dropped_is_said_aloud(tmp_path: Path) -> None:

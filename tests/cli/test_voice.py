@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 from lip2speech import checkpoint
 from lip2speech.audio.io import read_wav, write_wav
 from lip2speech.cli import app
-from lip2speech.components import speaker_model_at
+from lip2speech.components import load_model_speaker_encoder
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.pretrained import shipped
+from lip2speech.pretrained import bundled_models
 from lip2speech.voices.store import load_voice
-from tests.factories import MODEL, buzz, make_model, save_system, system
+from tests.factories import MODEL, make_model, save_system, synthetic_voice, system
 
 CONSENT = "I am Ann Lee and agree that this computer speaks in my voice."
 
@@ -25,7 +25,7 @@ CONSENT = "I am Ann Lee and agree that this computer speaks in my voice."
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of voices that is this test's own."""
     monkeypatch.setenv("LIP2SPEECH_VOICES", str(tmp_path / "voices"))
-    write_wav(tmp_path / "ann.wav", buzz(400, 150.0))
+    write_wav(tmp_path / "ann.wav", synthetic_voice(400, 150.0))
     return tmp_path / "voices"
 
 
@@ -40,11 +40,11 @@ def test_a_voice_is_enrolled_shown_listed_and_deleted(tmp_path: Path, kept: Path
     assert run("voice", "list")[1] == "ann\n"
     shown = run("voice", "show", "ann")[1]
     assert CONSENT in shown and "150 Hz" in shown
-    vectors = json.loads(run("voice", "show", "ann", "--json")[1])["vectors"]
-    assert len(vectors["spectrum"]) == 163
-    assert {speaker_model_at(name).fingerprint for name in shipped()} <= set(vectors)
+    embeddings = json.loads(run("voice", "show", "ann", "--json")[1])["embeddings"]
+    assert len(embeddings["ltas"]) == 163
+    assert {load_model_speaker_encoder(name).fingerprint for name in bundled_models()} <= set(embeddings)
     code, said, _ = run("voice", "delete", "ann")
-    assert code == 0 and "no file of it is left" in said
+    assert code == 0 and "no file of it remains" in said
     assert run("voice", "list")[1] == "" and not list(kept.iterdir())
 
 
@@ -68,10 +68,7 @@ def test_an_enrolled_voice_speaks_by_its_name(tmp_path: Path, clip: Path) -> Non
     )
     assert code == 0, error
     speech = Lip2Speech.from_pretrained(model, device="cpu")
-    assert (
-        speech.speaker_embedding("ann2").tolist()
-        == load_voice("ann2").vector(speech.speaker_encoder).tolist()
-    )
+    assert speech.speaker_embedding("ann2").tolist() == load_voice("ann2").embedding(speech.speaker_encoder).tolist()
     assert len(read_wav(tmp_path / "a.wav"))
     with pytest.raises(ValueError, match="stored: ann, ann2"):
         speech.speaker_embedding("nobody")
@@ -83,7 +80,7 @@ def test_an_enrolled_voice_goes_before_the_models_own_of_that_name(tmp_path: Pat
     run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
     assert (
         speech.speaker_embedding("ann").tolist()
-        == load_voice("ann").vector(speech.speaker_encoder).tolist()
+        == load_voice("ann").embedding(speech.speaker_encoder).tolist()
         != own.tolist()
     )
     assert speech.speaker_embedding(None).tolist() == own.tolist()
@@ -104,25 +101,19 @@ def test_a_voice_is_enrolled_for_an_encoder_that_is_not_here(tmp_path: Path, cli
     np.save(vector, np.arange(5, dtype=np.float32))
     enroll = ("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, "--model", foreign)
     code, _, error = run(*enroll)
-    assert code != 0 and "takes vectors of 5 numbers from another encoder" in error and "--vector" in error
-    assert run(*enroll, "--vector", vector)[0] == 0
-    assert Lip2Speech.from_pretrained(foreign, device="cpu").speaker_embedding("eve").tolist() == [
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]
+    assert code != 0 and "takes speaker embeddings of 5 dimensions from an external encoder" in error and "--embedding" in error
+    assert run(*enroll, "--embedding", vector)[0] == 0
+    assert Lip2Speech.from_pretrained(foreign, device="cpu").speaker_embedding("eve").tolist() == [0, 1, 2, 3, 4]
     told = ("--model", foreign, "--voice", "eve", "--quiet")
     assert run("convert", clip, "-o", tmp_path / "a.wav", *told)[0] == 0
 
 
 def test_a_vector_that_no_model_takes_is_refused(tmp_path: Path, kept: Path) -> None:
     np.save(tmp_path / "eve.npy", np.arange(5, dtype=np.float32))
-    consent = ("--consent", CONSENT, "--vector", tmp_path / "eve.npy")
+    consent = ("--consent", CONSENT, "--embedding", tmp_path / "eve.npy")
     code, _, error = run("voice", "enroll", "eve", tmp_path / "ann.wav", *consent)
     assert code != 0 and "name one by --model" in error and error.count("\n") == 1
     assert not kept.exists()
-    wrong = ("--model", save_foreign(tmp_path / "foreign"), "--vector", tmp_path / "x.npy")
+    wrong = ("--model", save_foreign(tmp_path / "foreign"), "--embedding", tmp_path / "x.npy")
     code, _, error = run("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, *wrong)
-    assert code != 0 and "is no voice vector of 5 numbers" in error
+    assert code != 0 and "not a speaker embedding of 5 dimensions" in error

@@ -187,5 +187,5 @@ def test_nothing_is_written_for_a_wrong_length(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_that_do_not_fit_the_head_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="a container holds 1..255 books of 1..65536 entries"):
+    with pytest.raises(ValueError, match="a container holds 1..255 codebooks of 1..65536 entries"):
         replace(CodesHeader(PRINT, 16_000, 320, (512, 512)), **change)

@@ -20,7 +20,7 @@ from lip2speech.codecs.compress import CodecCompressor
 from lip2speech.codecs.quantization import QuantizerConfig
 from lip2speech.modules.seanet import SEANetConfig
 from lip2speech.video.errors import MediaError
-from tests.factories import CODEC, buzz, make_codec
+from tests.factories import CODEC, synthetic_voice, make_codec
 
 SEANET = SEANetConfig(dimension=6, n_filters=2, lstm=1)
 ENCODEC = EnCodecConfig(seanet=SEANET, quantizer=QuantizerConfig(n_q=3, codebook_size=10, codebook_dim=6))
@@ -39,12 +39,12 @@ def build(name: str) -> Codec:
         return make_codec()
     torch.manual_seed(0)
     codec = EnCodec(config)
-    codec.quantizer.init_codebooks(codec.encode_latent(buzz(50, 120)[None, None]))
+    codec.quantizer.init_codebooks(codec.encode_latent(synthetic_voice(50, 120)[None, None]))
     return codec.eval()
 
 
 def write(path: Path, samples: int, rate: int = 16_000) -> Path:
-    wav = buzz(-(-samples // 640), 120)[:samples].numpy()
+    wav = synthetic_voice(-(-samples // 640), 120)[:samples].numpy()
     soundfile.write(path, wav, rate, subtype="FLOAT")
     return path
 
@@ -154,7 +154,7 @@ def test_a_sound_longer_than_a_wav_can_hold_is_refused(
 
 def test_a_file_that_breaks_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
     files = CodecCompressor(build("melcodec"))
-    wav = buzz(200, 120).numpy()
+    wav = synthetic_voice(200, 120).numpy()
     wav[100_000] = np.nan
     soundfile.write(tmp_path / "a.wav", wav, 16_000, subtype="FLOAT")
     with pytest.raises(MediaError, match="values that are not numbers"):
@@ -167,12 +167,12 @@ import resource, sys
 from pathlib import Path
 import soundfile
 from lip2speech.codec.files import CodecCompressor
-from tests.tiny import buzz, make_codec
+from tests.tiny import synthetic_voice, make_codec
 folder, files = Path(sys.argv[1]), CodecCompressor(make_codec())
 for seconds in (20, 600):
     with soundfile.SoundFile(folder / "a.wav", "w", 16000, 1, subtype="PCM_16") as file:
         for _ in range(seconds // 4):
-            file.write(buzz(100, 120).numpy())
+            file.write(synthetic_voice(100, 120).numpy())
     files.encode(folder / "a.wav", folder / "a.l2c")
     files.decode(folder / "a.l2c", folder / "b.wav")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -61,7 +61,7 @@ def test_every_video_frame_has_two_units_from_either_teacher(frames: int) -> Non
 
 def test_the_last_unit_is_held_where_the_sound_ends_before_its_feature() -> None:
     teach, wav = teacher(), noise(6400)
-    features = teach.model.features(wav[None, None], UNIT_LAYER)[0]
+    features = teach.model.extract_features(wav[None, None], UNIT_LAYER)[0]
     nearest = [int((x - teach.centroids).square().sum(1).argmin()) for x in features]
     assert len(nearest) == 19
     assert teach(wav).tolist() == [*nearest, nearest[-1]]

@@ -19,7 +19,7 @@ from lip2speech.evaluation.speaker_similarity import (
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder
 from lip2speech.models.speaker_encoder.xvector import XVectorNet
 from lip2speech.pipeline import Lip2Speech
-from tests.factories import buzz, prepare, tiny_encoded
+from tests.factories import synthetic_voice, prepare, tiny_speaker_encoder
 
 SPEAKERS = "ann ben cat"
 DEFAULT_F0 = -0.7  # octaves above 128 Hz
@@ -50,7 +50,7 @@ class F0Model:
 
     def synthesize(self, roi: Any, embedding: Tensor, vocoder: str | None) -> Tensor:
         f0 = float(embedding[-2]) if self.conditioned else DEFAULT_F0
-        return buzz(len(roi), 128 * 2**f0)
+        return synthetic_voice(len(roi), 128 * 2**f0)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(12):
         path = folder / "clips" / f"clip{i}.safetensors"
         tensors = load_file(path)
-        tensors["wav"] = (buzz(len(tensors["roi"]), 110.0 + 40 * (i % 3)) * 32_000).to(torch.int16)
+        tensors["wav"] = (synthetic_voice(len(tensors["roi"]), 110.0 + 40 * (i % 3)) * 32_000).to(torch.int16)
         save_file(tensors, path)
     return folder
 
@@ -94,7 +94,7 @@ def test_the_centroid_and_the_voice_are_of_different_clips(prepared: Path) -> No
 
 
 def test_an_evaluation_with_the_models_own_encoder_is_marked(prepared: Path) -> None:
-    own = tiny_encoded(0)
+    own = tiny_speaker_encoder(0)
     model = F0Model(True)
     model.speaker_encoder = own
     report = evaluate_speaker_similarity(

@@ -128,7 +128,7 @@ def test_the_published_stereo_model_is_known_by_its_norm(tmp_path: Path) -> None
 def test_the_folder_says_where_it_came_from(tmp_path: Path) -> None:
     import_encodec(write_official(tmp_path / "a.th"), tmp_path / "out")
     card = checkpoint.load(tmp_path / "out").card
-    assert "`a.th`" in card and "24000 Hz, 75 frames a second, up to 8 books of 32" in card
+    assert "`a.th`" in card and "24000 Hz, 75 frames a second, up to 8 codebooks of 32" in card
     assert "Licence" in card and "2022" in card
 
 

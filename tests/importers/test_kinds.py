@@ -15,7 +15,7 @@ from lip2speech.cli._errors import user_message
 from lip2speech.codecs import load_codec_from_model
 from lip2speech.codecs.compress import CodecCompressor
 from lip2speech.importers import IMPORTERS
-from lip2speech.models.speaker_encoder.base import read_vector
+from lip2speech.models.speaker_encoder.base import read_embedding
 from tests.factories import make_codec
 from tests.importers.kinds import GROWS, KINDS, LIES, RUNS
 
@@ -45,7 +45,7 @@ def knock(door: str, path: Path, out: Path, files: CodecCompressor) -> object:
         return load_codec_from_model(path)
     if door == "codes":
         return files.decode(path, out / "a.wav")
-    return read_vector(str(path), 4) if door == "vector" else IMPORTERS[door](path, out / "model")
+    return read_embedding(str(path), 4) if door == "vector" else IMPORTERS[door](path, out / "model")
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def test_mel_and_units_are_the_official_ones(name: str) -> None:
 def test_folded_for_inference_they_stay_the_official_ones(name: str) -> None:
     read = read_unit_model(FOLDER / f"{name}.pt", pretrained=PRETRAINED)
     folded = LipModel(read.config).eval()
-    checkpoint.load_into(folded, read.tensors)
+    checkpoint.load_weights(folded, read.tensors)
     fold(folded)
     assert {tensor: value for _, tensor, value in model_rows(name, folded) if value > TOLERANCE} == {}
 

@@ -29,7 +29,7 @@ def model(name: str) -> LipModel:
     """A golden multi-target checkpoint as our model, in eval mode."""
     read = read_unit_model(FOLDER / f"{name}.pt", pretrained=PRETRAINED)
     built = LipModel(read.config).eval()
-    checkpoint.load_into(built, read.tensors)
+    checkpoint.load_weights(built, read.tensors)
     return built
 
 
@@ -38,7 +38,7 @@ def vocoder() -> HiFiGAN:
     """The golden vocoder as ours, in eval mode."""
     read = read_unit_vocoder(VOCODER)
     built = HiFiGAN(config.from_dict(HiFiGANConfig, read.config["vocoder"])).eval()
-    checkpoint.load_into(built, read.tensors)
+    checkpoint.load_weights(built, read.tensors)
     return built
 
 

@@ -26,13 +26,13 @@ Row = tuple[str, str, float]
 def build(imported: Imported) -> tuple[AVHubert, MaskedPredictionHead | None]:
     """The modules that hold imported tensors, in evaluation mode."""
     encoder = AVHubert(config.from_dict(AVHubertConfig, imported.config["frontend"])).eval()
-    checkpoint.load_into(encoder, part(imported, "frontend."))
+    checkpoint.load_weights(encoder, part(imported, "frontend."))
     if "clusters" not in imported.config:
         return encoder, None
     head = MaskedPredictionHead(
         config.from_dict(MaskedPredictionHeadConfig, imported.config["clusters"])
     ).eval()
-    checkpoint.load_into(head, part(imported, "clusters."))
+    checkpoint.load_weights(head, part(imported, "clusters."))
     return encoder, head
 
 
@@ -67,7 +67,7 @@ def outputs(case: str) -> dict[str, Tensor]:
     video, audio, mask = inputs(case)
     x = encoder(video, audio, mask)
     found = {"x": x, "logits": head(x)}
-    found |= {f"layer{n}": y for n, y in enumerate(encoder.layers(video, audio, mask), 1)}
+    found |= {f"layer{n}": y for n, y in enumerate(encoder.hidden_states(video, audio, mask), 1)}
     if video is not None:
         found["resnet"] = encoder.resnet(video, mask).transpose(1, 2)
         found["feat_video"] = encoder.video_features(video, mask).transpose(1, 2)

@@ -26,7 +26,7 @@ def build(imported: Imported) -> Hubert:
     """The encoder that holds imported tensors, in evaluation mode."""
     model = Hubert(config.from_dict(HubertConfig, imported.config["hubert"])).eval()
     own = {k.removeprefix("hubert."): v for k, v in imported.tensors.items() if k.startswith("hubert.")}
-    checkpoint.load_into(model, own)
+    checkpoint.load_weights(model, own)
     return model
 
 
@@ -55,8 +55,8 @@ def padded_batch() -> tuple[Tensor, Tensor]:
 def outputs() -> dict[str, Tensor]:
     """What the golden file stores of the encoder, computed by ours."""
     model, wav = teacher().model, stored()["wav"][None, None]
-    found = {"conv": model.wave(wav), "padded_last": model(*padded_batch())}
-    return found | {f"layer{n}": y for n, y in enumerate(model.layers(wav), 1)}
+    found = {"conv": model.feature_extractor(wav), "padded_last": model(*padded_batch())}
+    return found | {f"layer{n}": y for n, y in enumerate(model.hidden_states(wav), 1)}
 
 
 def all_rows() -> Iterator[tuple[str, float, float]]:

@@ -42,11 +42,11 @@ def test_the_finetuned_encoder_equals_the_official_code() -> None:
 @pytest.mark.parametrize("time", [1, 2, 7])
 def test_one_finite_vector_for_each_frame(encoder: AVHubert, batch: int, time: int) -> None:
     video, audio = clips(batch, time)
-    for features in (encoder(video), encoder(None, audio), *encoder.layers(video, audio)):
+    for features in (encoder(video), encoder(None, audio), *encoder.hidden_states(video, audio)):
         assert features.shape == (batch, time, 32)
         assert features.dtype == torch.float32
         assert features.isfinite().all()
-    assert len(encoder.layers(video)) == 2
+    assert len(encoder.hidden_states(video)) == 2
 
 
 @torch.no_grad()
@@ -85,7 +85,9 @@ def test_a_missing_stream_is_zeros_after_its_projection(encoder: AVHubert) -> No
 @torch.no_grad()
 def test_the_output_is_the_last_layer_after_the_final_norm(encoder: AVHubert) -> None:
     video, audio = clips(2, 4)
-    torch.testing.assert_close(encoder(video, audio), encoder.encoder.norm(encoder.layers(video, audio)[-1]))
+    torch.testing.assert_close(
+        encoder(video, audio), encoder.encoder.norm(encoder.hidden_states(video, audio)[-1])
+    )
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -114,9 +116,9 @@ def test_layerdrop_one_skips_every_layer_in_training_only() -> None:
     quiet = {"dropout": 0.0, "attention_dropout": 0.0, "dropout_input": 0.0}
     encoder = AVHubert(dataclasses.replace(SMALL, layerdrop=1.0, **quiet))
     _, audio = clips(1, 4)
-    first, last = encoder.train().layers(None, audio)
+    first, last = encoder.train().hidden_states(None, audio)
     assert first.equal(last)
-    first, last = encoder.eval().layers(None, audio)
+    first, last = encoder.eval().hidden_states(None, audio)
     assert not first.equal(last)
 
 
@@ -139,7 +141,7 @@ def test_cluster_logits_are_cosines_over_the_temperature() -> None:
     features = torch.randn(2, 3, 6)
     expected = torch.cosine_similarity(head.proj(features)[:, :, None], head.embeddings, dim=-1) / 0.1
     torch.testing.assert_close(head(features), expected)
-    assert head.mask.shape == (3,)
+    assert head.mask_embedding.shape == (3,)
 
 
 WRONG = {

@@ -18,8 +18,8 @@ from lip2speech.models.code_prior import (
     PixelCNN,
     RunningBits,
     bits_per_code,
-    build_likelihood,
-    load_likelihood,
+    build_code_prior,
+    load_code_prior,
 )
 
 TINY = CodePriorConfig(n_q=4, codebook_size=8, speaker_dim=3, channels=12, layers=3)
@@ -28,7 +28,7 @@ STEPS = 6
 
 def build(**changes: object) -> CodePrior:
     torch.manual_seed(0)
-    return build_likelihood(replace(TINY, **changes)).eval()  # type: ignore[arg-type]
+    return build_code_prior(replace(TINY, **changes)).eval()  # type: ignore[arg-type]
 
 
 def codes(batch: int, steps: int, seed: int = 1) -> Tensor:
@@ -142,7 +142,7 @@ def test_voice_and_book_are_heard(kind: str) -> None:
     with torch.no_grad():
         before = network(codes(1, 1), voice(1))
         for block in network.blocks:  # type: ignore[union-attr]
-            block.bias.book[..., 1] += 1.0  # type: ignore[union-attr, index]
+            block.bias.codebook[..., 1] += 1.0  # type: ignore[union-attr, index]
         after = network(codes(1, 1), voice(1))
     assert not torch.allclose(before[:, 1], after[:, 1])
 
@@ -267,7 +267,7 @@ def test_a_folder_gives_the_bits_of_the_network_that_was_saved(kind: str, tmp_pa
     network = build(type=kind)
     values = {"kind": "code_prior", "code_prior": to_dict(network.config), "codec": "c", "speaker": "s"}
     checkpoint.save(tmp_path / "net", values, network.state_dict(), "# Card\n")
-    loaded = load_likelihood(tmp_path / "net")
+    loaded = load_code_prior(tmp_path / "net")
     assert torch.equal(loaded.bits(codes(1, 5), voice(1)), network.bits(codes(1, 5), voice(1)))
     assert not loaded.training
 
@@ -275,13 +275,13 @@ def test_a_folder_gives_the_bits_of_the_network_that_was_saved(kind: str, tmp_pa
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "codec", {"kind": "codec"}, {"a": torch.zeros(1)}, "card")
     with pytest.raises(checkpoint.CheckpointError, match="holds 'codec', expected a likelihood"):
-        load_likelihood(tmp_path / "codec")
+        load_code_prior(tmp_path / "codec")
     values = {"kind": "code_prior", "code_prior": {"layer": 3}, "codec": "c", "speaker": "s"}
     checkpoint.save(tmp_path / "wrong", values, {"a": torch.zeros(1)}, "card")
     with pytest.raises(
         checkpoint.CheckpointError, match="the likelihood's config is wrong .*did you mean layers"
     ):
-        load_likelihood(tmp_path / "wrong")
+        load_code_prior(tmp_path / "wrong")
 
 
 def test_an_untrained_network_knows_next_to_nothing() -> None:

@@ -74,12 +74,12 @@ def test_the_special_symbols_are_never_units() -> None:
 def test_without_a_view_of_padding_a_clip_gives_in_a_batch_what_it_gives_alone() -> None:
     features, speaker, mask = torch.randn(2, 6, 12), torch.randn(2, 6), torch.zeros(2, 6, dtype=torch.bool)
     mask[1, 4:] = True
-    for sees_padding in (False, True):
-        heads = make(replace(SMALL, conv_over_padding=sees_padding))
+    for conv_over_padding in (False, True):
+        heads = make(replace(SMALL, conv_over_padding=conv_over_padding))
         batch, alone = heads(features, speaker, mask), heads(features[1:, :4], speaker[1:])
         apart = (batch.require("mel")[1, :, :16] - alone.require("mel")[0]).abs().max()
         apart_units = (batch.require("unit_logits")[1, :, :8] - alone.require("unit_logits")[0]).abs().max()
-        assert (max(apart, apart_units) < 1e-5) is not sees_padding
+        assert (max(apart, apart_units) < 1e-5) is not conv_over_padding
 
 
 def test_codes_and_steps_are_refused() -> None:

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from lip2speech import checkpoint
-from lip2speech.models.hubert import ConvFeatureExtractor, Hubert, HubertConfig, frame_mask, hubert_of
+from lip2speech.models.hubert import (
+    ConvFeatureExtractor,
+    Hubert,
+    HubertConfig,
+    frame_mask,
+    hubert_from_checkpoint,
+)
 from tests.models.hubert_golden import KEYS, TOLERANCE, all_rows, padded_batch, stored
 
 TINY = HubertConfig(
@@ -58,10 +64,10 @@ def test_a_frame_sees_400_samples_and_no_others() -> None:
 @torch.no_grad()
 def test_a_layer_is_picked_by_its_number_from_1(tiny: Hubert) -> None:
     wav = torch.randn(1, 1, 2000)
-    layers = tiny.layers(wav)
+    layers = tiny.hidden_states(wav)
     assert len(layers) == 2
     for number, features in enumerate(layers, 1):
-        torch.testing.assert_close(tiny.features(wav, number), features, rtol=0, atol=1e-6)
+        torch.testing.assert_close(tiny.extract_features(wav, number), features, rtol=0, atol=1e-6)
     assert not layers[0].equal(layers[1])
     assert tiny(wav).equal(layers[1])
 
@@ -69,7 +75,7 @@ def test_a_layer_is_picked_by_its_number_from_1(tiny: Hubert) -> None:
 @pytest.mark.parametrize("layer", [0, 3, -1])
 def test_a_layer_it_has_not_is_refused(tiny: Hubert, layer: int) -> None:
     with pytest.raises(ValueError, match=rf"layer must be in 1\.\.2, got {layer}"):
-        tiny.features(torch.zeros(1, 1, 2000), layer)
+        tiny.extract_features(torch.zeros(1, 1, 2000), layer)
 
 
 @pytest.mark.parametrize(
@@ -115,4 +121,4 @@ def test_the_defaults_are_the_published_base_model() -> None:
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path, tiny: Hubert) -> None:
     checkpoint.save(tmp_path / "x", {"kind": "codec"}, tiny.state_dict(), "")
     with pytest.raises(ValueError, match="holds 'codec', expected hubert"):
-        hubert_of(checkpoint.load(tmp_path / "x"))
+        hubert_from_checkpoint(checkpoint.load(tmp_path / "x"))

@@ -13,40 +13,43 @@ from lip2speech.audio.mel import LogMel, MelConfig, warp_mel
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.config import to_dict
 from lip2speech.models.speaker_encoder import (
-    SPECTRUM_DIM,
+    LTAS_DIM,
     LTASSpeakerEncoder,
     XVectorSpeakerEncoder,
-    read_vector,
-    speaker_model_from,
+    build_speaker_encoder,
+    read_embedding,
 )
 from lip2speech.models.speaker_encoder.base import check_recording
-from lip2speech.models.speaker_encoder.xvector import PEAK
-from tests.factories import buzz, tiny_encoded
+from lip2speech.models.speaker_encoder.xvector import PEAK_LEVEL
+from tests.factories import synthetic_voice, tiny_speaker_encoder
 
 
 def test_a_vector_has_its_size_and_is_finite() -> None:
-    vector = LTASSpeakerEncoder().embed(buzz(25, 120.0))
-    assert vector.shape == (SPECTRUM_DIM,)
+    vector = LTASSpeakerEncoder().embed(synthetic_voice(25, 120.0))
+    assert vector.shape == (LTAS_DIM,)
     assert vector.dtype == torch.float32
     assert torch.isfinite(vector).all()
 
 
 @pytest.mark.parametrize("gain", [0.01, 0.3, 2.0])
 def test_a_vector_does_not_depend_on_the_level(gain: float) -> None:
-    wav = buzz(25, 150.0)
+    wav = synthetic_voice(25, 150.0)
     torch.testing.assert_close(
         LTASSpeakerEncoder().embed(gain * wav), LTASSpeakerEncoder().embed(wav), rtol=0, atol=1e-3
     )
 
 
 def test_pauses_do_not_change_a_vector_much() -> None:
-    wav = buzz(50, 150.0)
+    wav = synthetic_voice(50, 150.0)
     paused = torch.cat([torch.zeros(16_000), wav, torch.zeros(16_000)])
     assert (LTASSpeakerEncoder().embed(paused) - LTASSpeakerEncoder().embed(wav)).abs().mean() < 0.02
 
 
 def test_low_and_high_voices_differ() -> None:
-    low, high = LTASSpeakerEncoder().embed(buzz(25, 100.0)), LTASSpeakerEncoder().embed(buzz(25, 220.0))
+    low, high = (
+        LTASSpeakerEncoder().embed(synthetic_voice(25, 100.0)),
+        LTASSpeakerEncoder().embed(synthetic_voice(25, 220.0)),
+    )
     assert high[-2] - low[-2] == pytest.approx(math.log2(2.2), abs=0.05)
 
 
@@ -73,23 +76,23 @@ def test_another_sample_rate_is_refused() -> None:
 @pytest.mark.parametrize("factor", [0.9, 1.1])
 def test_a_shorter_tract_is_the_same_sound_played_faster(factor: float) -> None:
     voice, faster = (
-        LTASSpeakerEncoder().embed(buzz(50, 150.0)),
-        LTASSpeakerEncoder().embed(buzz(50, 150.0 * factor)),
+        LTASSpeakerEncoder().embed(synthetic_voice(50, 150.0)),
+        LTASSpeakerEncoder().embed(synthetic_voice(50, 150.0 * factor)),
     )
-    moved = LTASSpeakerEncoder().shorten_tract(voice, torch.zeros(80, 0), factor)
+    moved = LTASSpeakerEncoder().warp_vocal_tract(voice, torch.zeros(80, 0), factor)
     torch.testing.assert_close(moved[160:], faster[160:], rtol=0, atol=math.log2(1.03))
     assert (moved[:80] - faster[:80]).abs().mean() < 0.7 * (voice[:80] - faster[:80]).abs().mean()
 
 
 def test_a_voice_without_pitch_gets_none_from_a_shorter_tract() -> None:
     voice = torch.cat([torch.linspace(-1, 1, 160), torch.zeros(3)])
-    assert not LTASSpeakerEncoder().shorten_tract(voice, torch.zeros(80, 0), 1.2)[160:].any()
+    assert not LTASSpeakerEncoder().warp_vocal_tract(voice, torch.zeros(80, 0), 1.2)[160:].any()
 
 
 def test_a_vector_of_another_encoder_comes_as_a_file(tmp_path: Path) -> None:
     vector, path = np.linspace(-1, 1, 256), tmp_path / "voice.npy"
     np.save(path, vector)
-    torch.testing.assert_close(read_vector(str(path), 256), torch.from_numpy(vector).float())
+    torch.testing.assert_close(read_embedding(str(path), 256), torch.from_numpy(vector).float())
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_a_file_that_is_no_vector_is_refused(wrong: Any, tmp_path: Path) -> None
     elif wrong is not None:
         np.save(path, wrong)
     with pytest.raises(ValueError, match="voice.npy: is no voice vector of 256 numbers"):
-        read_vector(str(path), 256)
+        read_embedding(str(path), 256)
 
 
 # A trained encoder as a speaker model
@@ -110,36 +113,36 @@ def test_a_file_that_is_no_vector_is_refused(wrong: Any, tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def encoded() -> XVectorSpeakerEncoder:
-    return tiny_encoded(0)
+    return tiny_speaker_encoder(0)
 
 
 def test_an_encoded_voice_is_a_long_vector_and_its_register(encoded: XVectorSpeakerEncoder) -> None:
-    vector = encoded.embed(buzz(50, 150.0))
+    vector = encoded.embed(synthetic_voice(50, 150.0))
     assert vector.shape == (encoded.dim,) == (9,)
     assert vector[:6].norm() == pytest.approx(math.sqrt(6), abs=1e-4)
     torch.testing.assert_close(
-        vector[6:], LTASSpeakerEncoder().embed(buzz(50, 150.0))[-3:], rtol=0, atol=1e-3
+        vector[6:], LTASSpeakerEncoder().embed(synthetic_voice(50, 150.0))[-3:], rtol=0, atol=1e-3
     )
 
 
 def test_an_encoded_voice_does_not_depend_on_the_level(encoded: XVectorSpeakerEncoder) -> None:
-    wav = buzz(25, 150.0)
+    wav = synthetic_voice(25, 150.0)
     torch.testing.assert_close(encoded.embed(0.1 * wav), encoded.embed(wav), rtol=0, atol=1e-3)
 
 
 def test_an_encoded_shorter_tract_is_the_voice_of_the_stretched_sound(encoded: XVectorSpeakerEncoder) -> None:
-    wav = buzz(50, 150.0)
-    wav = wav * (PEAK / wav.abs().max())  # as loud as it is heard
+    wav = synthetic_voice(50, 150.0)
+    wav = wav * (PEAK_LEVEL / wav.abs().max())  # as loud as it is heard
     voice, mel = encoded.embed(wav), LogMel()(wav[None, None])[0]
-    torch.testing.assert_close(encoded.shorten_tract(voice, mel, 1.0), voice, rtol=0, atol=1e-4)
-    moved = encoded.shorten_tract(voice, mel, 1.1)
+    torch.testing.assert_close(encoded.warp_vocal_tract(voice, mel, 1.0), voice, rtol=0, atol=1e-4)
+    moved = encoded.warp_vocal_tract(voice, mel, 1.1)
     heard = encoded.encoder(warp_mel(mel, 1.1, MelConfig())[None])[0]
     torch.testing.assert_close(moved[:6], heard * math.sqrt(6))
     torch.testing.assert_close(moved[6:], voice[6:] + math.log2(1.1))
 
 
 def test_between_encoded_voices_lies_one_as_long(encoded: XVectorSpeakerEncoder) -> None:
-    voices = torch.stack([encoded.embed(buzz(25, hz)) for hz in (100.0, 200.0)])
+    voices = torch.stack([encoded.embed(synthetic_voice(25, hz)) for hz in (100.0, 200.0)])
     middle = encoded.mean(voices)
     assert middle[:6].norm() == pytest.approx(math.sqrt(6), abs=1e-4)
     torch.testing.assert_close(middle[6:], voices[:, 6:].mean(0))
@@ -149,21 +152,21 @@ def test_an_encoder_is_the_same_as_it_was_in_float16(encoded: XVectorSpeakerEnco
     halves = {
         k: v.half().float() if v.is_floating_point() else v for k, v in encoded.encoder.state_dict().items()
     }
-    same = speaker_model_from(to_dict(encoded.encoder.config), halves, 9)
+    same = build_speaker_encoder(to_dict(encoded.encoder.config), halves, 9)
     assert same.fingerprint == encoded.fingerprint
-    assert tiny_encoded(1).fingerprint != encoded.fingerprint
+    assert tiny_speaker_encoder(1).fingerprint != encoded.fingerprint
 
 
 def test_a_model_hears_voices_with_what_its_folder_holds(encoded: XVectorSpeakerEncoder) -> None:
     config, weights = to_dict(encoded.encoder.config), encoded.encoder.state_dict()
-    assert isinstance(speaker_model_from(None, {}, 163), LTASSpeakerEncoder)
-    assert isinstance(speaker_model_from(config, weights, 9), XVectorSpeakerEncoder)
-    given = speaker_model_from(None, {}, 256)
+    assert isinstance(build_speaker_encoder(None, {}, 163), LTASSpeakerEncoder)
+    assert isinstance(build_speaker_encoder(config, weights, 9), XVectorSpeakerEncoder)
+    given = build_speaker_encoder(None, {}, 256)
     with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
-        given.embed(buzz(25, 100.0))
+        given.embed(synthetic_voice(25, 100.0))
     with pytest.raises(ValueError, match="gives vectors of 9 numbers, the heads take 163"):
-        speaker_model_from(config, weights, 163)
+        build_speaker_encoder(config, weights, 163)
     with pytest.raises(CheckpointError, match="the speaker encoder's config is wrong"):
-        speaker_model_from({"chanels": 8}, weights, 9)
+        build_speaker_encoder({"chanels": 8}, weights, 9)
     with pytest.raises(CheckpointError, match="do not fit SpeakerEncoder"):
-        speaker_model_from(config, {}, 9)
+        build_speaker_encoder(config, {}, 9)

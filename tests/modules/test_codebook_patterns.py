@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lip2speech.modules.codebook_patterns import deinterleave, interleave
+from lip2speech.modules.codebook_patterns import apply_delay, revert_delay
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
@@ -11,25 +11,25 @@ from lip2speech.modules.codebook_patterns import deinterleave, interleave
 @pytest.mark.parametrize("steps", [0, 1, 2, 7])
 def test_deinterleaving_gives_the_codes_back(batch: int, n_q: int, steps: int) -> None:
     codes = torch.randint(9, (batch, n_q, steps), generator=torch.Generator().manual_seed(0))
-    delayed = interleave(codes, -1)
+    delayed = apply_delay(codes, -1)
     assert delayed.shape == (batch, n_q, steps + n_q - 1)
     assert int((delayed == -1).sum()) == batch * n_q * (n_q - 1)
-    assert torch.equal(deinterleave(delayed), codes)
+    assert torch.equal(revert_delay(delayed), codes)
 
 
 def test_book_k_begins_k_steps_late() -> None:
     codes = torch.tensor([[[1, 2], [3, 4], [5, 6]]])
-    assert interleave(codes, 0).tolist() == [[[1, 2, 0, 0], [0, 3, 4, 0], [0, 0, 5, 6]]]
+    assert apply_delay(codes, 0).tolist() == [[[1, 2, 0, 0], [0, 3, 4, 0], [0, 0, 5, 6]]]
 
 
 def test_vectors_are_delayed_as_codes_are() -> None:
     vectors = torch.randn(2, 3, 5, 4)
-    delayed = interleave(vectors, 0.0)
+    delayed = apply_delay(vectors, 0.0)
     assert delayed.shape == (2, 3, 7, 4)
-    assert torch.equal(delayed[..., 1], interleave(vectors[..., 1], 0.0))
-    assert torch.equal(deinterleave(delayed), vectors)
+    assert torch.equal(delayed[..., 1], apply_delay(vectors[..., 1], 0.0))
+    assert torch.equal(revert_delay(delayed), vectors)
 
 
 def test_too_few_steps_for_the_books_are_refused() -> None:
-    with pytest.raises(ValueError, match="4 delayed books have 3 steps or more, got 2"):
-        deinterleave(torch.zeros(1, 4, 2))
+    with pytest.raises(ValueError, match="4 delayed codebooks have 3 steps or more, got 2"):
+        revert_delay(torch.zeros(1, 4, 2))

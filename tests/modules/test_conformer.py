@@ -6,14 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.modules.conformer import Conformer, ConvModule, RelativeAttention, relative_positions, shift
+from lip2speech.modules.conformer import (
+    Conformer,
+    ConvModule,
+    RelativeAttention,
+    rel_shift,
+    relative_positions,
+)
 from lip2speech.modules.fusing import fold
 
 
-def make(*, sees_padding: bool = True) -> Conformer:
+def make(*, conv_over_padding: bool = True) -> Conformer:
     torch.manual_seed(0)
     conformer = Conformer(
-        16, n_layers=2, ffn_dim=24, heads=2, kernel_size=5, sees_padding=sees_padding, dropout=0.1
+        16, n_layers=2, ffn_dim=24, heads=2, kernel_size=5, conv_over_padding=conv_over_padding, dropout=0.1
     )
     for layer in conformer.layers:
         norm = layer.conv.norm
@@ -69,7 +75,7 @@ def test_the_shift_brings_each_distance_to_its_frame() -> None:
     for time in (1, 2, 5):
         distances = torch.arange(time - 1, -time, -1.0).expand(1, 1, time, -1)
         frames = torch.arange(time)
-        assert torch.equal(shift(distances)[0, 0], (frames[:, None] - frames[None]).float())
+        assert torch.equal(rel_shift(distances)[0, 0], (frames[:, None] - frames[None]).float())
 
 
 @torch.no_grad()
@@ -83,7 +89,7 @@ def test_shapes(batch: int, time: int) -> None:
 def test_without_a_view_of_padding_a_clip_gives_in_a_batch_what_it_gives_alone() -> None:
     x, mask = torch.randn(2, 9, 16), torch.zeros(2, 9, dtype=torch.bool)
     mask[1, 5:] = True
-    blind, published = make(sees_padding=False), make()
+    blind, published = make(conv_over_padding=False), make()
     torch.testing.assert_close(blind(x, mask)[1, :5], blind(x[1:, :5])[0], rtol=0, atol=1e-5)
     assert (published(x, mask)[1, :5] - published(x[1:, :5])[0]).abs().max() > 1e-3
 
@@ -98,7 +104,7 @@ def test_folding_the_batch_norm_changes_nothing() -> None:
 
 
 def test_impossible_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="hidden must be a multiple of heads, got 16 and 3"):
+    with pytest.raises(ValueError, match="hidden_dim must be a multiple of heads, got 16 and 3"):
         RelativeAttention(16, 3, 0.0)
     with pytest.raises(ValueError, match="kernel_size must be odd"):
         ConvModule(16, 4)

@@ -1,4 +1,4 @@
-"""A prepared model gives the same output, whatever its measurement chose."""
+"""Fusing for inference (lip2speech/modules/fusing.py)."""
 
 import copy
 
@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
-from lip2speech.modules import fusing as inference
-from lip2speech.modules.fusing import PackedLinear, prepare
+from lip2speech.modules.fusing import fold
 
 SMALL = AVHubertConfig(
     resnet_width=4, encoder_layers=2, embed_dim=32, ffn_dim=48, heads=4, conv_pos=8, conv_pos_groups=4
@@ -29,50 +28,25 @@ def encoder() -> AVHubert:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("helps", [True, False])
-def test_a_prepared_model_gives_the_same_output(
-    encoder: AVHubert, helps: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inference, "packing_helps", lambda linear: helps)
-    fast = copy.deepcopy(encoder)
-    done = prepare(fast)
-    assert (done.packed > 0, done.plain > 0) == (helps, not helps)
-    assert done.folded == 8 + 1 + 1, "eight blocks, the stem, the positions"
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+def test_a_fused_model_gives_the_same_output(encoder: AVHubert) -> None:
+    fused = copy.deepcopy(encoder)
+    assert fold(fused) == 8 + 1 + 1, "eight blocks, the stem, the positions"
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
     for time in (1, 5, 80):
         video, audio = torch.randn(2, 1, time, 40, 40), torch.randn(2, 104, time)
-        expected, found = encoder(video, audio), fast(video, audio)
+        expected, found = encoder(video, audio), fused(video, audio)
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @torch.no_grad()
-def test_preparing_twice_changes_nothing_more(encoder: AVHubert) -> None:
-    prepare(encoder)
+def test_fusing_twice_equals_fusing_once(encoder: AVHubert) -> None:
+    fold(encoder)
     video = torch.randn(1, 1, 3, 40, 40)
     once = encoder(video)
-    prepare(encoder)
+    fold(encoder)
     torch.testing.assert_close(encoder(video), once, rtol=0, atol=1e-5)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_packed_layer_equals_the_plain_one(bias: bool) -> None:
-    linear, x = nn.Linear(24, 40, bias=bias), torch.randn(2, 7, 24)
-    torch.testing.assert_close(PackedLinear(linear)(x), linear(x), rtol=0, atol=1e-5)
-
-
-def test_packing_that_is_wrong_slow_or_impossible_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    linear = nn.Linear(24, 40)
-    assert not inference.packing_helps(nn.Linear(4, 4, dtype=torch.float64))
-    monkeypatch.setattr(inference, "CLEAR_GAIN", 0.0)
-    assert not inference.packing_helps(linear), "never faster than in no time"
-    monkeypatch.setattr(inference, "CLEAR_GAIN", 1e9)
-    monkeypatch.setattr(PackedLinear, "forward", lambda self, x: torch.zeros(1, 75, 40))
-    assert not inference.packing_helps(linear), "wrong"
-    monkeypatch.setattr(PackedLinear, "forward", lambda self, x: torch.ops.mkldnn.no_such_operator(x))
-    assert not inference.packing_helps(linear), "gone"
-
-
-def test_a_model_in_training_is_refused(encoder: AVHubert) -> None:
+def test_a_model_in_training_mode_is_refused(encoder: AVHubert) -> None:
     with pytest.raises(ValueError, match="call eval"):
-        prepare(encoder.train())
+        fold(encoder.train())

@@ -1,6 +1,7 @@
 """Attention, positions and the encoder against loops written from the definitions."""
 
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from lip2speech.modules.transformer import (
     ConvPositionalEmbedding,
     SelfAttention,
     TransformerEncoder,
+    TransformerLayer,
     chunk_mask,
 )
 
@@ -81,7 +83,7 @@ def test_encoder_keeps_shape_and_ignores_padding(batch: int, time: int) -> None:
     padded = encoder(x, mask)
     assert padded.shape == x.shape
     torch.testing.assert_close(padded[:, :time], encoder(x[:, :time]), rtol=0, atol=1e-5)
-    assert len(encoder.layers_of(x)) == 2
+    assert len(encoder.hidden_states(x)) == 2
 
 
 def test_sizes_that_do_not_divide_are_refused() -> None:
@@ -91,10 +93,10 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
         ConvPositionalEmbedding(8, 4, 3)
 
 
-def causal_encoder(context: int = 4) -> TransformerEncoder:
+def causal_encoder(left_context: int = 4) -> TransformerEncoder:
     torch.manual_seed(0)
     sizes = {"n_layers": 3, "ffn_dim": 24, "heads": 4, "conv_pos": 6, "conv_pos_groups": 4}
-    return TransformerEncoder(16, **sizes, causal=True, context=context).eval()
+    return TransformerEncoder(16, **sizes, causal=True, left_context=left_context).eval()
 
 
 def test_a_chunk_sees_itself_and_some_frames_before() -> None:
@@ -117,7 +119,7 @@ def test_steps_of_a_causal_encoder_equal_the_whole_in_chunks(chunk: int) -> None
 
 @torch.no_grad()
 def test_what_a_step_remembers_does_not_grow() -> None:
-    encoder, state = causal_encoder(context=5), None
+    encoder, state = causal_encoder(left_context=5), None
     for _ in range(9):
         _, state = encoder.step(torch.randn(1, 2, 16), state)
     assert [state[0].shape[1], *(keys.shape[2] for keys, _ in state[1:])] == [5, 5, 5, 5]
@@ -145,3 +147,70 @@ def test_an_encoder_that_sees_later_frames_does_not_step() -> None:
     encoder = TransformerEncoder(16, n_layers=1, ffn_dim=8, heads=4, conv_pos=6, conv_pos_groups=4)
     with pytest.raises(ValueError, match="causal"):
         encoder.step(torch.zeros(1, 2, 16))
+
+
+SIZES = {"n_layers": 2, "ffn_dim": 16, "heads": 2, "conv_pos": 4, "conv_pos_groups": 2}
+
+
+def post_norm_encoder(**changes: bool | int) -> TransformerEncoder:
+    """A post-norm encoder whose norms have random weights, in eval mode."""
+    torch.manual_seed(0)
+    encoder = TransformerEncoder(8, **SIZES, norm_first=False, **changes).eval()  # type: ignore[arg-type]
+    for name, weight in encoder.named_parameters():
+        if "norm" in name:
+            torch.nn.init.uniform_(weight, 0.5, 1.5)
+    return encoder
+
+
+@torch.no_grad()
+def test_a_post_norm_layer_norms_after_each_branch() -> None:
+    layer = cast(TransformerLayer, post_norm_encoder().layers[0])
+    x = torch.randn(2, 5, 8)
+    middle = layer.attention_norm(x + layer.attention(x, None))
+    expected = layer.ffn_norm(middle + layer.fc2(F.gelu(layer.fc1(middle))))
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_norm_of_a_post_norm_encoder_precedes_the_first_layer() -> None:
+    encoder, x = post_norm_encoder(), torch.randn(1, 6, 8)
+    y = encoder.norm(x + encoder.positions(x))
+    for layer in encoder.layers:
+        y = layer(y)
+    torch.testing.assert_close(encoder(x), y, rtol=0, atol=1e-6)
+    assert encoder.hidden_states(x)[-1].equal(encoder(x))
+
+
+@torch.no_grad()
+def test_hidden_states_until_a_layer_equal_the_first_ones_of_all() -> None:
+    encoder, x = post_norm_encoder(), torch.randn(1, 6, 8)
+    ran: list[int] = []
+    for number, layer in enumerate(encoder.layers):
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+    (first,) = encoder.hidden_states(x, until=1)
+    assert ran == [0]
+    assert first.equal(encoder.hidden_states(x)[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("time", [1, 2, 7])
+def test_padding_never_changes_a_valid_frame_of_a_post_norm_encoder(time: int) -> None:
+    encoder, x = post_norm_encoder(), torch.randn(2, time + 3, 8)
+    mask = (torch.arange(time + 3) >= time).expand(2, -1)
+    torch.testing.assert_close(encoder(x, mask)[:, :time], encoder(x[:, :time]), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_steps_of_a_post_norm_encoder_equal_one_pass_in_chunks() -> None:
+    encoder, x = post_norm_encoder(causal=True, left_context=4), torch.randn(1, 9, 8)
+    chunks: list[Tensor] = []
+    state = None
+    for start in (0, 3, 6):
+        y, state = encoder.step(x[:, start : start + 3], state)
+        chunks.append(y)
+    torch.testing.assert_close(torch.cat(chunks, 1), encoder(x, chunk=3), rtol=0, atol=1e-6)
+
+
+def test_pre_norm_and_post_norm_encoders_have_the_same_weight_names() -> None:
+    pre_norm = TransformerEncoder(8, **SIZES)  # type: ignore[arg-type]
+    assert list(pre_norm.state_dict()) == list(post_norm_encoder().state_dict())

@@ -23,7 +23,7 @@ from preprocess.clip import (
     to_int16,
 )
 from preprocess.targets_config import LTAS, TargetsConfig, config_fingerprint, load_extractor
-from tests.factories import save_codec, save_encoder
+from tests.factories import save_codec, save_speaker_encoder
 from tests.preprocess.trees import FRAMES, voice
 
 
@@ -131,7 +131,7 @@ def test_targets_are_stored_with_the_stamps_of_their_teachers(talk: Path, tmp_pa
 
 def test_another_teacher_is_another_recipe(tmp_path: Path) -> None:
     recipes = [TargetsConfig(), TargetsConfig(mel=True), TargetsConfig(speaker=LTAS)]
-    recipes += [TargetsConfig(speaker=str(save_encoder(tmp_path / str(seed), seed))) for seed in (0, 1)]
+    recipes += [TargetsConfig(speaker=str(save_speaker_encoder(tmp_path / str(seed), seed))) for seed in (0, 1)]
     assert len({config_fingerprint(recipe) for recipe in recipes}) == 5
-    same = TargetsConfig(speaker=str(save_encoder(tmp_path / "same", 1)))
+    same = TargetsConfig(speaker=str(save_speaker_encoder(tmp_path / "same", 1)))
     assert config_fingerprint(same) == config_fingerprint(recipes[-1])

@@ -12,7 +12,7 @@ from lip2speech.audio.io import read_wav, write_wav
 from lip2speech.audio.mel import MelConfig
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.codecs import code_fingerprint
-from lip2speech.components import speaker_model_at
+from lip2speech.components import load_model_speaker_encoder
 from lip2speech.config import from_dict, to_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.models.frontends.transforms import Transform
@@ -23,14 +23,14 @@ from lip2speech.vocoders import HiFiGAN, HiFiGANConfig, WaveNet, WaveNetConfig
 from tests.factories import (
     CODEC,
     MODEL,
-    buzz,
+    synthetic_voice,
     make_codec,
-    make_likelihood,
+    make_code_prior,
     make_model,
     save_codec,
-    save_encoder,
+    save_speaker_encoder,
     save_likelihood,
-    tiny_encoded,
+    tiny_speaker_encoder,
 )
 
 
@@ -164,7 +164,7 @@ def test_an_existing_folder_is_overwritten_only_on_request(
 def test_the_speaker_encoder_of_the_lip_model_is_included_and_another_is_refused(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
-    encoder = tiny_encoded(0)
+    encoder = tiny_speaker_encoder(0)
     heads = MODEL["heads"] | {"speaker_dim": encoder.dim}
     model = make_model(MODEL | {"heads": heads})
     values = checkpoint.load(parts["lip_model"]).config | {
@@ -174,16 +174,16 @@ def test_the_speaker_encoder_of_the_lip_model_is_included_and_another_is_refused
     checkpoint.save(tmp_path / "lip-x", values, model.state_dict(), "")
     parts |= {
         "lip_model": str(tmp_path / "lip-x"),
-        "speaker_encoder": str(save_encoder(tmp_path / "encoder")),
+        "speaker_encoder": str(save_speaker_encoder(tmp_path / "encoder")),
     }
     export_model(config(prepared, parts), tmp_path / "model")
     model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     assert model.speaker_encoder.fingerprint == encoder.fingerprint
-    assert speaker_model_at(tmp_path / "model").fingerprint == encoder.fingerprint
-    write_wav(tmp_path / "eve.wav", buzz(50, 150.0))
+    assert load_model_speaker_encoder(tmp_path / "model").fingerprint == encoder.fingerprint
+    write_wav(tmp_path / "eve.wav", synthetic_voice(50, 150.0))
     expected = encoder.embed(read_wav(tmp_path / "eve.wav"))
     torch.testing.assert_close(model.speaker_embedding(tmp_path / "eve.wav"), expected, rtol=0, atol=0.02)
-    parts["speaker_encoder"] = str(save_encoder(tmp_path / "other", seed=1))
+    parts["speaker_encoder"] = str(save_speaker_encoder(tmp_path / "other", seed=1))
     with pytest.raises(
         ValueError, match=f"trained with speaker encoder {encoder.fingerprint}, speaker_encoder .*other is "
     ):
@@ -258,14 +258,14 @@ def test_a_vocoder_without_speaker_conditioning_fits_any_speaker_encoder(
 def test_a_code_prior_is_included(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
     plain = export_model(config(prepared, parts), tmp_path / "plain")
     parts["code_prior"] = str(save_likelihood(tmp_path / "code_prior"))
-    weights = sum(w.numel() for w in make_likelihood().state_dict().values())
+    weights = sum(w.numel() for w in make_code_prior().state_dict().values())
     assert (
         2 * weights < export_model(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
     )
     model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
     prediction = model.predict(np.zeros((4, 96, 96), np.uint8))
     kept = model.code_bits(prediction)[0]
-    model.code_prior = make_likelihood()
+    model.code_prior = make_code_prior()
     torch.testing.assert_close(kept, model.code_bits(prediction)[0], rtol=0, atol=0.02)  # stored as float16
 
 

@@ -113,7 +113,7 @@ def test_an_unsupported_mel_is_refused() -> None:
 
 
 def test_a_prediction_without_pitch_is_refused() -> None:
-    with pytest.raises(ValueError, match="this route needs pitch"):
+    with pytest.raises(ValueError, match="this vocoder needs pitch"):
         ChannelVocoder()(Prediction(mel=torch.zeros(1, 80, 4)))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.models.prediction import Prediction
 from lip2speech.vocoders import GriffinLim
-from tests.factories import buzz
+from tests.factories import synthetic_voice
 
 
 def resynthesize(wav: Tensor, config: MelConfig, iterations: int = 32) -> Tensor:
@@ -16,15 +16,15 @@ def resynthesize(wav: Tensor, config: MelConfig, iterations: int = 32) -> Tensor
 
 
 def test_the_output_has_the_given_mel() -> None:
-    wav = buzz(20, 140.0)
+    wav = synthetic_voice(20, 140.0)
     output = resynthesize(wav, MelConfig())
-    ours, theirs = (LogMel()(x[None, None])[0, :40] for x in (output, wav))  # where the buzz has harmonics
+    ours, theirs = (LogMel()(x[None, None])[0, :40] for x in (output, wav))  # where the voice has harmonics
     loud = theirs > theirs.max() - 5
     assert (ours - theirs)[loud].abs().mean() < 0.25
 
 
 def test_more_iterations_reduce_the_error() -> None:
-    wav = buzz(20, 140.0)
+    wav = synthetic_voice(20, 140.0)
     target = LogMel()(wav[None, None]).exp()
     few, many = (
         (LogMel()(resynthesize(wav, MelConfig(), n)[None, None]).exp() - target).norm() for n in (1, 32)
@@ -35,7 +35,7 @@ def test_more_iterations_reduce_the_error() -> None:
 @pytest.mark.parametrize("pad", ["same", "center"])
 def test_a_burst_keeps_its_time(pad) -> None:
     wav = torch.zeros(16_000)
-    wav[6_400:8_000] = buzz(25, 140.0)[6_400:8_000]
+    wav[6_400:8_000] = synthetic_voice(25, 140.0)[6_400:8_000]
     output = resynthesize(wav, MelConfig(pad=pad))[:16_000]
     time = torch.arange(len(output))
     middle, expected = ((x.pow(2) * time[: len(x)]).sum() / x.pow(2).sum() for x in (output, wav))
@@ -43,20 +43,20 @@ def test_a_burst_keeps_its_time(pad) -> None:
 
 
 def test_a_power_mel_gives_the_same_level() -> None:
-    wav = buzz(20, 140.0)
+    wav = synthetic_voice(20, 140.0)
     level, power_level = (resynthesize(wav, MelConfig(power=p)).pow(2).mean().sqrt() for p in (1.0, 2.0))
     assert power_level == pytest.approx(float(level), rel=0.3)
 
 
 def test_the_output_is_deterministic() -> None:
-    mel = LogMel()(buzz(5, 140.0)[None, None])
+    mel = LogMel()(synthetic_voice(5, 140.0)[None, None])
     vocoder = GriffinLim()
     assert torch.equal(vocoder(Prediction(mel=mel)), vocoder(Prediction(mel=mel)))
 
 
 @pytest.mark.parametrize("size", [1, 4, 16])
 def test_streaming_is_about_as_close_to_the_mel(size: int) -> None:
-    wav, vocoder = buzz(20, 140.0), GriffinLim()
+    wav, vocoder = synthetic_voice(20, 140.0), GriffinLim()
     mel = LogMel()(wav[None, None])
     chunks, state = [], None
     for part in mel.split(size, -1):
@@ -74,7 +74,7 @@ def test_streaming_is_about_as_close_to_the_mel(size: int) -> None:
 
 
 def test_streamed_samples_do_not_depend_on_later_frames() -> None:
-    mel = LogMel()(buzz(10, 140.0)[None, None])
+    mel = LogMel()(synthetic_voice(10, 140.0)[None, None])
     other = torch.cat([mel[..., :20], mel[..., 20:].flip(-1)], -1)
     output = []
     for x in (mel, other):
@@ -88,7 +88,7 @@ def test_streamed_samples_do_not_depend_on_later_frames() -> None:
 
 def test_a_burst_keeps_its_time_in_streaming() -> None:
     wav = torch.zeros(16_000)
-    wav[6_400:8_000] = buzz(25, 140.0)[6_400:8_000]
+    wav[6_400:8_000] = synthetic_voice(25, 140.0)[6_400:8_000]
     vocoder, time = GriffinLim(), torch.arange(16_000)
     chunk, state = vocoder.step(Prediction(mel=LogMel()(wav[None, None])))
     output = torch.cat([chunk, vocoder.finish(state)], -1)[0, 0]

@@ -196,7 +196,7 @@ def test_mismatched_inputs_are_refused() -> None:
         build()(Prediction(mel=torch.zeros(1, 80, 4), speaker=torch.zeros(1, 3)))
     with pytest.raises(ValueError, match="8 samples for each of 3 mel frames, got 23"):
         build().logits(torch.zeros(1, 23, dtype=torch.long), torch.zeros(1, 5, 3), torch.zeros(1, 3))
-    with pytest.raises(ValueError, match="this route needs speaker"):
+    with pytest.raises(ValueError, match="this vocoder needs speaker"):
         build()(Prediction(mel=torch.zeros(1, 5, 4)))
     with pytest.raises(ValueError, match="kernel_size must be 2 or more"):
         replace(TINY, kernel_size=1)

@@ -16,7 +16,7 @@ PROMPT_STREAM = 9  # so that prompts are not the sentences of a corpus with this
 
 
 def sample_prompts(count: int, seed: int) -> list[str]:
-    """`count` different sentences of the grammar's test split, which the shipped model never learned."""
+    """`count` different sentences of the grammar's test split, which the bundled model never learned."""
     if count < 1 or seed < 0:
         raise ValueError(f"count must be 1 or more and seed 0 or more, got {count} and {seed}.")
     rng = np.random.default_rng([PROMPT_STREAM, seed])

@@ -1,4 +1,4 @@
-"""Front ends: mouth crops in, features (B, T, C) at 25 Hz out; one class and one config a file."""
+"""Front ends: mouth crops to features (B, T, C) at 25 Hz; one class and its config per file."""
 
 from typing import Any
 
@@ -6,4 +6,4 @@ from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
 from lip2speech.models.frontends.resnet import ResNetConfig, ResNetFrontEnd
 
 FRONTENDS: dict[type, Any] = {AVHubertConfig: AVHubert, ResNetConfig: ResNetFrontEnd}
-"""The plug for each kind of config."""
+"""The class for each config."""

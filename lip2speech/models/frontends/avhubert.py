@@ -1,8 +1,8 @@
-"""AV-HuBERT's encoder: lips, or sound, or both, into one feature vector for each video frame (25 Hz).
+"""AV-HuBERT's encoder: video, audio or both to one feature vector per video frame (25 Hz).
 
 Shi, Hsu, Lakhotia, Mohamed 2022, "Learning audio-visual speech representation by masked multimodal cluster
-prediction", section 3. One class for every size: tiny (ours, for CPUs), base and large (as published).
-Knows nothing of mel, units or codes; what only pretraining needs is in `clusters.py`.
+prediction", section 3. One class for every size: tiny (ours, for CPUs), base and large (as
+published). The head used in pretraining is `masked_prediction.py`.
 """
 
 from __future__ import annotations
@@ -18,22 +18,32 @@ from lip2speech.config import from_dict
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.modules.resnet import LipResNet
 from lip2speech.modules.transformer import TransformerEncoder
-from lip2speech.restore import restore
+
+State = Any  # passed from one step to the next; None before the first
 
 
 @dataclass(frozen=True)
 class AVHubertConfig:
     """Sizes and dropouts; the defaults are the published base model.
 
-    resnet_width: channels of the ResNet's first stage (its output has 8 times as many).
-    activation: of the ResNet: prelu, relu or swish.
-    stem_stride: of its stem: 2 and a pooling as published, or 4 without one.
-    encoder_layers, embed_dim, ffn_dim, heads: the transformer.
-    conv_pos, conv_pos_groups: kernel and groups of the convolutional positions.
-    audio_feat_dim: sound features for each video frame (26 log filterbanks x 4).
-    dropout_input: after the fusion; layerdrop: chance of skipping a layer in training.
-    causal: stem and positions see no later frame, so that a clip may come in chunks; context: how many frames
-    before its chunk a frame then looks at.
+    Args:
+        resnet_width: channels of the ResNet's first stage (its output has 8 times as many).
+        activation: of the ResNet: prelu, relu or swish.
+        stem_stride: of the ResNet's stem: 2 and a max pooling as published, or 4 without it.
+        encoder_layers: of the transformer.
+        embed_dim: of the transformer.
+        ffn_dim: of the transformer.
+        heads: of the transformer.
+        conv_pos: kernel of the convolutional positions.
+        conv_pos_groups: groups of the convolutional positions.
+        audio_feat_dim: audio features per video frame (26 log filterbanks x 4).
+        dropout: of residual branches.
+        attention_dropout: of attention weights.
+        activation_dropout: after the feed-forward's activation.
+        dropout_input: after the fusion.
+        layerdrop: probability of skipping a layer in training.
+        causal: stem and positions see no later frame, so that a clip can be processed in chunks.
+        left_context: frames before its chunk that a frame attends to.
     """
 
     resnet_width: int = 64
@@ -55,13 +65,12 @@ class AVHubertConfig:
     left_context: int = 100
 
 
-State = Any  # what a step hands to the next one; None before the first
-
-# At width 16 a PReLU costs a CPU as much as its convolution: with ReLU, tiny trains 1.7 times faster.
 SIZES = {
+    # At width 16, PReLU is as slow on a CPU as its convolution: tiny trains 1.7 times faster with ReLU.
     "tiny": AVHubertConfig(
         resnet_width=16,
         activation="relu",
+        stem_stride=4,
         encoder_layers=4,
         embed_dim=256,
         ffn_dim=1024,
@@ -72,18 +81,20 @@ SIZES = {
     "base": AVHubertConfig(),
     "large": AVHubertConfig(encoder_layers=24, embed_dim=1024, ffn_dim=4096, heads=16),
 }
+"""Tiny is the front end of the bundled models, base and large are as published."""
 
 
 class AVHubert(nn.Module):
-    """Audio-visual encoder; a stream that is not given counts as zeros after its projection, as published.
+    """Audio-visual encoder; a missing modality is zeros after its projection, as published.
 
     Args:
-        config: sizes; `SIZES` names three.
+        config: sizes.
+
     Shape:
         forward: video (B, 1, T, 88, 88) or None, audio (B, 104, T) or None, padding_mask (B, T) bool or None
-                 (True = padding), chunk (frames; None: the whole clip) -> (B, T, C), C = config.embed_dim
-        layers:  the same without chunks -> one (B, T, C) for each layer, before the final norm
-        step:    one chunk of video (B, 1, T, 88, 88), state -> (B, T, C), state; causal models alone
+            (True = padding), chunk (frames; None: the whole clip) -> (B, T, C), C = config.embed_dim
+        hidden_states: the same without chunks -> (B, T, C) of each layer, before the final norm
+        step: one chunk of video (B, 1, T, 88, 88), state -> (B, T, C), state; causal models only
     """
 
     def __init__(self, config: AVHubertConfig) -> None:
@@ -110,7 +121,7 @@ class AVHubert(nn.Module):
             activation_dropout=config.activation_dropout,
             layerdrop=config.layerdrop,
             causal=config.causal,
-            context=config.left_context,
+            left_context=config.left_context,
         )
 
     def forward(
@@ -121,43 +132,46 @@ class AVHubert(nn.Module):
         chunk: int | None = None,
     ) -> Tensor:
         """(B, 1, T, 88, 88) and/or (B, 104, T), (B, T) -> (B, T, C)."""
-        return self.encoder(self.fuse(video, audio, padding_mask), padding_mask, chunk)
+        return self.encoder(self.embed(video, audio, padding_mask), padding_mask, chunk)
 
     def step(self, video: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """The next chunk: (B, 1, T, 88, 88), state -> (B, T, C), state."""
-        seen, heard = (None, None) if state is None else state
-        vectors, seen = self.resnet.step(video, seen)
-        features, heard = self.encoder.step(self.join(self.video_proj(vectors), None), heard)
-        return features, (seen, heard)
+        """Next chunk: (B, 1, T, 88, 88), state -> (B, T, C), state."""
+        resnet_state, encoder_state = (None, None) if state is None else state
+        vectors, resnet_state = self.resnet.step(video, resnet_state)
+        fused = self.fuse(self.video_proj(vectors), None)
+        features, encoder_state = self.encoder.step(fused, encoder_state)
+        return features, (resnet_state, encoder_state)
 
-    def layers(
+    def hidden_states(
         self, video: Tensor | None = None, audio: Tensor | None = None, padding_mask: Tensor | None = None
     ) -> list[Tensor]:
-        """Each layer's output before the final norm, the first layer first: (B, T, C) each."""
-        return self.encoder.layers_of(self.fuse(video, audio, padding_mask), padding_mask)
+        """Output of each layer before the final norm, the first one first: (B, T, C) each."""
+        return self.encoder.hidden_states(self.embed(video, audio, padding_mask), padding_mask)
 
-    def features(self, layer: int, video: Tensor | None = None, audio: Tensor | None = None) -> Tensor:
-        """The output of one layer, counted from 1, before the final norm: (B, T, C)."""
+    def extract_features(
+        self, layer: int, video: Tensor | None = None, audio: Tensor | None = None
+    ) -> Tensor:
+        """Output of one layer, counted from 1, before the final norm: (B, T, C)."""
         self.check_layer(layer)
-        return self.encoder.layers_of(self.fuse(video, audio, None), until=layer)[-1]
+        return self.encoder.hidden_states(self.embed(video, audio, None), until=layer)[-1]
 
     def check_layer(self, layer: int) -> None:
-        """ValueError unless there is such a layer, counted from 1."""
+        """ValueError unless the model has this layer, counted from 1."""
         if not 1 <= layer <= self.config.encoder_layers:
             raise ValueError(f"layer must be 1 .. {self.config.encoder_layers}, got {layer}.")
 
-    def fuse(self, video: Tensor | None, audio: Tensor | None, padding_mask: Tensor | None) -> Tensor:
-        """Both streams joined, the sound first, and brought to the encoder's width: (B, T, C)."""
+    def embed(self, video: Tensor | None, audio: Tensor | None, padding_mask: Tensor | None) -> Tensor:
+        """Input of the transformer: (B, 1, T, 88, 88) and/or (B, 104, T), (B, T) or None -> (B, T, C)."""
         self._check(video, audio, padding_mask)
-        seen = None if video is None else self.video_features(video, padding_mask)
-        heard = None if audio is None else self.audio_features(audio)
-        return self.join(seen, heard)
+        video_features = None if video is None else self.video_features(video, padding_mask)
+        audio_features = None if audio is None else self.audio_features(audio)
+        return self.fuse(video_features, audio_features)
 
-    def join(self, seen: Tensor | None, heard: Tensor | None) -> Tensor:
-        """Both streams (B, T, C), zeros for one that is not there -> (B, T, C)."""
-        given = seen if seen is not None else heard
-        assert given is not None, "_check lets no call through without a stream"
-        both = [torch.zeros_like(given) if x is None else x for x in (heard, seen)]
+    def fuse(self, video_features: Tensor | None, audio_features: Tensor | None) -> Tensor:
+        """Features of both modalities (B, T, C), concatenated audio first and projected -> (B, T, C)."""
+        given = video_features if video_features is not None else audio_features
+        assert given is not None, "_check requires at least one modality"
+        both = [torch.zeros_like(given) if x is None else x for x in (audio_features, video_features)]
         return self.dropout_input(self.fusion_proj(self.fusion_norm(torch.cat(both, dim=-1))))
 
     def video_features(self, video: Tensor, padding_mask: Tensor | None = None) -> Tensor:
@@ -169,7 +183,7 @@ class AVHubert(nn.Module):
         return self.audio_proj(audio.transpose(1, 2))
 
     def _check(self, video: Tensor | None, audio: Tensor | None, padding_mask: Tensor | None) -> None:
-        """Raise ValueError unless the streams agree on batch and time."""
+        """ValueError unless video, audio and padding_mask agree on batch and time."""
         if video is None and audio is None:
             raise ValueError(
                 "neither video nor audio was given; give (B, 1, T, 88, 88), (B, 104, T) or both."
@@ -198,28 +212,26 @@ class AVHubert(nn.Module):
             )
 
 
-HOLDERS = {
+CHECKPOINT_KINDS = {
     "avhubert": ("", "frontend."),
     "lip-model": ("model", "frontend."),
     "lip2speech": ("model", "model.frontend."),
 }
-"""Kind of a folder that holds an AV-HuBERT -> the group of its config, how its tensors' names begin."""
+"""Kind of a folder with an AV-HuBERT -> the group of its config, the prefix of its tensors."""
 
 
-def avhubert_of(loaded: checkpoint.Checkpoint) -> tuple[AVHubert, Transform]:
-    """The front end of an import or of a lip model, in eval mode, and what its crops go through.
+def avhubert_from_checkpoint(loaded: checkpoint.Checkpoint) -> tuple[AVHubert, Transform]:
+    """The front end of an imported AV-HuBERT or of a lip model, in eval mode, and its input transform.
 
     Raises:
-        ValueError: the folder holds something else, or a front end of another kind.
-        CheckpointError: its config and its weights do not fit.
+        CheckpointError: the folder holds something else, or its config and weights do not fit.
+        ValueError: a front end of another kind.
     """
-    kind = loaded.config.get("kind")
-    if kind not in HOLDERS:
-        raise ValueError(f"{loaded.folder} holds {kind!r}, expected one of {', '.join(HOLDERS)}.")
-    group, prefix = HOLDERS[kind]
+    group, prefix = CHECKPOINT_KINDS[loaded.require(*CHECKPOINT_KINDS).config["kind"]]
     values = loaded.config.get(group, {}) if group else loaded.config
     if "frontend" not in values or "transform" not in loaded.config:
-        raise checkpoint.CheckpointError(f"{loaded.folder}: its config lacks a frontend or its transform.")
+        raise checkpoint.CheckpointError(f"{loaded.folder}: its config has no frontend or no transform.")
     config = from_dict(AVHubertConfig, values["frontend"], f"{loaded.folder}: frontend")
     transform = from_dict(Transform, loaded.config["transform"], f"{loaded.folder}: transform")
-    return restore(lambda: AVHubert(config), config, loaded.part(prefix), "frontend").eval(), transform
+    tensors = loaded.subset(prefix)
+    return checkpoint.build_and_load(lambda: AVHubert(config), config, tensors, "frontend").eval(), transform

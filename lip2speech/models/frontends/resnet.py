@@ -1,7 +1,6 @@
-"""A front end without a transformer: the stem and trunk of AV-HuBERT alone, one vector for each video frame.
+"""A front end without a transformer: AV-HuBERT's 3-D stem and ResNet trunk, one vector per video frame.
 
-What lip2speech-unit without AV-HuBERT (Choi, Kim, Ro 2023) reads lips with: its heads look over time instead.
-Knows nothing of mel, units or codes.
+The front end of lip2speech-unit without AV-HuBERT (Choi, Kim, Ro 2023), whose heads see the context instead.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from lip2speech.modules.resnet import LipResNet
 class ResNetConfig:
     """Sizes; the defaults are the published ones.
 
-    resnet_width: channels of the first stage; the vectors have 8 times as many.
-    activation: prelu, relu or swish.
+    Args:
+        kind: selects this front end in a config.
+        resnet_width: channels of the first stage; the vectors have 8 times as many.
+        activation: prelu, relu or swish.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -35,12 +36,12 @@ class ResNetConfig:
 
 
 class ResNetFrontEnd(nn.Module):
-    """Each frame by itself, but for the two to each side that the stem sees.
+    """Frame by frame, except for the two frames on either side that the stem sees.
 
-    Padded frames are zeros to it, as in its training, and have a vector like all others.
+    Padded frames are replaced by zeros, as in its training, and have a vector like all others.
 
     Shape:
-        forward: video (B, 1, T, 88, 88), padding_mask (B, T) or None -> (B, T, 8 * trunk_width)
+        forward: video (B, 1, T, 88, 88), padding_mask (B, T) or None -> (B, T, 8 * resnet_width)
     """
 
     def __init__(self, config: ResNetConfig | None = None):
@@ -49,6 +50,7 @@ class ResNetFrontEnd(nn.Module):
         self.resnet = LipResNet(c.resnet_width, c.activation)
 
     def forward(self, video: Tensor, padding_mask: Tensor | None = None, chunk: int | None = None) -> Tensor:
+        """(B, 1, T, 88, 88), (B, T) or None -> (B, T, C)."""
         if chunk is not None:
             raise ValueError("a front end without attention has no chunks; run the whole clip.")
         if padding_mask is not None:

@@ -1,8 +1,7 @@
-"""From mouth crops as stored (uint8) to what the front end was trained on.
+"""Input transform of the front end: stored mouth crops (uint8) to normalized float32 video.
 
-AV-HuBERT's recipe: the centre 88 x 88 of the 96 x 96 crop (a random 88 x 88 and a coin's flip in training),
-scaled to 0..1, then (x - 0.421) / 0.165. The numbers travel in the checkpoint's config. Knows no files and no
-faces.
+As AV-HuBERT: the center 88 x 88 of the 96 x 96 crop (in training a random 88 x 88 and a random flip), scaled
+to 0..1, then (x - 0.421) / 0.165. The numbers are part of a checkpoint's config.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ FLIP_PROBABILITY = 0.5
 
 @dataclass(frozen=True)
 class Transform:
-    """Crop and scale mouth crops.
+    """Crops and normalizes mouth crops.
 
     Args:
-        mean, std: of the pixels, on the scale 0..1.
+        mean: of pixels on the scale 0..1.
+        std: of pixels on the scale 0..1.
         crop: rows and columns kept.
+
     Shape:
         call, random: roi (T, H, W) or (B, T, H, W) uint8 -> (B, 1, T, crop, crop) float32, B = 1 for one clip
     """
@@ -32,23 +33,23 @@ class Transform:
     crop: int = 88
 
     def __call__(self, roi: Tensor | np.ndarray) -> Tensor:
-        """The centre crop: (T, H, W) or (B, T, H, W) uint8 -> (B, 1, T, crop, crop) float32."""
+        """Center crop: (T, H, W) or (B, T, H, W) uint8 -> (B, 1, T, crop, crop) float32."""
         clips = self._check(roi)
         top, left = (round((size - self.crop) / 2) for size in clips.shape[-2:])
-        return self._scale(clips[..., top : top + self.crop, left : left + self.crop])
+        return self._normalize(clips[..., top : top + self.crop, left : left + self.crop])
 
     def random(self, roi: Tensor | np.ndarray, generator: torch.Generator | None = None) -> Tensor:
-        """For training: one random crop and one flip or none for each clip; shapes as above."""
+        """For training: a random crop and a random flip of each clip; shapes as above."""
         clips = self._check(roi)
         rows, columns = (size - self.crop + 1 for size in clips.shape[-2:])
-        cut = []
+        crops = []
         for clip in clips:
             top = int(torch.randint(rows, (), generator=generator))
             left = int(torch.randint(columns, (), generator=generator))
             patch = clip[:, top : top + self.crop, left : left + self.crop]
             flip = float(torch.rand((), generator=generator)) < FLIP_PROBABILITY
-            cut.append(patch.flip(-1) if flip else patch)
-        return self._scale(torch.stack(cut))
+            crops.append(patch.flip(-1) if flip else patch)
+        return self._normalize(torch.stack(crops))
 
     def _check(self, roi: Tensor | np.ndarray) -> Tensor:
         """(T, H, W) or (B, T, H, W) uint8 -> (B, T, H, W) uint8."""
@@ -63,6 +64,6 @@ class Transform:
             )
         return clips if clips.dim() == 4 else clips[None]
 
-    def _scale(self, clips: Tensor) -> Tensor:
+    def _normalize(self, clips: Tensor) -> Tensor:
         """(B, T, crop, crop) uint8 -> (B, 1, T, crop, crop) float32."""
         return (clips.to(torch.float32) / 255.0).sub_(self.mean).div_(self.std)[:, None]

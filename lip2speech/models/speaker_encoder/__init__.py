@@ -1,4 +1,4 @@
-"""Voices as vectors: the plugs that make one of a recording, and the choice of a model's own."""
+"""Speaker encoders: implementations of `SpeakerEncoder`, and the choice between them."""
 
 from __future__ import annotations
 
@@ -7,44 +7,42 @@ from typing import Any
 
 from torch import Tensor
 
-from lip2speech.models.speaker_encoder.base import ExternalEmbeddings, SpeakerEncoder, read_vector
-from lip2speech.models.speaker_encoder.ltas import SPECTRUM_DIM, LTASSpeakerEncoder
-from lip2speech.models.speaker_encoder.xvector import (
-    XVectorSpeakerEncoder,
-    encoder_from_dict,
-    load_speaker_encoder,
-)
+from lip2speech.models.speaker_encoder.base import ExternalEmbeddings, SpeakerEncoder, read_embedding
+from lip2speech.models.speaker_encoder.ltas import LTAS_DIM, LTASSpeakerEncoder
+from lip2speech.models.speaker_encoder.xvector import XVectorSpeakerEncoder, load_xvector, xvector_from_dict
 
 __all__ = [
-    "SPECTRUM_DIM",
+    "LTAS_DIM",
     "ExternalEmbeddings",
     "LTASSpeakerEncoder",
     "SpeakerEncoder",
     "XVectorSpeakerEncoder",
-    "load_speaker_model",
-    "read_vector",
-    "speaker_model_from",
+    "build_speaker_encoder",
+    "load_speaker_encoder",
+    "read_embedding",
 ]
 
 
-def load_speaker_model(folder: str | Path) -> SpeakerEncoder:
-    """The encoder in a folder written by `lip2speech train speaker`; "": the long-term spectrum."""
-    return XVectorSpeakerEncoder(load_speaker_encoder(folder)) if folder else LTASSpeakerEncoder()
+def load_speaker_encoder(folder: str | Path) -> SpeakerEncoder:
+    """The encoder in a folder written by `lip2speech train speaker`; "": the long-term average spectrum."""
+    return XVectorSpeakerEncoder(load_xvector(folder)) if folder else LTASSpeakerEncoder()
 
 
-def speaker_model_from(config: dict[str, Any] | None, tensors: dict[str, Tensor], dim: int) -> SpeakerEncoder:
-    """What a system's folder hears voices with: its encoder, else what gives `dim` numbers without one.
+def build_speaker_encoder(
+    config: dict[str, Any] | None, tensors: dict[str, Tensor], dim: int
+) -> SpeakerEncoder:
+    """The speaker encoder of a model folder, or one without weights for embeddings of `dim` dimensions.
 
     Raises:
         CheckpointError: config and weights do not fit.
-        ValueError: the heads take vectors of another size.
+        ValueError: the heads take embeddings of another size.
     """
     if config is None:
-        return LTASSpeakerEncoder() if dim == SPECTRUM_DIM else ExternalEmbeddings(dim)
-    encoded = XVectorSpeakerEncoder(encoder_from_dict(config, tensors))
-    if encoded.dim != dim:
+        return LTASSpeakerEncoder() if dim == LTAS_DIM else ExternalEmbeddings(dim)
+    encoder = XVectorSpeakerEncoder(xvector_from_dict(config, tensors))
+    if encoder.dim != dim:
         raise ValueError(
-            f"the speaker encoder gives vectors of {encoded.dim} numbers, the heads take {dim}; "
+            f"the speaker encoder's embeddings have {encoder.dim} dimensions, the heads take {dim}; "
             "they do not fit."
         )
-    return encoded
+    return encoder

@@ -1,25 +1,28 @@
-"""The speaker socket: a recording becomes the vector by which the heads know a voice."""
+"""The speaker encoder interface: from a recording to the speaker embedding that conditions the heads."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lip2speech.constants import SAMPLE_RATE
+
 MIN_SECONDS = 0.5
 MIN_PEAK = 1e-3
 
 
 class SpeakerEncoder(Protocol):
-    """What every way of telling a voice offers. The last three numbers of a vector are `pitch_quantiles`.
+    """What every speaker encoder provides. The last three numbers of an embedding are `pitch_quantiles`.
 
     Shape:
-        embed:         wav (T_a,) at 16 kHz -> (S,)
-        mean:          (N, S) -> (S,)
-        shorten_tract: vector (S,), the log-mel (n_mels, T) it was made of, factor -> (S,)
+        embed: wav (T_a,) at 16 kHz -> (S,)
+        mean: (N, S) -> (S,)
+        warp_vocal_tract: embedding (S,), the log-mel (n_mels, T) it was computed from, factor -> (S,)
     """
 
     @property
@@ -28,72 +31,82 @@ class SpeakerEncoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """The same for two that give the same vectors."""
+        """Equal for two encoders that return the same embeddings."""
 
     def embed(self, wav: Tensor) -> Tensor:
-        """The voice of a recording. ValueError: it is shorter than half a second, or silent."""
+        """The embedding of a recording; ValueError if it is shorter than half a second, or silent."""
 
-    def mean(self, vectors: Tensor) -> Tensor:
-        """The voice between some."""
+    def mean(self, embeddings: Tensor) -> Tensor:
+        """The average speaker of several embeddings."""
 
-    def shorten_tract(self, vector: Tensor, mel: Tensor, factor: float) -> Tensor:
-        """The same voice with spectrum and pitch `factor` times as high; no pitch stays none."""
+    def warp_vocal_tract(self, embedding: Tensor, mel: Tensor, factor: float) -> Tensor:
+        """The same speaker with spectrum and F0 scaled by `factor` (VTLP); unvoiced stays unvoiced."""
 
 
 class ExternalEmbeddings:
-    """Vectors of an encoder that is not here: they come from files alone (see `read_vector`).
+    """Embeddings of an encoder that is not available here: they are read from files (see `read_embedding`).
 
-    vector: (dim,) of the voice whose recordings will be shown, so that it can be enrolled.
+    Args:
+        dim: S.
+        embedding: (S,) returned by `embed` for any recording, so that its speaker can be enrolled.
     """
 
-    def __init__(self, dim: int, vector: Tensor | None = None):
-        self.dim, self.vector = dim, vector
-        self.fingerprint = f"given-{dim}"
+    def __init__(self, dim: int, embedding: Tensor | None = None):
+        self.dim, self.embedding = dim, embedding
+        self.fingerprint = f"external-{dim}"
 
     def embed(self, wav: Tensor) -> Tensor:
-        if self.vector is not None:
-            return self.vector
+        """The given embedding (S,); ValueError if there is none."""
+        if self.embedding is not None:
+            return self.embedding
         raise ValueError(
-            f"this model takes vectors of {self.dim} numbers from another encoder; give one as FILE.npy "
-            "(`lip2speech voice enroll --vector` keeps it with a voice)."
+            f"this model takes speaker embeddings of {self.dim} dimensions from an external encoder; give one "
+            "as FILE.npy (`lip2speech voice enroll --embedding` stores it with a voice)."
         )
 
-    def mean(self, vectors: Tensor) -> Tensor:
-        return vectors.mean(0)
+    def mean(self, embeddings: Tensor) -> Tensor:
+        """(N, S) -> (S,)."""
+        return embeddings.mean(0)
 
-    def shorten_tract(self, vector: Tensor, mel: Tensor, factor: float) -> Tensor:
-        raise ValueError("vectors of another encoder cannot be told of another vocal tract.")
+    def warp_vocal_tract(self, embedding: Tensor, mel: Tensor, factor: float) -> Tensor:
+        """ValueError: this needs the encoder."""
+        raise ValueError("speaker embeddings of an external encoder cannot be warped (VTLP).")
 
 
-def check_recording(wav: Tensor, sample_rate: int = 16000) -> None:
-    """ValueError: not mono (T_a,) at 16 kHz, shorter than half a second, or silent."""
-    if sample_rate != 16000 or wav.ndim != 1:
-        raise ValueError(f"a voice must be (T_a,) at 16000 Hz, got {tuple(wav.shape)} at {sample_rate} Hz.")
+def check_recording(wav: Tensor, sample_rate: int = SAMPLE_RATE) -> None:
+    """ValueError unless wav is mono (T_a,) at 16 kHz, at least half a second long, and not silent."""
+    if sample_rate != SAMPLE_RATE or wav.ndim != 1:
+        raise ValueError(
+            f"a recording must be (T_a,) at {SAMPLE_RATE} Hz, got {tuple(wav.shape)} at {sample_rate} Hz."
+        )
     if wav.numel() < MIN_SECONDS * sample_rate:
         seconds = wav.numel() / sample_rate
         raise ValueError(f"a voice needs {MIN_SECONDS} s of speech, got {seconds:.2f} s; record more.")
-    if not wav.abs().max() > MIN_PEAK:  # so written that NaN is refused as well
+    if not wav.abs().max() > MIN_PEAK:  # refuses NaN too
         raise ValueError(f"a voice needs audible speech, the peak is {wav.abs().max():.1g}; record louder.")
 
 
-def raise_pitch(quantiles: Tensor, factor: float) -> Tensor:
-    """Pitch quantiles (3,) `factor` times as high; no pitch stays none."""
+def shift_pitch(quantiles: Tensor, factor: float) -> Tensor:
+    """F0 quantiles (3,) scaled by `factor`; all zeros (unvoiced) stay zeros."""
     return torch.where(quantiles.any(), quantiles + math.log2(factor), quantiles)
 
 
-def read_vector(path: str, size: int) -> Tensor:
-    """A voice vector (S,) of another encoder from a .npy file. ValueError: no such file, or not one."""
+def read_embedding(path: str | Path, dim: int) -> Tensor:
+    """A speaker embedding (S,) float32 of an external encoder from a .npy file.
+
+    Raises:
+        ValueError: there is no such file, or it does not hold `dim` finite floating-point numbers.
+    """
     try:
-        vector = np.load(
-            path, mmap_mode="r", allow_pickle=False
-        )  # a file that lies about its size is refused
-        if not isinstance(vector, np.ndarray) or vector.size != size:
-            raise ValueError(f"it holds {getattr(vector, 'shape', 'several arrays')}")
-        if not np.issubdtype(vector.dtype, np.floating) or not np.isfinite(vector).all():
-            raise ValueError(f"it holds {vector.dtype}, and not finite numbers alone")
+        # memory-mapped, so that a file that lies about its size is refused
+        embedding = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(embedding, np.ndarray) or embedding.size != dim:
+            raise ValueError(f"it holds {getattr(embedding, 'shape', 'several arrays')}")
+        if not np.issubdtype(embedding.dtype, np.floating) or not np.isfinite(embedding).all():
+            raise ValueError(f"it holds {embedding.dtype} that is not finite or not floating point")
     except (OSError, ValueError, EOFError) as error:
-        # numpy's own words for a pickle name the switch that would run it
+        # numpy's message for a pickle names the option that would execute it
         plain = not any(word in str(error) for word in ("pickle", "object"))
         reason = error if plain else "it holds no plain numbers"
-        raise ValueError(f"{path}: is no voice vector of {size} numbers ({reason}).") from None
-    return torch.from_numpy(np.array(vector, np.float32).reshape(size))
+        raise ValueError(f"{path}: not a speaker embedding of {dim} dimensions ({reason}).") from None
+    return torch.from_numpy(np.array(embedding, np.float32).reshape(dim))

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lip2speech import checkpoint
 from lip2speech.checkpoint import Checkpoint
-from lip2speech.components import speaker_model_of, trainable_model_of
+from lip2speech.components import speaker_encoder_from_checkpoint, trainable_model_from_checkpoint
 from lip2speech.config import from_dict
 from lip2speech.constants import UNIT_RATE, per_video_frame
 from lip2speech.data.unit_tokenizers import UnitTokenizer, require_rate
@@ -31,7 +31,7 @@ from lip2speech.train.adapt.lora import add_adapters, merge_adapters
 from lip2speech.train.adapt.recordings import Recording
 from lip2speech.train.adapt.targets import TargetSynthesizer, pairwise_cost
 from lip2speech.train.core.config import OptimizerConfig
-from lip2speech.train.core.device import Device, choose_device, move_to
+from lip2speech.train.core.device import Device, move_to, training_device
 from lip2speech.train.core.micro_batch import seed_step
 from lip2speech.train.core.optim import OptimizerWithSchedule
 
@@ -52,7 +52,7 @@ class AdaptConfig:
     """
 
     unit_tokenizer: str = ""
-    lora_target_modules: tuple[str, ...] = ("video_proj", "q_proj", "v_proj", "fc1", "fc2", "heads.inp")
+    lora_target_modules: tuple[str, ...] = ("video_proj", "q_proj", "v_proj", "fc1", "fc2", "heads.in_proj")
     lora_rank: int = 4
     steps: int = 300
     batch_size: int = 4
@@ -91,7 +91,7 @@ class AdaptationTrainer:
         synthesizer = TargetSynthesizer(config.unit_tokenizer, config.n_tts_voices, speaker_encoder)
         check_heads(model, synthesizer.unit_tokenizer)
         torch.manual_seed(config.seed)
-        self.device = choose_device(config.device)
+        self.device = training_device(config.device)
         self.model, self.config = model.to(self.device).eval(), config
         self.trunk_features = [self.crop_features(recording.roi, transform) for recording in recordings]
         self.targets = move_to([synthesizer(recording) for recording in recordings], self.device)
@@ -123,9 +123,9 @@ class AdaptationTrainer:
         padding = torch.arange(int(lengths.max()), device=self.device)[None] >= lengths[:, None]
         frontend = self.model.frontend
         video = frontend.video_proj(pad_sequence(trunk, batch_first=True))
-        features = frontend.encoder(frontend.join(video, None), padding)
-        speakers = torch.stack([t.speaker for t in targets])
-        prediction = self.model.heads(features, speakers, padding)
+        features = frontend.encoder(frontend.fuse(video, None), padding)
+        speaker_encoder = torch.stack([t.speaker for t in targets])
+        prediction = self.model.heads(features, speaker_encoder, padding)
         cost = pairwise_cost(self.model, prediction, targets, self.config.unit_loss_weight)
         rows = lengths * per_video_frame(UNIT_RATE)
         columns = torch.tensor([len(t.mel) for t in targets], device=self.device)
@@ -152,9 +152,9 @@ def adapt(
     Returns:
         the number of trained parameters, and the loss of every step.
     """
-    model = trainable_model_of(loaded)
+    model = trainable_model_from_checkpoint(loaded)
     transform = from_dict(Transform, loaded.config["transform"], "transform")
-    trainer = AdaptationTrainer(model, transform, recordings, config, speaker_model_of(loaded))
+    trainer = AdaptationTrainer(model, transform, recordings, config, speaker_encoder_from_checkpoint(loaded))
     losses = []
     for step in range(config.steps):
         losses.append(trainer.training_step(step))

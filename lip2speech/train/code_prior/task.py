@@ -22,11 +22,11 @@ from lip2speech.config import to_dict
 from lip2speech.constants import UNIT_RATE, per_video_frame
 from lip2speech.data.dataset import MIN_FRAMES, group_by_speaker, read_clips, sample_other_clip
 from lip2speech.data.targets import TargetExtractor
-from lip2speech.models.code_prior import KIND, CodePrior, CodePriorConfig, bits_per_code, build_likelihood
-from lip2speech.models.speaker_encoder import SpeakerEncoder, load_speaker_model
-from lip2speech.modules.codebook_layout import books
+from lip2speech.models.code_prior import KIND, CodePrior, CodePriorConfig, bits_per_code, build_code_prior
+from lip2speech.models.speaker_encoder import SpeakerEncoder, load_speaker_encoder
+from lip2speech.modules.codebook_patterns import describe_codebooks
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
-from lip2speech.train.core.device import autocast, choose_device
+from lip2speech.train.core.device import autocast, training_device
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
@@ -63,10 +63,10 @@ class CodePriorTrainConfig:
 class CodeSegments:
     """The codes and voices of all clips of a split that are long enough for a segment, in memory."""
 
-    def __init__(self, config: CodePriorTrainConfig, split: str, codec: Codec, speakers: SpeakerEncoder):
+    def __init__(self, config: CodePriorTrainConfig, split: str, codec: Codec, speaker_encoder: SpeakerEncoder):
         needed = math.ceil(config.segment_steps / per_video_frame(codec.frame_rate))
         self.clips = read_clips(config.train_data, split, min_frames=max(MIN_FRAMES, needed))
-        self.steps, maker = config.segment_steps, TargetExtractor(None, codec, speaker_encoder=speakers)
+        self.steps, maker = config.segment_steps, TargetExtractor(None, codec, speaker_encoder=speaker_encoder)
         targets = [maker(clip) for clip in self.clips]
         self.voices = [t.speaker for t in targets]
         self.codes = [t.codes[: config.prior.n_q] for t in targets if t.codes is not None]
@@ -90,12 +90,12 @@ class CodePriorTask(TrainingTask):
     def __init__(self, config: CodePriorTrainConfig):
         self.config = config
         torch.manual_seed(config.trainer.seed)
-        self.codec = load_codec(config.codec_path).to(choose_device(config.trainer.device))
-        self.speakers = load_speaker_model(config.speaker_encoder)
-        check_sizes(config.prior, self.codec, self.speakers)
-        self.train_set = CodeSegments(config, "train", self.codec, self.speakers)
-        self.held_out = CodeSegments(config, "valid", self.codec, self.speakers)
-        self.network = build_likelihood(config.prior)
+        self.codec = load_codec(config.codec_path).to(training_device(config.trainer.device))
+        self.speaker_encoder = load_speaker_encoder(config.speaker_encoder)
+        check_sizes(config.prior, self.codec, self.speaker_encoder)
+        self.train_set = CodeSegments(config, "train", self.codec, self.speaker_encoder)
+        self.held_out = CodeSegments(config, "valid", self.codec, self.speaker_encoder)
+        self.network = build_code_prior(config.prior)
         self.optimizer = OptimizerWithSchedule(
             self.network.parameters(), config.optimizer, config.trainer.steps
         )
@@ -134,7 +134,7 @@ class CodePriorTask(TrainingTask):
 
     def ema_model(self) -> CodePrior:
         """The network with averaged weights, in eval mode."""
-        return self.ema.copy_to(build_likelihood(self.config.prior))
+        return self.ema.copy_to(build_code_prior(self.config.prior))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -164,7 +164,7 @@ class CodePriorTask(TrainingTask):
             "kind": KIND,
             KIND: to_dict(self.config.prior),
             "codec": code_fingerprint(self.codec),
-            "speaker": self.speakers.fingerprint,
+            "speaker": self.speaker_encoder.fingerprint,
         }
         figures = self.validate()
         card = (
@@ -175,15 +175,15 @@ class CodePriorTask(TrainingTask):
         checkpoint.save(folder, config, self.ema_model().state_dict(), card, overwrite=True)
 
 
-def check_sizes(config: CodePriorConfig, codec: Codec, speakers: SpeakerEncoder) -> None:
+def check_sizes(config: CodePriorConfig, codec: Codec, speaker_encoder: SpeakerEncoder) -> None:
     """ValueError: the codec has other books, or the voices another size."""
     if config.codebook_sizes != codec.codebook_sizes[: config.n_q]:
         raise ValueError(
-            f"the likelihood is of {books(config.codebook_sizes)}, the codec has "
-            f"{books(codec.codebook_sizes)}; give likelihood.n_q and likelihood.codebook_size that fit."
+            f"the likelihood is of {describe_codebooks(config.codebook_sizes)}, the codec has "
+            f"{describe_codebooks(codec.codebook_sizes)}; give likelihood.n_q and likelihood.codebook_size that fit."
         )
-    if config.speaker_dim not in (0, speakers.dim):
+    if config.speaker_dim not in (0, speaker_encoder.dim):
         raise ValueError(
-            f"likelihood.vector_dim is {config.speaker_dim}, voices are heard as {speakers.dim} numbers; "
+            f"likelihood.vector_dim is {config.speaker_dim}, voices are heard as {speaker_encoder.dim} numbers; "
             "give that, or 0 for no voice."
         )

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from lip2speech.train.core.device import CPU, move_to
+from lip2speech.device import CPU
+from lip2speech.train.core.device import move_to
 from lip2speech.train.core.task import TrainingTask
 
 

@@ -6,7 +6,6 @@ CPU and GPU.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal
@@ -14,32 +13,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lip2speech.device import choose_device
+
 Device = Literal["auto", "cpu", "cuda"]
 """auto: a GPU if torch sees one, else the CPU."""
 
-CPU = torch.device("cpu")
 
-
-def choose_device(name: Device) -> torch.device:
-    """The device of this process; under torchrun the GPU of its local rank.
-
-    Raises:
-        ValueError: cuda is requested and torch sees no GPU, or fewer GPUs than processes on this machine.
-    """
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return CPU
-    index, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if not count:
-        raise ValueError(
-            "device is cuda, but torch sees no GPU here; set it to cpu, or install the driver and a CUDA "
-            "build of PyTorch."
-        )
-    if index >= count:
-        raise ValueError(
-            f"local rank {index} has no GPU, torch sees {count}; start as many processes as there are GPUs, "
-            "or set device to cpu."
-        )
-    return torch.device("cuda", index)
+def training_device(name: Device) -> torch.device:
+    """The device of this process; under torchrun the GPU of its local rank. ValueError: it is not available."""
+    return choose_device(name, mps=False)
 
 
 def move_to(value: Any, device: torch.device) -> Any:

@@ -23,7 +23,7 @@ from torch.nn import Module
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.data.dataset import read_clips
 from lip2speech.train.core.config import TrainerConfig
-from lip2speech.train.core.device import choose_device
+from lip2speech.train.core.device import training_device
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.micro_batch import micro_batches
 from lip2speech.train.core.sampler import BucketBatchSampler
@@ -37,7 +37,7 @@ def dry_run(task_class: type[TrainingTask], config: Any) -> list[str]:
     """Try a training config on dummy data; returns lines on sizes, memory, the dataset and the two steps."""
     with tempfile.TemporaryDirectory() as folder:
         dummy = DummyData(Path(folder))
-        device = choose_device(config.trainer.device)
+        device = training_device(config.trainer.device)
         # every task takes its config
         task = task_class(task_class.dummy_config(config, dummy))  # type: ignore[call-arg]
         task.to(device)

@@ -21,7 +21,7 @@ from lip2speech.config import to_dict
 from lip2speech.constants import MEL_RATE, SAMPLES_PER_FRAME
 from lip2speech.data.unit_tokenizers import N_MFCC
 from lip2speech.models.speaker_encoder.xvector import KIND, XVectorConfig, XVectorNet
-from lip2speech.modules.codebook_layout import books
+from lip2speech.modules.codebook_patterns import describe_codebooks
 
 CLIP_FRAMES = 75  # 3 s, as a GRID sentence
 TRAIN_CLIPS, VALID_CLIPS = 8, 2
@@ -81,7 +81,7 @@ class DummyData:
             return path
         if frame_rate * 2 != MEL_RATE or len(set(codebook_sizes)) != 1:
             raise ValueError(
-                f"there is no dummy codec of {books(codebook_sizes)} at {frame_rate} Hz; give a trained one, "
+                f"there is no dummy codec of {describe_codebooks(codebook_sizes)} at {frame_rate} Hz; give a trained one, "
                 f"got {path!r}."
             )
         values = {

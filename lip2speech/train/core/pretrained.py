@@ -32,11 +32,11 @@ def init_from_checkpoint(model: LipModel, folder: str | Path, new_prefixes: tupl
                 f"{folder} has frontend.{name} {stored[name]}, model.frontend.{name} is {expected}."
             )
     if kind == "lip-model":
-        checkpoint.load_into(model, keep_new(model, loaded.tensors, new_prefixes))
+        checkpoint.load_weights(model, keep_new(model, loaded.tensors, new_prefixes))
     elif kind == "lip2speech":
-        checkpoint.load_into(model, keep_new(model, loaded.part("model."), new_prefixes))
-    elif frontend := loaded.part("frontend."):
-        checkpoint.load_into(model.frontend, frontend)
+        checkpoint.load_weights(model, keep_new(model, loaded.subset("model."), new_prefixes))
+    elif frontend := loaded.subset("frontend."):
+        checkpoint.load_weights(model.frontend, frontend)
     else:
         raise ValueError(f"{folder} holds {kind!r}; initialize from a lip model or an imported front end.")
     return kind in ("lip-model", "lip2speech")

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lip2speech import distributed
+from lip2speech.device import CPU
 from lip2speech.train.core.checkpointing import resume, save_checkpoint
 from lip2speech.train.core.config import TrainerConfig
-from lip2speech.train.core.device import CPU, choose_device, move_to
+from lip2speech.train.core.device import move_to, training_device
 from lip2speech.train.core.logging import MetricLogger, mean_over_micro_batches
 from lip2speech.train.core.micro_batch import micro_batches
 from lip2speech.train.core.task import TrainingTask
@@ -53,7 +54,7 @@ class Trainer:
         SIGTERM or SIGINT ends the run after the current step, with a checkpoint and without an export.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        task.to(choose_device(self.config.device))
+        task.to(training_device(self.config.device))
         start = resume(task, self.folder)
         check_same_step(start, self.folder)
         logger = MetricLogger(

@@ -29,10 +29,10 @@ from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.models.prediction import Prediction
-from lip2speech.models.speaker_encoder import load_speaker_model
-from lip2speech.modules.codebook_layout import books
+from lip2speech.models.speaker_encoder import load_speaker_encoder
+from lip2speech.modules.codebook_patterns import describe_codebooks
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
-from lip2speech.train.core.device import autocast, choose_device
+from lip2speech.train.core.device import autocast, training_device
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
@@ -119,7 +119,7 @@ class FinetuneTask(TrainingTask):
         )
         self.speller = nn.Linear(config.model.frontend.embed_dim, 1 + len(ALPHABET))
         maker = make_teachers(config)
-        self.codec, self.speakers = maker.codec, maker.speaker_encoder
+        self.codec, self.speaker_encoder = maker.codec, maker.speaker_encoder
         self.bands = losses.ESTOILoss(maker.mel.config)
         self.train_set = self.batches(maker, "train", config.augment)
         self.valid_sets = self.validation(maker)
@@ -351,7 +351,7 @@ class FinetuneTask(TrainingTask):
             "model": to_dict(self.config.model),
             "transform": to_dict(self.config.transform),
             "codec": code_fingerprint(self.codec) if self.codec else None,
-            "speaker": self.speakers.fingerprint,
+            "speaker": self.speaker_encoder.fingerprint,
         }
         card = "# Lip model\nTrained by `lip2speech train finetune`.\n"
         checkpoint.save(folder, config, self.ema_model().state_dict(), card, overwrite=True)
@@ -365,7 +365,7 @@ def on_clock(lags: Tensor, rate: int) -> Tensor:
 def make_teachers(config: FinetuneConfig) -> TargetExtractor:
     """Unit teacher, codec and speaker model; ValueError: the heads are of other sizes, or lack a teacher."""
     heads = config.model.heads
-    device = choose_device(config.trainer.device)
+    device = training_device(config.trainer.device)
     units = load_unit_tokenizer(config.unit_tokenizer, device) if config.unit_tokenizer else None
     codec = load_codec(config.codec_path).to(device) if config.codec_path else None
     taught = units.n_units if units else 0
@@ -377,13 +377,13 @@ def make_teachers(config: FinetuneConfig) -> TargetExtractor:
     wanted = (heads.codebook_sizes, heads.code_frame_rate) if heads.n_q else ((), 0)
     if sizes != wanted:
         raise ValueError(
-            f"model.heads has {books(wanted[0])} at {wanted[1]} Hz, the codec {config.codec_path!r} "
-            f"{books(sizes[0])} at {sizes[1]} Hz; set model.heads.n_q, codebook_size and code_rate to those."
+            f"model.heads has {describe_codebooks(wanted[0])} at {wanted[1]} Hz, the codec {config.codec_path!r} "
+            f"{describe_codebooks(sizes[0])} at {sizes[1]} Hz; set model.heads.n_q, codebook_size and code_rate to those."
         )
-    speakers = load_speaker_model(config.speaker_encoder)
-    if heads.speaker_dim != speakers.dim:
+    speaker_encoder = load_speaker_encoder(config.speaker_encoder)
+    if heads.speaker_dim != speaker_encoder.dim:
         raise ValueError(
             f"model.heads.speaker_dim is {heads.speaker_dim}, voices from {config.speaker_encoder or 'a spectrum'!r} "
-            f"have {speakers.dim}."
+            f"have {speaker_encoder.dim}."
         )
-    return TargetExtractor(units, codec, pitch=bool(heads.pitch_dim), speaker_encoder=speakers)
+    return TargetExtractor(units, codec, pitch=bool(heads.pitch_dim), speaker_encoder=speaker_encoder)

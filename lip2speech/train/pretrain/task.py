@@ -26,7 +26,7 @@ from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
 from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
-from lip2speech.train.core.device import autocast, choose_device
+from lip2speech.train.core.device import autocast, training_device
 from lip2speech.train.core.dummy_data import TRAIN_CLIPS, DummyData
 from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
@@ -154,13 +154,13 @@ class AVHubertPretrainModel(nn.Module):
         hears, sees = streams
         padding, heard, seen = batch.padding_mask, None, None
         if hears:
-            vector = self.clusters.mask[:, None]
+            vector = self.clusters.mask_embedding[:, None]
             audio = torch.where(batch.audio_mask[:, None], vector, batch.audio)
             heard = self.slowed(self.frontend.audio_features(audio))
         if sees:
             seen = self.slowed(self.frontend.video_features(batch.video, padding))
         given = [x[~padding].float().square().mean() for x in (heard, seen) if x is not None]
-        features = self.frontend.encoder(self.frontend.join(seen, heard), padding)
+        features = self.frontend.encoder(self.frontend.fuse(seen, heard), padding)
         return features, torch.stack(given).sum() / 2  # a stream that is not there is zeros
 
     def slowed(self, x: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class PretrainTask(TrainingTask):
         self.config = config
         torch.manual_seed(config.trainer.seed)
         self.teacher = load_unit_tokenizer(
-            config.guessed.unit_tokenizer, choose_device(config.trainer.device)
+            config.guessed.unit_tokenizer, training_device(config.trainer.device)
         )
         check_count(config, self.teacher.n_units)
         head = MaskedPredictionHeadConfig(

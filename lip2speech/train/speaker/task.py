@@ -23,7 +23,7 @@ from lip2speech import checkpoint
 from lip2speech.audio.mel import LogMel
 from lip2speech.config import to_dict
 from lip2speech.data.dataset import Clip, read_clips
-from lip2speech.models.speaker_encoder.xvector import KIND, LEAST_FRAMES, XVectorConfig, XVectorNet
+from lip2speech.models.speaker_encoder.xvector import KIND, MIN_FRAMES, XVectorConfig, XVectorNet
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
 from lip2speech.train.core.device import autocast
 from lip2speech.train.core.dummy_data import DummyData
@@ -58,9 +58,9 @@ class SpeakerTrainConfig:
     ema_decay: float = 0.998
 
     def __post_init__(self) -> None:
-        if self.segment_frames < LEAST_FRAMES or self.held_out < 2:
+        if self.segment_frames < MIN_FRAMES or self.held_out < 2:
             raise ValueError(
-                f"frames must be {LEAST_FRAMES} or more and held_out 2 or more, got {self.segment_frames} and "
+                f"frames must be {MIN_FRAMES} or more and held_out 2 or more, got {self.segment_frames} and "
                 f"{self.held_out}."
             )
 

@@ -17,7 +17,7 @@ from lip2speech.audio.mel import MelConfig
 from lip2speech.config import to_dict
 from lip2speech.constants import MEL_RATE, per_video_frame
 from lip2speech.data.unit_tokenizers import UnitTokenizer
-from lip2speech.models.speaker_encoder import load_speaker_model
+from lip2speech.models.speaker_encoder import load_speaker_encoder
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.ema import EMA
@@ -82,14 +82,14 @@ class VocoderTask(TrainingTask):
     def __init__(self, config: Any, units: UnitTokenizer | None = None):
         self.config, self.name = config, config.name
         torch.manual_seed(config.trainer.seed)
-        self.speakers = load_speaker_model(config.speaker_encoder)
-        if config.sizes.speaker_dim not in (0, self.speakers.dim):
+        self.speaker_encoder = load_speaker_encoder(config.speaker_encoder)
+        if config.sizes.speaker_dim not in (0, self.speaker_encoder.dim):
             raise ValueError(
                 f"{self.name}.speaker_dim is {config.sizes.speaker_dim}, voices are heard as "
-                f"{self.speakers.dim} numbers; give that, or 0 for no voice."
+                f"{self.speaker_encoder.dim} numbers; give that, or 0 for no voice."
             )
         self.train_set, self.held_out = (
-            VocoderDataset(config.train_data, split, config.segment_frames, self.speakers, units)
+            VocoderDataset(config.train_data, split, config.segment_frames, self.speaker_encoder, units)
             for split in ("train", "valid")
         )
         self.vocoder = self.new_vocoder()
@@ -136,7 +136,7 @@ class VocoderTask(TrainingTask):
             "kind": KIND,
             "name": self.name,
             "vocoder": to_dict(self.config.sizes),
-            "speaker": self.speakers.fingerprint,
+            "speaker": self.speaker_encoder.fingerprint,
         }
         vocoder = self.ema_model()
         card = (

@@ -69,13 +69,13 @@ class VocoderDataset:
         folders: tuple[str, ...],
         split: str,
         frames: int,
-        speakers: SpeakerEncoder,
+        speaker_encoder: SpeakerEncoder,
         units: UnitTokenizer | None = None,
     ):
         needed = math.ceil(frames / per_video_frame(MEL_RATE))
         self.clips = read_clips(folders, split, min_frames=max(MIN_FRAMES, needed))
         self.frames, self.hop_length = frames, MelConfig().hop_length
-        maker = TargetExtractor(units, None, speaker_encoder=speakers)
+        maker = TargetExtractor(units, None, speaker_encoder=speaker_encoder)
         self.targets = [maker(clip) for clip in self.clips]
         self.voices = [t.speaker for t in self.targets]
         self.wavs = [clip.tensors()["wav"] for clip in self.clips]

@@ -21,7 +21,7 @@ from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.discriminators import MPDConfig, MSDConfig, MSSTFTDConfig, build_discriminators
 from lip2speech.train.core.config import OptimizerConfig
-from lip2speech.train.core.device import autocast, choose_device
+from lip2speech.train.core.device import autocast, training_device
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
 from lip2speech.train.gan import AdversarialTrainer, build_adversary
@@ -78,7 +78,7 @@ class HiFiGANTask(VocoderTask):
                 "HiFi-GAN is told units and none are taught; give units=FOLDER, written by `lip2speech train "
                 "kmeans`."
             )
-        teacher = load_unit_tokenizer(config.unit_tokenizer, choose_device(config.trainer.device))
+        teacher = load_unit_tokenizer(config.unit_tokenizer, training_device(config.trainer.device))
         if teacher.n_units != config.hifigan.n_units:
             raise ValueError(
                 f"hifigan.n_units is {config.hifigan.n_units}, the teacher {config.unit_tokenizer!r} has "

@@ -14,7 +14,7 @@ from lip2speech.evaluation.calibration.calibrate import CalibrationConfig, calib
 from lip2speech.evaluation.calibration.report import CalibrationReport
 from lip2speech.pipeline import Lip2Speech
 from tests.evaluation.calibration.clips import random_clips
-from tests.factories import prepare, save_judged, save_system
+from tests.factories import prepare, save_system_with_prior, save_system
 
 
 def one_set(folder: Path) -> CalibrationConfig:
@@ -86,7 +86,7 @@ def test_a_calibrated_model_can_be_calibrated_again(fake_asr: None, prepared: Pa
 def test_a_model_with_a_code_prior_is_calibrated_on_its_code_nll(
     fake_asr: None, prepared: Path, tmp_path: Path, lookahead_ms: int | None
 ) -> None:
-    folder = save_judged(tmp_path / "model")
+    folder = save_system_with_prior(tmp_path / "model")
     config = replace(one_set(prepared), lookahead_ms=lookahead_ms)
     report = calibrate(folder, config, device="cpu")
     code_nll = torch.cat([clip.features for clip in report.clips])[:, FEATURES.index("code_nll")]

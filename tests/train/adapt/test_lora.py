@@ -6,7 +6,7 @@ import torch
 from lip2speech.train.adapt.lora import add_adapters, merge_adapters
 from tests.factories import make_model
 
-LAYERS = ("video_proj", "q_proj", "fc1", "heads.inp")
+LAYERS = ("video_proj", "q_proj", "fc1", "heads.in_proj")
 
 
 def predicted_mel(model: torch.nn.Module) -> torch.Tensor:

@@ -15,7 +15,7 @@ from lip2speech.pipeline import Lip2Speech
 from lip2speech.train.adapt.recordings import Recording
 from lip2speech.train.adapt.trainer import AdaptationTrainer, AdaptConfig, adapt, check_heads
 from tests.data.test_unit_tokenizers import mfcc_teacher
-from tests.factories import buzz, make_model, save_system
+from tests.factories import synthetic_voice, make_model, save_system
 
 
 def config(**changes: Any) -> AdaptConfig:
@@ -27,7 +27,7 @@ def recording(i: int, frames: int = 16) -> Recording:
     """Noise for video, and audio that is shorter than the video."""
     generator = torch.Generator().manual_seed(i)
     roi = torch.randint(256, (frames + i, 96, 96), dtype=torch.uint8, generator=generator)
-    return Recording(f"{i:03d}", f"word {i}", roi, buzz(frames - 2, 110.0 + 20 * i)[: -7 * i or None])
+    return Recording(f"{i:03d}", f"word {i}", roi, synthetic_voice(frames - 2, 110.0 + 20 * i)[: -7 * i or None])
 
 
 def trainer(recordings: list[Recording], values: AdaptConfig) -> AdaptationTrainer:
@@ -71,7 +71,7 @@ def test_the_adapted_folder_differs_from_its_base_in_the_adapted_layers_only(
     old.config["inference"].pop("confidence", None)
     assert old.config == new.config
     changed = {n for n, t in old.tensors.items() if not torch.allclose(t, new.tensors[n], 1e-3, 1e-3)}
-    assert changed and all("proj" in n or "fc" in n or "heads.inp" in n for n in changed)
+    assert changed and all("proj" in n or "fc" in n or "heads.in_proj" in n for n in changed)
     Lip2Speech.from_pretrained(tmp_path / "adapted", "cpu")
 
 

@@ -10,7 +10,7 @@ import torch
 from lip2speech import checkpoint
 from lip2speech.codecs import code_fingerprint
 from lip2speech.config import ConfigError, from_dict
-from lip2speech.models.code_prior import load_likelihood
+from lip2speech.models.code_prior import load_code_prior
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
 from lip2speech.train.core.trainer import Trainer
 from tests.factories import save_codec, save_sacodec
@@ -56,10 +56,10 @@ def test_a_trained_network_is_written_and_read(prepared: Path, codec: Path, tmp_
     task = CodePriorTask(config(prepared, codec))
     Trainer(task.config.trainer, tmp_path, quiet=True).fit(task)
     codes, voices = task.held_out.draw(2, np.random.default_rng(0))
-    loaded = load_likelihood(tmp_path / "final")
+    loaded = load_code_prior(tmp_path / "final")
     assert torch.equal(loaded.bits(codes, voices), task.ema_model().bits(codes, voices))
     stored = checkpoint.load(tmp_path / "final").config
-    assert (stored["codec"], stored["speaker"]) == (code_fingerprint(task.codec), "spectrum")
+    assert (stored["codec"], stored["speaker"]) == (code_fingerprint(task.codec), "ltas")
 
 
 def test_it_learns_the_codes_of_books_of_different_sizes(prepared: Path, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_a_segment_is_a_stretch_of_a_clips_codes(prepared: Path, codec: Path) ->
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"n_q": 3, "codebook_size": 16}, "is of 3 books of 16, the codec has 2 books of 16"),
-        ({"n_q": 2, "codebook_size": 32}, "is of 2 books of 32, the codec has 2 books of 16"),
+        ({"n_q": 3, "codebook_size": 16}, "is of 3 codebooks of 16, the codec has 2 codebooks of 16"),
+        ({"n_q": 2, "codebook_size": 32}, "is of 2 codebooks of 32, the codec has 2 codebooks of 16"),
         (
             {"n_q": 2, "codebook_size": 16, "speaker_dim": 9},
             "vector_dim is 9, voices are heard as 163 numbers",

@@ -6,7 +6,7 @@ import torch
 from lip2speech.codecs import codec_from_dict
 from lip2speech.modules.seanet import SEANetResnetBlock
 from lip2speech.train.codec.init import BRANCH, even_out
-from tests.factories import buzz
+from tests.factories import synthetic_voice
 
 HALF = {"n_filters": 4, "dimension": 16, "lstm": 0}
 QUANTIZER = {"n_q": 2, "codebook_size": 8, "codebook_dim": 16}
@@ -17,7 +17,7 @@ CODECS = {
 
 
 def soft_speech() -> torch.Tensor:
-    return 0.02 * torch.stack([buzz(10, 120), torch.randn(6400, generator=torch.manual_seed(1))]).unsqueeze(1)
+    return 0.02 * torch.stack([synthetic_voice(10, 120), torch.randn(6400, generator=torch.manual_seed(1))]).unsqueeze(1)
 
 
 def new(name: str):

@@ -32,7 +32,8 @@ from lip2speech.train.adapt.trainer import AdaptationTrainer
 from lip2speech.train.codec.noise import DenoisingPair
 from lip2speech.train.core import trainer
 from lip2speech.train.core.config import TrainerConfig
-from lip2speech.train.core.device import CPU, choose_device, move_to
+from lip2speech.device import CPU
+from lip2speech.train.core.device import training_device, move_to
 from lip2speech.train.core.dry_run import dry_run, gpu_peak
 from lip2speech.train.core.optim import average_gradients
 from lip2speech.train.core.trainer import Trainer
@@ -83,7 +84,7 @@ def test_the_loop_places_the_task_and_its_snapshots_are_the_cpus(
 ) -> None:
     task = Line(2)
     asked: list[str] = []
-    monkeypatch.setattr(trainer, "choose_device", lambda name: asked.append(name) or GPU)
+    monkeypatch.setattr(trainer, "training_device", lambda name: asked.append(name) or GPU)
     with pretended():
         Trainer(LINE, tmp_path, quiet=True).fit(task)
     assert asked == ["auto"] and task.device == GPU
@@ -160,7 +161,7 @@ def test_adaptation_learns_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatc
                 work = AdaptationTrainer(model, Transform(), recordings, adapt_config(), LTASSpeakerEncoder())
                 losses.append([work.training_step(step) for step in range(2)])
                 continue
-            patch.setattr("lip2speech.train.adapt.trainer.choose_device", lambda name: GPU)
+            patch.setattr("lip2speech.train.adapt.trainer.training_device", lambda name: GPU)
             with pretended():
                 work = AdaptationTrainer(model, Transform(), recordings, adapt_config(), LTASSpeakerEncoder())
                 losses.append([work.training_step(step) for step in range(2)])
@@ -169,24 +170,11 @@ def test_adaptation_learns_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatc
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_auto_is_the_gpu_of_this_process_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_device("auto") == choose_device("cpu") == CPU
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert choose_device("cpu") == CPU
-    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 0)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert choose_device("auto") == torch.device("cuda", 1)
-    monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ValueError, match="local rank 2 has no GPU, torch sees 2"):
-        choose_device("auto")
-
-
 def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("train_data: [no/such/corpus]\n")
     words = ["speaker", str(tmp_path / "recipe.yaml"), "trainer.device=cuda", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(app, ["train", *words])
-    assert done.exit_code != 0 and "torch sees no GPU here" in done.output
+    assert done.exit_code != 0 and "device 'cuda' cannot be used here" in done.output
     assert len(done.output.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
 

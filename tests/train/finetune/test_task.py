@@ -21,7 +21,7 @@ from lip2speech.train.core.pretrained import init_from_checkpoint
 from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask, on_clock
 from tests.data.test_unit_tokenizers import mfcc_teacher
-from tests.factories import MODEL, make_model, prepare, save_codec, save_encoder, save_sacodec, tiny_encoded
+from tests.factories import MODEL, make_model, prepare, save_codec, save_speaker_encoder, save_sacodec, tiny_speaker_encoder
 from tests.models.hubert_golden import CHECKPOINT, KMEANS
 
 
@@ -86,7 +86,7 @@ def test_heads_learn_the_codes_of_books_of_different_sizes(
     prepared: Path, teachers: dict[str, str], tmp_path: Path, delayed: bool
 ) -> None:
     codec = {"codec_path": str(save_sacodec(tmp_path / "sa"))}
-    heads = MODEL["heads"] | {"codebook_size": [6, 16], "delayed": delayed}
+    heads = MODEL["heads"] | {"codebook_size": [6, 16], "codebook_pattern": "delay" if delayed else "parallel"}
     numbers = config(prepared, teachers, model=MODEL | {"heads": heads}, augment={"time_mask": 0}, **codec)
     task = FinetuneTask(numbers)
     losses = [task.training_step(step)["loss"] for step in range(10)]
@@ -102,7 +102,7 @@ def test_heads_learn_the_codes_of_books_of_different_sizes(
 def test_books_of_other_sizes_are_refused(prepared: Path, teachers: dict[str, str], tmp_path: Path) -> None:
     codec = {"codec_path": str(save_sacodec(tmp_path / "sa"))}
     with pytest.raises(
-        ValueError, match="has 2 books of 16 at 50 Hz, the codec .* 2 books of 6 and 16 at 50"
+        ValueError, match="has 2 codebooks of 16 at 50 Hz, the codec .* 2 codebooks of 6 and 16 at 50"
     ):
         FinetuneTask(config(prepared, teachers | codec))
 
@@ -267,7 +267,7 @@ def test_a_pretrained_front_end_is_taken_and_the_mel_head_fitted(
         model.frontend.video_proj.weight.add_(1)
     tensors = {f"frontend.{k}": v for k, v in model.frontend.state_dict().items()}
     values = {"kind": "avhubert", "frontend": to_dict(model.config.frontend)}
-    checkpoint.save(tmp_path / "avhubert", values, tensors | {"clusters.mask": torch.zeros(2)}, "")
+    checkpoint.save(tmp_path / "avhubert", values, tensors | {"clusters.mask_embedding": torch.zeros(2)}, "")
     task = FinetuneTask(config(prepared, teachers, init_from=str(tmp_path / "avhubert")))
     assert torch.equal(task.model.frontend.video_proj.weight, model.frontend.video_proj.weight)
     assert task.model.heads.mel_mean.abs().max() > 0.1
@@ -301,7 +301,7 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"unit_tokenizer": ""}, "model.heads.n_units is 8, the teacher '' has 0"),
-        ({"codec_path": ""}, "has 2 books of 16 at 50 Hz, the codec '' no books"),
+        ({"codec_path": ""}, "has 2 codebooks of 16 at 50 Hz, the codec '' no codebooks"),
         ({"sampling_weights": [1.0, 2.0]}, "2 folder weights for 1 folders"),
         ({"train_data": []}, "no clip of split 'train' in no folder"),
     ],
@@ -330,7 +330,7 @@ def test_heads_learn_of_voices_from_another_speaker_model(
 ) -> None:
     first = config(prepared, teachers)
     Trainer(first.trainer, tmp_path / "first", quiet=True).fit(FinetuneTask(first))
-    ears, own = str(save_encoder(tmp_path / "ears")), tiny_encoded(0)
+    ears, own = str(save_speaker_encoder(tmp_path / "ears")), tiny_speaker_encoder(0)
     model = MODEL | {"heads": MODEL["heads"] | {"speaker_dim": own.dim}}
     changes = {
         "speaker_encoder": ears,
@@ -344,6 +344,6 @@ def test_heads_learn_of_voices_from_another_speaker_model(
     task = FinetuneTask(config(prepared, teachers, model=model, trainable=["heads."], **changes))
     Trainer(task.config.trainer, tmp_path / "told", quiet=True).fit(task)
     before, after = (checkpoint.load(tmp_path / name / "final") for name in ("first", "told"))
-    assert (before.config["speaker"], after.config["speaker"]) == ("spectrum", own.fingerprint)
+    assert (before.config["speaker"], after.config["speaker"]) == ("ltas", own.fingerprint)
     for name, tensor in before.tensors.items():
         assert torch.equal(tensor, after.tensors[name]) == (not name.startswith("heads.")) or "mel_" in name

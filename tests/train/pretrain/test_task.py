@@ -14,7 +14,7 @@ from lip2speech.config import from_dict
 from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.data.loader import IGNORE_INDEX
 from lip2speech.data.unit_tokenizers import load_unit_tokenizer
-from lip2speech.models.frontends.avhubert import avhubert_of
+from lip2speech.models.frontends.avhubert import avhubert_from_checkpoint
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.train.core.pretrained import init_from_checkpoint
@@ -220,7 +220,7 @@ def test_loud_streams_are_punished(prepared: Path, units: str) -> None:
     front, batch = task.model.frontend, batch_of(task)
     kept, audio = (
         ~batch.padding_mask,
-        torch.where(batch.audio_mask[:, None], task.model.clusters.mask[:, None], batch.audio),
+        torch.where(batch.audio_mask[:, None], task.model.clusters.mask_embedding[:, None], batch.audio),
     )
     both = torch.cat([front.audio_features(audio)[kept], front.video_features(batch.video, ~kept)[kept]], -1)
     assert logs["features"] == pytest.approx(both.square().mean().item(), rel=1e-4)
@@ -269,10 +269,10 @@ def test_what_is_exported_is_taken_by_finetuning_and_by_kmeans(
     assert load_unit_tokenizer(tmp_path / "next").rate == 25
     stored = checkpoint.load(tmp_path / "final")
     held = task.held_out[0]
-    read, _ = avhubert_of(stored)
+    read, _ = avhubert_from_checkpoint(stored)
     assert torch.equal(read(held.video, held.audio), front(held.video, held.audio))
     restored = AVHubertPretrainModel(task.config.frontend, task.model.clusters.config)
-    checkpoint.load_into(restored, stored.tensors)
+    checkpoint.load_weights(restored, stored.tensors)
 
 
 def test_held_out_figures_tell_streams_apart_and_are_the_same_again(task: PretrainTask) -> None:

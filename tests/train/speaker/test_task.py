@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lip2speech import checkpoint
-from lip2speech.models.speaker_encoder.xvector import XVectorConfig, XVectorNet, load_speaker_encoder
+from lip2speech.models.speaker_encoder.xvector import XVectorConfig, XVectorNet, load_xvector
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
 from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.speaker.task import (
@@ -62,7 +62,7 @@ def test_too_short_a_sound_is_refused() -> None:
 def test_a_trained_encoder_is_written_and_read(voices: Path, tmp_path: Path) -> None:
     task = SpeakerTask(config(voices))
     Trainer(task.config.trainer, tmp_path / "run", quiet=True).fit(task)
-    encoder = load_speaker_encoder(tmp_path / "run" / "final")
+    encoder = load_xvector(tmp_path / "run" / "final")
     wav = torch.randn(16000)
     assert torch.equal(encoder.embed(wav), task.ema_model().embed(wav))
 
@@ -92,7 +92,7 @@ def test_one_voice_is_not_enough(tmp_path: Path) -> None:
 def test_something_else_is_no_encoder(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "x", {"kind": "lip-model"}, {"a": torch.zeros(1)}, "card")
     with pytest.raises(checkpoint.CheckpointError, match="'lip-model', expected a speaker-encoder"):
-        load_speaker_encoder(tmp_path / "x")
+        load_xvector(tmp_path / "x")
 
 
 def test_held_out_voices_do_not_depend_on_the_others() -> None:

@@ -15,7 +15,7 @@ from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 from lip2speech.train.vocoder.hifigan import HiFiGANTask, HiFiGANTrainConfig
 from lip2speech.vocoders import load_vocoder
-from tests.factories import save_encoder
+from tests.factories import save_speaker_encoder
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_sizes_are_those_of_teacher_and_voice(prepared: Path, units: str, tmp_pa
         HiFiGANTask(config(prepared, units, hifigan=sizes))
     with pytest.raises(ValueError, match="none are taught; give units=FOLDER"):
         HiFiGANTask(config(prepared, ""))
-    ears = str(save_encoder(tmp_path / "ears"))
+    ears = str(save_speaker_encoder(tmp_path / "ears"))
     with pytest.raises(ValueError, match="hifigan.speaker_dim is 163, voices are heard as 9 numbers"):
         HiFiGANTask(config(prepared, units, speaker=ears))
 

@@ -15,7 +15,7 @@ from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.vocoder.wavenet import WaveNetTask, WaveNetTrainConfig
 from lip2speech.vocoders import load_vocoder
-from tests.factories import save_encoder
+from tests.factories import save_speaker_encoder
 
 
 def config(folder: Path, **changes: Any) -> WaveNetTrainConfig:
@@ -70,7 +70,7 @@ def test_mels_are_brought_to_mean_0_and_deviation_1(prepared: Path) -> None:
 
 
 def test_voices_of_an_encoder_have_its_size(prepared: Path, tmp_path: Path) -> None:
-    ears = str(save_encoder(tmp_path / "ears"))
+    ears = str(save_speaker_encoder(tmp_path / "ears"))
     with pytest.raises(ValueError, match="wavenet.speaker_dim is 163, voices are heard as 9 numbers"):
         WaveNetTask(config(prepared, speaker=ears))
     sizes = {"stacks": 1, "layers": 1, "channels": 4, "skip": 4, "condition": 4, "speaker_dim": 9}

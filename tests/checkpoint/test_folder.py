@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lip2speech.checkpoint import CheckpointError, load, load_into, replace_config, save
+from lip2speech.checkpoint import CheckpointError, load, load_weights, replace_config, save
 
 CARD = "# A card\n"
 
@@ -59,8 +59,8 @@ def test_the_config_of_a_damaged_or_foreign_folder_is_left_alone(folder: Path) -
 
 def test_a_part_is_what_begins_with_its_prefix(folder: Path) -> None:
     checkpoint = load(folder)
-    assert checkpoint.part("we").keys() == {"ight"}
-    assert checkpoint.part("none.") == {}
+    assert checkpoint.subset("we").keys() == {"ight"}
+    assert checkpoint.subset("none.") == {}
 
 
 def test_the_sums_are_those_of_the_sha256sum_program(folder: Path) -> None:
@@ -138,7 +138,7 @@ def test_nothing_is_written_on_failure(tmp_path: Path) -> None:
 
 def test_load_into_gives_every_weight() -> None:
     source, target = nn.Linear(3, 2), nn.Linear(3, 2)
-    load_into(target, source.state_dict())
+    load_weights(target, source.state_dict())
     assert torch.equal(target.weight, source.weight)
 
 
@@ -156,5 +156,5 @@ def test_load_into_is_strict_and_changes_nothing_on_error(change: dict, message:
     before = module.weight.clone()
     given = {**nn.Linear(3, 2).state_dict(), **change}
     with pytest.raises(CheckpointError, match=message):
-        load_into(module, {name: t for name, t in given.items() if t is not None})
+        load_weights(module, {name: t for name, t in given.items() if t is not None})
     assert torch.equal(module.weight, before)
