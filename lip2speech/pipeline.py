@@ -266,9 +266,10 @@ class Lip2Speech:
 
     @torch.no_grad()
     def predict(self, roi: np.ndarray | Tensor, speaker: Tensor | None = None) -> Prediction:
-        """Mouth crops (T, 96, 96) uint8 -> the prediction for one clip (B = 1).
+        """The prediction for one clip (B = 1).
 
         Args:
+            roi: mouth crops (T, 96, 96) uint8.
             speaker: embedding (S,); None: the default voice.
         """
         if roi.ndim != 3:
@@ -293,6 +294,7 @@ class Lip2Speech:
         """Mean bits of the predicted codes of each video frame under the code prior.
 
         Args:
+            prediction: of T video frames.
             state: returned for the frames before these (B = 1).
 
         Returns:

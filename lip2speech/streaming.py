@@ -256,11 +256,7 @@ def bounding_box(points: np.ndarray) -> tuple[float, float, float, float]:
 def make_renderer(
     model: Lip2Speech, speaker: Tensor, vocoder: str, config: StreamConfig
 ) -> tuple[WindowBuffer, Renderer]:
-    """Chunks for a causal model, sliding windows for any other.
-
-    Args:
-        speaker: embedding (S,).
-    """
+    """Chunks for a causal model, sliding windows for any other; `speaker` is an embedding (S,)."""
     if model.model.config.frontend.causal and model.model.config.heads.causal:
         return WindowBuffer(config.chunk), ChunkRenderer(model, speaker, vocoder, config.chunk)
     context = config.window - config.hop - config.lookahead
