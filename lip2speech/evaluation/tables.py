@@ -21,9 +21,10 @@ def results_table(rows: Sequence[ResultRow]) -> str:
 
 
 def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]], *, text_columns: int = 1) -> str:
-    """A Markdown table whose first `text_columns` are left-aligned and whose others are right-aligned."""
+    """A Markdown table; the first `text_columns` are left-aligned, the others right-aligned. Escapes |."""
     rule = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *lines))
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in (head, rule, *lines))
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
 def format_estimate(estimate: Estimate, digits: int, *, sign: bool = False) -> str:

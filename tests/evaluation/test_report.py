@@ -55,6 +55,11 @@ def test_columns_without_a_value_are_left_out_of_the_table() -> None:
     ]
 
 
+def test_a_bar_in_a_heading_is_escaped() -> None:
+    table = results_table((summarize("mel", [Score("a", mel_offset_ms=-20.0)]),))
+    assert table.splitlines()[0] == r"| row | n | median offset (ms) [95 %] | mean \|offset\| (ms) [95 %] |"
+
+
 def test_failed_clips_default_voices_and_loops_are_noted_below_the_table() -> None:
     rows = (summarize("mel", [Score("a", repetition_loop=True)]),)
     table = replace(make_report(), rows=rows, failed={"b": "no face"}, n_default_voice=2).table()
