@@ -14,6 +14,7 @@ from lip2speech.cli.adapt import adapt
 from lip2speech.cli.calibrate import calibrate
 from lip2speech.cli.codec import codec
 from lip2speech.cli.convert import convert
+from lip2speech.cli.demo import demo
 from lip2speech.cli.evaluate import evaluate
 from lip2speech.cli.inspect import inspect
 from lip2speech.cli.model import model
@@ -37,6 +38,7 @@ app.command()(convert)
 app.command()(stream)
 app.command()(inspect)
 app.command()(synth)
+app.command()(demo)
 app.command()(calibrate)
 app.add_typer(evaluate, name="evaluate")
 app.command()(train)

@@ -36,6 +36,9 @@ EXTRAS = {
     "matplotlib": "eval",
     "transformers": "asr",
     "gradio": "demo",
+    "fastapi": "demo",
+    "starlette": "demo",
+    "uvicorn": "demo",
     "huggingface_hub": "hub",
 }
 """Outside module -> the extra of ours that installs it."""

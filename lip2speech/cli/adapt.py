@@ -73,7 +73,7 @@ def record(
         session = RecordingSession(folder, read_recording, MAX_DURATION_S)
         server = RecorderServer(session, port)
         try:
-            typer.echo(f"Open {server.address} in a browser on this computer; Ctrl-C ends it.")
+            typer.echo(f"Open {server.address} in a browser on this computer; press Ctrl-C to stop.")
             if show:
                 webbrowser.open(server.address)
             server.run()

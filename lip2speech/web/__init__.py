@@ -1,1 +1,1 @@
-"""The page: speak live, convert a video, enrol a voice. Run it with `python -m lip2speech.web.app`."""
+"""Web pages: the demo (live synthesis, conversion, enrollment) and the recorder of `lip2speech adapt`."""

@@ -1,37 +1,45 @@
-"""What the page says, in English and Japanese (words.yaml).
+"""The texts of the web demo and the recorder in English and Japanese (i18n.yaml).
 
-Labels are translated by the browser, errors are written here in its language.
+Gradio labels and the recorder's page are translated in the browser, error messages on the server.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import Literal, get_args
 
 from lip2speech.config import load_yaml
 
+Section = Literal["demo", "recorder"]
 LANGUAGES = ("en", "ja")
-WORDS: dict[str, list[str]] = load_yaml(Path(__file__).with_name("i18n.yaml"))
+DEFAULT_LANGUAGE = LANGUAGES[0]
 
 
-def language_of(accepted: str | None) -> str:
-    """The first language of an Accept-Language header that the page speaks; English when none is."""
-    for part in (accepted or "").split(","):
-        tag = part.split(";")[0].strip().lower()[:2]
+@cache
+def messages(section: Section) -> dict[str, dict[str, str]]:
+    """All messages of one section: language -> key -> text."""
+    rows = load_yaml(Path(__file__).with_name("i18n.yaml"))[section]
+    return {language: {key: row[language] for key, row in rows.items()} for language in LANGUAGES}
+
+
+def preferred_language(accept_language: str | None) -> str:
+    """The first supported language of an Accept-Language header, else English."""
+    for entry in (accept_language or "").split(","):
+        tag = entry.split(";")[0].strip().lower()[:2]
         if tag in LANGUAGES:
             return tag
-    return LANGUAGES[0]
+    return DEFAULT_LANGUAGE
 
 
-def say(key: str, language: str, **values: object) -> str:
-    """A sentence of the page with its values put in."""
-    return WORDS[key][LANGUAGES.index(language)].format(**values)
+def translate(key: str, language: str, **values: object) -> str:
+    """A message of the demo with its placeholders filled in."""
+    return messages("demo")[language][key].format(**values)
 
 
-def key_of(note: str) -> str | None:
-    """The key of the English sentence that ends with what a model says of itself; None when there is none."""
-    return next((key for key, pair in WORDS.items() if pair[0].endswith(note)), None)
+def find_key(english: str) -> str | None:
+    """The key of the demo message that ends with an English text, such as a model's usage note, or None."""
+    return next((key for key, text in messages("demo")["en"].items() if text.endswith(english)), None)
 
 
-def dictionary(language: str) -> dict[str, str]:
-    """All words of one language."""
-    return {key: pair[LANGUAGES.index(language)] for key, pair in WORDS.items()}
+SECTIONS: tuple[Section, ...] = get_args(Section)

@@ -1,12 +1,11 @@
-"""Speaking live: pictures come in over a WebSocket, sound goes back.
+"""Live synthesis over a WebSocket: camera frames in, audio out.
 
-    browser -> text    {"voice": ..., "unsure": ...}                          once
-    browser -> bytes   float64 seconds | JPEG                                 each camera frame
-    browser <- bytes   int64 first sample | int16 samples at 16 kHz           as soon as they are settled
-    browser <- text    {"face", "box", "crop", "sure", "compute_ms", ...}     five times a second
+    browser -> bytes   float64 seconds | JPEG                                     every camera frame
+    browser <- bytes   int64 index of the first sample | int16 samples at 16 kHz  as soon as available
+    browser <- text    {"face_detected", "face_box", "mouth_crop", "confidence", ...}  at intervals
 
-Frames that pile up are dropped, oldest first: late speech helps nobody. Each person has a `Stream` and a
-thread of their own, and a ticket that only the page could have given them.
+When frames arrive faster than they are processed, the oldest queued ones are dropped to bound the latency.
+Every session has its own `Stream` and thread, and starts with a single-use token that the page issues.
 """
 
 from __future__ import annotations
@@ -24,193 +23,211 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from fastapi import WebSocket, WebSocketDisconnect
+import numpy.typing as npt
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from torch import Tensor
 
-from lip2speech import Lip2Speech
 from lip2speech.audio.crossfade import LowConfidenceMode
+from lip2speech.pipeline import Lip2Speech
 from lip2speech.streaming import Stream, StreamConfig
 from lip2speech.synthesis import SynthesisOptions
 
-MAX_BYTES = 1 << 19
-MAX_SIDE = 1280
-WAITING = 25  # frames, one second
-TELL_EVERY = 5  # frames
-HOP = 8  # frames from window to window: a model without a live form is then computed at half the cost
-IDLE_S = 20.0
-LONGEST_S = 1800.0
-TICKET_S = 60.0
-STAMP = struct.Struct("<d")
-FIRST = struct.Struct("<q")
-PEAK = 32767
-SETTINGS = StreamConfig(hop=HOP)
+MAX_PACKET_BYTES = 1 << 19
+MAX_FRAME_SIDE = 1280
+MAX_QUEUED_FRAMES = 25  # one second
+STATUS_INTERVAL = 5  # frames
+HOP_FRAMES = 8  # for models that are not causal; halves the computation of the default hop
+IDLE_TIMEOUT_S = 20.0
+MAX_SESSION_S = 1800.0
+TOKEN_LIFETIME_S = 60.0
+TIMESTAMP_FORMAT = struct.Struct("<d")
+SAMPLE_INDEX_FORMAT = struct.Struct("<q")
+PCM_PEAK = 32767
+STREAM_CONFIG = StreamConfig(hop=HOP_FRAMES)
+POLICY_VIOLATION, UNSUPPORTED_DATA, TRY_AGAIN_LATER, NORMAL_CLOSURE = 1008, 1003, 1013, 1000
 
 
 @dataclass(frozen=True)
 class SessionRequest:
-    """What a ticket was given for."""
+    """What a token was issued for. expires_at: by `time.monotonic`."""
 
     voice: Tensor
-    unsure: LowConfidenceMode
-    until: float
+    low_confidence: LowConfidenceMode
+    expires_at: float
 
 
 @dataclass
 class SessionTokens:
-    """Right to speak live, once, given by the page to whoever is let in there."""
+    """Single-use permissions to start a live session, issued by the page to its users."""
 
-    held: dict[str, SessionRequest] = field(default_factory=dict)
+    pending: dict[str, SessionRequest] = field(default_factory=dict)
 
-    def give(self, voice: Tensor, unsure: LowConfidenceMode) -> str:
-        """A ticket for one conversation that begins within a minute."""
+    def issue(self, voice: Tensor, low_confidence: LowConfidenceMode) -> str:
+        """A token for one session that starts within `TOKEN_LIFETIME_S`."""
         now = time.monotonic()
-        self.held = {key: wish for key, wish in self.held.items() if wish.until > now}
-        ticket = secrets.token_urlsafe(24)
-        self.held[ticket] = SessionRequest(voice, unsure, now + TICKET_S)
-        return ticket
+        self.pending = {token: request for token, request in self.pending.items() if request.expires_at > now}
+        token = secrets.token_urlsafe(24)
+        self.pending[token] = SessionRequest(voice, low_confidence, now + TOKEN_LIFETIME_S)
+        return token
 
-    def take(self, ticket: str) -> SessionRequest | None:
-        """What the ticket stands for, once."""
-        wish = self.held.pop(ticket, None)
-        return wish if wish and wish.until > time.monotonic() else None
+    def redeem(self, token: str) -> SessionRequest | None:
+        """The request of a valid token, which becomes invalid."""
+        request = self.pending.pop(token, None)
+        return request if request and request.expires_at > time.monotonic() else None
 
 
 class LiveSession:
-    """One person's pictures and sound. `step` runs in this person's thread."""
+    """The frames and audio of one user. `process` runs in the session's thread."""
 
-    def __init__(self, speech: Lip2Speech, wish: SessionRequest):
-        self.stream = Stream(speech, SynthesisOptions(wish.voice, low_confidence=wish.unsure), SETTINGS)
-        self.said = 0
-        self.frames = 0
-        self.dropped = 0
+    def __init__(self, model: Lip2Speech, request: SessionRequest):
+        options = SynthesisOptions(request.voice, low_confidence=request.low_confidence)
+        self.stream = Stream(model, options, STREAM_CONFIG)
+        self.n_samples_sent = 0
+        self.n_frames = 0
+        self.n_dropped = 0
 
-    def step(self, packet: bytes) -> tuple[bytes, str | None]:
-        """One camera frame -> the samples that are settled, and every now and then how it goes."""
-        began = time.perf_counter()
-        (when,) = STAMP.unpack_from(packet)
-        frame = read_jpeg(packet[STAMP.size :])
-        self.stream.push(frame, when)
-        sound = self.pack(self.stream.pull())
-        self.frames += 1
-        if self.frames % TELL_EVERY:
-            return sound, None
-        return sound, json.dumps(self.tell(frame) | {"compute_ms": 1000 * (time.perf_counter() - began)})
+    def process(self, packet: bytes) -> tuple[bytes, str | None]:
+        """One camera frame -> the available audio (may be empty) and, at intervals, a status message."""
+        start = time.perf_counter()
+        (timestamp,) = TIMESTAMP_FORMAT.unpack_from(packet)
+        frame = decode_jpeg(packet[TIMESTAMP_FORMAT.size :])
+        self.stream.push(frame, timestamp)
+        audio = self.encode_pcm(self.stream.pull())
+        self.n_frames += 1
+        if self.n_frames % STATUS_INTERVAL:
+            return audio, None
+        status = self.status_message(frame) | {"compute_ms": 1000 * (time.perf_counter() - start)}
+        return audio, json.dumps(status)
 
-    def pack(self, wav: np.ndarray) -> bytes:
-        """(n,) float32 -> bytes for the browser, none for none."""
+    def encode_pcm(self, wav: npt.NDArray[np.float32]) -> bytes:
+        """(n,) float32 -> an audio packet; empty for no samples."""
         if not len(wav):
             return b""
-        first, self.said = self.said, self.said + len(wav)
-        return FIRST.pack(first) + (wav.clip(-1, 1) * PEAK).round().astype("<i2").tobytes()
+        first, self.n_samples_sent = self.n_samples_sent, self.n_samples_sent + len(wav)
+        return SAMPLE_INDEX_FORMAT.pack(first) + (wav.clip(-1, 1) * PCM_PEAK).round().astype("<i2").tobytes()
 
-    def tell(self, frame: np.ndarray) -> dict[str, Any]:
-        """What the page shows beside the picture."""
-        status, box = self.stream.stats, self.stream.face_box
+    def status_message(self, frame: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        """What the page shows beside the camera image. face_box: left, top, width, height in 0..1."""
+        stats, box, crop = self.stream.stats, self.stream.face_box, self.stream.crop
         height, width = frame.shape[:2]
+        sides = (width, height, width, height)
         return {
-            "face": status.face_detected,
-            "box": None
-            if box is None
-            else [round(v / s, 4) for v, s in zip(box, (width, height) * 2, strict=True)],
-            "crop": None if self.stream.crop is None else jpeg_of(self.stream.crop),
-            "sure": status.confidence,
+            "face_detected": stats.face_detected,
+            "face_box": box and [round(value / side, 4) for value, side in zip(box, sides, strict=True)],
+            "mouth_crop": None if crop is None else encode_jpeg(crop),
+            "confidence": stats.confidence,
             "latency_s": self.stream.latency_s,
-            "dropped": self.dropped,
+            "dropped_frames": self.n_dropped,
         }
 
 
 class LiveServer:
-    """Where people speak live, at most `places` at once."""
+    """Serves at most `max_sessions` live sessions at once."""
 
-    def __init__(self, speech: Lip2Speech, places: int):
-        self.speech, self.places = speech, places
-        self.tickets = SessionTokens()
-        self.taken = 0
+    def __init__(self, model: Lip2Speech, max_sessions: int):
+        self.model, self.max_sessions = model, max_sessions
+        self.tokens = SessionTokens()
+        self.n_active = 0
 
     def warm_up(self) -> None:
-        """Load what the first conversation would otherwise wait for."""
-        Stream(self.speech, config=SETTINGS)
+        """Load the face networks before the first session needs them."""
+        Stream(self.model, config=STREAM_CONFIG)
 
     async def serve(self, socket: WebSocket) -> None:
-        """One conversation, from ticket to goodbye."""
-        wish = self.tickets.take(socket.query_params.get("ticket", ""))
-        if wish is None or self.taken >= self.places:
-            await socket.close(1008 if wish is None else 1013)
-            return
-        self.taken += 1
-        await socket.accept()
-        with ThreadPoolExecutor(1) as thread:  # the face networks belong to a thread
+        """The WebSocket endpoint: one session."""
+        request = self.tokens.redeem(socket.query_params.get("token", ""))
+        if request is None:
+            return await close(socket, POLICY_VIOLATION)
+        await socket.accept()  # browsers do not see the close code of a socket that was never accepted
+        if self.n_active >= self.max_sessions:
+            return await close(socket, TRY_AGAIN_LATER)
+        self.n_active += 1
+        code, reason = NORMAL_CLOSURE, ""
+        with ThreadPoolExecutor(1) as thread:  # MediaPipe's networks are bound to the thread that made them
             try:
-                await asyncio.wait_for(self.talk(socket, wish, thread), LONGEST_S)
+                await asyncio.wait_for(self.run_session(socket, request, thread), MAX_SESSION_S)
             except (WebSocketDisconnect, TimeoutError):
-                pass  # who left, or said nothing for long, is owed no answer
-            except ValueError as error:  # not a picture, or not one we take
-                await close(socket, 1003, str(error))
+                pass  # the client disconnected or was idle
+            except ValueError as error:  # malformed packet
+                code, reason = UNSUPPORTED_DATA, str(error)
             finally:
-                self.taken -= 1
-        await close(socket, 1000, "")
+                self.n_active -= 1
+        await close(socket, code, reason)
 
-    async def talk(self, socket: WebSocket, wish: SessionRequest, thread: ThreadPoolExecutor) -> None:
-        """Frames are read while others are worked on; the oldest goes when too many wait."""
-        run = asyncio.get_running_loop().run_in_executor
-        conversation = await run(thread, LiveSession, self.speech, wish)
-        waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
+    async def run_session(
+        self, socket: WebSocket, request: SessionRequest, thread: ThreadPoolExecutor
+    ) -> None:
+        """Receive frames while earlier ones are processed; drop the oldest when the queue is full."""
+        run_in_thread = asyncio.get_running_loop().run_in_executor
+        session = await run_in_thread(thread, LiveSession, self.model, request)
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
-        async def read() -> None:
+        async def receive() -> None:
             try:
                 while True:
-                    waiting.put_nowait(check_packet(await asyncio.wait_for(socket.receive_bytes(), IDLE_S)))
-                    if waiting.qsize() > WAITING:
-                        waiting.get_nowait()
-                        conversation.dropped += 1
+                    queue.put_nowait(await asyncio.wait_for(receive_packet(socket), IDLE_TIMEOUT_S))
+                    if queue.qsize() > MAX_QUEUED_FRAMES:
+                        queue.get_nowait()
+                        session.n_dropped += 1
             finally:
-                waiting.put_nowait(None)
+                queue.put_nowait(None)
 
-        reading = asyncio.create_task(read())
+        receiver = asyncio.create_task(receive())
         try:
-            while (packet := await waiting.get()) is not None:
-                sound, told = await run(thread, conversation.step, packet)
-                if sound:
-                    await socket.send_bytes(sound)
-                if told:
-                    await socket.send_text(told)
-            await reading
+            while (packet := await queue.get()) is not None:
+                audio, status = await run_in_thread(thread, session.process, packet)
+                if audio:
+                    await socket.send_bytes(audio)
+                if status:
+                    await socket.send_text(status)
+            await receiver
         finally:
-            reading.cancel()
+            receiver.cancel()
 
 
-def check_packet(packet: bytes) -> bytes:
-    """A time and a picture; ValueError for what is too small or too large."""
-    if not STAMP.size < len(packet) <= MAX_BYTES:
-        raise ValueError(f"a frame must be 8 bytes of time and a JPEG, {MAX_BYTES} bytes at most.")
+async def receive_packet(socket: WebSocket) -> bytes:
+    """The next packet. ValueError: a text message or a malformed packet."""
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", NORMAL_CLOSURE))
+    return validate_packet(message.get("bytes") or b"")
+
+
+def validate_packet(packet: bytes) -> bytes:
+    """The packet itself. ValueError: shorter than a timestamp and an image, or too large."""
+    if not TIMESTAMP_FORMAT.size < len(packet) <= MAX_PACKET_BYTES:
+        raise ValueError(
+            f"a packet must be an 8-byte timestamp and a JPEG, at most {MAX_PACKET_BYTES} bytes, "
+            f"got {len(packet)} bytes."
+        )
     return packet
 
 
-def read_jpeg(data: bytes) -> np.ndarray:
-    """JPEG -> (H, W, 3) uint8; ValueError for anything else. The size is looked at before it is decoded."""
+def decode_jpeg(data: bytes) -> npt.NDArray[np.uint8]:
+    """JPEG -> (H, W, 3) uint8. ValueError: another format, or larger than `MAX_FRAME_SIDE`."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
-            if max(picture.size) > MAX_SIDE:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            if max(image.size) > MAX_FRAME_SIDE:
                 raise ValueError(
-                    f"a frame must be at most {MAX_SIDE} pixels wide and high, got {picture.size}."
+                    f"a frame must be at most {MAX_FRAME_SIDE} pixels wide and high, got {image.size}."
                 )
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError):
-        raise ValueError("a frame must be a JPEG picture.") from None
+        raise ValueError("a frame must be a JPEG image.") from None
 
 
-def jpeg_of(gray: np.ndarray) -> str:
+def encode_jpeg(image: npt.NDArray[np.uint8]) -> str:
     """(H, W) uint8 -> base64 of a JPEG."""
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(gray).save(file, "JPEG", quality=80)
+    Image.fromarray(image).save(file, "JPEG", quality=80)
     return base64.b64encode(file.getvalue()).decode()
 
 
-async def close(socket: WebSocket, code: int, why: str) -> None:
-    """Say goodbye to a socket that may be gone already."""
-    with suppress(RuntimeError):
-        await socket.close(code, why[:120])
+async def close(socket: WebSocket, code: int, reason: str = "") -> None:
+    """Close a socket that the client may have closed already."""
+    with suppress(RuntimeError, WebSocketDisconnect):
+        await socket.close(code, reason[:120])

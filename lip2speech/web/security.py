@@ -1,119 +1,140 @@
-"""What every request passes: the page talks to its own address alone, and never hears a microphone.
+"""ASGI middleware shared by the web demo and the recorder: host and origin checks, response headers.
 
-A site elsewhere that is open in the same browser could otherwise reach a page on the loopback address: the
-host asked for must be ours, and a WebSocket must come from our own page.
+Other sites open in the same browser can send requests to a server on the loopback address, also under a host
+name of their own that resolves to it (DNS rebinding). Requests must therefore name a known host, and those
+that carry an Origin header must come from the server's own page.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lip2speech.web.storage import TempFileStore
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGI = Callable[[Message, Receive, Send], Awaitable[None]]
+ASGIApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
-POLICY = {
-    # scripts in the page and `unsafe-eval` are Gradio's own; nothing may be fetched from anywhere else
-    "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-    "frame-ancestors 'none'; form-action 'self'; base-uri 'self'",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+MIN_PASSWORD_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class SecurityPolicy:
+    """What requests must look like and which headers every response carries.
+
+    Attributes:
+        hosts: accepted host names without port; empty accepts any.
+        headers: response headers, names in lower case; they replace those of the application.
+        origin_schemes: accepted schemes of an Origin header.
+        origin_required: HTTP methods that are rejected without an Origin header.
+    """
+
+    hosts: frozenset[str]
+    headers: Mapping[str, str]
+    origin_schemes: frozenset[str] = frozenset({"http", "https"})
+    origin_required: frozenset[str] = frozenset()
+
+    def allows(self, scope: Message) -> bool:
+        """Whether a request may be answered."""
+        values: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        hosts, origins = values.get("host", []), values.get("origin", [])
+        if self.hosts and (len(hosts) != 1 or host_name(hosts[0]) not in self.hosts):
+            return False
+        if not origins:
+            return scope.get("method") not in self.origin_required
+        own = [f"{scheme}://{host}" for scheme in self.origin_schemes for host in hosts]
+        return len(origins) == 1 and origins[0] in own
+
+
+def demo_policy(hosts: frozenset[str], frame_ancestors: str = "'none'") -> SecurityPolicy:
+    """Policy of the demo: resources come from the server only, and the microphone is disabled.
+
+    Gradio needs inline scripts and `unsafe-eval`.
+
+    Args:
+        hosts: as in `SecurityPolicy`.
+        frame_ancestors: CSP source list of the pages that may embed the demo.
+    """
+    content = (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+        f"frame-ancestors {frame_ancestors}; form-action 'self'; base-uri 'self'"
+    )
+    headers = {
+        "content-security-policy": content,
+        "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
+    return SecurityPolicy(hosts, headers)
 
 
 class SecurityMiddleware:
-    """ASGI middleware: headers that keep the page to itself, and a look at who asks.
+    """Rejects requests that the policy does not allow and adds its headers to every response."""
 
-    Args:
-        hosts: names under which the page may be asked for, without port; empty: any.
-    """
-
-    def __init__(self, app: ASGI, hosts: frozenset[str]):
-        self.app, self.hosts = app, hosts
+    def __init__(self, app: ASGIApp, policy: SecurityPolicy):
+        self.app, self.policy = app, policy
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        host, origin = headers.get("host", ""), headers.get("origin")
-        ours = not self.hosts or name_of(f"//{host}") in self.hosts
-        same = origin is None or urlsplit(origin).netloc == host
-        if not ours or (scope["type"] == "websocket" and not same):
-            return await refuse(scope, send)
 
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                kept = [(k, v) for k, v in message["headers"] if k.decode().lower() not in POLICY]
-                message["headers"] = kept + [(k.encode(), v.encode()) for k, v in POLICY.items()]
+                policy = self.policy.headers
+                kept = [(k, v) for k, v in message["headers"] if k.decode("latin-1").lower() not in policy]
+                message["headers"] = kept + [(k.encode(), v.encode()) for k, v in policy.items()]
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        if not self.policy.allows(scope):
+            return await reject(scope, send_with_headers)
+        await self.app(scope, receive, send_with_headers)
 
 
-class PrivateUploadsMiddleware:
-    """ASGI middleware: an upload gets a random folder of its own.
-
-    Gradio names uploads by their content, so two people's equal files would be one, deleted after the
-    first use. The answer to an upload, a list of paths, is rewritten.
-    """
-
-    def __init__(self, app: ASGI, rooms: TempFileStore):
-        self.app, self.rooms = app, rooms
-        self.busy = 0
-        self.first: set[Path] = set()  # names by content, to be deleted when no upload is under way
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].endswith("/upload"):
-            return await self.app(scope, receive, send)
-        messages: list[Message] = []
-
-        async def hold(message: Message) -> None:
-            messages.append(message)
-
-        self.busy += 1
-        try:
-            await self.app(scope, receive, hold)  # with Gradio's work after the answer: the files lie there
-        finally:
-            self.busy -= 1
-        if not self.busy:  # what Gradio leaves of an upload that was broken off or refused
-            self.rooms.drop("tmp*")
-        for message in self.adopt(messages):
-            await send(message)
-
-    def adopt(self, messages: list[Message]) -> list[Message]:
-        """The answer with paths of their own."""
-        start = messages[0]
-        if start["status"] != 200:
-            return messages
-        paths = json.loads(b"".join(m.get("body", b"") for m in messages[1:]))
-        body = json.dumps([str(self.rooms.adopt(Path(p))) for p in paths]).encode()
-        self.first |= {Path(p) for p in paths}
-        if not self.busy:
-            for path in self.first:
-                self.rooms.delete(path)
-            self.first.clear()
-        headers = [(k, v) for k, v in start["headers"] if k.lower() != b"content-length"]
-        headers.append((b"content-length", str(len(body)).encode()))
-        return [{**start, "headers": headers}, {"type": "http.response.body", "body": body}]
-
-
-def name_of(address: str) -> str:
-    """The host of an address in small letters, without port."""
-    return (urlsplit(address).hostname or "").lower()
-
-
-async def refuse(scope: Message, send: Send) -> None:
-    """403, or a closed door for a WebSocket."""
+async def reject(scope: Message, send: Send) -> None:
+    """Answer 403, or close a WebSocket."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
     await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": b"This page is asked for under another name.\n"})
+    await send({"type": "http.response.body", "body": b"Unknown host or origin.\n"})
+
+
+def host_name(host: str) -> str:
+    """The lower-case name in a Host header, without port; empty if the header is malformed."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to this address is reachable from this computer only."""
+    return host in LOOPBACK_HOSTS
+
+
+def read_auth_file(path: Path) -> tuple[tuple[str, str], ...]:
+    """(name, password) pairs from a file with one NAME:PASSWORD per line.
+
+    Raises:
+        ValueError: a malformed line, a short password, or no user at all.
+    """
+    users = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, password = line.partition(":")
+        if not name.strip() or len(password) < MIN_PASSWORD_LENGTH:
+            raise ValueError(
+                f"{path.name}: line {number} must be NAME:PASSWORD with a password of "
+                f"{MIN_PASSWORD_LENGTH} or more characters."
+            )
+        users.append((name.strip(), password))
+    if not users:
+        raise ValueError(f"{path.name}: holds no users; write one NAME:PASSWORD per line.")
+    return tuple(users)

@@ -1,14 +1,13 @@
-"""The one private folder of the page: uploads and results lie in it, and it is gone when the page stops.
+"""Temporary files of the web demo: one private directory that is deleted when the server stops.
 
-    <temporary>/lip2speech-xxxx/<token>/name      a token is 128 random bits: nobody guesses another's file
+    <temporary>/lip2speech-xxxx/<token>/name      token: 128 random bits, so paths cannot be guessed
 
-What is used up is deleted at once, what is forgotten after `KEEP_S`, everything at exit.
+Uploads are deleted after use, everything else after `RETENTION_S` seconds, and the whole directory at exit.
 """
 
 from __future__ import annotations
 
 import atexit
-import os
 import secrets
 import shutil
 import tempfile
@@ -16,65 +15,61 @@ import threading
 import time
 from pathlib import Path
 
-KEEP_S = 600.0
+RETENTION_S = 600.0
 
 
 class TempFileStore:
-    """Makes, remembers and deletes files of people who must never see each other's."""
+    """Creates, tracks and deletes the files of users who must not see each other's.
 
-    def __init__(self, keep_s: float = KEEP_S) -> None:
-        self.keep_s = keep_s
-        self.root = Path(tempfile.mkdtemp(prefix="lip2speech-"))
-        self._until: dict[Path, float] = {}
+    Args:
+        retention_s: seconds after which a directory is deleted by `delete_expired`.
+    """
+
+    def __init__(self, retention_s: float = RETENTION_S) -> None:
+        self.retention_s = retention_s
+        self.root = Path(tempfile.mkdtemp(prefix="lip2speech-")).resolve()
+        self._expiry: dict[Path, float] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         atexit.register(self.close)
 
-    def new(self) -> Path:
-        """An empty folder, kept for `keep_s` seconds unless deleted before."""
-        room = self.root / secrets.token_hex(16)
-        room.mkdir(mode=0o700)
+    def create(self) -> Path:
+        """A new, empty directory with mode 0700."""
+        directory = self.root / secrets.token_hex(16)
+        directory.mkdir(mode=0o700)
         with self._lock:
-            self._until[room] = time.monotonic() + self.keep_s
-        return room
+            self._expiry[directory] = time.monotonic() + self.retention_s
+        return directory
 
-    def adopt(self, path: Path) -> Path:
-        """The same file under a name of its own, so that two people's equal uploads are two files."""
-        own = self.new() / path.name
-        os.link(path, own)
-        return own
+    def __contains__(self, path: Path | str) -> bool:
+        """Whether a path is inside one of the directories."""
+        return self.root in Path(path).resolve().parents
 
     def delete(self, path: Path | str | None) -> None:
-        """The room in which a file lies; a path outside is left alone."""
-        if path is None or self.root not in Path(path).resolve().parents:
+        """Delete the directory that holds a file. Paths outside the store are ignored."""
+        if path is None or path not in self:
             return
-        room = self.root / Path(path).resolve().relative_to(self.root.resolve()).parts[0]
-        shutil.rmtree(room, ignore_errors=True)
+        directory = self.root / Path(path).resolve().relative_to(self.root).parts[0]
+        shutil.rmtree(directory, ignore_errors=True)
         with self._lock:
-            self._until.pop(room, None)
+            self._expiry.pop(directory, None)
 
-    def drop(self, pattern: str) -> None:
-        """Delete files that lie in no room, by name."""
-        for path in self.root.glob(pattern):
-            if path.is_file():
-                path.unlink(missing_ok=True)
-
-    def sweep(self) -> None:
-        """Delete what is older than it may be."""
+    def delete_expired(self) -> None:
+        """Delete the directories that are older than `retention_s`."""
         now = time.monotonic()
         with self._lock:
-            old = [room for room, until in self._until.items() if until < now]
-        for room in old:
-            self.delete(room / "any")
+            expired = [directory for directory, expiry in self._expiry.items() if expiry < now]
+        for directory in expired:
+            self.delete(directory / "any")
 
-    def sweep_every(self, seconds: float) -> None:
-        """Sweep from now on in the background, until `close`."""
+    def start_cleanup(self, interval_s: float) -> None:
+        """Call `delete_expired` every `interval_s` seconds in a background thread until `close`."""
 
-        def work() -> None:
-            while not self._closed.wait(seconds):
-                self.sweep()
+        def run() -> None:
+            while not self._closed.wait(interval_s):
+                self.delete_expired()
 
-        threading.Thread(target=work, daemon=True, name="sweep").start()
+        threading.Thread(target=run, daemon=True, name="temp-file-cleanup").start()
 
     def close(self) -> None:
         """Delete everything."""

@@ -1,4 +1,4 @@
-"""The page: head, voice, three tabs; its looks."""
+"""The Gradio page: header, voice selection, three tabs, theme."""
 
 from __future__ import annotations
 
@@ -8,57 +8,75 @@ from typing import Any
 
 import gradio as gr
 
-from lip2speech.web.components import AppState, as_sent, i18n
-from lip2speech.web.i18n import LANGUAGES, dictionary, key_of
+from lip2speech.web.components import AppState, i18n
+from lip2speech.web.handlers import LOW_CONFIDENCE_MODES
+from lip2speech.web.i18n import LANGUAGES, find_key, messages
 from lip2speech.web.tabs import ConvertTab, LiveTab, VoiceTab
 
-HERE = Path(__file__).parent / "static"
-MAX_WAITING = 8  # conversions in the queue; one runs at a time
+STATIC = Path(__file__).parent / "static"
+MAX_QUEUE_SIZE = 8  # conversions; one runs at a time
+MODE_LABELS = ("low_confidence_keep", "low_confidence_tone", "low_confidence_mute")
 FONT = ["ui-sans-serif", "system-ui", "Hiragino Sans", "Noto Sans JP", "sans-serif"]
 
 
-def build(room: AppState) -> gr.Blocks:
+def build(state: AppState) -> gr.Blocks:
     """The whole page."""
 
-    def refresh(request: gr.Request) -> tuple[Any, Any]:
-        return room.refreshed(request)
+    def refresh(request: gr.Request) -> Any:
+        return state.voice_updates(request)[: len(dropdowns)]
 
-    with gr.Blocks(title="lip2speech", analytics_enabled=False) as page:
-        gr.Markdown(i18n("title"), elem_id="title")
-        gr.Markdown(i18n("lead"), elem_id="lead")
-        if note := room.speech.config.usage_note:
-            known = key_of(note)
-            gr.Markdown(i18n(known) if known else f"**{room.speech.name}**: {note}", elem_id="note")
-        with gr.Row():
-            voice = as_sent(gr.Dropdown(room.voices(None), value="", label=i18n("voice"), elem_id="voice"))
-            kinds = [(i18n(f"unsure_{kind}"), kind) for kind in ("keep", "tone", "mute")]
-            knows = room.speech.config.confidence is not None
-            unsure = gr.Radio(kinds, value="keep", label=i18n("unsure"), elem_id="unsure", visible=knows)
-        with gr.Tab(i18n("live"), id="live"):
-            LiveTab(room, voice, unsure)
-        with gr.Tab(i18n("convert"), id="convert"):
-            ConvertTab(room, voice, unsure)
-        with gr.Tab(i18n("mine"), id="mine"):
-            own = VoiceTab(room, voice).own
-        page.load(refresh, None, [voice, own], api_visibility="private")
-    page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
+    page = gr.Blocks(title="lip2speech", analytics_enabled=False)
+    with page:
+        add_header(state)
+        voice, low_confidence = add_options(state)
+        dropdowns = [voice]
+        with gr.Tab(i18n("tab_live"), id="live"):
+            LiveTab(state, voice, low_confidence)
+        with gr.Tab(i18n("tab_convert"), id="convert"):
+            ConvertTab(state, voice, low_confidence)
+        if state.can_enroll:
+            with gr.Tab(i18n("tab_voice"), id="voice"):
+                dropdowns.append(VoiceTab(state, voice).enrolled)
+        page.load(refresh, None, dropdowns, api_visibility="private")
+    page.queue(max_size=MAX_QUEUE_SIZE, default_concurrency_limit=1)
     return page
 
 
+def add_header(state: AppState) -> None:
+    """Title, introduction and the model's usage note."""
+    gr.Markdown(i18n("title"), elem_id="title")
+    gr.Markdown(i18n("intro_local" if state.is_local else "intro_hosted"), elem_id="intro")
+    if note := state.model.config.usage_note:
+        key = find_key(note)
+        gr.Markdown(i18n(key) if key else f"**{state.model.name}**: {note}", elem_id="note")
+
+
+def add_options(state: AppState) -> tuple[gr.Dropdown, gr.Radio]:
+    """The voice and what to do with low-confidence segments; both apply to Live and Convert."""
+    with gr.Row():
+        voice = gr.Dropdown(state.voice_choices(None), value="", label=i18n("voice"), elem_id="voice")
+        modes = [(i18n(key), mode) for key, mode in zip(MODE_LABELS, LOW_CONFIDENCE_MODES, strict=True)]
+        low_confidence = gr.Radio(
+            modes, value=LOW_CONFIDENCE_MODES[0], label=i18n("low_confidence"), elem_id="low-confidence",
+            visible=state.model.config.confidence is not None,
+        )  # fmt: skip
+    return voice, low_confidence
+
+
 def head() -> str:
-    """What the live tab's script needs, without any other address."""
-    words = json.dumps({tag: dictionary(tag) for tag in LANGUAGES}).replace("<", "\\u003c")
-    script = (HERE / "live.js").read_text(encoding="utf-8")
-    return f"<script>window.lip2speechWords = {words};\n{script}</script>"
+    """The script of the Live tab and its texts, inline."""
+    texts = json.dumps({tag: messages("demo")[tag] for tag in LANGUAGES}).replace("<", "\\u003c")
+    script = (STATIC / "live_stream.js").read_text(encoding="utf-8")
+    return f"<script>window.lip2speechMessages = {texts};\n{script}</script>"
 
 
 def theme() -> gr.themes.Base:
-    """Teal on white, dark enough to read, with the fonts that the computer has: none is fetched."""
+    """Teal on white in readable contrast, with system fonts so that none is downloaded."""
     soft = gr.themes.Soft(primary_hue="teal", font=FONT, font_mono=["ui-monospace", "monospace"])
-    dark = ("block_label_text_color", "block_title_text_color")
+    text = ("block_label_text_color", "block_title_text_color")
     primary = ("button_primary_background_fill", "checkbox_label_background_fill_selected")
     return soft.set(
-        **dict.fromkeys(dark, "*neutral_700"),
+        **dict.fromkeys(text, "*neutral_700"),
         **dict.fromkeys(primary, "*primary_700"),
         button_primary_background_fill_hover="*primary_800",
         block_title_background_fill="transparent",

@@ -1,8 +1,8 @@
-"""How the page is set up (lip2speech/web/app.py)."""
+"""Configuration of the demo (lip2speech/web/app.py)."""
 
-from lip2speech.web.app import live_form
+from lip2speech.web.app import default_streaming_model
 
 
-def test_the_shipped_model_has_a_live_form_and_any_other_speaks_for_itself() -> None:
-    assert live_form("default") == "live"
-    assert live_form("runs/mine") == "runs/mine"
+def test_the_default_model_streams_with_its_causal_counterpart_and_any_other_with_itself() -> None:
+    assert default_streaming_model("default") == "live"
+    assert default_streaming_model("runs/mine") == "runs/mine"

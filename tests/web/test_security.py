@@ -1,105 +1,105 @@
-"""Who may ask, and what the page may fetch."""
+"""Host and origin checks, response headers, the file of users (lip2speech/web/security.py)."""
 
 import asyncio
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lip2speech.web.security import ASGI, PrivateUploadsMiddleware, SecurityMiddleware
-from lip2speech.web.storage import TempFileStore
+from lip2speech.web.security import (
+    ASGIApp,
+    Message,
+    Receive,
+    SecurityMiddleware,
+    Send,
+    demo_policy,
+    read_auth_file,
+)
 
-HEADERS = [(b"host", b"127.0.0.1:7860")]
+OWN = [(b"host", b"127.0.0.1:7860")]
+LOCAL = demo_policy(frozenset({"127.0.0.1"}))
+ANY_HOST = demo_policy(frozenset())
 
 
-def ask(app: ASGI, scope: dict[str, Any]) -> list[Any]:
-    """The messages of one request."""
+def run(app: ASGIApp, scope: dict[str, Any]) -> list[Any]:
+    """The messages that an application sends for one request."""
     sent: list[Any] = []
 
-    async def receive() -> Any:
+    async def receive() -> Message:
         return {"type": "http.request", "body": b""}
 
-    async def send(message: Any) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
-    with ThreadPoolExecutor(1) as thread:  # this one may be a browser test's, which has a loop already
+    with ThreadPoolExecutor(1) as thread:  # a browser test may have left an event loop in this one
         thread.submit(lambda: asyncio.run(app(scope, receive, send))).result()  # type: ignore[arg-type]
     return sent
 
 
-async def hello(scope: Any, receive: Any, send: Any) -> None:
+async def hello(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.accept"})
         return
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"referrer-policy", b"origin")]})
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"Referrer-Policy", b"origin")]})
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-def scope_of(kind: str, headers: list[tuple[bytes, bytes]], path: str = "/") -> dict[str, Any]:
-    return {"type": kind, "path": path, "headers": headers}
+def scope_of(kind: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {"type": kind, "path": "/", "headers": headers} | ({"method": "GET"} if kind == "http" else {})
 
 
-def test_the_page_may_fetch_from_itself_alone_and_never_hear() -> None:
-    start, body = ask(SecurityMiddleware(hello, frozenset({"127.0.0.1"})), scope_of("http", HEADERS))
+def test_responses_restrict_resources_to_the_server_and_disable_the_microphone() -> None:
+    start, body = run(SecurityMiddleware(hello, LOCAL), scope_of("http", OWN))
     headers = dict(start["headers"])
+    assert len(headers) == len(start["headers"])
     assert b"default-src 'self'" in headers[b"content-security-policy"]
     assert b"http:" not in headers[b"content-security-policy"]
     assert b"microphone=()" in headers[b"permissions-policy"]
-    assert headers[b"referrer-policy"] == b"no-referrer" and body["body"] == b"hello"
+    assert headers[b"referrer-policy"] == b"no-referrer"
+    assert body["body"] == b"hello"
 
 
-@pytest.mark.parametrize("host", [b"evil.example", b"127.0.0.1.evil.example:7860", b""])
-def test_another_name_is_refused(host: bytes) -> None:
-    assert (
-        ask(SecurityMiddleware(hello, frozenset({"127.0.0.1"})), scope_of("http", [(b"host", host)]))[0][
-            "status"
-        ]
-        == 403
-    )
-    served = ask(SecurityMiddleware(hello, frozenset()), scope_of("http", [(b"host", host)]))
-    assert served[0]["status"] == 200
+@pytest.mark.parametrize("host", [b"evil.example", b"127.0.0.1.evil.example:7860", b"", b"[::1"])
+def test_an_unknown_host_is_rejected_unless_any_is_allowed(host: bytes) -> None:
+    scope = scope_of("http", [(b"host", host)])
+    assert run(SecurityMiddleware(hello, LOCAL), scope)[0]["status"] == 403
+    assert run(SecurityMiddleware(hello, ANY_HOST), scope)[0]["status"] == 200
 
 
-def test_a_socket_from_another_site_is_refused() -> None:
-    app = SecurityMiddleware(hello, frozenset({"127.0.0.1"}))
-    own = [*HEADERS, (b"origin", b"http://127.0.0.1:7860")]
-    other = [*HEADERS, (b"origin", b"http://evil.example")]
-    assert ask(app, scope_of("websocket", own))[0]["type"] == "websocket.accept"
-    assert ask(app, scope_of("websocket", other)) == [{"type": "websocket.close", "code": 1008}]
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_requests_of_another_site_are_rejected(kind: str) -> None:
+    app = SecurityMiddleware(hello, LOCAL)
+    own = run(app, scope_of(kind, [*OWN, (b"origin", b"http://127.0.0.1:7860")]))[0]
+    foreign = run(app, scope_of(kind, [*OWN, (b"origin", b"http://evil.example")]))[0]
+    if kind == "http":
+        assert (own["status"], foreign["status"]) == (200, 403)
+    else:
+        assert own == {"type": "websocket.accept"}
+        assert foreign == {"type": "websocket.close", "code": 1008}
 
 
-def test_each_upload_gets_a_room_of_its_own() -> None:
-    rooms = TempFileStore()
-
-    async def upload(scope: Any, receive: Any, send: Any) -> None:
-        path = rooms.root / "sum" / "talk.mp4"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"video")
-        body = json.dumps([str(path)]).encode()
-        length = (b"content-length", str(len(body)).encode())
-        await send({"type": "http.response.start", "status": 200, "headers": [length]})
-        await send({"type": "http.response.body", "body": body})
-
-    app = PrivateUploadsMiddleware(upload, rooms)
-    paths = []
-    for _ in range(2):
-        start, body = ask(app, scope_of("http", HEADERS, "/gradio_api/upload"))
-        assert dict(start["headers"])[b"content-length"] == str(len(body["body"])).encode()
-        paths += [Path(p) for p in json.loads(body["body"])]
-    assert paths[0] != paths[1] and all(p.read_bytes() == b"video" for p in paths)
-    assert not (rooms.root / "sum").exists()
-    rooms.close()
+def test_the_pages_that_may_embed_the_demo_are_configurable() -> None:
+    app = SecurityMiddleware(hello, demo_policy(frozenset(), "https://huggingface.co"))
+    headers = dict(run(app, scope_of("http", OWN))[0]["headers"])
+    assert b"frame-ancestors https://huggingface.co;" in headers[b"content-security-policy"]
 
 
-def test_a_refused_upload_is_passed_on() -> None:
-    async def upload(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 413, "headers": []})
-        await send({"type": "http.response.body", "body": b"too large"})
+def test_users_are_read_from_lines_of_name_and_password(tmp_path: Path) -> None:
+    path = tmp_path / "users.txt"
+    path.write_text("ann:long enough\n\n bob :with:colons\n")
+    assert read_auth_file(path) == (("ann", "long enough"), ("bob", "with:colons"))
 
-    rooms = TempFileStore()
-    assert (
-        ask(PrivateUploadsMiddleware(upload, rooms), scope_of("http", HEADERS, "/upload"))[0]["status"] == 413
-    )
-    rooms.close()
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ann:long enough\nbob:short", "line 2 must be NAME:PASSWORD with a password of 8 or more"),
+        (":long enough", "line 1 must be NAME:PASSWORD"),
+        ("\n", "users.txt: holds no users"),
+    ],
+)
+def test_a_malformed_file_of_users_is_rejected(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "users.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_auth_file(tmp_path / "users.txt")

@@ -1,5 +1,6 @@
-"""Nobody's file outlives its use, and nothing outside the folder is touched."""
+"""Temporary files are deleted, and nothing outside the store is (lip2speech/web/storage.py)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,51 +9,56 @@ from lip2speech.web.storage import TempFileStore
 
 
 @pytest.fixture
-def rooms() -> TempFileStore:
-    return TempFileStore()
+def storage() -> Iterator[TempFileStore]:
+    store = TempFileStore()
+    yield store
+    store.close()
 
 
-def test_rooms_have_names_that_nobody_guesses(rooms: TempFileStore) -> None:
-    first, second = rooms.new(), rooms.new()
-    assert first != second and len(first.name) == 32 and first.stat().st_mode & 0o077 == 0
-    rooms.close()
-    assert not rooms.root.exists()
+def test_directories_are_private_and_their_names_random(storage: TempFileStore) -> None:
+    first, second = storage.create(), storage.create()
+    assert first != second
+    assert len(first.name) == 32
+    assert first.stat().st_mode & 0o077 == 0
 
 
-def test_deleting_a_file_deletes_its_room_alone(rooms: TempFileStore) -> None:
-    gone, kept = rooms.new(), rooms.new()
-    (gone / "a.wav").write_bytes(b"1")
-    (gone / "a.mp4").write_bytes(b"2")
+def test_closing_deletes_everything(storage: TempFileStore) -> None:
+    (storage.create() / "a.wav").write_bytes(b"1")
+    storage.close()
+    assert not storage.root.exists()
+
+
+def test_deleting_a_file_deletes_its_directory_only(storage: TempFileStore) -> None:
+    deleted, kept = storage.create(), storage.create()
+    (deleted / "a.wav").write_bytes(b"1")
+    (deleted / "a.mp4").write_bytes(b"2")
     (kept / "b.wav").write_bytes(b"3")
-    rooms.delete(gone / "a.wav")
-    assert not gone.exists() and (kept / "b.wav").exists()
-    rooms.close()
+    storage.delete(deleted / "a.wav")
+    assert not deleted.exists()
+    assert (kept / "b.wav").exists()
 
 
-def test_a_path_outside_is_left_alone(rooms: TempFileStore, tmp_path: Path) -> None:
+def test_paths_outside_the_store_are_ignored(storage: TempFileStore, tmp_path: Path) -> None:
     other = tmp_path / "mine.wav"
     other.write_bytes(b"1")
-    for path in (other, rooms.root / ".." / tmp_path.name / "mine.wav", None):
-        rooms.delete(path)
-    assert other.exists() and rooms.root.exists()
-    rooms.close()
+    for path in (other, storage.root / ".." / tmp_path.name / "mine.wav", storage.root, None):
+        storage.delete(path)
+    assert other.exists()
+    assert storage.root.exists()
 
 
-def test_what_is_forgotten_is_swept(rooms: TempFileStore) -> None:
-    rooms.keep_s = 0.0
-    old = rooms.new()
-    rooms.keep_s = 60.0
-    new = rooms.new()
-    rooms.sweep()
-    assert not old.exists() and new.exists()
-    rooms.close()
+def test_the_store_contains_files_of_its_directories_only(storage: TempFileStore, tmp_path: Path) -> None:
+    assert storage.create() / "a.wav" in storage
+    assert tmp_path / "a.wav" not in storage
+    assert storage.root / ".." / "a.wav" not in storage
+    assert Path("") not in storage
 
 
-def test_equal_uploads_become_two_files(rooms: TempFileStore) -> None:
-    upload = rooms.root / "sum-of-its-content" / "talk.mp4"
-    upload.parent.mkdir()
-    upload.write_bytes(b"video")
-    first, second = rooms.adopt(upload), rooms.adopt(upload)
-    rooms.delete(first)
-    assert second.read_bytes() == b"video" and second.name == "talk.mp4"
-    rooms.close()
+def test_expired_directories_are_deleted(storage: TempFileStore) -> None:
+    storage.retention_s = 0.0
+    old = storage.create()
+    storage.retention_s = 60.0
+    new = storage.create()
+    storage.delete_expired()
+    assert not old.exists()
+    assert new.exists()

@@ -1,12 +1,11 @@
-"""A guided capture: a page on this computer that leads one person through prompts and keeps the videos.
+"""The recorder: a page on this computer that guides one person through prompts and saves the videos.
 
-    server.py     who may ask, and what is answered        page.html, page.js, page.css, words.yaml
-    session.py    the folder of prompts: which have a video, and how a new one comes to lie there
+    app.py       routes and the server        session.py    the folder of prompts, storing a recording
 
-Knows no model; whether a video can be used is asked of a function.
+Independent of any model: whether a video can be used is decided by a function.
 """
 
-from lip2speech.web.recorder.server import MOST_BYTES, RecorderServer
-from lip2speech.web.recorder.session import RecordingSession, RejectedUpload
+from lip2speech.web.recorder.app import MAX_UPLOAD_BYTES, RecorderServer
+from lip2speech.web.recorder.session import RecordingSession, RejectedUploadError
 
-__all__ = ["MOST_BYTES", "RecorderServer", "RecordingSession", "RejectedUpload"]
+__all__ = ["MAX_UPLOAD_BYTES", "RecorderServer", "RecordingSession", "RejectedUploadError"]

@@ -1,7 +1,7 @@
-"""A sitting in front of the camera: prompts that wait for their videos, and videos that arrive.
+"""The folder of prompts that is being recorded: its state, and how an upload is stored.
 
-A video is received into a folder of its own, looked at there, and only then moved to its place, so that a
-broken, useless or unfinished one never replaces a good one. Knows nothing of the browser.
+An upload is written to a temporary directory, validated there, and only then moved into place, so that a
+broken, unusable or incomplete video never replaces a good one. Independent of the web server.
 """
 
 from __future__ import annotations
@@ -21,117 +21,118 @@ from lip2speech.data.prompts import list_videos, read_prompts
 from lip2speech.video.errors import MediaError, NoFaceError
 from lip2speech.video.formats import detect_demuxer
 
-SUFFIXES = {"matroska": ".webm", "mov": ".mp4"}  # what browsers record: most of them, Safari
-ROOM = ".arriving-"  # beginning of the folder in which a video is received
-LEFT_S = 3600  # age of such a folder after which whoever made it has died
+SUFFIXES = {"matroska": ".webm", "mov": ".mp4"}  # what browsers record; Safari mp4, others webm
+UPLOAD_PREFIX = ".uploading-"  # of the temporary directory of an upload
+STALE_AFTER_S = 3600  # age after which such a directory is left over from a killed process
 
-Check = Callable[[Path], object]
-"""Reads a video beside its prompt; ValueError, with the reason, when it cannot be used."""
+Validator = Callable[[Path], object]
+"""Reads a video that has its prompt beside it; raises ValueError with the reason if it cannot be used."""
 
 
-class RejectedUpload(ValueError):
-    """A video that is not kept; nothing has changed. why: the key of its sentence in words.yaml."""
+class RejectedUploadError(ValueError):
+    """A video that is not stored. reason: key of its message in i18n.yaml."""
 
-    def __init__(self, why: str, detail: str = ""):
-        super().__init__(detail or why)
-        self.why, self.detail = why, detail
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(detail or reason)
+        self.reason, self.detail = reason, detail
 
 
 class RecordingSession:
     """One folder of prompts.
 
     Args:
-        check: says whether a video can be used.
-        longest_s: seconds that a video may last.
+        folder: where the prompts are and the videos go.
+        validate: decides whether a video can be used.
+        max_duration_s: limit of one video in seconds, shown to the page.
 
     Raises:
-        ValueError: no such folder, no prompt in it, or nothing can be written there.
+        ValueError: the folder is missing, has no prompts, or is not writable.
     """
 
-    def __init__(self, folder: Path, check: Check, longest_s: float):
-        self.folder, self.check, self.longest_s = folder, check, longest_s
-        self._turn = threading.Lock()  # one video at a time is looked at and put in its place
+    def __init__(self, folder: Path, validate: Validator, max_duration_s: float):
+        self.folder, self.validate, self.max_duration_s = folder, validate, max_duration_s
+        self._lock = threading.Lock()  # one video at a time is validated and moved into place
         read_prompts(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise ValueError(f"{folder}: nothing can be written there; choose a folder of your own.")
-        sweep(folder)
+            raise ValueError(f"{folder}: is not writable; choose another folder.")
+        delete_stale_uploads(folder)
 
     def state(self) -> dict[str, Any]:
-        """All that the page shows, as JSON values; read anew, for files may come and go."""
-        taken = {video.stem for video in list_videos(self.folder)}
+        """What the page shows, as JSON values. Files are listed again on each call, as they may change."""
+        recorded = {video.stem for video in list_videos(self.folder)}
         return {
             "folder": str(self.folder.absolute()),
-            "next": f"lip2speech adapt train {shlex.quote(str(self.folder))} -o MODEL",
-            "longest_s": self.longest_s,
+            "next_command": f"lip2speech adapt train {shlex.quote(str(self.folder))} -o MODEL",
+            "max_duration_s": self.max_duration_s,
             "prompts": [
-                {"name": name, "text": text, "taken": name in taken}
+                {"name": name, "text": text, "recorded": name in recorded}
                 for name, text in read_prompts(self.folder).items()
             ],
         }
 
     def count(self) -> tuple[int, int]:
-        """Prompts with a video, and all prompts."""
+        """Number of prompts with a video, and of all prompts."""
         prompts = self.state()["prompts"]
-        return sum(prompt["taken"] for prompt in prompts), len(prompts)
+        return sum(prompt["recorded"] for prompt in prompts), len(prompts)
 
-    def keep(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Store a video of a prompt in the place of any older one. Refused: it is not kept, and why."""
+    def store(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Store the video of a prompt, replacing any earlier one. RejectedUploadError: nothing changed."""
         text = self._prompt(name)
-        with tempfile.TemporaryDirectory(prefix=ROOM, dir=self.folder) as room:  # mode 0700
-            video = receive(Path(room), name, chunks)
+        with tempfile.TemporaryDirectory(prefix=UPLOAD_PREFIX, dir=self.folder) as directory:  # mode 0700
+            video = write_upload(Path(directory), name, chunks)
             video.with_name(f"{name}.txt").write_text(text, encoding="utf-8")
-            with self._turn:
-                self._look(video)
-                self._put(video)
+            with self._lock:
+                self._validate(video)
+                self._commit(video)
 
     def _prompt(self, name: str) -> str:
         try:
             return read_prompts(self.folder)[name]
-        except (KeyError, ValueError):  # the prompt, or the whole folder, has gone
-            raise RejectedUpload("no_prompt", f"{name}: no such prompt.") from None
+        except (KeyError, ValueError):  # the prompt or the whole folder is gone
+            raise RejectedUploadError("no_prompt", f"{name}: no such prompt.") from None
 
-    def _look(self, video: Path) -> None:
+    def _validate(self, video: Path) -> None:
         try:
-            self.check(video)
+            self.validate(video)
         except NoFaceError as error:
-            raise RejectedUpload("no_face", tell(error, video)) from None
+            raise RejectedUploadError("no_face", strip_directory(error, video)) from None
         except MediaError as error:
-            raise RejectedUpload("unreadable", tell(error, video)) from None
+            raise RejectedUploadError("unreadable", strip_directory(error, video)) from None
         except ValueError as error:
-            raise RejectedUpload("unfit", tell(error, video)) from None
+            raise RejectedUploadError("unusable", strip_directory(error, video)) from None
 
-    def _put(self, video: Path) -> None:
-        place = self.folder / video.name
-        os.replace(video, place)
-        for older in list_videos(self.folder):  # of another format
-            if older.stem == place.stem and older != place:
-                older.unlink()
+    def _commit(self, video: Path) -> None:
+        target = self.folder / video.name
+        os.replace(video, target)
+        for other in list_videos(self.folder):  # an earlier recording in another format
+            if other.stem == target.stem and other != target:
+                other.unlink()
 
 
-def receive(room: Path, name: str, chunks: Iterable[bytes]) -> Path:
-    """The file ROOM/NAME.webm or .mp4, by its first bytes, safe on the disk, for its owner's eyes only."""
-    parts = iter(chunks)
-    first = next(parts, b"")
+def write_upload(directory: Path, name: str, chunks: Iterable[bytes]) -> Path:
+    """Write NAME.webm or NAME.mp4, chosen by the first bytes, with mode 0600 and synced to disk."""
+    remaining = iter(chunks)
+    first = next(remaining, b"")
     suffix = SUFFIXES.get(detect_demuxer(first) or "", "")
     if not suffix:
-        raise RejectedUpload("not_video", f"{name}: neither webm nor mp4.")
-    video = room / f"{name}{suffix}"
+        raise RejectedUploadError("not_video", f"{name}: neither WebM nor MP4.")
+    video = directory / f"{name}{suffix}"
     with os.fdopen(os.open(video, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(first)
-        file.writelines(parts)
+        file.writelines(remaining)
         file.flush()
         os.fsync(file.fileno())
     return video
 
 
-def tell(error: ValueError, video: Path) -> str:
-    """What is wrong, without the place in which the video was only received."""
+def strip_directory(error: ValueError, video: Path) -> str:
+    """An error message without the temporary directory of the upload."""
     return str(error).replace(str(video), video.name)
 
 
-def sweep(folder: Path) -> None:
-    """Delete what a killed capture left."""
-    for room in folder.glob(f"{ROOM}*"):
+def delete_stale_uploads(folder: Path) -> None:
+    """Delete what a killed process left behind."""
+    for directory in folder.glob(f"{UPLOAD_PREFIX}*"):
         with suppress(OSError):
-            if time.time() - room.stat().st_mtime > LEFT_S:
-                shutil.rmtree(room)
+            if time.time() - directory.stat().st_mtime > STALE_AFTER_S:
+                shutil.rmtree(directory)

@@ -1,24 +1,28 @@
-"""A folder of three prompts, and a session whose videos are judged by their first word."""
+"""A folder of three prompts, and a session whose validator decides by the content of the file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from lip2speech.data.prompts import write_prompts
 from lip2speech.video import MediaError, NoFaceError
-from lip2speech.web.recorder import RecordingSession
+from lip2speech.web.recorder import RecorderServer, RecordingSession
 
 WEBM = b"\x1a\x45\xdf\xa3"
 MP4 = b"\x00\x00\x00\x18ftypmp42"
-LONGEST_S = 20.0
+MAX_DURATION_S = 20.0
 
 
-def judge(video: Path) -> None:
-    """Stands for `read_take`: what is wrong with a video is written in it."""
+def validate(video: Path) -> None:
+    """Replaces the real validator: a word in the file says what is wrong with it."""
     content = video.read_bytes()
-    assert video.with_suffix(".txt").read_text().strip() and video.parent.name.startswith(".arriving-")
+    assert video.with_suffix(".txt").read_text().strip()
+    assert video.parent.name.startswith(".uploading-")
     if b"dark" in content:
         raise NoFaceError(f"{video.name}: no face.")
     if b"torn" in content:
@@ -30,16 +34,29 @@ def judge(video: Path) -> None:
 
 
 @pytest.fixture
-def me(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     write_prompts(tmp_path / "me", ["Bin blue", "set red", "lay white"])
     return tmp_path / "me"
 
 
 @pytest.fixture
-def session(me: Path) -> RecordingSession:
-    return RecordingSession(me, judge, LONGEST_S)
+def session(folder: Path) -> RecordingSession:
+    return RecordingSession(folder, validate, MAX_DURATION_S)
 
 
 def videos(folder: Path) -> dict[str, bytes]:
-    """What lies in the folder beside the prompts."""
+    """Name -> content of what is in the folder beside the prompts."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".txt"}
+
+
+@contextmanager
+def serving(session: RecordingSession) -> Iterator[RecorderServer]:
+    """A recorder that serves in a thread and stops at the end."""
+    server = RecorderServer(session)
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join()

@@ -1,7 +1,8 @@
-"""`lip2speech adapt record` as a person runs it: one address, real checks, a clean end."""
+"""`lip2speech adapt record` in a process: one address, real validation, a clean shutdown."""
 
 from __future__ import annotations
 
+import builtins
 import http.client
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -22,10 +24,10 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def running(me: Path) -> Iterator[tuple[subprocess.Popen, int, str]]:
-    """The command in a process of its own, its port, and the path of its page."""
+def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
+    """The process, its port, and the path of its page."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "lip2speech", "adapt", "record", str(me)],
+        [sys.executable, "-m", "lip2speech", "adapt", "record", str(folder)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "GLOG_minloglevel": "3"},
     )  # fmt: skip
@@ -46,33 +48,59 @@ def put(port: int, path: str, body: bytes) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_real_videos_are_judged_and_a_signal_ends_it_clean(
-    running: tuple[subprocess.Popen, int, str], me: Path, clip: Path, number: signal.Signals
+def test_real_videos_are_validated_and_a_signal_ends_it_cleanly(
+    running: tuple[subprocess.Popen[str], int, str], folder: Path, clip: Path, number: signal.Signals
 ) -> None:
     process, port, path = running
-    assert put(port, f"{path}takes/001", clip.read_bytes())[0] == 200
-    status, why = put(port, f"{path}takes/002", clip.read_bytes()[:3000])
-    assert status == 422 and b"unreadable" in why
+    assert put(port, f"{path}recordings/001", clip.read_bytes())[0] == 200
+    status, answer = put(port, f"{path}recordings/002", clip.read_bytes()[:3000])
+    assert status == 422
+    assert b"unreadable" in answer
     with socket.create_connection(("127.0.0.1", port)) as slow:
-        head = (
-            f"PUT {path}takes/001 HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\n"
-        )
+        own = f"127.0.0.1:{port}"
+        head = f"PUT {path}recordings/001 HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\n"
         slow.sendall(head.encode() + b"Content-Length: 9999\r\n\r\n" + clip.read_bytes()[:5000])
         process.send_signal(number)
-        said, error = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=60)
     assert process.returncode == (128 + number if number == signal.SIGTERM else 0)
-    assert f"1 of 3 prompts are recorded in {me}" in said and "Traceback" not in error
-    assert videos(me) == {"001.mp4": clip.read_bytes()}
+    assert f"1 of 3 prompts are recorded in {folder}" in output
+    assert errors == ""
+    assert videos(folder) == {"001.mp4": clip.read_bytes()}
 
 
-def test_what_cannot_be_served_is_one_line(me: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_one_line_on_stderr(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
         for arguments, message in (
-            ([tmp_path / "none"], "none: no such folder; make one with `lip2speech adapt prompts`"),
+            ([tmp_path / "none"], "none: no such folder"),
             ([tmp_path / "empty"], "no prompt 001.txt in it"),
-            ([me, "--port", port], f"port {port}: Address already in use; give another with --port"),
+            (
+                [folder, "--port", port],
+                f"127.0.0.1 port {port}: Address already in use; choose another with --port",
+            ),
         ):
             result = CliRunner().invoke(app, ["adapt", "record", *map(str, arguments)])
-            assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1
+            assert result.exit_code == 2
+            assert message in result.stderr
+            assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["uvicorn", "starlette"])
+def test_without_the_web_server_the_extra_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    real_import = builtins.__import__
+
+    def import_without(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.split(".")[0] == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real_import(name, *arguments, **options)
+
+    for module in [m for m in sys.modules if m.startswith("lip2speech.web")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(builtins, "__import__", import_without)
+    result = CliRunner().invoke(app, ["adapt", "record", str(folder)])
+    assert result.exit_code == 2
+    assert "pip install 'lip2speech[demo]'" in result.stderr
+    assert result.stderr.count("\n") == 1
