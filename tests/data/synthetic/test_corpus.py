@@ -11,6 +11,7 @@ import pytest
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from lip2speech.data.synthetic import make_corpus, make_sample, utterances
 from lip2speech.data.synthetic.sample import MAX_BYTES
+from lip2speech.data.synthetic.sentences import sentence_split
 from lip2speech.data.synthetic.voices import synthesize_utterance
 from lip2speech.data.utterance import Utterance
 

@@ -73,7 +73,7 @@ def test_the_talker_holds_out_other_utterances_of_its_training_voices(
         torch.cat([torch.as_tensor(wav) for wav, _, _ in synthesize_audio(2, seed)])
         for seed in (SEED, SEED + 1)
     ]
-    heard = [synth(2, split).float() / 32767 for split in ("train", "valid")]
+    heard = [talker(2, split).float() / 32767 for split in ("train", "valid")]
     assert not torch.equal(heard[0][:16_000], heard[1][:16_000])
     for ours, theirs in zip(heard, known, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
