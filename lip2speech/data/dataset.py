@@ -1,11 +1,11 @@
-"""Reading prepared clips: the folder that `python -m preprocess` writes, as rows and tensors.
+"""Prepared clips: the folder that `python -m preprocess` writes, as index rows and tensors.
 
-O/index.jsonl                 one row a clip: id, split, speaker, text, status, n_frames, ...
-O/index.<part>.jsonl          rows of one part, where many machines wrote; the latest row of an id counts
-O/clips/<id>.safetensors      roi (T, 96, 96) uint8, wav (640 T,) int16 at 16 kHz, and stored targets
-O/shards/<part>.tar           the same files by the thousand; a row says where in its tar a clip lies
+O/index.jsonl                 one row per clip: id, split, speaker, text, status, n_frames, ...
+O/index.<part>.jsonl          rows written by one of several machines; the latest row of an id counts
+O/clips/<id>.safetensors      roi (T, 96, 96) uint8, wav (640 T,) int16 at 16 kHz, and precomputed targets
+O/shards/<part>.tar           the same files in WebDataset shards; an index row has a clip's offset in its tar
 
-`shards.stream_clips` reads tars from front to end instead.
+`webdataset.stream_clips` reads the tars sequentially instead.
 """
 
 from __future__ import annotations
@@ -21,13 +21,25 @@ import torch
 from safetensors.torch import load, load_file
 from torch import Tensor
 
-MIN_FRAMES = 13  # half a second, what a voice vector needs
-MAX_HEADER_BYTES = 1 << 20  # bytes; a dozen tensors need one kilobyte
+MIN_FRAMES = 13  # half a second, the shortest input of a speaker encoder
+MAX_HEADER_BYTES = 1 << 20  # a dozen tensors need one kilobyte
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One prepared clip; `roi` and `wav` are read when asked for."""
+    """One prepared clip; its tensors are read on demand.
+
+    Args:
+        folder: The prepared folder.
+        id: Unique in the folder.
+        split: train, valid, test or a split of the corpus.
+        speaker: Unique in the folder.
+        text: Transcript; empty if unknown.
+        n_frames: T, the number of video frames.
+        tar: Name of the shard that holds the clip; empty if the clip has its own file.
+        offset: Position of the clip in the shard, bytes.
+        size: Size of the clip in the shard, bytes.
+    """
 
     folder: Path
     id: str
@@ -35,12 +47,12 @@ class Clip:
     speaker: str
     text: str
     n_frames: int
-    tar: str = ""  # the shard that holds the clip, at `offset`, `size` bytes long; empty: a file of its own
+    tar: str = ""
     offset: int = 0
     size: int = 0
 
     def tensors(self) -> dict[str, Tensor]:
-        """roi (T, 96, 96) uint8, wav (640 T,) int16, and the targets that were stored."""
+        """roi (T, 96, 96) uint8, wav (640 T,) int16, and the precomputed targets."""
         if not self.tar:
             return load_file(self.path())
         with self.path().open("rb") as file:
@@ -48,7 +60,7 @@ class Clip:
             return load(file.read(self.size))
 
     def fingerprints(self) -> dict[str, str]:
-        """Name of each stored target -> fingerprint of what made it."""
+        """Name of each precomputed target -> fingerprint of what extracted it."""
         with self.path().open("rb") as file:
             file.seek(self.offset)
             return read_fingerprints(file)
@@ -63,52 +75,51 @@ class Clip:
 
 
 def read_clips(folders: Sequence[str | Path], split: str, *, min_frames: int = MIN_FRAMES) -> list[Clip]:
-    """The usable clips of one split (or "a|b") in prepared folders, in the order of their index.
+    """The usable clips of one split (or "a|b") of prepared folders, in index order.
 
     Raises:
-        ValueError: a folder has no index, or no folder has a clip of that split.
+        ValueError: A folder has no index, or no folder has a clip of that split.
     """
     clips: list[Clip] = []
     for folder in map(Path, folders):
-        good = [r for r in read_rows(folder) if r["status"] == "done" and r["split"] in split.split("|")]
-        clips += [clip_from_row(folder, row) for row in good if row["n_frames"] >= min_frames]
+        rows = [r for r in read_rows(folder) if r["status"] == "done" and r["split"] in split.split("|")]
+        clips += [clip_from_row(folder, row) for row in rows if row["n_frames"] >= min_frames]
     if not clips:
         raise ValueError(
             f"no clip of split {split!r} in {', '.join(map(str, folders)) or 'no folder'}; give folders that "
-            "have some (index.jsonl tells each clip's; of `preprocess folder`, what lies below a folder of "
-            "that name)."
+            "have some (see `split` in index.jsonl; `preprocess folder` takes it from a folder of that name)."
         )
     return clips
 
 
 def clip_from_row(folder: Path, row: dict[str, Any]) -> Clip:
-    """The clip of a row of an index."""
+    """The clip of an index row. ValueError: its shard is not a plain file name."""
     tar = str(row.get("tar", ""))
     if Path(tar).name != tar:
         raise ValueError(f"{folder}: the shard of clip {row['id']!r} must be a file name, got {tar!r}.")
-    facts = {key: row[key] for key in ("id", "split", "speaker", "text", "n_frames")}
-    return Clip(folder, **facts, tar=tar, offset=row.get("offset", 0), size=row.get("size", 0))
+    fields = {key: row[key] for key in ("id", "split", "speaker", "text", "n_frames")}
+    return Clip(folder, **fields, tar=tar, offset=row.get("offset", 0), size=row.get("size", 0))
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a prepared folder, one for each id. ValueError: it has no index."""
+    """The index rows of a prepared folder, one per id. ValueError: it has no index."""
     if not index_files(folder):
         raise ValueError(
-            f"{folder} is no folder of prepared clips (no index.jsonl); run python -m preprocess first."
+            f"{folder} is not a folder of prepared clips (no index.jsonl); run python -m preprocess first."
         )
     return latest_rows(index_files(folder))
 
 
 def index_files(folder: Path) -> list[Path]:
-    """The index of a prepared folder, and those of its parts."""
+    """All index files of a prepared folder."""
     return sorted(folder.glob("index*.jsonl"))
 
 
 def latest_rows(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """The last row of each id, by id, so that nobody sees which worker ended first.
+    """The latest row of each id, sorted by id so that the order does not depend on worker timing.
 
-    Last by its time; rows of one time, or of none, by their place. A line that a crash tore, or that is still
-    being written, is left out.
+    Latest by `time`; of equal times, or without any, the last one read. Truncated lines (after a crash, or
+    while being written) are skipped.
     """
     rows: dict[str, dict[str, Any]] = {}
     for file in files:
@@ -124,15 +135,16 @@ def latest_rows(files: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def read_fingerprints(file: BinaryIO) -> dict[str, str]:
-    """What a safetensors file says of itself, from a file that stands at its beginning."""
+    """The metadata of a safetensors file, from a file object at its beginning. ValueError: damaged."""
     size = int.from_bytes(file.read(8), "little")
     if not 0 < size <= MAX_HEADER_BYTES:
         raise ValueError(f"{getattr(file, 'name', 'the clip')}: is damaged; prepare the clip again.")
-    return json.loads(file.read(size)).get("__metadata__", {})
+    metadata: dict[str, str] = json.loads(file.read(size)).get("__metadata__", {})
+    return metadata
 
 
 def group_by_speaker(clips: Sequence[Clip]) -> dict[tuple[Path, str], list[int]]:
-    """Positions of clips for each (folder, speaker)."""
+    """(folder, speaker) -> indices of their clips."""
     groups: dict[tuple[Path, str], list[int]] = {}
     for i, clip in enumerate(clips):
         groups.setdefault((clip.folder, clip.speaker), []).append(i)
@@ -145,7 +157,7 @@ def sample_other_clip(
     i: int,
     rng: np.random.Generator,
 ) -> int:
-    """Another clip of the speaker of clip `i`, by its position; itself when there is no other."""
+    """Index of a random other clip of the speaker of clip `i`, or `i` if there is none."""
     others = [j for j in groups[(clips[i].folder, clips[i].speaker)] if j != i]
     return int(rng.choice(others)) if others else i
 

@@ -1,11 +1,11 @@
-"""The GRID corpus: 34 people, six-word sentences, 3 s clips with sound.
+"""The GRID corpus: 34 speakers, six-word sentences, 3 s clips with audio.
 
 Cooke, Barker, Cunningham and Shao 2006, "An audio-visual corpus for speech perception and automatic speech
-recognition", JASA 120(5):2421. A clip's name spells its words: `bbaf2n` is "bin blue at f two now".
+recognition", JASA 120(5):2421. A clip's name encodes its sentence: `bbaf2n` is "bin blue at f two now".
 
-Trees that are understood: a folder per speaker (`s1` to `s34`) anywhere below the root, or the root itself,
-with the pictures at any depth inside it (`s1/bbaf2n.mpg`, `s1/video/mpg_6000/bbaf2n.mpg`, `s1/bbaf2n.mp4`).
-The sound is in the video, or in a wav of the same name below a folder of that speaker (`s1/bbaf2n.wav`,
+Accepted layouts: a folder per speaker (`s1` to `s34`) anywhere below the root, or the root itself, with the
+videos at any depth inside it (`s1/bbaf2n.mpg`, `s1/video/mpg_6000/bbaf2n.mpg`, `s1/bbaf2n.mp4`). The audio
+is in the video, or in a wav of the same name below a folder of that speaker (`s1/bbaf2n.wav`,
 `audio_25k/s1/bbaf2n.wav`).
 """
 
@@ -33,40 +33,43 @@ SENTENCE_CODE = re.compile("".join(f"[{''.join(slot)}]" for slot in SLOTS))
 GRID_SUFFIXES = frozenset({".mpg", ".mp4"})
 SPLIT_FILE = "split.tsv"
 UNLISTED = "unlisted"
-HELD_OUT_PERCENT = 5  # each of valid and test, where no split.tsv says otherwise
+HELD_OUT_PERCENT = 5  # each of valid and test, without a split.tsv
 
 
 def code_to_text(code: str) -> str:
-    """The words that a clip's name stands for: `bbaf2n` -> `bin blue at f two now`."""
+    """The sentence of a clip's name: `bbaf2n` -> `bin blue at f two now`."""
     if not SENTENCE_CODE.fullmatch(code.lower()):
-        raise ValueError(f"{code!r} is not a GRID sentence code; expected six signs such as bbaf2n.")
-    return " ".join(slot[sign] for slot, sign in zip(SLOTS, code.lower(), strict=True))
+        raise ValueError(f"{code!r} is not a GRID sentence code; expected six characters such as bbaf2n.")
+    return " ".join(slot[character] for slot, character in zip(SLOTS, code.lower(), strict=True))
 
 
 def hashed_split(text: str) -> str:
-    """The split of a sentence where the corpus has no `split.tsv`: the same for every speaker and machine."""
-    share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
-    if share < HELD_OUT_PERCENT:
+    """The split of a sentence without a `split.tsv`: the same for every speaker and machine."""
+    percentile = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
+    if percentile < HELD_OUT_PERCENT:
         return "test"
-    return "valid" if share < 2 * HELD_OUT_PERCENT else "train"
+    return "valid" if percentile < 2 * HELD_OUT_PERCENT else "train"
 
 
 def utterances(root: Path) -> Iterator[Utterance]:
-    """All clips below `root`, by speaker and name.
+    """All clips below `root`, sorted by speaker and name.
 
-    With a `split.tsv` (columns clip, split, text) in `root` every clip has the split it says, and a clip that
-    it does not name has the split `unlisted`. Without one, a hash of the words holds out 5 % for valid and 5
-    % for test. A clip that is there in two qualities counts once, in the larger file. Other videos are left
-    out.
+    With a `split.tsv` (columns clip, split, text) in `root`, clips have the split of their row, or `unlisted`
+    without a row. Otherwise a hash of the sentence holds out 5 % for valid and 5 % for test. Of a clip in two
+    qualities the larger file counts. Other videos are ignored.
+
+    Raises:
+        FileNotFoundError: There is no clip, or a clip of `split.tsv` is missing.
+        ValueError: `split.tsv` is malformed, or contradicts a clip's name.
     """
     root = Path(root)
     videos = _find(root, GRID_SUFFIXES)
     if not videos:
         raise FileNotFoundError(
-            f"{root}: no GRID clip here; expected one folder per speaker, s1/bbaf2n.mpg and the like."
+            f"{root}: no GRID clip here; expected one folder per speaker, with s1/bbaf2n.mpg and so on."
         )
-    sounds, listed = _find(root, frozenset({".wav"})), _read_splits(root)
-    missing = sorted(set(listed or ()) - set(videos))
+    wavs, splits = _find(root, frozenset({".wav"})), _read_splits(root)
+    missing = sorted(set(splits or ()) - set(videos))
     if missing:
         raise FileNotFoundError(
             f"{root / SPLIT_FILE}: {len(missing)} of its clips are not here, the first is "
@@ -74,11 +77,11 @@ def utterances(root: Path) -> Iterator[Utterance]:
         )
     for speaker, code in sorted(videos, key=lambda clip: (int(clip[0][1:]), clip[1])):
         text = code_to_text(code)
-        split = hashed_split(text) if listed is None else listed.get((speaker, code), UNLISTED)
+        split = hashed_split(text) if splits is None else splits.get((speaker, code), UNLISTED)
         yield Utterance(
             id=f"{speaker}_{code}",
             video=videos[speaker, code],
-            wav=sounds.get((speaker, code)),
+            wav=wavs.get((speaker, code)),
             text=text,
             speaker=speaker,
             split=split,
@@ -86,7 +89,7 @@ def utterances(root: Path) -> Iterator[Utterance]:
 
 
 def _find(root: Path, suffixes: frozenset[str]) -> dict[tuple[str, str], Path]:
-    """Files of these kinds whose name is a sentence code and that lie below a speaker's folder."""
+    """(speaker, code) -> file, of files that are named by a sentence code below a speaker's folder."""
     found: dict[tuple[str, str], Path] = {}
     for path in sorted(root.rglob("*")):
         code = path.stem.lower()
@@ -103,7 +106,7 @@ def _find(root: Path, suffixes: frozenset[str]) -> dict[tuple[str, str], Path]:
 
 
 def _read_splits(root: Path) -> dict[tuple[str, str], str] | None:
-    """(speaker, code) -> split out of `split.tsv`; None where there is none."""
+    """(speaker, code) -> split of `split.tsv`; None if there is none."""
     path = root / SPLIT_FILE
     if not path.is_file():
         return None
@@ -119,7 +122,7 @@ def _read_splits(root: Path) -> dict[tuple[str, str], str] | None:
             key, text = (clip.parts[0], clip.stem.lower()), row.get("text")
             if text and text != code_to_text(key[1]):
                 raise ValueError(
-                    f"{path}: {row['clip']} says {code_to_text(key[1])!r}, but its row has {text!r}."
+                    f"{path}: {row['clip']} encodes {code_to_text(key[1])!r}, but its row has {text!r}."
                 )
             splits[key] = row["split"]
     return splits

@@ -1,8 +1,8 @@
-"""A folder of prompts for one person to mouth, and the videos of them that lie there.
+"""A folder of prompts for one speaker to mouth, and the recordings of them.
 
-    FOLDER/001.txt  the prompt    FOLDER/001.webm  its video, any format    FOLDER/001.wav  its sound, if any
+    FOLDER/001.txt  the prompt    FOLDER/001.webm  its video, any format    FOLDER/001.wav  its audio, optional
 
-Knows neither how prompts are chosen nor how videos are read.
+Independent of how prompts are chosen and of how videos are decoded.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-NOT_VIDEO = frozenset({".txt", ".json", ".wav"})
+NON_VIDEO_SUFFIXES = frozenset({".txt", ".json", ".wav"})
 
 
 def write_prompts(folder: Path, prompts: Sequence[str]) -> list[Path]:
-    """`folder`/001.txt and so on, one prompt each; ValueError unless the folder is new or empty."""
+    """Write FOLDER/001.txt and so on, one prompt each. ValueError: the folder is not empty."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ValueError(f"{folder}: is not empty; give a new folder for the prompts and their videos.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def write_prompts(folder: Path, prompts: Sequence[str]) -> list[Path]:
 
 
 def read_prompts(folder: Path) -> dict[str, str]:
-    """Name -> prompt, in the order of the names. ValueError: no such folder, or no prompt in it."""
+    """Name -> prompt, sorted by name. ValueError: there is no such folder, or no prompt in it."""
     check_folder(folder)
     paths = sorted(p for p in folder.glob("*.txt") if p.is_file() and not p.name.startswith("."))
     prompts = {path.stem: text for path in paths if (text := read_prompt(path))}
@@ -35,7 +35,7 @@ def read_prompts(folder: Path) -> dict[str, str]:
 
 
 def read_prompt(path: Path) -> str:
-    """One prompt on one line."""
+    """The prompt of one file, on one line."""
     try:
         return " ".join(path.read_text(encoding="utf-8-sig").split())
     except UnicodeDecodeError:
@@ -43,13 +43,13 @@ def read_prompt(path: Path) -> str:
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """The videos that lie beside their prompts, by name. ValueError: no such folder."""
+    """The videos that have a prompt, sorted by name. ValueError: there is no such folder."""
     check_folder(folder)
-    files = (p for p in folder.iterdir() if p.suffix.lower() not in NOT_VIDEO)
+    files = (p for p in folder.iterdir() if p.suffix.lower() not in NON_VIDEO_SUFFIXES)
     return sorted(p for p in files if p.with_suffix(".txt").is_file() and p.is_file())
 
 
 def check_folder(folder: Path) -> None:
-    """ValueError unless there is such a folder."""
+    """Raise ValueError unless the folder exists."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; make one with `lip2speech adapt prompts`.")

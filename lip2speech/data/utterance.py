@@ -1,8 +1,8 @@
-"""One row of any corpus: where a clip's picture, sound and words are.
+"""One row of any corpus: where a clip's video, audio and transcript are.
 
-Every corpus adapter (`grid`, the synthetic talker, LRS3, ...) is a function `utterances(root)` that yields
-these rows in a fixed order, and `Refused` for what it cannot use. A row holds paths, never samples; it knows
-nothing of models or of how the clip is cropped.
+A corpus adapter (`grid`, `synthetic`, LRS3, ...) is a function `utterances(root)` that yields an `Utterance`
+per clip in a fixed order, or a `RejectedClip`. Rows hold paths, never samples, and know neither models nor
+cropping.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ class Utterance:
     """One clip of one speaker.
 
     Args:
-        id: name that is unique within the corpus; may hold `/` (`s1/bbaf2n`).
-        video: file with the picture.
-        wav: file with the sound, or None when the sound is inside `video`.
-        text: what is said, lower case, words separated by one space; empty when unknown.
-        speaker: name of the voice, unique within the corpus.
-        split: `train`, `valid`, `test`, or a set of the corpus' own (GRID: `unseen`).
-        start_s, end_s: the part of the files that is the clip; None: up to their end.
+        id: Unique within the corpus; may contain `/` (`s1/bbaf2n`).
+        video: The video file.
+        wav: The audio file, or None if the audio is in `video`.
+        text: Transcript, lower case, single spaces; empty if unknown.
+        speaker: Name of the speaker, unique within the corpus.
+        split: `train`, `valid`, `test`, or a split of this corpus (GRID: `unseen`).
+        start_s: Start of the clip in the files, seconds.
+        end_s: End of the clip in the files, seconds; None for the end of the files.
     """
 
     id: str
@@ -38,10 +39,11 @@ class Utterance:
 
 @dataclass(frozen=True)
 class RejectedClip:
-    """What stands in a corpus where a clip should be and cannot be one, and why.
+    """A clip of a corpus that cannot be used.
 
     Args:
-        id: the clip it would have been, or the line of a list (`subset.txt:17`).
+        id: The clip's id, or the line of a file list (`subset.txt:17`).
+        reason: Why it was rejected.
     """
 
     id: str
@@ -49,5 +51,5 @@ class RejectedClip:
 
 
 def is_held_out(name: str, percent: int) -> bool:
-    """Whether `percent` in 100 names, told by their hash, hold this one: the same on every machine."""
+    """Whether a name is among `percent` in 100, by its hash: the same on every machine."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 100 < percent

@@ -115,9 +115,11 @@ def test_folders_get_the_share_they_are_given(pool: Pool, tmp_path: Path) -> Non
         [*clips, *other],
         [*targets, *extract_targets(other, TargetExtractor(mfcc_teacher(), make_codec()))],
     )
-    assert batches(both).chance.tolist() == pytest.approx([1 / 6] * 6)
-    assert batches(both, sampling_weights=(0.5, 0.5)).chance.tolist() == pytest.approx([0.1] * 5 + [0.5])
-    with pytest.raises(ValueError, match="1 folder weights for 2 folders with clips"):
+    assert batches(both).probabilities.tolist() == pytest.approx([1 / 6] * 6)
+    assert batches(both, sampling_weights=(0.5, 0.5)).probabilities.tolist() == pytest.approx(
+        [0.1] * 5 + [0.5]
+    )
+    with pytest.raises(ValueError, match="1 sampling weights for 2 folders with clips"):
         batches(both, sampling_weights=(1.0,))
 
 

@@ -71,7 +71,7 @@ def test_the_last_unit_is_held_where_the_sound_ends_before_its_feature() -> None
 def test_a_long_sound_is_seen_in_pieces_and_keeps_its_clock(
     monkeypatch: pytest.MonkeyPatch, rest: int
 ) -> None:
-    monkeypatch.setattr("lip2speech.data.unit_tokenizers.MAX_SAMPLES", 3200)
+    monkeypatch.setattr("lip2speech.data.unit_tokenizers.hubert.MAX_SAMPLES", 3200)
     teach, wav = teacher(), noise(6400 + rest)
     last = wav[3200:] if rest < 400 else wav[3200:6400]
     expected = [teach.features_chunk(wav[:3200]), teach.features_chunk(last)]
@@ -101,7 +101,7 @@ def test_centroids_and_layer_must_fit_the_encoder() -> None:
         conv_dim=4, conv_kernels=(4,), conv_strides=(2,), encoder_layers=1, embed_dim=64, ffn_dim=4,
         heads=1, conv_pos=4, conv_pos_groups=4,
     )  # fmt: skip
-    with pytest.raises(ValueError, match="has a hop of 2, units need 320"):
+    with pytest.raises(ValueError, match="has a hop of 2, expected 320"):
         HubertTokenizer(Hubert(slow), own.centroids, 1)
 
 
@@ -122,7 +122,7 @@ def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) ->
     ("changes", "message"),
     [
         ({"units": {"layer": "2", "n_units": 12}}, "layer: expected int"),
-        ({"units": {"layer": 2, "n_units": 13}}, "says 13 units and holds 12"),
+        ({"units": {"layer": 2, "n_units": 13}}, "n_units is 13, but it holds 12 centroids"),
         ({"units": {"layer": 9, "n_units": 12}}, r"layer must be in 1\.\.3, got 9"),
         ({"hubert": None}, "expected a group of HubertConfig fields"),
     ],
@@ -162,14 +162,14 @@ def test_a_rising_level_is_in_the_first_difference() -> None:
 def test_units_on_another_clock_are_refused_by_who_takes_them(tmp_path: Path) -> None:
     front = make_model().frontend
     teach = AVHubertTokenizer(front, Transform(), torch.randn(3, front.dim), 1)
-    with pytest.raises(ValueError, match="units come 25 a second, 50 are needed"):
+    with pytest.raises(ValueError, match="units are at 25 Hz, expected 50 Hz"):
         TargetExtractor(teach, None)
-    with pytest.raises(ValueError, match="units come 50 a second, 25 are needed"):
+    with pytest.raises(ValueError, match="units are at 50 Hz, expected 25 Hz"):
         require_rate(mfcc_teacher(), 25)
     require_rate(None, 25)
     values, tensors = teach.state()
     checkpoint.save(tmp_path / "units", values | {"rate": 50}, tensors, "")
-    with pytest.raises(ValueError, match="says 50 units a second, its features come 25 a second"):
+    with pytest.raises(ValueError, match="rate is 50 Hz, but its features are at 25 Hz"):
         load_unit_tokenizer(tmp_path / "units")
 
 

@@ -95,7 +95,7 @@ def test_lips_alone_do_not_hear(prepared: Path, tmp_path: Path) -> None:
     assert torch.equal(lips.features(wav, roi), lips.features(-0.1 * wav.flip(0), roi))
     assert not torch.allclose(both.features(wav, roi), both.features(wav.flip(0), roi))
     assert not torch.allclose(both.features(wav, roi), both.features(wav, 255 - roi))
-    with pytest.raises(ValueError, match=r"of lips and sound; give the clip's roi"):
+    with pytest.raises(ValueError, match=r"audio-visual; give the clip's roi"):
         both(wav)
 
 

@@ -302,7 +302,7 @@ def test_a_start_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     [
         ({"unit_tokenizer": ""}, "model.heads.n_units is 8, the teacher '' has 0"),
         ({"codec_path": ""}, "has 2 codebooks of 16 at 50 Hz, the codec '' no codebooks"),
-        ({"sampling_weights": [1.0, 2.0]}, "2 folder weights for 1 folders"),
+        ({"sampling_weights": [1.0, 2.0]}, "2 sampling weights for 1 folders"),
         ({"train_data": []}, "no clip of split 'train' in no folder"),
     ],
 )

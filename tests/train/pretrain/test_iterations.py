@@ -80,7 +80,7 @@ def test_an_iteration_without_the_one_before_is_refused_in_one_line(prepared: Pa
     [
         (["--iteration", "3"], "iteration must be 1 .. 2, got 3."),
         (["--iteration", "0"], "iteration must be 1 .. 2, got 0."),
-        (["train_data=[nowhere]"], "nowhere is no folder of prepared clips"),
+        (["train_data=[nowhere]"], "nowhere is not a folder of prepared clips"),
         (["mask=3"], "mask"),
     ],
 )
