@@ -74,7 +74,7 @@ def test_a_silent_clip_is_refused_by_its_name(tmp_path: Path) -> None:
 def test_a_codec_at_another_rate_is_refused() -> None:
     codec: MelCodec = make_codec(CODEC)
     codec.sample_rate = 24_000
-    with pytest.raises(ValueError, match="clips are at 16000 Hz, the codec wants 24000 Hz"):
+    with pytest.raises(ValueError, match="clips are at 16000 Hz, the codec is at 24000 Hz"):
         TargetExtractor(None, codec)
 
 
@@ -94,9 +94,9 @@ def test_a_sound_is_cut_or_padded_to_640_samples_a_frame(n_samples: int) -> None
     ("wav", "message"),
     [
         (torch.zeros(16000), "silent"),
-        (torch.full((16000,), torch.nan), "not numbers"),
-        (torch.ones(8000), "lasts 0.50 s and the picture 1.00 s"),
-        (torch.ones(24000), "lasts 1.50 s and the picture 1.00 s"),
+        (torch.full((16000,), torch.nan), "NaN or infinite"),
+        (torch.ones(8000), "lasts 0.50 s and the video 1.00 s"),
+        (torch.ones(24000), "lasts 1.50 s and the video 1.00 s"),
     ],
 )
 def test_a_sound_that_cannot_be_the_target_is_refused(wav: torch.Tensor, message: str) -> None:
