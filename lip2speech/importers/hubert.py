@@ -252,7 +252,7 @@ def _card(source: Path, kmeans: Path | None, imported: Imported) -> str:
     ]
     if units is not None and kmeans is not None:
         lines.append(
-            f"- Units: {units['n_units']} centroids of layer {units['layer']}, from `{kmeans.name}`."
+            f"- Units: {units['n_units']} centroids of layer {units['feature_layer']}, from `{kmeans.name}`."
         )
     if imported.dropped:
         lines += ["", f"Dropped by name ({len(imported.dropped)}):", ""]

@@ -121,9 +121,9 @@ def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"units": {"layer": "2", "n_units": 12}}, "layer: expected int"),
-        ({"units": {"layer": 2, "n_units": 13}}, "n_units is 13, but it holds 12 centroids"),
-        ({"units": {"layer": 9, "n_units": 12}}, r"layer must be in 1\.\.3, got 9"),
+        ({"units": {"feature_layer": "2", "n_units": 12}}, "feature_layer: expected int"),
+        ({"units": {"feature_layer": 2, "n_units": 13}}, "n_units is 13, but it holds 12 centroids"),
+        ({"units": {"feature_layer": 9, "n_units": 12}}, r"layer must be in 1\.\.3, got 9"),
         ({"hubert": None}, "expected a group of HubertConfig fields"),
     ],
 )
