@@ -29,7 +29,7 @@ from torch import nn
 from lip2speech.config import from_dict, load_config, load_yaml
 from lip2speech.device import CPU
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
-from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.checkpointing import resume, save_checkpoint
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.task import TrainingTask

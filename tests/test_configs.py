@@ -10,7 +10,7 @@ from lip2speech.config import load_config
 CONFIGS = Path(__file__).parents[1] / "configs"
 KINDS = {
     "adapt": ("lip2speech.train.adapt.trainer", "AdaptConfig"),
-    "codec": ("lip2speech.train.codec.task", "CodecTrainConfig"),
+    "codec": ("lip2speech.train.codec", "CodecTrainConfig"),
     "finetune": ("lip2speech.train.finetune.task", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.kmeans", "KMeansConfig"),
     "code_prior": ("lip2speech.train.code_prior.task", "CodePriorTrainConfig"),

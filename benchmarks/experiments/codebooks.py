@@ -22,9 +22,10 @@ from lip2speech.codecs import codec_from_dict
 from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ
 from lip2speech.codecs.sacodec import SACodec
 from lip2speech.losses import MultiResolutionSTFTLoss
-from lip2speech.train.codec.codebook_usage import CodebookUsage, take_anchors, weigh_commitment
+from lip2speech.train.codec.codebook_usage import CodebookUsage
+from lip2speech.train.codec.commitment import weighted_commitment
 from lip2speech.train.codec.data import CodecDataConfig, SpeechSegments
-from lip2speech.train.codec.init import even_out
+from lip2speech.train.codec.init import load_semantic_centroids, lsuv_init
 
 DIM, BATCH, RATE = 64, 8, 1e-3
 JOIN = 300
@@ -46,7 +47,7 @@ def build(units: str, quantizer: QuantizerConfig | None) -> SACodec:
     torch.manual_seed(0)
     codec = codec_from_dict("sacodec", numbers)
     assert isinstance(codec, SACodec), "it was asked for by name"
-    take_anchors(codec, units)
+    load_semantic_centroids(codec, units)
     if quantizer is not None:
         codec.quantizer = ResidualVQ(quantizer)  # type: ignore[assignment]
     return codec
@@ -66,7 +67,7 @@ def train(codec: SACodec, speech: SpeechSegments, steps: int, weight: float | tu
     optimizer = torch.optim.AdamW(codec.parameters(), lr=RATE, betas=(0.8, 0.99))
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    even_out(codec, speech.draw(BATCH, rng))
+    lsuv_init(codec, speech.draw(BATCH, rng))
     codec.train()
     for step in range(steps):
         wav = speech.draw(BATCH, rng)
@@ -74,7 +75,7 @@ def train(codec: SACodec, speech: SpeechSegments, steps: int, weight: float | tu
             loss = SPECTRAL * spectral(codec.decode_latent(codec.encode_latent(wav))[..., : wav.shape[-1]], wav)
         else:
             fake, commit, _ = codec(wav)
-            loss = SPECTRAL * spectral(fake, wav) + weigh_commitment(weight, commit)
+            loss = SPECTRAL * spectral(fake, wav) + weighted_commitment(weight, commit)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 100.0)

@@ -31,7 +31,7 @@ from lip2speech.evaluation.metrics.dnsmos import dnsmos
 from lip2speech.evaluation.metrics.intelligibility import pesq_wb, stoi
 from lip2speech.losses import si_sdr
 from lip2speech.modules.conv import fold_weight_norm
-from lip2speech.train.codec.noise import SOUNDS, NoiseAugmenter, NoiseConfig
+from lip2speech.train.codec.noise import AUDIO_SUFFIXES, NoiseAugmenter, NoiseConfig
 
 HEADER = "| codec | n_q | kbit/s | STOI | PESQ | mel distance | DNSMOS | codebook use | decode speed |"
 SWITCH_HEADER = "| codec | speech | n_q | as heard | switch off | switch on | gain |"
@@ -41,9 +41,9 @@ def read_speech(folder: Path, split: str, count: int) -> list[Tensor]:
     """At most `count` sounds (T_a,) at 16 kHz of a prepared folder, or of one of sound files."""
     if (folder / "index.jsonl").is_file():
         return [clip.wav() for clip in read_clips([folder], split)[:count]]
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SOUNDS]
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
     if not paths:
-        raise SystemExit(f"{folder} is no prepared folder and holds no {', '.join(SOUNDS)}.")
+        raise SystemExit(f"{folder} is no prepared folder and holds no {', '.join(AUDIO_SUFFIXES)}.")
     return [read_wav(path) for path in paths[:count]]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from lip2speech.config import load_config
-from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.trainer import Trainer
 
 RECIPES = Path(__file__).parents[2] / "configs" / "codec"

@@ -12,7 +12,7 @@ from lip2speech.cli._errors import UsageError, one_line_errors
 from lip2speech.cli._progress import progress_bar
 
 TASKS = {
-    "codec": ("lip2speech.train.codec.task", "CodecTask", "CodecTrainConfig"),
+    "codec": ("lip2speech.train.codec", "CodecTask", "CodecTrainConfig"),
     "kmeans": ("lip2speech.train.kmeans", "fit_kmeans", "KMeansConfig"),
     "pretrain": ("lip2speech.train.pretrain.task", "PretrainTask", "PretrainConfig"),
     "finetune": ("lip2speech.train.finetune.task", "FinetuneTask", "FinetuneConfig"),

@@ -46,9 +46,8 @@ class Balancer:
         grads = {
             name: torch.autograd.grad(loss, output, retain_graph=True)[0] for name, loss in losses.items()
         }
-        norms = {
-            name: distributed.all_reduce_mean(float(g.flatten(1).norm(dim=1).mean())) for name, g in grads.items()
-        }
+        norms = {name: float(grad.flatten(1).norm(dim=1).mean()) for name, grad in grads.items()}
+        norms = {name: distributed.all_reduce_mean(norm) for name, norm in norms.items()}
         self.update(norms)
         share = self.total_norm / sum(self.weights[name] for name in losses)
         balanced = torch.zeros_like(output)

@@ -1,7 +1,7 @@
 """Vocos: a latent at the frame rate to a complex spectrogram, then one inverse STFT to a waveform.
 
-Siuzdak 2024 (Vocos), section 3; with attention before the ConvNeXt blocks as in WavTokenizer (Ji et al. 2025), which
-SACodec adopts. There is no upsampling: all layers run at the frame rate.
+Siuzdak 2024 (Vocos), section 3; with attention before the ConvNeXt blocks as in WavTokenizer (Ji et al.
+2025), which SACodec adopts. There is no upsampling: all layers run at the frame rate.
 
     latent (B, D, T) -> conv -> 2 residual blocks, attention, 2 residual blocks -> ConvNeXt blocks
                      -> magnitude and phase (B, F, T) -> wav (B, 1, T * hop_length)
@@ -154,8 +154,8 @@ class VocosDecoder(nn.Module):
 def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:
     """complex (B, F, T) -> (B, T * hop_length): overlap-added frames, divided by the energy of the windows.
 
-    Frame t is centered on samples t * hop_length .. (t + 1) * hop_length. `torch.istft` either gives one hop less
-    (center=True) or rejects windows that start at zero (center=False).
+    Frame t is centered on samples t * hop_length .. (t + 1) * hop_length. `torch.istft` either gives one hop
+    less (center=True) or rejects windows that start at zero (center=False).
     """
     n_fft, frames = len(window), spectrum.shape[-1]
     windowed = torch.fft.irfft(spectrum, n_fft, dim=1) * window[:, None]

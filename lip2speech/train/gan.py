@@ -1,9 +1,9 @@
-"""The adversarial half of codec and vocoder training: discriminators, their optimiser, what they tell.
+"""The adversarial part of codec and vocoder training: discriminators, their optimizer and losses.
 
-Any judge together: EnCodec's multi-scale STFT, SoundStream's waves and complex STFT, HiFi-GAN's periods.
-Hinge losses and relative feature matching (EnCodec, Defossez et al. 2022, section 3.4) for all: the feature
-losses of SoundStream and HiFi-GAN are not divided by the features' size, and HiFi-GAN's add up over its
-judges where these are means, so their weights do not carry over. It knows no codec and no vocoder.
+Works with any discriminators: EnCodec's multi-scale STFT, SoundStream's waveform and STFT, HiFi-GAN's
+periods. All use hinge losses and relative feature matching (EnCodec, Défossez et al. 2022, section 3.4). The
+feature losses of SoundStream and HiFi-GAN are not divided by the magnitude of the features, and HiFi-GAN's
+are summed over discriminators where these are means, so their weights do not carry over.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ from lip2speech.train.core.optim import OptimizerWithSchedule
 
 
 class AdversarialTrainer:
-    """Discriminators that learn to tell wavs that a network made from real ones.
+    """Discriminators that learn to separate generated from real wavs.
 
     Args:
-        chance: of an update at each step (EnCodec: 2/3 at 24 kHz), so that they do not run away.
+        discriminator: all discriminators as one.
+        optimizer: of their parameters.
+        precision: of their forward passes.
+        update_prob: probability of an update per step (EnCodec: 2/3 at 24 kHz), to keep them from becoming
+            too strong.
     """
 
     def __init__(
@@ -35,12 +39,12 @@ class AdversarialTrainer:
         optimizer: OptimizerWithSchedule,
         *,
         precision: str,
-        chance: float = 1.0,
+        update_prob: float = 1.0,
     ):
         self.discriminator, self.optimizer = discriminator, optimizer
-        self.precision, self.chance = precision, chance
+        self.precision, self.update_prob = precision, update_prob
 
-    def update(
+    def discriminator_step(
         self,
         real: Tensor,
         fake: Tensor,
@@ -48,52 +52,66 @@ class AdversarialTrainer:
         rng: np.random.Generator,
         micro_batch: MicroBatch = FULL_BATCH,
     ) -> dict[str, float]:
-        """Learn from a batch (B, 1, T_a) each, or rest; what there is to log.
+        """Update the discriminators, or skip the step with probability 1 - update_prob.
 
-        rng is alike in all parts of the step, which rest together. They learn with the last part: of several
-        in one process, the codec hears in the others what they thought before.
+        With gradient accumulation the weights change after the last micro-batch only, so the generator's
+        losses on the others come from the discriminators before the step.
+
+        Args:
+            real: (B, 1, T_a).
+            fake: (B, 1, T_a); its generator gets no gradient.
+            step: since the discriminators started.
+            rng: the same in all micro-batches of a step, which are skipped together.
+            micro_batch: of the step.
+
+        Returns:
+            Metrics to log; none if skipped.
         """
-        if self.chance < 1 and rng.random() >= self.chance:
+        if self.update_prob < 1 and rng.random() >= self.update_prob:
             return {}
         with autocast(self.precision, real.device):
             real_logits, _ = self.discriminator(real)
             fake_logits, _ = self.discriminator(fake.detach())
         loss = losses.discriminator_loss(real_logits, fake_logits)
         self.optimizer.step(loss, step, micro_batch)
-        return {"d": loss.item()}
+        return {"loss/disc": loss.item()}
 
-    def terms(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Adversarial and feature losses of what made `fake`, () each; discriminators get no gradient."""
+    def generator_losses(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Adversarial and feature-matching loss () of the generator; the discriminators get no gradient."""
         self.discriminator.requires_grad_(False)
         with autocast(self.precision, real.device):
             with torch.no_grad():
-                _, real_maps = self.discriminator(real)
-            fake_logits, fake_maps = self.discriminator(fake)
+                _, real_features = self.discriminator(real)
+            fake_logits, fake_features = self.discriminator(fake)
         self.discriminator.requires_grad_(True)
-        adversarial, feature = (
-            losses.adversarial_loss(fake_logits),
-            losses.feature_matching_loss(real_maps, fake_maps),
-        )
-        return {"g": adversarial, "feat": feature}
+        return {
+            "loss/adv": losses.adversarial_loss(fake_logits),
+            "loss/feat_match": losses.feature_matching_loss(real_features, fake_features),
+        }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"discriminator": self.discriminator.state_dict(), "gan_opt": self.optimizer.state_dict()}
+        """Weights and optimizer state."""
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "disc_optimizer": self.optimizer.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.discriminator.load_state_dict(state["discriminator"])
-        self.optimizer.load_state_dict(state["gan_opt"])
+        self.optimizer.load_state_dict(state["disc_optimizer"])
 
 
-def build_adversary(
+def build_adversarial_trainer(
     discriminator: MultiDiscriminator,
     steps: int,
     *,
     lr: float,
     betas: tuple[float, float],
     precision: str,
-    chance: float = 1.0,
+    update_prob: float = 1.0,
 ) -> AdversarialTrainer:
-    """Discriminators that learn for `steps` at the rate `lr`."""
+    """Discriminators with an optimizer for `steps` steps at peak rate `lr`."""
     config = OptimizerConfig(lr=lr, betas=betas, warmup_steps=100, min_lr_ratio=0.1, grad_clip=10.0)
     optimizer = OptimizerWithSchedule(discriminator.parameters(), config, steps)
-    return AdversarialTrainer(discriminator, optimizer, precision=precision, chance=chance)
+    return AdversarialTrainer(discriminator, optimizer, precision=precision, update_prob=update_prob)

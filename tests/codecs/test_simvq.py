@@ -1,4 +1,4 @@
-"""SimVQ and the semantic codebook, alone and in SACodec's quantizer (lip2speech/codecs/quantization/simvq.py)."""
+"""SimVQ and the semantic codebook, alone and in SACodec (lip2speech/codecs/quantization/simvq.py)."""
 
 import pytest
 import torch

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lip2speech import checkpoint, distributed
 from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ
 from lip2speech.config import from_dict
-from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
 from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, micro_batches, seed_step

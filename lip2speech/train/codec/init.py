@@ -1,11 +1,11 @@
-"""Where a codec's training starts: every layer passes on as much as it is given, and nothing twice.
+"""Initialization of codecs before training: LSUV for SEANet, centroids for SACodec.
 
-Mishkin and Matas 2016, "All you need is a good init", section 3: orthonormal weights, then layer by layer
-divided by the deviation of what they make of real input. Speech is soft and PyTorch's own start loses a part
-of it in every layer, so after the ten layers of a SEANet encoder a latent tells of its biases alone, and a
-short training ends where it began, in silence. Residual branches start small (De and Smith 2020, "Batch
-normalization biases residual blocks towards the identity function in deep networks"): as loud as what they
-are added to they scramble the wave. It knows no loss.
+Mishkin and Matas 2016, "All you need is a good init", section 3 (LSUV): orthogonal weights, then layer by
+layer divided by the standard deviation of their output on real input. Speech has low amplitude and PyTorch's
+default init attenuates it layer by layer; after the ten layers of a SEANet encoder the latent is dominated by
+the biases, and short runs collapse to silence. Residual branches start small (De and Smith 2020, "Batch
+normalization biases residual blocks towards the identity function in deep networks"): at full scale they
+scramble the waveform.
 """
 
 from __future__ import annotations
@@ -17,85 +17,115 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lip2speech.codecs import Codec
+from lip2speech import checkpoint
+from lip2speech.codecs import Codec, SACodec
 from lip2speech.modules.conv import StreamingConv1d, StreamingConvTranspose1d
 from lip2speech.modules.seanet import SEANetDecoder, SEANetEncoder, SEANetResnetBlock
 
 Layer = StreamingConv1d | StreamingConvTranspose1d
 
-BRANCH = 0.05
-"""The deviation of what a residual branch adds, where a layer's is 1."""
-SILENT = 1e-8
-"""A layer whose output has less deviation than this has nothing to be scaled by."""
+BRANCH_STD = 0.05
+"""Standard deviation of the output of a residual branch, relative to 1 of a layer."""
+MIN_STD = 1e-8
+"""Layers whose output has a smaller standard deviation are not scaled."""
 
 
 @torch.no_grad()
-def even_out(codec: Codec, wav: Tensor) -> None:
-    """Start the weights of SEANet halves from speech (B, 1, T_a), in place: latents of deviation 1, and a
-    sound as loud as the speech. A codec whose encoder is another keeps its own start: an encoder of mels has
-    norms, and its decoder, evened out, begins well and becomes so steep that training does not settle."""
+def lsuv_init(codec: Codec, wav: Tensor) -> None:
+    """Initialize a SEANet encoder and decoder from speech (B, 1, T_a), in place.
+
+    Latents get unit standard deviation, the output that of the speech. Other encoders keep their own init: a
+    mel encoder has norms, and its decoder, initialized like this, starts well but becomes so steep that
+    training does not converge.
+    """
     if not isinstance(codec.encoder, SEANetEncoder):
         return
-    even_layers(codec.encoder, lambda: codec.encode_latent(wav), 1.0)
+    init_layers(codec.encoder, lambda: codec.encode_latent(wav), 1.0)
     if isinstance(codec.decoder, SEANetDecoder):
         latent = codec.encode_latent(wav)
-        even_layers(codec.decoder, lambda: codec.decode_latent(latent), float(wav.std()))
+        init_layers(codec.decoder, lambda: codec.decode_latent(latent), float(wav.std()))
 
 
-def even_layers(network: nn.Module, run: Callable[[], Tensor], last: float) -> None:
-    """Give every convolution that `run` calls an output of deviation 1, the last one of a branch BRANCH, the
-    last one of all `last`."""
+def init_layers(network: nn.Module, run: Callable[[], Tensor], output_std: float) -> None:
+    """Scale every convolution that `run` calls to an output of unit standard deviation.
+
+    The last convolution of a residual branch is scaled to `BRANCH_STD`, the last of all to `output_std`.
+    """
     order: list[Layer] = []
-    with watching(network, lambda layer, _: order.append(layer)):
+    with forward_hooks(network, lambda layer, _: order.append(layer)):
         run()
     branches = {id(block.block[-1]) for block in network.modules() if isinstance(block, SEANetResnetBlock)}
     for layer in order:
-        orthonormal(layer)
+        orthogonal_init(layer)
     for layer in order:
-        goal = last if layer is order[-1] else BRANCH if id(layer) in branches else 1.0
-        if (spread := spread_of(layer, run)) > SILENT:
-            length_of(layer).mul_(goal / spread)
+        target = output_std if layer is order[-1] else BRANCH_STD if id(layer) in branches else 1.0
+        if (std := measure_std(layer, run)) > MIN_STD:
+            weight_scale(layer).mul_(target / std)
 
 
-def orthonormal(layer: Layer) -> None:
-    """Weights whose rows are orthonormal, no biases."""
+def orthogonal_init(layer: Layer) -> None:
+    """Orthogonal weights, zero biases."""
     conv: Any = layer.conv
     weight = nn.init.orthogonal_(torch.empty_like(conv.weight))
-    if is_normed(layer):
-        conv.weight = weight  # its direction and its length
+    if has_weight_norm(layer):
+        conv.weight = weight  # sets direction and norm
     else:
         conv.weight.copy_(weight)
     if conv.bias is not None:
         conv.bias.zero_()
 
 
-def spread_of(layer: Layer, run: Callable[[], Tensor]) -> float:
-    """The deviation of a layer's (B, C, T) around the mean of each channel, which a bias alone can make."""
-    seen: list[Tensor] = []
-    with watching(layer, lambda _, y: seen.append(y)):
+def measure_std(layer: Layer, run: Callable[[], Tensor]) -> float:
+    """Standard deviation of a layer's output (B, C, T) around the mean of each channel."""
+    outputs: list[Tensor] = []
+    with forward_hooks(layer, lambda _, y: outputs.append(y)):
         run()
-    return float((seen[0] - seen[0].mean((0, 2), keepdim=True)).std())
+    return float((outputs[0] - outputs[0].mean((0, 2), keepdim=True)).std())
 
 
 @contextmanager
-def watching(network: nn.Module, see: Callable[[Layer, Tensor], None]) -> Iterator[None]:
-    """Every output of a convolution inside `network` is shown to `see`."""
+def forward_hooks(network: nn.Module, hook: Callable[[Layer, Tensor], None]) -> Iterator[None]:
+    """Call `hook` with every convolution of `network` and its output."""
     layers = [module for module in network.modules() if isinstance(module, Layer)]
-    hooks = [layer.register_forward_hook(lambda module, _, y: see(module, y)) for layer in layers]
+    handles = [layer.register_forward_hook(lambda module, _, y: hook(module, y)) for layer in layers]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def length_of(layer: Layer) -> Tensor:
-    """What scales a layer's output: its weight, or the length of it where that is normed."""
+def weight_scale(layer: Layer) -> Tensor:
+    """The tensor that scales a layer's output: its weight, or the norm of a weight-normalized one."""
     conv: Any = layer.conv
-    length: Tensor = conv.parametrizations.weight.original0 if is_normed(layer) else conv.weight
-    return length
+    scale: Tensor = conv.parametrizations.weight.original0 if has_weight_norm(layer) else conv.weight
+    return scale
 
 
-def is_normed(layer: Layer) -> bool:
-    """Whether the layer has weight norm."""
+def has_weight_norm(layer: Layer) -> bool:
+    """Whether the layer is weight-normalized."""
     return hasattr(layer.conv, "parametrizations")
+
+
+def load_semantic_centroids(codec: Codec, folder: str) -> None:
+    """Copy the k-means centroids of a unit tokenizer's folder (tensor `centroids`, (K, d)) into a SACodec.
+
+    Raises:
+        ValueError: a SACodec without a folder, a folder for another codec, or centroids of another shape.
+        CheckpointError: the folder is damaged or incomplete.
+    """
+    if not isinstance(codec, SACodec):
+        if folder:
+            raise ValueError(
+                f"semantic_centroids are for sacodec, not {type(codec).__name__}; leave them out."
+            )
+        return
+    if not folder:
+        raise ValueError(
+            "sacodec needs k-means centroids for its semantic codebook; train them with "
+            "`lip2speech train kmeans` and set semantic_centroids=FOLDER."
+        )
+    loaded = checkpoint.load(folder)
+    if "centroids" not in loaded.tensors:
+        raise ValueError(f"{folder} holds {loaded.config.get('kind')!r}, expected units with centroids.")
+    codec.quantizer.semantic.set_centroids(loaded.tensors["centroids"])

@@ -1,14 +1,11 @@
-"""What the training of every vocoder has: a recipe, segments, the network and its average, one optimiser.
-
-What is lost, and how it is told in the log, is each vocoder's own: `wavenet.py`, `hifigan.py`.
-"""
+"""What the training of all vocoders shares: config, segments, the network and its EMA, one optimizer."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -27,17 +24,22 @@ from lip2speech.train.vocoder.data import VocoderDataset
 from lip2speech.vocoders import TRAINED_VOCODERS
 from lip2speech.vocoders.registry import KIND
 
-HELD_OUT = 16  # segments that validation looks at
+N_VALIDATION_SEGMENTS = 16
 
 
 @dataclass(frozen=True)
-class VocoderTrainConfig:
-    """What the recipe of any vocoder says. Its `kind` names the field that holds the vocoder's own sizes.
+class BaseVocoderTrainConfig:
+    """What the configs of all vocoders share. `kind` names the field that holds the vocoder's own config.
 
-    train_data: prepared clips; speaker: folder of the encoder that hears voices, empty: their long-term
-    spectrum; frames: of mel that a segment has; blur: the widest Gaussian over the mel, its deviation in
-    frames and bands; noise: the largest deviation of what is added to it, in nats. Each segment gets its own
-    share of both.
+    Attributes:
+        train_data: folders of prepared clips.
+        speaker_encoder: folder of the speaker encoder; empty: the long-term average spectrum.
+        segment_frames: mel frames of a segment.
+        mel_blur_sigma: largest standard deviation of the Gaussian blur of the mel, in frames and bands; drawn
+            for each segment.
+        mel_noise_std: largest standard deviation of the noise added to the mel, in nats; drawn for each
+            segment.
+        ema_decay: of the averaged weights, which are validated and exported.
     """
 
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -52,65 +54,72 @@ class VocoderTrainConfig:
     def __post_init__(self) -> None:
         if self.segment_frames < 1 or min(self.mel_blur_sigma, self.mel_noise_std) < 0:
             raise ValueError(
-                "frames must be 1 or more, blur and noise 0 or more, got "
+                "segment_frames must be 1 or more, mel_blur_sigma and mel_noise_std 0 or more, got "
                 f"{self.segment_frames}, {self.mel_blur_sigma} and {self.mel_noise_std}."
             )
-        if self.sizes.mel != MelConfig():
+        if self.vocoder_config.mel != MelConfig():
             raise ValueError(
-                f"prepared clips are told by the mel recipe {MelConfig()}, the {self.name}'s is "
-                f"{self.sizes.mel}; leave {self.name}.mel as it is."
+                f"prepared clips have the mel config {MelConfig()}, got {self.vocoder_config.mel}; leave "
+                f"{self.name}.mel at its default."
             )
 
     @property
     def name(self) -> str:
-        """The vocoder's name, and its route's."""
+        """The vocoder's name, a key of `TRAINED_VOCODERS`."""
         return str(self.__dict__["kind"])
 
     @property
-    def sizes(self) -> Any:
+    def vocoder_config(self) -> Any:
         """The vocoder's own config."""
         return self.__dict__[self.name]
 
 
-class VocoderTask(TrainingTask):
-    """The network, its average, one optimiser.
+Config = TypeVar("Config", bound=BaseVocoderTrainConfig)
+
+
+class VocoderTask(TrainingTask, Generic[Config]):
+    """A vocoder, its EMA and one optimizer.
 
     Args:
-        units: what gives sounds their units, for a vocoder that is told them.
+        config: of the run.
+        unit_tokenizer: for a vocoder that is conditioned on units.
     """
 
-    def __init__(self, config: Any, units: UnitTokenizer | None = None):
+    def __init__(self, config: Config, unit_tokenizer: UnitTokenizer | None = None):
         self.config, self.name = config, config.name
         torch.manual_seed(config.trainer.seed)
         self.speaker_encoder = load_speaker_encoder(config.speaker_encoder)
-        if config.sizes.speaker_dim not in (0, self.speaker_encoder.dim):
+        if config.vocoder_config.speaker_dim not in (0, self.speaker_encoder.dim):
             raise ValueError(
-                f"{self.name}.speaker_dim is {config.sizes.speaker_dim}, voices are heard as "
-                f"{self.speaker_encoder.dim} numbers; give that, or 0 for no voice."
+                f"{self.name}.speaker_dim is {config.vocoder_config.speaker_dim}, speaker embeddings have "
+                f"{self.speaker_encoder.dim} dimensions; set it to that, or to 0 for no conditioning."
             )
-        self.train_set, self.held_out = (
-            VocoderDataset(config.train_data, split, config.segment_frames, self.speaker_encoder, units)
+        self.train_set, self.valid_set = (
+            VocoderDataset(
+                config.train_data, split, config.segment_frames, self.speaker_encoder, unit_tokenizer
+            )
             for split in ("train", "valid")
         )
-        self.vocoder = self.new_vocoder()
+        self.vocoder = self.build_vocoder()
         self.optimizer = OptimizerWithSchedule(
             self.vocoder.parameters(), config.optimizer, config.trainer.steps
         )
         self.ema = EMA(self.vocoder, config.ema_decay)
 
-    def new_vocoder(self) -> Any:
-        """The recipe's vocoder with random weights."""
-        return TRAINED_VOCODERS[self.name](self.config.sizes)
+    def build_vocoder(self) -> Any:
+        """The configured vocoder with random weights."""
+        return TRAINED_VOCODERS[self.name](self.config.vocoder_config)
 
     @abstractmethod
     def quality(self) -> str:
-        """What the card says of the finished vocoder on held-out speech."""
+        """Quality on held-out speech, for the model card."""
 
     def ema_model(self) -> Any:
-        """The vocoder with averaged weights, in eval mode."""
-        return self.ema.copy_to(TRAINED_VOCODERS[self.name](self.config.sizes))
+        """The vocoder with EMA weights, in eval mode."""
+        return self.ema.copy_to(TRAINED_VOCODERS[self.name](self.config.vocoder_config))
 
     def state_dict(self) -> dict[str, Any]:
+        """Vocoder, EMA, optimizer."""
         return {
             self.name: self.vocoder.state_dict(),
             "ema": self.ema.state_dict(),
@@ -118,30 +127,29 @@ class VocoderTask(TrainingTask):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.vocoder.load_state_dict(state[self.name])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
 
     @classmethod
-    def dummy_config(cls, config: Any, dummy: DummyData) -> Any:
+    def dummy_config(cls, config: Config, dummy: DummyData) -> Config:
+        """The config with dummy clips, and a dummy speaker encoder where the folder does not exist."""
         clips = dummy.clips(frames=config.segment_frames // per_video_frame(MEL_RATE) + 1)
-        return replace(
-            config,
-            train_data=(clips,),
-            speaker_encoder=dummy.speaker_encoder(config.speaker_encoder, config.sizes.speaker_dim),
-        )
+        speaker_encoder = dummy.speaker_encoder(config.speaker_encoder, config.vocoder_config.speaker_dim)
+        return replace(config, train_data=(clips,), speaker_encoder=speaker_encoder)
 
     def export(self, folder: Path) -> None:
+        """Write the EMA vocoder as a checkpoint folder."""
         config = {
             "kind": KIND,
             "name": self.name,
-            "vocoder": to_dict(self.config.sizes),
+            "vocoder": to_dict(self.config.vocoder_config),
             "speaker": self.speaker_encoder.fingerprint,
         }
         vocoder = self.ema_model()
         card = (
-            f"# {type(vocoder).__name__}\nFrom {', '.join(vocoder.needs)} to sound, trained by `lip2speech "
-            f"train vocoder` on {len(self.train_set.clips)} clips; {self.quality()} of speech that was held "
-            "out.\n"
+            f"# {type(vocoder).__name__}\nVocoder from {', '.join(vocoder.needs)}, trained by `lip2speech "
+            f"train vocoder` on {len(self.train_set.clips)} clips. On held-out speech: {self.quality()}.\n"
         )
         checkpoint.save(folder, config, vocoder.state_dict(), card, overwrite=True)

@@ -1,8 +1,8 @@
-"""What every vocoder learns from: segments of prepared clips, made as poor as what lips predict.
+"""Training data of vocoders: segments of prepared clips, degraded to resemble predictions from lips.
 
-Mels of real sound are sharp and units of real sound are right; those that lips predict are blurred, noisy and
-often wrong. A vocoder that never met such inputs makes them hoarse, so here they are made alike. Segments
-begin in mid-speech, yet what was before them is silence to a network, as at a clip's beginning.
+Mels and units of real audio are sharp and correct; those predicted from lips are blurred, noisy and often
+wrong. A vocoder that never sees such inputs turns them into hoarse speech. Segments start in mid-speech, but
+are preceded by silence for the network, as at the beginning of a clip.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lip2speech.audio.mel import MelConfig
 from lip2speech.constants import MEL_RATE, UNIT_RATE, per_video_frame
@@ -22,124 +21,120 @@ from lip2speech.data.dataset import MIN_FRAMES, group_by_speaker, read_clips, sa
 from lip2speech.data.targets import TargetExtractor
 from lip2speech.data.unit_tokenizers import UnitTokenizer
 from lip2speech.models.speaker_encoder import SpeakerEncoder
+from lip2speech.modules.gaussian_blur import gaussian_blur
 from lip2speech.train.core.micro_batch import MicroBatch
 
-UNIT_RATIO = MEL_RATE // UNIT_RATE  # mel frames for each unit
-MIN_STD = 1e-2  # nats; a mel band that never changes must not be divided by nothing
-STRETCH = 4
-"""Units that are swapped together: 80 ms, about a phone. Lips mistake whole phones, and a single wrong unit
-between right ones would be no riddle."""
-NEARBY = 0.5
-"""Share of swapped stretches that take the place of the stretch beside them: said too early or too late."""
+UNIT_RATIO = MEL_RATE // UNIT_RATE  # mel frames per unit
+MIN_STD = 1e-2  # nats; lower bound of the divisor of a constant mel band
+SPAN_UNITS = 4
+"""Units that are substituted together: 80 ms, about a phoneme. Lip-reading errors affect whole phonemes; an
+isolated wrong unit would be too easy to repair."""
+NEIGHBOR_PROB = 0.5
+"""Share of substituted spans that repeat the span before or after them: a timing error."""
 
 
 @dataclass(frozen=True)
 class VocoderBatch:
-    """wav (B, T_a), mel (B, 80, F), speaker (B, S) of other clips, units (B, F / 2) where they are taught."""
+    """wav (B, T_a), mel (B, 80, F), speaker (B, S) of other clips, units (B, F / 2) or None."""
 
     wav: Tensor
     mel: Tensor
     speaker: Tensor
     units: Tensor | None = None
 
-    def of(self, micro_batch: MicroBatch) -> VocoderBatch:
-        """A part's share of segments drawn for a whole batch."""
+    def shard(self, micro_batch: MicroBatch) -> VocoderBatch:
+        """The items of a micro-batch."""
         units = None if self.units is None else micro_batch.shard(self.units)
         return VocoderBatch(
             micro_batch.shard(self.wav), micro_batch.shard(self.mel), micro_batch.shard(self.speaker), units
         )
 
-    def single(self) -> Iterator[VocoderBatch]:
-        """One after the other, B = 1."""
+    def split_items(self) -> Iterator[VocoderBatch]:
+        """The items one by one, B = 1."""
         for i in range(len(self.wav)):
             units = None if self.units is None else self.units[i : i + 1]
             yield VocoderBatch(self.wav[i : i + 1], self.mel[i : i + 1], self.speaker[i : i + 1], units)
 
 
 class VocoderDataset:
-    """Sound, mel, units and voice of all clips of a split that are long enough for a segment, in memory.
+    """Audio, mels, units and speaker embeddings of all clips of a split that are long enough, in memory.
 
     Args:
-        frames: of mel that a segment has; an even number where there are units.
-        units: what gives the sound its units; None: they are not taught.
+        folders: of prepared clips.
+        split: of the clips.
+        segment_frames: mel frames of a segment; even if there is a unit tokenizer.
+        speaker_encoder: for the speaker embeddings.
+        unit_tokenizer: for the units; None: no units.
     """
 
     def __init__(
         self,
         folders: tuple[str, ...],
         split: str,
-        frames: int,
+        segment_frames: int,
         speaker_encoder: SpeakerEncoder,
-        units: UnitTokenizer | None = None,
+        unit_tokenizer: UnitTokenizer | None = None,
     ):
-        needed = math.ceil(frames / per_video_frame(MEL_RATE))
+        needed = math.ceil(segment_frames / per_video_frame(MEL_RATE))
         self.clips = read_clips(folders, split, min_frames=max(MIN_FRAMES, needed))
-        self.frames, self.hop_length = frames, MelConfig().hop_length
-        maker = TargetExtractor(units, None, speaker_encoder=speaker_encoder)
-        self.targets = [maker(clip) for clip in self.clips]
-        self.voices = [t.speaker for t in self.targets]
+        self.segment_frames, self.hop_length = segment_frames, MelConfig().hop_length
+        extractor = TargetExtractor(unit_tokenizer, None, speaker_encoder=speaker_encoder)
+        self.targets = [extractor(clip) for clip in self.clips]
+        self.speakers = [t.speaker for t in self.targets]
         self.wavs = [clip.tensors()["wav"] for clip in self.clips]
         self.groups = group_by_speaker(self.clips)
 
-    def draw(self, count: int, rng: np.random.Generator) -> VocoderBatch:
-        """Random segments, each told the voice of another clip."""
+    def sample(self, count: int, rng: np.random.Generator) -> VocoderBatch:
+        """Random segments, each with the speaker embedding of another clip of the same speaker."""
         chosen = rng.choice(len(self.clips), count, replace=count > len(self.clips))
         rows = [self.segment(int(i), rng) for i in chosen]
-        voices = [self.voices[sample_other_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
+        speakers = [self.speakers[sample_other_clip(self.clips, self.groups, int(i), rng)] for i in chosen]
         wavs, mels, units = zip(*rows, strict=True)
-        taught = None if units[0] is None else torch.stack(units)
-        return VocoderBatch(torch.stack(wavs), torch.stack(mels), torch.stack(voices), taught)
+        stacked_units = None if units[0] is None else torch.stack(units)
+        return VocoderBatch(torch.stack(wavs), torch.stack(mels), torch.stack(speakers), stacked_units)
 
     def segment(self, i: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """A random stretch of one clip: wav (hop_length * frames,), mel (80, frames), units (frames / 2,)."""
+        """A random segment of F frames of one clip: wav (hop_length F,), mel (80, F), units (F / 2,)."""
         target, hop_length = self.targets[i], self.hop_length
-        step = 1 if target.units is None else UNIT_RATIO  # a unit is not cut in two
-        start = step * int(rng.integers((target.mel.shape[1] - self.frames) // step + 1))
-        stop = start + self.frames
+        step = 1 if target.units is None else UNIT_RATIO  # start at a unit boundary
+        start = step * int(rng.integers((target.mel.shape[1] - self.segment_frames) // step + 1))
+        stop = start + self.segment_frames
         wav = self.wavs[i][start * hop_length : stop * hop_length].float() / 32768.0
         units = None if target.units is None else target.units[start // step : stop // step]
         return wav, target.mel[:, start:stop].float(), units
 
-    def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each mel band, (80,)."""
+    def mel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each mel band, (80,)."""
         mel = torch.cat([t.mel.float() for t in self.targets], 1)
         return mel.mean(1), mel.std(1).clamp_min(MIN_STD)
 
 
-def smear(mel: Tensor, blur: float, noise: float) -> Tensor:
-    """Mels (B, n_mels, F) as lips predict them: each blurred up to `blur`, with noise up to `noise`."""
-    if blur:
-        rows = [gaussian(row, blur * float(torch.rand(()))) for row in mel]
-        mel = torch.stack(rows)
-    return mel + noise * torch.rand(len(mel), 1, 1) * torch.randn_like(mel) if noise else mel
+def blur_and_noise_mel(mel: Tensor, max_sigma: float, max_noise_std: float) -> Tensor:
+    """Degrade mels (B, n_mels, F): a Gaussian blur and noise of random strength per item."""
+    if max_sigma:
+        mel = torch.cat([gaussian_blur(row[None], max_sigma * float(torch.rand(()))) for row in mel])
+    if not max_noise_std:
+        return mel
+    return mel + max_noise_std * torch.rand(len(mel), 1, 1) * torch.randn_like(mel)
 
 
-def gaussian(mel: Tensor, deviation: float) -> Tensor:
-    """(n_mels, F) blurred over bands and frames alike; its edges go on as they are."""
-    reach = math.ceil(3 * deviation)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / max(deviation, 1e-3)) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = F.pad(mel[None, None], (reach,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None])[0, 0]
+def corrupt_units(units: Tensor, max_prob: float) -> Tensor:
+    """Substitute spans of units (B, N), up to a share of `max_prob`, drawn for each item.
 
-
-def swap(units: Tensor, share: float) -> Tensor:
-    """Units (B, N) as lips predict them: of each row up to `share` of its stretches are not what was said.
-
-    A wrong stretch says what stands beside it, or what is said anywhere else in the batch, so that units
-    are as frequent as before.
+    A substituted span repeats a neighboring one or comes from anywhere in the batch, so the unit frequencies
+    stay the same.
     """
-    if not share:
+    if not max_prob:
         return units
     batch, steps = units.shape
-    stretch = torch.arange(steps) // STRETCH
-    size = (batch, int(stretch[-1]) + 1)
-    wrong = torch.rand(size) < share * torch.rand(batch, 1)
-    nearby = torch.rand(size) < NEARBY
-    beside = STRETCH * (2 * torch.randint(2, size) - 1)
-    places = torch.arange(steps) + beside[:, stretch]
-    places = torch.where((places < 0) | (places >= steps), places - 2 * beside[:, stretch], places)
-    places = places.clamp(0, steps - 1) + steps * torch.arange(batch)[:, None]
-    elsewhere = (torch.randint(batch * steps, size)[:, stretch] + torch.arange(steps)) % (batch * steps)
-    taken = torch.where(nearby[:, stretch], places, elsewhere)
-    return torch.where(wrong[:, stretch], units.flatten()[taken], units)
+    span = torch.arange(steps) // SPAN_UNITS
+    size = (batch, int(span[-1]) + 1)
+    is_wrong = torch.rand(size) < max_prob * torch.rand(batch, 1)
+    from_neighbor = torch.rand(size) < NEIGHBOR_PROB
+    shift = SPAN_UNITS * (2 * torch.randint(2, size) - 1)
+    neighbor = torch.arange(steps) + shift[:, span]
+    neighbor = torch.where((neighbor < 0) | (neighbor >= steps), neighbor - 2 * shift[:, span], neighbor)
+    neighbor = neighbor.clamp(0, steps - 1) + steps * torch.arange(batch)[:, None]
+    anywhere = (torch.randint(batch * steps, size)[:, span] + torch.arange(steps)) % (batch * steps)
+    source = torch.where(from_neighbor[:, span], neighbor, anywhere)
+    return torch.where(is_wrong[:, span], units.flatten()[source], units)

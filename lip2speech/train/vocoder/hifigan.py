@@ -1,10 +1,10 @@
-"""Training of a HiFi-GAN on prepared clips: mel, units and another clip's voice in, sound out.
+"""HiFi-GAN training on prepared clips, conditioned on mel, units and the speaker embedding of another clip.
 
-Kong, Kim, Bae 2020, section 2.4: the generator's log-mel is to be that of the sound, and discriminators are
-to take its sound for real, inside (features) and at their outputs. The judges are the paper's, of periods and
-of the wave at several rates; a multi-scale STFT may join. Losses at the discriminators are `adversary.py`'s:
-means over the judges where the paper adds up its eight, hence eight times its weights of 1 and 2. Mels are
-compared over the segment alone, with silence beyond the ends of both.
+Kong, Kim and Bae 2020, section 2.4: L1 of log-mels, adversarial loss and feature matching. The discriminators
+are the paper's, of periods and of the waveform at several rates; a multi-scale STFT discriminator is
+optional. GAN losses are those of `gan.py`: means over discriminators where the paper sums over eight, hence
+eight times its weights of 1 and 2. Mels are computed on the segment only, zero-padded at its ends for both
+wavs.
 """
 
 from __future__ import annotations
@@ -24,19 +24,30 @@ from lip2speech.train.core.config import OptimizerConfig
 from lip2speech.train.core.device import autocast, training_device
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
-from lip2speech.train.gan import AdversarialTrainer, build_adversary
-from lip2speech.train.vocoder.base import HELD_OUT, VocoderTask, VocoderTrainConfig
-from lip2speech.train.vocoder.data import UNIT_RATIO, VocoderBatch, smear, swap
+from lip2speech.train.gan import AdversarialTrainer, build_adversarial_trainer
+from lip2speech.train.vocoder.base import N_VALIDATION_SEGMENTS, BaseVocoderTrainConfig, VocoderTask
+from lip2speech.train.vocoder.data import UNIT_RATIO, VocoderBatch, blur_and_noise_mel, corrupt_units
 from lip2speech.vocoders.hifigan import HiFiGAN, HiFiGANConfig
 
 
 @dataclass(frozen=True)
-class HiFiGANTrainConfig(VocoderTrainConfig):
+class HiFiGANTrainConfig(BaseVocoderTrainConfig):
     """One training run of a HiFi-GAN.
 
-    unit_tokenizer: folder of the unit teacher; swaps: the largest share of units that are not those of the sound, of
-    which each segment gets its own share. The discriminators join at `gan_from`. Gradients are far above 1,
-    with a mel_weight of 45, so they are clipped where they would blow up alone.
+    With a mel_weight of 45 gradient norms are far above 1, so clipping only catches outliers.
+
+    Attributes:
+        unit_tokenizer: folder of the unit tokenizer.
+        unit_substitution_prob: largest share of wrong units; drawn for each segment.
+        mpd: multi-period discriminator; None: off, as for the other two.
+        msd: multi-scale waveform discriminator.
+        msstftd: multi-scale STFT discriminator.
+        disc_start_step: the GAN losses are off before this step.
+        disc_lr: peak learning rate of the discriminators.
+        disc_betas: of their AdamW.
+        mel_weight: of the log-mel L1.
+        adversarial_weight: of the generator's hinge loss.
+        feature_weight: of feature matching.
     """
 
     kind: Literal["hifigan"] = "hifigan"
@@ -64,36 +75,36 @@ class HiFiGANTrainConfig(VocoderTrainConfig):
         super().__post_init__()
         if self.segment_frames % UNIT_RATIO or not 0 <= self.unit_substitution_prob <= 1:
             raise ValueError(
-                f"frames must be even, for a unit lasts {UNIT_RATIO} of them, and swaps a share of 0 to 1, "
-                f"got {self.segment_frames} and {self.unit_substitution_prob}."
+                f"segment_frames must be a multiple of {UNIT_RATIO} and unit_substitution_prob in 0..1, got "
+                f"{self.segment_frames} and {self.unit_substitution_prob}."
             )
 
 
-class HiFiGANTask(VocoderTask):
-    """Generator and average, its adversary, two optimisers."""
+class HiFiGANTask(VocoderTask[HiFiGANTrainConfig]):
+    """The generator, its EMA, discriminators, and an optimizer for each."""
 
     def __init__(self, config: HiFiGANTrainConfig):
         if not config.unit_tokenizer:
             raise ValueError(
-                "HiFi-GAN is told units and none are taught; give units=FOLDER, written by `lip2speech train "
-                "kmeans`."
+                "HiFi-GAN is conditioned on units; set unit_tokenizer=FOLDER, written by `lip2speech "
+                "train kmeans`."
             )
-        teacher = load_unit_tokenizer(config.unit_tokenizer, training_device(config.trainer.device))
-        if teacher.n_units != config.hifigan.n_units:
+        tokenizer = load_unit_tokenizer(config.unit_tokenizer, training_device(config.trainer.device))
+        if tokenizer.n_units != config.hifigan.n_units:
             raise ValueError(
-                f"hifigan.n_units is {config.hifigan.n_units}, the teacher {config.unit_tokenizer!r} has "
-                f"{teacher.n_units}."
+                f"hifigan.n_units is {config.hifigan.n_units}, the unit tokenizer {config.unit_tokenizer!r} "
+                f"has {tokenizer.n_units}; set it to that."
             )
-        super().__init__(config, teacher)
-        self.adversary = self.new_adversary()
-        self.mel = LogMel(config.hifigan.mel)
+        super().__init__(config, tokenizer)
+        self.gan = self.build_gan()
+        self.log_mel = LogMel(config.hifigan.mel)
 
-    def new_adversary(self) -> AdversarialTrainer | None:
-        """The recipe's discriminators; none if their time never comes."""
+    def build_gan(self) -> AdversarialTrainer | None:
+        """The configured discriminators; None if they would start after the last step."""
         c = self.config
         if c.disc_start_step >= c.trainer.steps:
             return None
-        return build_adversary(
+        return build_adversarial_trainer(
             build_discriminators(c.msstftd, c.msd, c.mpd),
             c.trainer.steps,
             lr=c.disc_lr,
@@ -102,79 +113,82 @@ class HiFiGANTask(VocoderTask):
         )
 
     def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
+        """One micro-batch: generate, update the discriminators, then the generator."""
         c = self.config
         rng = seed_step(c.trainer.seed, step, micro_batch)
-        drawn = self.train_set.draw(micro_batch.count * c.trainer.batch_size, rng).of(micro_batch)
-        drawn = self.to_device(self.worsened(drawn))
-        real = drawn.wav.unsqueeze(1)
+        batch = self.train_set.sample(micro_batch.count * c.trainer.batch_size, rng).shard(micro_batch)
+        batch = self.to_device(self.degrade(batch))
+        real = batch.wav.unsqueeze(1)
         self.vocoder.train()
         with autocast(c.trainer.precision, self.device):
-            fake = synthesise(self.vocoder, drawn)
+            fake = generate(self.vocoder, batch)
         fake = fake.float()
-        logs: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         mel = self.mel_distance(fake, real)
         loss = c.mel_weight * mel
-        if self.adversary is not None and step >= c.disc_start_step:
-            logs |= self.adversary.update(real, fake, step - c.disc_start_step, rng, micro_batch)
-            terms = self.adversary.terms(real, fake)
-            loss = loss + c.adversarial_weight * terms["g"] + c.feature_weight * terms["feat"]
-            logs |= {name: term.item() for name, term in terms.items()}
-        logs |= {"mel": mel.item(), "grad_norm": self.optimizer.step(loss, step, micro_batch)}
+        if self.gan is not None and step >= c.disc_start_step:
+            metrics |= self.gan.discriminator_step(real, fake, step - c.disc_start_step, rng, micro_batch)
+            terms = self.gan.generator_losses(real, fake)
+            loss = loss + c.adversarial_weight * terms["loss/adv"]
+            loss = loss + c.feature_weight * terms["loss/feat_match"]
+            metrics |= {name: term.item() for name, term in terms.items()}
+        metrics |= {"loss/mel": mel.item(), "grad_norm": self.optimizer.step(loss, step, micro_batch)}
         self.ema.update(self.vocoder, micro_batch)
-        skipped = self.optimizer.skipped_steps + (
-            self.adversary.optimizer.skipped_steps if self.adversary else 0
-        )
-        return logs | {"skipped_steps": skipped}
+        skipped = self.gan.optimizer.skipped_steps if self.gan else 0
+        return metrics | {"skipped_steps": self.optimizer.skipped_steps + skipped}
 
-    def worsened(self, drawn: VocoderBatch) -> VocoderBatch:
-        """The same sounds with mel and units as lips predict them."""
-        assert drawn.units is not None, "the segments were made with a teacher"
-        mel = smear(drawn.mel, self.config.mel_blur_sigma, self.config.mel_noise_std)
-        return VocoderBatch(
-            drawn.wav, mel, drawn.speaker, swap(drawn.units, self.config.unit_substitution_prob)
-        )
+    def degrade(self, batch: VocoderBatch) -> VocoderBatch:
+        """The same segments with mel and units degraded as if predicted from lips."""
+        assert batch.units is not None, "the dataset was built with a unit tokenizer"
+        mel = blur_and_noise_mel(batch.mel, self.config.mel_blur_sigma, self.config.mel_noise_std)
+        units = corrupt_units(batch.units, self.config.unit_substitution_prob)
+        return VocoderBatch(batch.wav, mel, batch.speaker, units)
 
     def mel_distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        """L1 of the log-mels of two (B, 1, T_a), ()."""
-        return F.l1_loss(self.mel(fake), self.mel(real))
+        """L1 () of the log-mels of two wavs (B, 1, T_a)."""
+        return F.l1_loss(self.log_mel(fake), self.log_mel(real))
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Mel distance of the averaged generator to held-out speech, from its own mel and units, and from
-        worse ones; the same segments every time."""
+        """Mel distance of the EMA generator on fixed held-out segments, clean and degraded."""
         torch.manual_seed(1)
-        vocoder, drawn = self.ema_model(), self.held_out.draw(HELD_OUT, np.random.default_rng(1))
-        real = self.to_device(drawn.wav.unsqueeze(1))
-        mel, worse = (
-            float(self.mel_distance(synthesise(vocoder, told), real))
-            for told in map(self.to_device, (drawn, self.worsened(drawn)))
+        vocoder = self.ema_model()
+        batch = self.valid_set.sample(N_VALIDATION_SEGMENTS, np.random.default_rng(1))
+        real = self.to_device(batch.wav.unsqueeze(1))
+        clean, degraded = (
+            float(self.mel_distance(generate(vocoder, inputs), real))
+            for inputs in map(self.to_device, (batch, self.degrade(batch)))
         )
-        return {"mel": mel, "mel_worsened": worse, "loss": mel}
+        return {"mel": clean, "mel_degraded": degraded, "loss": clean}
 
     def quality(self) -> str:
-        return f"its mel is {self.validate()['mel']:.3f} nats from that"
+        """Mel distance."""
+        return f"log-mel L1 of {self.validate()['mel']:.3f} nats"
 
     @classmethod
     def dummy_config(cls, config: HiFiGANTrainConfig, dummy: DummyData) -> HiFiGANTrainConfig:
+        """As for every vocoder, with a dummy unit tokenizer where the folder does not exist."""
         config = super().dummy_config(config, dummy)
-        return replace(
-            config, unit_tokenizer=dummy.unit_tokenizer(config.unit_tokenizer, config.hifigan.n_units)
-        )
+        tokenizer = dummy.unit_tokenizer(config.unit_tokenizer, config.hifigan.n_units)
+        return replace(config, unit_tokenizer=tokenizer)
 
     def networks(self) -> dict[str, nn.Module]:
-        judges = {"discriminators": self.adversary.discriminator} if self.adversary else {}
-        return {self.name: self.vocoder} | judges
+        """The generator and the discriminators."""
+        discriminators = {"discriminators": self.gan.discriminator} if self.gan else {}
+        return {self.name: self.vocoder} | discriminators
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | (self.adversary.state_dict() if self.adversary else {})
+        """Generator, EMA, discriminators, optimizers."""
+        return super().state_dict() | (self.gan.state_dict() if self.gan else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`; discriminators start fresh if the run had none before."""
         super().load_state_dict(state)
-        if self.adversary and "discriminator" in state:  # a shorter run may have ended before its time
-            self.adversary.load_state_dict(state)
+        if self.gan and "discriminator" in state:
+            self.gan.load_state_dict(state)
 
 
-def synthesise(vocoder: HiFiGAN, told: VocoderBatch) -> Tensor:
-    """The sound of what it is told (B, 1, T_a)."""
-    assert told.units is not None, "the segments were made with a teacher"
-    return vocoder.generate(told.mel, told.units, told.speaker)
+def generate(vocoder: HiFiGAN, batch: VocoderBatch) -> Tensor:
+    """The vocoder's wavs (B, 1, T_a) for a batch."""
+    assert batch.units is not None, "the dataset was built with a unit tokenizer"
+    return vocoder.generate(batch.mel, batch.units, batch.speaker)

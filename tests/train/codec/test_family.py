@@ -1,4 +1,4 @@
-"""Every waveform codec in the one codec trainer (lip2speech/train/codec/task.py), by its own recipe made small."""
+"""Training of every waveform codec with its config, made small (lip2speech/train/codec/task.py)."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from lip2speech.codecs import load_codec
 from lip2speech.config import ConfigError, dump_yaml, from_dict, load_yaml
-from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "codec"
@@ -18,7 +18,7 @@ HALF = {"n_filters": 2, "dimension": 6}
 SMALL: dict[str, dict[str, Any]] = {
     "encodec": {
         "codec": {"seanet": HALF | {"lstm": 1}, "quantizer": QUANTIZER},
-        "discriminator": {"filters": 2, "n_ffts": [256, 128]},
+        "msstftd": {"filters": 2, "n_ffts": [256, 128]},
     },
     "soundstream": {
         "codec": {"encoder": HALF, "decoder": HALF, "quantizer": QUANTIZER},
@@ -30,16 +30,16 @@ FAMILY = sorted(SMALL)
 
 
 def config(name: str, folder: Path, /, **changes: Any) -> CodecTrainConfig:
-    """The recipe of configs/codec with few weights and steps."""
+    """The config in configs/codec with few weights and steps."""
     numbers = load_yaml(CONFIGS / f"{name}.yaml") | SMALL[name]
     numbers |= {
         "trainer": {"steps": 6, "batch_size": 4, "save_every": 3, "valid_every": 6},
         "optimizer": {"lr": 3e-3, "warmup_steps": 1},
-        "data": {"folders": [str(folder)], "seconds": 0.2},
+        "data": {"prepared_dirs": [str(folder)], "seconds": 0.2},
         "quantizer_start_step": 0,
         "disc_start_step": 2,
         "freeze_encoder_step": 99,
-        "ema": 0.9,
+        "ema_decay": 0.9,
     }
     return from_dict(CodecTrainConfig, numbers | changes)
 
@@ -59,29 +59,41 @@ def test_a_run_resumes_to_the_same_bits_and_exports(name: str, prepared: Path, t
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_its_mel_loss_falls(name: str, prepared: Path) -> None:
-    task = CodecTask(config(name, prepared, gan_from=99, optimizer={"lr": 1e-2, "warmup_steps": 1}))
-    losses = [task.training_step(step)["mel"] for step in range(16)]
+def test_the_mel_loss_falls(name: str, prepared: Path) -> None:
+    task = CodecTask(config(name, prepared, disc_start_step=99, optimizer={"lr": 1e-2, "warmup_steps": 1}))
+    losses = [task.training_step(step)["loss/mel"] for step in range(16)]
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:2])
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_every_part_and_both_sides_of_the_gan_learn(name: str, prepared: Path) -> None:
-    task = CodecTask(config(name, prepared, discriminator_chance=1.0))
+def test_every_part_of_the_codec_and_the_discriminators_learn(name: str, prepared: Path) -> None:
+    task = CodecTask(config(name, prepared, disc_update_prob=1.0))
     for step in range(2):
-        assert "d" not in task.training_step(step)
-    judge = task.adversary.discriminator
+        assert "loss/disc" not in task.training_step(step)
+    discriminator = task.gan.discriminator
     before = {k: v.detach().clone() for k, v in task.codec.state_dict().items()}
-    judged = {k: v.detach().clone() for k, v in judge.named_parameters()}
+    weights = {k: v.detach().clone() for k, v in discriminator.named_parameters()}
     logs = task.training_step(2)
-    assert {"d", "g", "feat", "wave", "mel", "commit", "grad_norm", "skipped_steps"} == set(logs)
+    assert {
+        "loss/disc",
+        "loss/adv",
+        "loss/feat_match",
+        "loss/wave",
+        "loss/mel",
+        "loss/commit",
+        "grad_norm",
+        "skipped_steps",
+    } == set(logs)
     assert logs["skipped_steps"] == 0
     after = task.codec.state_dict()
     film = ("film.",) if name == "soundstream" else ()
     for part in ("encoder.", "quantizer.codebooks.0.entries", "decoder.", *film):
         assert any(not torch.equal(after[n], before[n]) for n in after if n.startswith(part)), part
-    moved = {k for k, v in judge.named_parameters() if not torch.equal(v, judged[k])}
-    assert all(any(k.startswith(f"scales.{i}.") for k in moved) for i in range(len(judge.scales)))
+    moved = {k for k, v in discriminator.named_parameters() if not torch.equal(v, weights[k])}
+    assert all(
+        any(k.startswith(f"discriminators.{i}.") for k in moved)
+        for i in range(len(discriminator.discriminators))
+    )
 
 
 def test_the_balancer_ignores_the_scale_of_a_loss(prepared: Path) -> None:
@@ -91,7 +103,7 @@ def test_the_balancer_ignores_the_scale_of_a_loss(prepared: Path) -> None:
         for factor in (1.0, 10.0):
             weights = {"wave_weight": factor, "mel_weight": factor}
             changes: dict[str, Any] = {
-                "balance": balance,
+                "use_balancer": balance,
                 "commit_weight": 0.0,
                 "disc_start_step": 99,
                 **weights,
@@ -103,33 +115,34 @@ def test_the_balancer_ignores_the_scale_of_a_loss(prepared: Path) -> None:
     assert norms[True, 10.0] == pytest.approx(norms[True, 1.0], rel=1e-3)
 
 
-def test_a_run_goes_on_with_judges_and_balancer_that_it_did_not_have(prepared: Path) -> None:
-    plain = CodecTask(config("encodec", prepared, gan_from=99, balance=False))
-    plain.update(0)
+def test_a_run_can_resume_with_discriminators_and_balancer_switched_on(prepared: Path) -> None:
+    plain = CodecTask(config("encodec", prepared, disc_start_step=99, use_balancer=False))
+    plain.training_step(0)
     state = plain.state_dict()
     assert not {"discriminator", "balancer"} & set(state)
-    task = CodecTask(config("encodec", prepared, gan_from=1, balance=True))
+    task = CodecTask(config("encodec", prepared, disc_start_step=1, use_balancer=True))
     task.load_state_dict(state)
     assert all(torch.equal(x, task.codec.state_dict()[name]) for name, x in state["codec"].items())
-    assert {"d", "g", "feat"} < set(task.training_step(1))
+    assert {"loss/disc", "loss/adv", "loss/feat_match"} < set(task.training_step(1))
 
 
-def test_the_switch_is_told_of_every_item_and_its_gain_is_measured(prepared: Path) -> None:
+def test_both_denoise_flags_are_trained_and_validated(prepared: Path) -> None:
     task = CodecTask(config("soundstream", prepared))
-    told = []
+    flags = []
     forward = task.codec.film.forward
-    task.codec.film.forward = lambda x, mode: told.append(mode) or forward(x, mode)
+    task.codec.film.forward = lambda x, flag: flags.append(flag) or forward(x, flag)
     for step in range(4):
         task.training_step(step)
-    assert {bool(on) for mode in told for on in mode} == {True, False}
-    figures = task.validate()
-    books = {"codes_used", "book1_used", "book2_used"}
-    assert {"si_sdr_off", "si_sdr_on", "n_q1", "n_q2", "loss"} | books == set(figures)
-    assert all(np.isfinite(value) for value in figures.values())
+    assert {bool(on) for flag in flags for on in flag} == {True, False}
+    metrics = task.validate()
+    usage = {"codebook_usage", "codebook_usage/0", "codebook_usage/1"}
+    spectral = {"spectral_nq1", "spectral_nq2", "loss"}
+    assert {"si_sdr_denoise_off", "si_sdr_denoise_on"} | usage | spectral == set(metrics)
+    assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_codes_of_both_modes_stay_the_same_once_they_are_frozen(prepared: Path) -> None:
-    task = CodecTask(config("soundstream", prepared, freeze_codes_from=3))
+def test_codes_with_and_without_denoising_are_unchanged_once_the_encoder_is_frozen(prepared: Path) -> None:
+    task = CodecTask(config("soundstream", prepared, freeze_encoder_step=3))
     wav = 0.1 * torch.randn(2, 1, 3200, generator=torch.Generator().manual_seed(0))
     for step in range(3):
         task.training_step(step)
@@ -143,12 +156,12 @@ def test_codes_of_both_modes_stay_the_same_once_they_are_frozen(prepared: Path) 
     assert not all(torch.equal(a, b) for a, b in zip(weights, decoder.parameters(), strict=True))
 
 
-def test_noise_is_refused_for_a_codec_without_a_switch(prepared: Path) -> None:
-    with pytest.raises(ValueError, match="noise is for codecs with a denoising switch, encodec has none"):
+def test_noise_is_refused_for_a_codec_that_cannot_denoise(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="noise is for codecs that can denoise, encodec cannot"):
         CodecTask(config("encodec", prepared, noise={}))
 
 
-def test_a_recipe_is_checked_and_printed_with_its_codec_whole(prepared: Path) -> None:
+def test_a_config_is_completed_with_the_codecs_defaults(prepared: Path) -> None:
     numbers = config("soundstream", prepared)
     assert numbers.codec["encoder"]["dilation_base"] == 3
     assert "dilation_base: 3" in dump_yaml(numbers)
@@ -160,23 +173,23 @@ def test_a_recipe_is_checked_and_printed_with_its_codec_whole(prepared: Path) ->
     [
         ({"name": "opus"}, "no codec is called 'opus'; known: encodec, melcodec, sacodec, soundstream"),
         ({"codec": {"encodr": {}}}, "codec soundstream: unknown key 'encodr'; did you mean encoder"),
-        ({"disc_update_prob": 0.0}, "discriminator_chance must be above 0 and at most 1, got 0.0"),
-        ({"mel_weight": 0.0, "wave_weight": 0.0}, "no loss compares the wav; set wave_weight"),
+        ({"disc_update_prob": 0.0}, "disc_update_prob must be above 0 and at most 1, got 0.0"),
+        ({"mel_weight": 0.0, "wave_weight": 0.0}, "there is no reconstruction loss; set wave_weight"),
     ],
 )
-def test_a_recipe_that_cannot_work_is_refused(prepared: Path, changes: dict, message: str) -> None:
+def test_invalid_configs_are_refused(prepared: Path, changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config("soundstream", prepared, **changes)
 
 
 def test_a_gan_without_discriminators_is_refused(prepared: Path) -> None:
-    with pytest.raises(ValueError, match="no discriminator is left"):
-        CodecTask(config("encodec", prepared, discriminator=None))
-    assert CodecTask(config("encodec", prepared, discriminator=None, gan_from=99)).adversary is None
+    with pytest.raises(ValueError, match="no discriminator is configured"):
+        CodecTask(config("encodec", prepared, msstftd=None))
+    assert CodecTask(config("encodec", prepared, msstftd=None, disc_start_step=99)).gan is None
 
 
-def test_any_codec_may_be_judged_by_periods(prepared: Path) -> None:
-    judge = {"periods": [2, 3], "filters": 2, "max_filters": 4}
-    task = CodecTask(config("encodec", prepared, gan_from=0, period_discriminator=judge))
-    assert len(task.adversary.discriminator.scales) == 2 + 2  # beside those of the multi-scale STFT
+def test_the_period_discriminator_can_be_added(prepared: Path) -> None:
+    mpd = {"periods": [2, 3], "filters": 2, "max_filters": 4}
+    task = CodecTask(config("encodec", prepared, disc_start_step=0, mpd=mpd))
+    assert len(task.gan.discriminator.discriminators) == 2 + 2  # beside those of the multi-scale STFT
     assert task.training_step(0)["skipped_steps"] == 0

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from lip2speech.cli import app
 from lip2speech.config import dump_yaml, from_dict, load_yaml
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
-from lip2speech.train.codec.task import CodecTask, CodecTrainConfig
+from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.dry_run import data_summary, dry_run, track_activations
 from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
 from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
