@@ -102,7 +102,7 @@ def load_compressor(folder: str, device: str) -> CodecCompressor:
     """The codec that `--codec` and `--device` name."""
     from lip2speech.codecs import load_codec_from_model
     from lip2speech.codecs.compress import CodecCompressor
-    from lip2speech.pipeline import choose_device
+    from lip2speech.device import choose_device
     from lip2speech.pretrained import resolve_model_path
 
     torch_device = choose_device(device)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lip2speech.audio.io import write_wav
 from lip2speech.cli import app
-from tests.factories import synthetic_voice, make_codec, save_codec, save_sacodec, save_system
+from tests.factories import make_codec, save_codec, save_sacodec, save_system, synthetic_voice
 
 
 @pytest.fixture
@@ -59,7 +59,9 @@ def test_info_prints_the_header(audio: Path, folder: Path) -> None:
     run("encode", audio, "--codec", folder, "--quiet")
     code, stdout, _ = run("info", audio.with_suffix(".l2c"))
     assert code == 0
-    assert re.search(r"a.l2c: 3.19 s at 16000 Hz, 2 codebooks of 16 at 50 Hz, .* codec [0-9a-f]{16}\n", stdout)
+    assert re.search(
+        r"a.l2c: 3.19 s at 16000 Hz, 2 codebooks of 16 at 50 Hz, .* codec [0-9a-f]{16}\n", stdout
+    )
 
 
 def test_info_prints_the_size_of_every_codebook(audio: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from lip2speech.codecs.compress import CodecCompressor
 from lip2speech.codecs.quantization import QuantizerConfig
 from lip2speech.modules.seanet import SEANetConfig
 from lip2speech.video.errors import MediaError
-from tests.factories import CODEC, synthetic_voice, make_codec
+from tests.factories import CODEC, make_codec, synthetic_voice
 
 SEANET = SEANetConfig(dimension=6, n_filters=2, lstm=1)
 ENCODEC = EnCodecConfig(seanet=SEANET, quantizer=QuantizerConfig(n_q=3, codebook_size=10, codebook_dim=6))

@@ -9,7 +9,7 @@ from lip2speech import checkpoint
 from lip2speech.codecs import SACodec, codec_from_dict
 from lip2speech.modules.seanet import SEANetResnetBlock
 from lip2speech.train.codec.init import BRANCH_STD, load_semantic_centroids, lsuv_init
-from tests.factories import SACODEC, synthetic_voice, make_codec
+from tests.factories import SACODEC, make_codec, synthetic_voice
 
 HALF = {"n_filters": 4, "dimension": 16, "lstm": 0}
 QUANTIZER = {"n_q": 2, "codebook_size": 8, "codebook_dim": 16}
@@ -20,7 +20,9 @@ CODECS = {
 
 
 def quiet_speech() -> torch.Tensor:
-    return 0.02 * torch.stack([synthetic_voice(10, 120), torch.randn(6400, generator=torch.manual_seed(1))]).unsqueeze(1)
+    return 0.02 * torch.stack(
+        [synthetic_voice(10, 120), torch.randn(6400, generator=torch.manual_seed(1))]
+    ).unsqueeze(1)
 
 
 def build(name: str):
