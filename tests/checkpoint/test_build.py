@@ -49,7 +49,7 @@ WAVENET: dict[str, Any] = {"speaker_dim": 3, "channels": 4, "skip": 4, "conditio
 
 def save_hubert(folder: Path) -> Path:
     tensors = {f"hubert.{k}": v for k, v in Hubert(from_dict(HubertConfig, HUBERT)).state_dict().items()}
-    values = {"kind": "hubert", "hubert": HUBERT, "units": {"layer": 1, "n_units": 2}}
+    values = {"kind": "hubert", "hubert": HUBERT, "units": {"feature_layer": 1, "n_units": 2}}
     checkpoint.save(folder, values, tensors | {"centroids": torch.zeros(2, 8)}, "")
     return folder
 
@@ -106,20 +106,20 @@ HOSTILE = [
     Hostile("system", "model.frontend", {"kind": "resnet", "resnet_width": BILLION}, "frontend.resnet_width"),
     Hostile("system", "codec.config.encoder.width", BILLION, "codec.encoder.width"),
     Hostile("system", "codec.config.quantizer.n_q", MILLION, "codec.quantizer.n_q 1000000"),
-    Hostile("system", "mel.n_fft", BILLION, "n_fft times n_mels at most"),
-    Hostile("system", "mel.n_mels", BILLION, "n_fft times n_mels at most"),
+    Hostile("system", "mel.n_fft", BILLION, r"n_fft \* n_mels <= 4194304"),
+    Hostile("system", "mel.n_mels", BILLION, r"n_fft \* n_mels <= 4194304"),
     Hostile("codec", "codec.decoder.n_filters", BILLION),
     Hostile("codec", "codec.decoder.ratios", [1] * 1000, "codec.decoder.ratios: has 1000 entries"),
     Hostile("codec", "codec.decoder.ratios", [1] * 100_000, "more than 30000 words and signs"),
     Hostile("codec", "codec.encoder.blocks", [MILLION, 1], r"codec.encoder.blocks\[0\] 1000000"),
     Hostile("codec", "codec.quantizer.codebook_size", 1 << 20, r"expects shape \(1048576,"),
     Hostile("codec", "codec.quantizer.codebook_dim", BILLION),
-    Hostile("codec", "codec.mel.n_fft", BILLION, "n_fft times n_mels at most"),
+    Hostile("codec", "codec.mel.n_fft", BILLION, r"n_fft \* n_mels <= 4194304"),
     Hostile("sacodec", "codec.semantic.centroid_dim", BILLION),
     Hostile("sacodec", "codec.decoder.blocks", MILLION),
     Hostile("sacodec", "codec.decoder.n_fft", BILLION, "codec.decoder.n_fft|n_fft"),
     Hostile("vocoder", "vocoder.channels", BILLION),
-    Hostile("vocoder", "vocoder.classes", 1 << 20, r"embed.weight: WaveNet expects shape \(1048576, 4\)"),
+    Hostile("vocoder", "vocoder.classes", 1 << 20, r"embedding.weight: WaveNet expects shape \(1048576, 4\)"),
     Hostile("speaker", "encoder.channels", BILLION, "speaker encoder.channels"),
     Hostile("code_prior", "code_prior.layers", BILLION),
     Hostile("code_prior", "code_prior.layers", MILLION),

@@ -1,4 +1,4 @@
-"""The likelihood of codes (lip2speech/models/code_prior.py): the masks hide what they must and nothing else."""
+"""The code prior (lip2speech/models/code_prior.py): masks hide later codes and nothing else."""
 
 import math
 from dataclasses import replace
@@ -35,23 +35,23 @@ def codes(batch: int, steps: int, seed: int = 1) -> Tensor:
     return torch.randint(8, (batch, 4, steps), generator=torch.Generator().manual_seed(seed))
 
 
-def voice(batch: int) -> Tensor:
+def speaker(batch: int) -> Tensor:
     return torch.randn(batch, 3, generator=torch.Generator().manual_seed(2))
 
 
-def reached(network: CodePrior, t: int, q: int) -> set[tuple[int, int]]:
-    """Which places (t, q) the logits of one place have a gradient to that is not exactly 0."""
-    kept: list[Tensor] = []
+def receptive_field(network: CodePrior, t: int, q: int) -> set[tuple[int, int]]:
+    """Positions (t, q) that the logits at one position have a nonzero gradient to."""
+    embedded: list[Tensor] = []
 
-    def keep(_: object, __: object, x: Tensor) -> Tensor:
-        kept.append(x.detach().requires_grad_())
-        return kept[0]
+    def require_grad(_: object, __: object, x: Tensor) -> Tensor:
+        embedded.append(x.detach().requires_grad_())
+        return embedded[0]
 
-    handle = network.embed.register_forward_hook(keep)  # type: ignore[arg-type]
-    network(codes(1, STEPS), voice(1))[0, q, :, t].square().sum().backward()
+    handle = network.embed.register_forward_hook(require_grad)  # type: ignore[arg-type]
+    network(codes(1, STEPS), speaker(1))[0, q, :, t].square().sum().backward()
     handle.remove()
-    assert kept[0].grad is not None
-    return {(int(i), int(j)) for j, i in kept[0].grad[0].abs().sum(-1).nonzero()}  # (n_q, T)
+    assert embedded[0].grad is not None
+    return {(int(i), int(j)) for j, i in embedded[0].grad[0].abs().sum(-1).nonzero()}  # (n_q, T)
 
 
 def earlier(t: int, q: int) -> set[tuple[int, int]]:
@@ -59,7 +59,7 @@ def earlier(t: int, q: int) -> set[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
-def test_books_of_different_sizes_are_told_within_their_own(kind: str) -> None:
+def test_codebooks_of_different_sizes_have_logits_for_their_own_entries(kind: str) -> None:
     network = build(type=kind, n_q=2, codebook_size=(3, 8), speaker_dim=0)
     given = torch.stack([torch.arange(6) % 3, torch.arange(6) + 2])[None]
     logits = network(given)
@@ -72,43 +72,43 @@ def test_books_of_different_sizes_are_told_within_their_own(kind: str) -> None:
 
 @pytest.mark.parametrize("q", range(4))
 @pytest.mark.parametrize("t", range(STEPS))
-def test_the_gated_one_is_given_all_that_is_earlier_and_nothing_else(t: int, q: int) -> None:
-    assert reached(build(), t, q) == earlier(t, q)
+def test_the_gated_network_sees_all_earlier_codes_and_no_others(t: int, q: int) -> None:
+    assert receptive_field(build(), t, q) == earlier(t, q)
 
 
 @pytest.mark.parametrize("q", range(4))
 @pytest.mark.parametrize("t", range(STEPS))
-def test_the_plain_one_leaks_nothing_and_has_a_blind_spot(t: int, q: int) -> None:
-    found = reached(build(type="plain"), t, q)
+def test_the_plain_network_sees_no_later_codes_and_has_a_blind_spot(t: int, q: int) -> None:
+    found = receptive_field(build(type="plain"), t, q)
     assert found <= earlier(t, q)
-    if t:  # three columns wide: one book to the right for each row back
+    if t:  # kernels of three columns: one codebook to the right for each row above
         assert found == {(i, j) for i, j in earlier(t, q) if j <= q + t - i}
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
-def test_a_changed_code_changes_later_logits_alone(kind: str) -> None:
+def test_a_changed_code_changes_later_logits_only(kind: str) -> None:
     network, first = build(type=kind), codes(2, STEPS)
     other = first.clone()
     other[:, 2, 3] = (other[:, 2, 3] + 1) % 8
-    a, b = (network(x, voice(2)).permute(0, 3, 1, 2).flatten(1, 2) for x in (first, other))
+    a, b = (network(x, speaker(2)).permute(0, 3, 1, 2).flatten(1, 2) for x in (first, other))
     assert torch.equal(a[:, : 3 * 4 + 3], b[:, : 3 * 4 + 3])
     assert not torch.allclose(a[:, 3 * 4 + 3], b[:, 3 * 4 + 3])
 
 
 @pytest.mark.parametrize(
-    ("own", "row"), [("none", [0, 0, 0]), ("before", [1, 0, 0]), ("upto", [1, 1, 0]), ("all", [1, 1, 1])]
+    ("row_mask", "row"), [("none", [0, 0, 0]), ("A", [1, 0, 0]), ("B", [1, 1, 0]), ("all", [1, 1, 1])]
 )
-def test_a_mask_hides_the_columns_it_names(own: str, row: list[float]) -> None:
-    conv = MaskedConv2d(1, 1, 2, 3, own)  # type: ignore[arg-type]
+def test_a_masked_convolution_sees_its_columns_only(row_mask: str, row: list[float]) -> None:
+    conv = MaskedConv2d(1, 1, (2, 3), row_mask)  # type: ignore[arg-type]
     assert conv.mask.tolist() == [[1, 1, 1], row]
     spike = torch.zeros(1, 1, 4, 5)
     spike[..., 1, 2] = 1
     with torch.no_grad():
         conv.weight.fill_(1)
         conv.bias.zero_()  # type: ignore[union-attr]
-        seen = conv(spike)[0, 0]
-    assert seen[1].tolist() == [0, *reversed(row), 0]
-    assert seen[2].tolist() == [0, 1, 1, 1, 0] and not seen[0].any() and not seen[3].any()
+        response = conv(spike)[0, 0]
+    assert response[1].tolist() == [0, *reversed(row), 0]
+    assert response[2].tolist() == [0, 1, 1, 1, 0] and not response[0].any() and not response[3].any()
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
@@ -116,12 +116,12 @@ def test_a_mask_hides_the_columns_it_names(own: str, row: list[float]) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_every_code_has_logits_and_bits(kind: str, batch: int, steps: int) -> None:
     network = build(type=kind)
-    assert network(codes(batch, steps), voice(batch)).shape == (batch, 4, 8, steps)
-    bits = network.bits(codes(batch, steps), voice(batch))
+    assert network(codes(batch, steps), speaker(batch)).shape == (batch, 4, 8, steps)
+    bits = network.bits(codes(batch, steps), speaker(batch))
     assert bits.shape == (batch, 4, steps) and (bits > 0).all()
 
 
-def test_all_grids_together_have_probability_1() -> None:
+def test_probabilities_of_all_grids_sum_to_1() -> None:
     network = build(n_q=2, codebook_size=2, speaker_dim=0)
     grids = torch.cartesian_prod(*[torch.arange(2)] * 6).reshape(64, 2, 3)
     probability = torch.exp2(-network.bits(grids).sum((1, 2)))
@@ -136,31 +136,31 @@ def test_bits_of_known_logits() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
-def test_voice_and_book_are_heard(kind: str) -> None:
+def test_logits_depend_on_speaker_and_codebook(kind: str) -> None:
     network = build(type=kind)
-    assert not torch.allclose(network(codes(1, 2), voice(1)), network(codes(1, 2), -voice(1)))
+    assert not torch.allclose(network(codes(1, 2), speaker(1)), network(codes(1, 2), -speaker(1)))
     with torch.no_grad():
-        before = network(codes(1, 1), voice(1))
+        before = network(codes(1, 1), speaker(1))
         for block in network.blocks:  # type: ignore[union-attr]
             block.bias.codebook[..., 1] += 1.0  # type: ignore[union-attr, index]
-        after = network(codes(1, 1), voice(1))
+        after = network(codes(1, 1), speaker(1))
     assert not torch.allclose(before[:, 1], after[:, 1])
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
-def test_every_weight_learns(kind: str) -> None:
+def test_every_weight_has_a_gradient(kind: str) -> None:
     network = build(type=kind, codebook_size=3)
     grid = codes(4, 40) % 3
-    bits_per_code(network(grid, voice(4)), grid).mean().backward()
+    bits_per_code(network(grid, speaker(4)), grid).mean().backward()
     idle = [name for name, w in network.named_parameters() if w.grad is None or not w.grad.any()]
     assert idle == []
 
 
 def structured(count: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Grids (count, 4, steps) of 8 codes by rule, and the voices (count, 3) that the rule depends on.
+    """Grids (count, 4, steps) of 8 codes by a rule, and the speakers (count, 3) that the rule depends on.
 
-    Nine in ten codes follow: book 0 from the last book of the row before and from the voice, book 1 from book
-    0, book 3 from book 2, which is free.
+    Nine in ten codes follow the rule: codebook 0 from codebook 3 of the previous step and the speaker, codebook 1
+    from 0, codebook 3 from 2, which is random.
     """
     generator = torch.Generator().manual_seed(seed)
     grid = torch.randint(8, (count, 4, steps), generator=generator)
@@ -173,8 +173,8 @@ def structured(count: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
     return grid, torch.nn.functional.one_hot(kind, 3).float()
 
 
-def trained(network: CodePrior, updates: int) -> float:
-    """Bits per token of structured grids that were not trained on."""
+def train_and_score(network: CodePrior, updates: int) -> float:
+    """Bits per code of held-out structured grids."""
     adam = torch.optim.Adam(network.parameters(), lr=6e-3)
     grids, voices = structured(512, 16, seed=0)
     generator = torch.Generator().manual_seed(3)
@@ -189,53 +189,53 @@ def trained(network: CodePrior, updates: int) -> float:
 
 @pytest.fixture(scope="module")
 def learned() -> tuple[CodePrior, float]:
-    """A gated network that has learned the structured grids, and its bits for a code of others."""
+    """A gated network trained on structured grids, and its bits per code on held-out ones."""
     network = build(channels=24, layers=2)
-    return network, trained(network, 120)
+    return network, train_and_score(network, 120)
 
 
-def test_gates_save_bits_on_the_same_tokens(learned: tuple[CodePrior, float]) -> None:
+def test_the_gated_network_needs_fewer_bits_than_a_larger_plain_one(learned: tuple[CodePrior, float]) -> None:
     gated, plain = learned[0], build(type="plain", channels=48, layers=2)
     sizes = [sum(w.numel() for w in x.parameters()) for x in (gated, plain)]
     assert isinstance(gated, GatedPixelCNN) and isinstance(plain, PixelCNN) and sizes[0] < sizes[1], sizes
-    bits = [learned[1], trained(plain, 120)]
+    bits = [learned[1], train_and_score(plain, 120)]
     assert bits[0] < bits[1] - 0.15 and bits[1] < 3.0, bits
 
 
-def test_the_same_codes_in_another_order_cost_more(learned: tuple[CodePrior, float]) -> None:
+def test_shuffled_codes_need_more_bits(learned: tuple[CodePrior, float]) -> None:
     grids, voices = structured(32, 16, seed=1)
     right = learned[0].bits(grids, voices).mean((1, 2))
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
-    for turned in (grids[..., order], grids.flip(1)):  # of time, of books
-        more = learned[0].bits(turned, voices).mean((1, 2)) - right
+    for shuffled in (grids[..., order], grids.flip(1)):  # in time, over codebooks
+        more = learned[0].bits(shuffled, voices).mean((1, 2)) - right
         assert more.mean() > 0.5 and (more > 0).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 8])
 @pytest.mark.parametrize("rows", [2, 3])
-def test_codes_that_come_in_chunks_cost_what_they_cost_at_once(kind: str, chunk: int, rows: int) -> None:
+def test_steps_equal_one_pass(kind: str, chunk: int, rows: int) -> None:
     network, grid = build(type=kind, kernel_time=rows), codes(2, 19)
-    pieces, state = [], None
+    chunks, state = [], None
     with torch.no_grad():
-        for piece in grid.split(chunk, 2):
-            logits, state = network.step(piece, voice(2), state)
-            pieces.append(bits_per_code(logits, piece))
+        for codes_chunk in grid.split(chunk, 2):
+            logits, state = network.step(codes_chunk, speaker(2), state)
+            chunks.append(bits_per_code(logits, codes_chunk))
             assert [tuple(kept.shape) for kept in state] == [(2, 12, rows - 1, 4)] * 3
-    torch.testing.assert_close(torch.cat(pieces, 2), network.bits(grid, voice(2)), rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(chunks, 2), network.bits(grid, speaker(2)), rtol=0, atol=1e-5)
 
 
-def test_a_frame_of_two_windows_counts_once() -> None:
-    count = RunningBits()
-    assert count.mean is None
-    count.add(0, torch.tensor([1.0, 2.0, 3.0]))
-    count.add(1, torch.tensor([9.0, 9.0, 4.0]))
-    count.add(3, torch.tensor([9.0]))
-    assert count.mean == 2.5
+def test_a_frame_in_two_windows_counts_once() -> None:
+    running = RunningBits()
+    assert running.mean is None
+    running.add(0, torch.tensor([1.0, 2.0, 3.0]))
+    running.add(1, torch.tensor([9.0, 9.0, 4.0]))
+    running.add(3, torch.tensor([9.0]))
+    assert running.mean == 2.5
 
 
 @pytest.mark.parametrize(
-    ("grid", "vector", "message"),
+    ("grid", "embedding", "message"),
     [
         (
             torch.zeros(1, 3, 5, dtype=torch.long),
@@ -244,45 +244,45 @@ def test_a_frame_of_two_windows_counts_once() -> None:
         ),
         (torch.full((1, 4, 5), 8), torch.zeros(1, 3), "codes must be 0 .. 7, got 8 .. 8"),
         (torch.full((1, 4, 5), -1), torch.zeros(1, 3), "codes must be 0 .. 7, got -1 .. -1"),
-        (torch.zeros(1, 4, 5, dtype=torch.long), None, "the vector must have 3 numbers, got 0"),
-        (torch.zeros(1, 4, 5, dtype=torch.long), torch.zeros(1, 9), "the vector must have 3 numbers, got 9"),
+        (torch.zeros(1, 4, 5, dtype=torch.long), None, "the speaker embedding must have 3 dimensions, got 0"),
+        (torch.zeros(1, 4, 5, dtype=torch.long), torch.zeros(1, 9), "the speaker embedding must have 3 dimensions, got 9"),
     ],
 )
-def test_codes_and_voices_of_another_model_are_refused(
-    grid: Tensor, vector: Tensor | None, message: str
+def test_codes_and_embeddings_of_other_sizes_are_refused(
+    grid: Tensor, embedding: Tensor | None, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        build()(grid, vector)
+        build()(grid, embedding)
 
 
-def test_a_kernel_that_sees_no_row_before_is_refused() -> None:
-    with pytest.raises(ValueError, match="rows must be 2 or more, columns odd .*got 1, 3 and 3"):
+def test_an_impossible_kernel_is_refused() -> None:
+    with pytest.raises(ValueError, match="kernel_time must be 2 or more, kernel_codebook odd .*got 1, 3 and 3"):
         replace(TINY, kernel_time=1)
-    with pytest.raises(ValueError, match="columns odd"):
+    with pytest.raises(ValueError, match="kernel_codebook odd"):
         replace(TINY, kernel_codebook=4)
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
-def test_a_folder_gives_the_bits_of_the_network_that_was_saved(kind: str, tmp_path: Path) -> None:
+def test_a_loaded_network_equals_the_saved_one(kind: str, tmp_path: Path) -> None:
     network = build(type=kind)
     values = {"kind": "code_prior", "code_prior": to_dict(network.config), "codec": "c", "speaker": "s"}
     checkpoint.save(tmp_path / "net", values, network.state_dict(), "# Card\n")
     loaded = load_code_prior(tmp_path / "net")
-    assert torch.equal(loaded.bits(codes(1, 5), voice(1)), network.bits(codes(1, 5), voice(1)))
+    assert torch.equal(loaded.bits(codes(1, 5), speaker(1)), network.bits(codes(1, 5), speaker(1)))
     assert not loaded.training
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "codec", {"kind": "codec"}, {"a": torch.zeros(1)}, "card")
-    with pytest.raises(checkpoint.CheckpointError, match="holds 'codec', expected a likelihood"):
+    with pytest.raises(checkpoint.CheckpointError, match="holds 'codec', expected 'code_prior'"):
         load_code_prior(tmp_path / "codec")
     values = {"kind": "code_prior", "code_prior": {"layer": 3}, "codec": "c", "speaker": "s"}
     checkpoint.save(tmp_path / "wrong", values, {"a": torch.zeros(1)}, "card")
     with pytest.raises(
-        checkpoint.CheckpointError, match="the likelihood's config is wrong .*did you mean layers"
+        checkpoint.CheckpointError, match="the code prior's config is wrong .*did you mean layers"
     ):
         load_code_prior(tmp_path / "wrong")
 
 
-def test_an_untrained_network_knows_next_to_nothing() -> None:
-    assert float(build().bits(codes(8, 20), voice(8)).mean()) == pytest.approx(math.log2(8), abs=0.3)
+def test_an_untrained_network_needs_about_log2_of_the_codebook_size() -> None:
+    assert float(build().bits(codes(8, 20), speaker(8)).mean()) == pytest.approx(math.log2(8), abs=0.3)

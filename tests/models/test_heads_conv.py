@@ -1,6 +1,7 @@
-"""Features -> mel, units and codes (lip2speech/models/heads/conv.py)."""
+"""Convolutional heads: features to mel, units, codes and pitch (lip2speech/models/heads/)."""
 
 from dataclasses import fields, replace
+from typing import Literal
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from lip2speech.models.prediction import Prediction
 
 TINY = HeadsConfig(hidden_dim=12, n_blocks=2, n_units=7, n_q=3, codebook_size=11, speaker_dim=5, pitch_dim=10)
 CHANNELS = 6
+Pattern = Literal["parallel", "delay"]
 
 
 def build(config: HeadsConfig = TINY) -> Heads:
@@ -22,7 +24,7 @@ def features(batch: int, frames: int) -> Tensor:
     return torch.randn(batch, frames, CHANNELS, generator=torch.Generator().manual_seed(1))
 
 
-def voice(batch: int) -> Tensor:
+def speaker(batch: int) -> Tensor:
     return torch.randn(batch, TINY.speaker_dim, generator=torch.Generator().manual_seed(2))
 
 
@@ -30,17 +32,17 @@ def codes(batch: int, steps: int) -> Tensor:
     return torch.randint(11, (batch, 3, steps), generator=torch.Generator().manual_seed(3))
 
 
-def held(prediction: Prediction) -> dict[str, Tensor]:
-    """The fields that are there and have a time axis."""
+def over_time(prediction: Prediction) -> dict[str, Tensor]:
+    """The fields that are not None and have a time axis."""
     values = {f.name: getattr(prediction, f.name) for f in fields(prediction) if f.name != "speaker"}
     return {name: value for name, value in values.items() if value is not None}
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_every_field_keeps_its_clock(batch: int, frames: int) -> None:
-    found = build()(features(batch, frames), voice(batch))
-    assert {name: tuple(value.shape) for name, value in held(found).items()} == {
+def test_every_field_has_its_frame_rate(batch: int, frames: int) -> None:
+    found = build()(features(batch, frames), speaker(batch))
+    assert {name: tuple(value.shape) for name, value in over_time(found).items()} == {
         "mel": (batch, 80, 4 * frames),
         "unit_logits": (batch, 7, 2 * frames),
         "code_logits": (batch, 3, 11, 2 * frames),
@@ -53,179 +55,179 @@ def test_every_field_keeps_its_clock(batch: int, frames: int) -> None:
 
 
 def test_a_codec_at_75_hz_has_three_steps_a_frame() -> None:
-    found = build(replace(TINY, code_frame_rate=75))(features(2, 5), voice(2))
+    found = build(replace(TINY, code_frame_rate=75))(features(2, 5), speaker(2))
     assert found.require("codes").shape == (2, 3, 15)
 
 
-@pytest.mark.parametrize("delayed", [False, True])
-def test_a_padded_batch_equals_single_clips(delayed: bool) -> None:
-    heads = build(replace(TINY, delayed=delayed))
-    x, speaker, lengths = features(3, 7), voice(3), [7, 4, 1]
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_a_padded_batch_equals_single_clips(pattern: Pattern) -> None:
+    heads = build(replace(TINY, codebook_pattern=pattern))
+    x, embedding, lengths = features(3, 7), speaker(3), [7, 4, 1]
     padding = torch.arange(7)[None] >= torch.tensor(lengths)[:, None]
-    batch = held(heads(x, speaker, padding))
+    batch = over_time(heads(x, embedding, padding))
     for i, length in enumerate(lengths):
-        for name, single in held(heads(x[i : i + 1, :length], speaker[i : i + 1])).items():
+        for name, single in over_time(heads(x[i : i + 1, :length], embedding[i : i + 1])).items():
             part = batch[name][i : i + 1, ..., : single.shape[-1]]
             torch.testing.assert_close(part, single, rtol=1e-5, atol=1e-5, msg=f"{name} of {length} frames")
 
 
-@pytest.mark.parametrize("delayed", [False, True])
-def test_greedy_codes_as_the_teacher_give_the_same_logits(delayed: bool) -> None:
-    heads, x = build(replace(TINY, delayed=delayed)), features(2, 6)
-    greedy = heads(x, voice(2))
-    taught = heads(x, voice(2), codes=greedy.codes)
-    torch.testing.assert_close(taught.code_logits, greedy.code_logits, rtol=0, atol=1e-6 if delayed else 0)
-    assert torch.equal(taught.codes, greedy.codes)
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_teacher_forcing_with_greedy_codes_gives_the_same_logits(pattern: Pattern) -> None:
+    heads, x = build(replace(TINY, codebook_pattern=pattern)), features(2, 6)
+    greedy = heads(x, speaker(2))
+    forced = heads(x, speaker(2), codes=greedy.codes)
+    torch.testing.assert_close(forced.code_logits, greedy.code_logits, rtol=0, atol=1e-6 if pattern == "delay" else 0)
+    assert torch.equal(forced.codes, greedy.codes)
 
 
-@pytest.mark.parametrize("delayed", [False, True])
-def test_greedy_codes_are_the_best_of_each_book(delayed: bool) -> None:
-    found = build(replace(TINY, delayed=delayed))(features(2, 6), voice(2))
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_greedy_codes_are_the_argmax_of_their_logits(pattern: Pattern) -> None:
+    found = build(replace(TINY, codebook_pattern=pattern))(features(2, 6), speaker(2))
     assert torch.equal(found.require("codes"), found.require("code_logits").argmax(2))
 
 
-@pytest.mark.parametrize("delayed", [False, True])
-def test_no_code_is_predicted_that_its_book_lacks(delayed: bool) -> None:
-    heads = build(replace(TINY, codebook_size=(2, 11, 3), delayed=delayed))
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_no_code_is_predicted_outside_its_codebook(pattern: Pattern) -> None:
+    heads = build(replace(TINY, codebook_size=(2, 11, 3), codebook_pattern=pattern))
     padding = torch.tensor([[False] * 6, [False] * 3 + [True] * 3])
-    found = heads(features(2, 6), voice(2), padding)
+    found = heads(features(2, 6), speaker(2), padding)
     for name in ("code_logits", "independent_code_logits"):
         logits = found.require(name)
         assert logits.shape == (2, 3, 11, 12)
-        for book, size in enumerate((2, 11, 3)):
-            assert logits[:, book, :size].isfinite().all()
-            assert (logits[:, book, size:] == -torch.inf).all()
-    for book, size in zip(found.require("codes").unbind(1), (2, 11, 3), strict=True):
-        assert book.min() >= 0 and book.max() < size
-    taught = heads(features(2, 6), voice(2), padding, codes=found.codes)
-    torch.testing.assert_close(taught.code_logits, found.code_logits, rtol=0, atol=1e-6)
+        for codebook, size in enumerate((2, 11, 3)):
+            assert logits[:, codebook, :size].isfinite().all()
+            assert (logits[:, codebook, size:] == -torch.inf).all()
+    for codebook, size in zip(found.require("codes").unbind(1), (2, 11, 3), strict=True):
+        assert codebook.min() >= 0 and codebook.max() < size
+    forced = heads(features(2, 6), speaker(2), padding, codes=found.codes)
+    torch.testing.assert_close(forced.code_logits, found.code_logits, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("delayed", [False, True])
-def test_books_of_one_size_may_be_told_one_by_one(delayed: bool) -> None:
-    one, each = (build(replace(TINY, codebook_size=size, delayed=delayed)) for size in (11, (11, 11, 11)))
+@pytest.mark.parametrize("pattern", ["parallel", "delay"])
+def test_one_codebook_size_equals_the_same_size_for_each(pattern: Pattern) -> None:
+    one, each = (build(replace(TINY, codebook_size=size, codebook_pattern=pattern)) for size in (11, (11, 11, 11)))
     each.load_state_dict(one.state_dict())
-    a, b = (held(heads(features(2, 3), voice(2))) for heads in (one, each))
+    a, b = (over_time(heads(features(2, 3), speaker(2))) for heads in (one, each))
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_sizes_that_are_not_one_for_each_book_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"one for each of n_q 3 books, got \(11, 5\)"):
+def test_a_wrong_number_of_codebook_sizes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one for each of n_q 3 codebooks, got \(11, 5\)"):
         replace(TINY, codebook_size=(11, 5))
 
 
-def test_a_book_is_given_the_books_before_it_only() -> None:
+def test_a_codebook_is_conditioned_on_previous_codebooks_only() -> None:
     heads, x, first = build(), features(1, 4), codes(1, 8)
     second = first.clone()
     second[:, 1] = (second[:, 1] + 1) % 11
-    a, b = (heads(x, voice(1), codes=c).require("code_logits") for c in (first, second))
+    a, b = (heads(x, speaker(1), codes=c).require("code_logits") for c in (first, second))
     assert torch.equal(a[:, :2], b[:, :2])
     assert not torch.allclose(a[:, 2], b[:, 2])
 
 
-@pytest.mark.parametrize(("book", "time"), [(0, 3), (1, 2), (2, 5)])
-def test_a_delayed_code_is_given_the_columns_before_it_only(book: int, time: int) -> None:
-    heads, x, first = build(replace(TINY, delayed=True)), features(1, 4), codes(1, 8)
+@pytest.mark.parametrize(("codebook", "time"), [(0, 3), (1, 2), (2, 5)])
+def test_a_code_of_the_delay_pattern_is_conditioned_on_earlier_columns_only(codebook: int, time: int) -> None:
+    heads, x, first = build(replace(TINY, codebook_pattern="delay")), features(1, 4), codes(1, 8)
     second = first.clone()
-    second[:, book, time] = (second[:, book, time] + 1) % 11
-    a, b = (heads(x, voice(1), codes=c).require("code_logits") for c in (first, second))
+    second[:, codebook, time] = (second[:, codebook, time] + 1) % 11
+    a, b = (heads(x, speaker(1), codes=c).require("code_logits") for c in (first, second))
     changed = {(int(k), int(t)) for k, t in (a != b).any(2)[0].nonzero()}
-    assert changed == {(k, t) for k in range(3) for t in range(8) if k + t > book + time}
+    assert changed == {(k, t) for k in range(3) for t in range(8) if k + t > codebook + time}
 
 
-def test_padded_codes_of_the_teacher_are_not_read() -> None:
-    heads, x, first = build(replace(TINY, delayed=True)), features(1, 4), codes(1, 8)
+def test_padded_teacher_codes_are_ignored() -> None:
+    heads, x, first = build(replace(TINY, codebook_pattern="delay")), features(1, 4), codes(1, 8)
     padding = torch.tensor([[False, False, False, True]])
     second = first.clone()
     second[..., 6:] = 0
-    a, b = (heads(x, voice(1), padding, codes=c).require("code_logits") for c in (first, second))
+    a, b = (heads(x, speaker(1), padding, codes=c).require("code_logits") for c in (first, second))
     assert torch.equal(a[..., :6], b[..., :6])
 
 
-def test_delayed_heads_cannot_be_causal() -> None:
-    with pytest.raises(ValueError, match="delayed codes look 2 code steps ahead"):
-        replace(TINY, delayed=True, causal=True)
+def test_the_delay_pattern_is_refused_for_causal_heads() -> None:
+    with pytest.raises(ValueError, match="codebook_pattern delay needs 2 code steps of look-ahead"):
+        replace(TINY, codebook_pattern="delay", causal=True)
 
 
-def test_the_teacher_may_look_at_the_predicted_mel() -> None:
+def test_teacher_codes_may_be_computed_from_the_predicted_mel() -> None:
     heads, x, given = build(), features(2, 4), codes(2, 8)
-    seen: list[Tensor] = []
+    mels: list[Tensor] = []
 
     def teacher(mel: Tensor) -> Tensor:
-        seen.append(mel)
+        mels.append(mel)
         return given
 
-    found = heads(x, voice(2), codes=teacher)
-    assert torch.equal(seen[0], found.mel)
+    found = heads(x, speaker(2), codes=teacher)
+    assert torch.equal(mels[0], found.mel)
     assert torch.equal(found.codes, given)
 
 
 @pytest.mark.parametrize(
-    ("size", "gone"),
+    ("size", "missing"),
     [
         ("n_mels", {"mel"}),
         ("n_units", {"unit_logits"}),
         ("n_q", {"codes", "code_logits", "independent_code_logits"}),
-        ("pitch", {"pitch"}),
+        ("pitch_dim", {"pitch"}),
     ],
 )
-def test_a_head_of_size_0_is_left_out(size: str, gone: set[str]) -> None:
+def test_a_head_of_size_0_is_left_out(size: str, missing: set[str]) -> None:
     config = replace(TINY, **{size: 0})
-    found = held(build(config)(features(1, 2), voice(1)))
+    found = over_time(build(config)(features(1, 2), speaker(1)))
     every = {"mel", "unit_logits", "pitch", "codes", "code_logits", "independent_code_logits"}
-    assert set(found) == every - gone
-    assert config.predicts(every - gone)
-    assert not any(config.predicts([name]) for name in gone)
+    assert set(found) == every - missing
+    assert config.predicts(every - missing)
+    assert not any(config.predicts([name]) for name in missing)
     assert config.predicts(["speaker"])
 
 
-def test_the_mel_is_brought_to_the_speech_it_was_trained_on() -> None:
+def test_the_mel_is_denormalized_with_the_stored_mean_and_std() -> None:
     heads = build()
-    plain = heads(features(1, 3), voice(1)).require("mel")
+    plain = heads(features(1, 3), speaker(1)).require("mel")
     heads.mel_mean.fill_(-5.0)
     heads.mel_std.fill_(2.0)
-    scaled = heads(features(1, 3), voice(1)).require("mel")
+    scaled = heads(features(1, 3), speaker(1)).require("mel")
     torch.testing.assert_close(scaled, 2 * plain - 5)
 
 
-def test_another_voice_gives_another_mel() -> None:
+def test_another_speaker_gives_another_mel() -> None:
     heads, x = build(), features(1, 3)
-    assert not torch.allclose(heads(x, voice(1)).mel, heads(x, -voice(1)).mel)
+    assert not torch.allclose(heads(x, speaker(1)).mel, heads(x, -speaker(1)).mel)
 
 
-def test_the_pitch_of_a_new_head_moves_with_the_median_of_the_voice() -> None:
+def test_the_pitch_of_a_new_head_moves_with_the_median_of_the_speaker() -> None:
     heads, x = build(), features(1, 3)
     with torch.no_grad():
-        heads.pitch.inp.linear.weight.zero_()  # so that nothing but the register is left
-        higher = voice(1)
+        heads.pitch.in_proj.linear.weight.zero_()  # leaves the base F0 only
+        higher = speaker(1)
         higher[:, -2] += 1.0
-        moved = heads(x, higher).require("pitch")[:, 0] - heads(x, voice(1)).require("pitch")[:, 0]
+        moved = heads(x, higher).require("pitch")[:, 0] - heads(x, speaker(1)).require("pitch")[:, 0]
     torch.testing.assert_close(moved, torch.ones(1, 12))
 
 
-def test_a_clock_that_does_not_fit_the_video_is_refused() -> None:
+def test_a_code_rate_that_is_no_multiple_of_the_video_rate_is_refused() -> None:
     with pytest.raises(ValueError, match="whole multiple of 25 Hz, got 60 Hz"):
         Heads(CHANNELS, replace(TINY, code_frame_rate=60))
 
 
-def test_a_kernel_without_a_middle_is_refused() -> None:
+def test_an_even_kernel_is_refused() -> None:
     with pytest.raises(ValueError, match="kernel_size must be odd.*got 4"):
         Heads(CHANNELS, replace(TINY, kernel_size=4))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_causal_heads_run_step_by_step(size: int) -> None:
+def test_steps_of_causal_heads_equal_one_pass(size: int) -> None:
     heads, x, state = build(replace(TINY, causal=True)), features(2, 7), None
-    pieces: dict[str, list[Tensor]] = {}
-    for part in x.split(size, 1):
-        prediction, state = heads.step(part, voice(2), state)
-        for name, value in held(prediction).items():
-            pieces.setdefault(name, []).append(value)
-    for name, whole in held(heads(x, voice(2))).items():
-        torch.testing.assert_close(torch.cat(pieces[name], -1), whole, rtol=1e-5, atol=1e-5)
+    chunks: dict[str, list[Tensor]] = {}
+    for chunk in x.split(size, 1):
+        prediction, state = heads.step(chunk, speaker(2), state)
+        for name, value in over_time(prediction).items():
+            chunks.setdefault(name, []).append(value)
+    for name, whole in over_time(heads(x, speaker(2))).items():
+        torch.testing.assert_close(torch.cat(chunks[name], -1), whole, rtol=1e-5, atol=1e-5)
 
 
-def test_heads_that_see_later_steps_do_not_step() -> None:
+def test_heads_that_are_not_causal_do_not_step() -> None:
     with pytest.raises(ValueError, match="causal"):
-        build().step(features(1, 1), voice(1))
+        build().step(features(1, 1), speaker(1))

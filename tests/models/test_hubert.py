@@ -52,7 +52,7 @@ def test_frames_follow_the_arithmetic_of_the_convolutions(
 
 def test_a_frame_sees_400_samples_and_no_others() -> None:
     wave = ConvFeatureExtractor(4, TINY.conv_kernels, TINY.conv_strides)
-    assert wave.field == 400
+    assert wave.receptive_field == 400
     wave.norm = torch.nn.Identity()  # type: ignore[assignment]  # it looks at the whole sound
     wav = torch.randn(1, 1, 1040, requires_grad=True)
     wave(wav)[0, :, 1].sum().backward()
@@ -120,5 +120,5 @@ def test_the_defaults_are_the_published_base_model() -> None:
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path, tiny: Hubert) -> None:
     checkpoint.save(tmp_path / "x", {"kind": "codec"}, tiny.state_dict(), "")
-    with pytest.raises(ValueError, match="holds 'codec', expected hubert"):
+    with pytest.raises(ValueError, match="holds 'codec', expected 'hubert'"):
         hubert_from_checkpoint(checkpoint.load(tmp_path / "x"))

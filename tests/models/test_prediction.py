@@ -17,9 +17,9 @@ def test_a_missing_field_is_an_error_that_names_what_there_is() -> None:
         prediction.require("codes")
 
 
-def test_a_stretch_of_frames_has_its_steps_of_every_clock() -> None:
+def test_a_slice_of_frames_has_its_steps_of_every_field() -> None:
     mel, codes, speaker = torch.rand(1, 80, 20), torch.rand(1, 2, 15), torch.rand(1, 163)
-    cut = Prediction(mel=mel, codes=codes, speaker=speaker).cut(1, 3, frames=5)
-    assert torch.equal(cut.require("mel"), mel[..., 4:16])
-    assert torch.equal(cut.require("codes"), codes[..., 3:12])
-    assert cut.speaker is speaker and cut.unit_logits is None
+    part = Prediction(mel=mel, codes=codes, speaker=speaker).slice_frames(1, 3, frames=5)
+    assert torch.equal(part.require("mel"), mel[..., 4:16])
+    assert torch.equal(part.require("codes"), codes[..., 3:12])
+    assert part.speaker is speaker and part.unit_logits is None

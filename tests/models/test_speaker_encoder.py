@@ -1,4 +1,4 @@
-"""A voice as a vector (lip2speech/speaker/)."""
+"""Speaker encoders (lip2speech/models/speaker_encoder/)."""
 
 import math
 from pathlib import Path
@@ -24,7 +24,7 @@ from lip2speech.models.speaker_encoder.xvector import PEAK_LEVEL
 from tests.factories import synthetic_voice, tiny_speaker_encoder
 
 
-def test_a_vector_has_its_size_and_is_finite() -> None:
+def test_an_embedding_has_its_size_and_is_finite() -> None:
     vector = LTASSpeakerEncoder().embed(synthetic_voice(25, 120.0))
     assert vector.shape == (LTAS_DIM,)
     assert vector.dtype == torch.float32
@@ -32,20 +32,20 @@ def test_a_vector_has_its_size_and_is_finite() -> None:
 
 
 @pytest.mark.parametrize("gain", [0.01, 0.3, 2.0])
-def test_a_vector_does_not_depend_on_the_level(gain: float) -> None:
+def test_an_ltas_embedding_does_not_depend_on_the_level(gain: float) -> None:
     wav = synthetic_voice(25, 150.0)
     torch.testing.assert_close(
         LTASSpeakerEncoder().embed(gain * wav), LTASSpeakerEncoder().embed(wav), rtol=0, atol=1e-3
     )
 
 
-def test_pauses_do_not_change_a_vector_much() -> None:
+def test_pauses_hardly_change_an_ltas_embedding() -> None:
     wav = synthetic_voice(50, 150.0)
     paused = torch.cat([torch.zeros(16_000), wav, torch.zeros(16_000)])
     assert (LTASSpeakerEncoder().embed(paused) - LTASSpeakerEncoder().embed(wav)).abs().mean() < 0.02
 
 
-def test_low_and_high_voices_differ() -> None:
+def test_low_and_high_voices_differ_in_median_f0() -> None:
     low, high = (
         LTASSpeakerEncoder().embed(synthetic_voice(25, 100.0)),
         LTASSpeakerEncoder().embed(synthetic_voice(25, 220.0)),
@@ -63,7 +63,7 @@ def test_low_and_high_voices_differ() -> None:
         (torch.zeros(1, 16_000), r"must be \(T_a,\) at 16000 Hz, got \(1, 16000\)"),
     ],
 )
-def test_what_is_no_voice_is_refused(wav: Tensor, message: str) -> None:
+def test_a_short_silent_or_multichannel_recording_is_refused(wav: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LTASSpeakerEncoder().embed(wav)
 
@@ -74,7 +74,7 @@ def test_another_sample_rate_is_refused() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1])
-def test_a_shorter_tract_is_the_same_sound_played_faster(factor: float) -> None:
+def test_warping_the_vocal_tract_approximates_faster_playback(factor: float) -> None:
     voice, faster = (
         LTASSpeakerEncoder().embed(synthetic_voice(50, 150.0)),
         LTASSpeakerEncoder().embed(synthetic_voice(50, 150.0 * factor)),
@@ -84,89 +84,86 @@ def test_a_shorter_tract_is_the_same_sound_played_faster(factor: float) -> None:
     assert (moved[:80] - faster[:80]).abs().mean() < 0.7 * (voice[:80] - faster[:80]).abs().mean()
 
 
-def test_a_voice_without_pitch_gets_none_from_a_shorter_tract() -> None:
+def test_warping_leaves_an_unvoiced_embedding_without_pitch() -> None:
     voice = torch.cat([torch.linspace(-1, 1, 160), torch.zeros(3)])
     assert not LTASSpeakerEncoder().warp_vocal_tract(voice, torch.zeros(80, 0), 1.2)[160:].any()
 
 
-def test_a_vector_of_another_encoder_comes_as_a_file(tmp_path: Path) -> None:
+def test_an_external_embedding_is_read_from_a_file(tmp_path: Path) -> None:
     vector, path = np.linspace(-1, 1, 256), tmp_path / "voice.npy"
     np.save(path, vector)
-    torch.testing.assert_close(read_embedding(str(path), 256), torch.from_numpy(vector).float())
+    torch.testing.assert_close(read_embedding(path, 256), torch.from_numpy(vector).float())
 
 
 @pytest.mark.parametrize(
     "wrong", [np.zeros(9), np.full(256, np.nan), np.arange(256), np.array([{}] * 256), b"no numpy", None]
 )
-def test_a_file_that_is_no_vector_is_refused(wrong: Any, tmp_path: Path) -> None:
+def test_a_file_that_holds_no_embedding_is_refused(wrong: Any, tmp_path: Path) -> None:
     path = tmp_path / "voice.npy"
     if isinstance(wrong, bytes):
         path.write_bytes(wrong)
     elif wrong is not None:
         np.save(path, wrong)
-    with pytest.raises(ValueError, match="voice.npy: is no voice vector of 256 numbers"):
-        read_embedding(str(path), 256)
-
-
-# A trained encoder as a speaker model
+    with pytest.raises(ValueError, match="voice.npy: not a speaker embedding of 256 dimensions"):
+        read_embedding(path, 256)
 
 
 @pytest.fixture(scope="module")
-def encoded() -> XVectorSpeakerEncoder:
+def encoder() -> XVectorSpeakerEncoder:
     return tiny_speaker_encoder(0)
 
 
-def test_an_encoded_voice_is_a_long_vector_and_its_register(encoded: XVectorSpeakerEncoder) -> None:
-    vector = encoded.embed(synthetic_voice(50, 150.0))
-    assert vector.shape == (encoded.dim,) == (9,)
+def test_an_xvector_embedding_is_a_scaled_unit_vector_and_f0_quantiles(encoder: XVectorSpeakerEncoder) -> None:
+    vector = encoder.embed(synthetic_voice(50, 150.0))
+    assert vector.shape == (encoder.dim,) == (9,)
     assert vector[:6].norm() == pytest.approx(math.sqrt(6), abs=1e-4)
     torch.testing.assert_close(
         vector[6:], LTASSpeakerEncoder().embed(synthetic_voice(50, 150.0))[-3:], rtol=0, atol=1e-3
     )
 
 
-def test_an_encoded_voice_does_not_depend_on_the_level(encoded: XVectorSpeakerEncoder) -> None:
+def test_an_xvector_embedding_does_not_depend_on_the_level(encoder: XVectorSpeakerEncoder) -> None:
     wav = synthetic_voice(25, 150.0)
-    torch.testing.assert_close(encoded.embed(0.1 * wav), encoded.embed(wav), rtol=0, atol=1e-3)
+    torch.testing.assert_close(encoder.embed(0.1 * wav), encoder.embed(wav), rtol=0, atol=1e-3)
 
 
-def test_an_encoded_shorter_tract_is_the_voice_of_the_stretched_sound(encoded: XVectorSpeakerEncoder) -> None:
+def test_warping_an_xvector_embedding_encodes_the_warped_mel(encoder: XVectorSpeakerEncoder) -> None:
     wav = synthetic_voice(50, 150.0)
-    wav = wav * (PEAK_LEVEL / wav.abs().max())  # as loud as it is heard
-    voice, mel = encoded.embed(wav), LogMel()(wav[None, None])[0]
-    torch.testing.assert_close(encoded.warp_vocal_tract(voice, mel, 1.0), voice, rtol=0, atol=1e-4)
-    moved = encoded.warp_vocal_tract(voice, mel, 1.1)
-    heard = encoded.encoder(warp_mel(mel, 1.1, MelConfig())[None])[0]
-    torch.testing.assert_close(moved[:6], heard * math.sqrt(6))
+    wav = wav * (PEAK_LEVEL / wav.abs().max())  # the level it is encoded at
+    voice, mel = encoder.embed(wav), LogMel()(wav[None, None])[0]
+    torch.testing.assert_close(encoder.warp_vocal_tract(voice, mel, 1.0), voice, rtol=0, atol=1e-4)
+    moved = encoder.warp_vocal_tract(voice, mel, 1.1)
+    vector = encoder.encoder(warp_mel(mel, 1.1, MelConfig())[None])[0]
+    torch.testing.assert_close(moved[:6], vector * math.sqrt(6))
     torch.testing.assert_close(moved[6:], voice[6:] + math.log2(1.1))
 
 
-def test_between_encoded_voices_lies_one_as_long(encoded: XVectorSpeakerEncoder) -> None:
-    voices = torch.stack([encoded.embed(synthetic_voice(25, hz)) for hz in (100.0, 200.0)])
-    middle = encoded.mean(voices)
+def test_the_mean_of_xvector_embeddings_has_their_length(encoder: XVectorSpeakerEncoder) -> None:
+    voices = torch.stack([encoder.embed(synthetic_voice(25, hz)) for hz in (100.0, 200.0)])
+    middle = encoder.mean(voices)
     assert middle[:6].norm() == pytest.approx(math.sqrt(6), abs=1e-4)
     torch.testing.assert_close(middle[6:], voices[:, 6:].mean(0))
 
 
-def test_an_encoder_is_the_same_as_it_was_in_float16(encoded: XVectorSpeakerEncoder) -> None:
+def test_the_fingerprint_survives_storage_as_float16(encoder: XVectorSpeakerEncoder) -> None:
     halves = {
-        k: v.half().float() if v.is_floating_point() else v for k, v in encoded.encoder.state_dict().items()
+        k: v.half().float() if v.is_floating_point() else v for k, v in encoder.encoder.state_dict().items()
     }
-    same = build_speaker_encoder(to_dict(encoded.encoder.config), halves, 9)
-    assert same.fingerprint == encoded.fingerprint
-    assert tiny_speaker_encoder(1).fingerprint != encoded.fingerprint
+    same = build_speaker_encoder(to_dict(encoder.encoder.config), halves, 9)
+    assert same.fingerprint == encoder.fingerprint
+    assert tiny_speaker_encoder(1).fingerprint != encoder.fingerprint
 
 
-def test_a_model_hears_voices_with_what_its_folder_holds(encoded: XVectorSpeakerEncoder) -> None:
-    config, weights = to_dict(encoded.encoder.config), encoded.encoder.state_dict()
+def test_the_speaker_encoder_of_a_model_follows_its_config_and_size(encoder: XVectorSpeakerEncoder) -> None:
+    config, weights = to_dict(encoder.encoder.config), encoder.encoder.state_dict()
     assert isinstance(build_speaker_encoder(None, {}, 163), LTASSpeakerEncoder)
     assert isinstance(build_speaker_encoder(config, weights, 9), XVectorSpeakerEncoder)
-    given = build_speaker_encoder(None, {}, 256)
-    with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
-        given.embed(synthetic_voice(25, 100.0))
-    with pytest.raises(ValueError, match="gives vectors of 9 numbers, the heads take 163"):
+    external = build_speaker_encoder(None, {}, 256)
+    with pytest.raises(ValueError, match="takes speaker embeddings of 256 dimensions from an external encoder"):
+        external.embed(synthetic_voice(25, 100.0))
+    with pytest.raises(ValueError, match="embeddings have 9 dimensions, the heads take 163"):
         build_speaker_encoder(config, weights, 163)
     with pytest.raises(CheckpointError, match="the speaker encoder's config is wrong"):
         build_speaker_encoder({"chanels": 8}, weights, 9)
-    with pytest.raises(CheckpointError, match="do not fit SpeakerEncoder"):
+    with pytest.raises(CheckpointError, match="do not fit XVectorNet"):
         build_speaker_encoder(config, {}, 9)
