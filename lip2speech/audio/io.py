@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.resample import Resampler, resample
@@ -31,7 +32,7 @@ SOUNDFILE_FORMATS = ("wav", "flac", "aiff", "ogg")
 MAX_SILENCE_S = 10.0  # a longer hole in the audio is damage
 MAX_JITTER_S = 0.05  # audio timestamps jitter by less; more is a hole
 
-Blocks = Iterator[np.ndarray]
+Blocks = Iterator[NDArray[Any]]
 """Consecutive mono blocks (n,) float32."""
 
 
@@ -72,7 +73,9 @@ def rechunk(blocks: Iterable[Tensor], block_size: int) -> Iterator[Tensor]:
         yield torch.cat(pending)
 
 
-def write_wav(path: str | os.PathLike[str], wav: Tensor | np.ndarray, sample_rate: int = SAMPLE_RATE) -> None:
+def write_wav(
+    path: str | os.PathLike[str], wav: Tensor | NDArray[Any], sample_rate: int = SAMPLE_RATE
+) -> None:
     """Write (T_a,) floats as 16-bit PCM, clipped to [-1, 1], atomically."""
     import soundfile
 
@@ -95,14 +98,14 @@ def wav_writer(
         yield lambda wav: file.write(to_pcm(wav))
 
 
-def to_pcm(wav: Tensor | np.ndarray) -> np.ndarray:
+def to_pcm(wav: Tensor | NDArray[Any]) -> NDArray[Any]:
     """(T_a,) floats -> (T_a,) int16, clipped."""
     samples = np.asarray(wav.detach().cpu() if isinstance(wav, Tensor) else wav, dtype=np.float32)
     if samples.ndim != 1:
         raise ValueError(f"wav must be (T_a,), got {tuple(samples.shape)}; squeeze it first.")
     if not np.isfinite(samples).all():
         raise ValueError("wav has NaN or infinite samples; nothing was written.")
-    pcm: np.ndarray = np.rint(np.clip(samples, -1, 1) * PCM_PEAK).astype(np.int16)
+    pcm: NDArray[Any] = np.rint(np.clip(samples, -1, 1) * PCM_PEAK).astype(np.int16)
     return pcm
 
 
@@ -213,16 +216,16 @@ def _decode(container: Any, stream: Any) -> Iterator[Any]:
             continue
 
 
-def _to_mono(frame: Any) -> np.ndarray:
+def _to_mono(frame: Any) -> NDArray[Any]:
     """(n,) float32 mean over channels of a decoded audio frame of any sample format."""
-    samples: np.ndarray = frame.to_ndarray()
+    samples: NDArray[Any] = frame.to_ndarray()
     channels = frame.layout.nb_channels
     if not frame.format.is_planar:
         samples = samples.reshape(-1, channels).T
     if samples.dtype == np.uint8:
-        centered: np.ndarray = (samples.astype(np.float32).mean(0) - 128) / 128
+        centered: NDArray[Any] = (samples.astype(np.float32).mean(0) - 128) / 128
         return centered
-    mono: np.ndarray = samples.mean(0, dtype=np.float64)
+    mono: NDArray[Any] = samples.mean(0, dtype=np.float64)
     if np.issubdtype(samples.dtype, np.integer):
         mono = mono / -float(np.iinfo(samples.dtype).min)
     return mono.astype(np.float32)

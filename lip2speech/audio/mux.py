@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.io import to_pcm
@@ -26,7 +27,7 @@ NO_TIMESTAMP_CONTAINERS = (".avi",)
 
 def mux(
     video: str | os.PathLike[str],
-    wav: Tensor | np.ndarray,
+    wav: Tensor | NDArray[Any],
     out: str | os.PathLike[str],
     sample_rate: int = SAMPLE_RATE,
 ) -> None:
@@ -58,7 +59,7 @@ class _CannotCopyError(Exception):
     """The container does not support the video packets as they are."""
 
 
-def _copy_video(video: Path, pcm: np.ndarray, out: Path, sample_rate: int) -> None:
+def _copy_video(video: Path, pcm: NDArray[Any], out: Path, sample_rate: int) -> None:
     """Mux the video packets, shifted so that the first frame is at 0, with the encoded audio."""
     import av
 
@@ -87,7 +88,7 @@ def _shift_packets(packets: Iterator[Any], start: Fraction) -> Iterator[Any]:
         yield packet
 
 
-def _encode_video(video: Path, pcm: np.ndarray, out: Path, sample_rate: int) -> None:
+def _encode_video(video: Path, pcm: NDArray[Any], out: Path, sample_rate: int) -> None:
     """Encode the frames at 25 fps with the container's codec, and the audio."""
     import av
 
@@ -114,7 +115,7 @@ def _add_audio_stream(sink: Any, suffix: str, sample_rate: int) -> Any:
     return sink.add_stream(AUDIO_CODECS.get(suffix.lower(), "aac"), rate=sample_rate, layout="mono")
 
 
-def _interleave(sink: Any, stream: Any, packets: Iterator[Any], audio: Any, pcm: np.ndarray) -> None:
+def _interleave(sink: Any, stream: Any, packets: Iterator[Any], audio: Any, pcm: NDArray[Any]) -> None:
     """Write both streams in order of time, so that players find them close together."""
     audio_packets = _encode_audio(audio, pcm)
     pending = next(audio_packets, None)
@@ -130,7 +131,7 @@ def _interleave(sink: Any, stream: Any, packets: Iterator[Any], audio: Any, pcm:
         pending = next(audio_packets, None)
 
 
-def _encode_audio(audio: Any, pcm: np.ndarray, block_size: int = 16_000) -> Iterator[Any]:
+def _encode_audio(audio: Any, pcm: NDArray[Any], block_size: int = 16_000) -> Iterator[Any]:
     """Encoded packets of (T_a,) int16."""
     import av
 

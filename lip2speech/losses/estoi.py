@@ -4,11 +4,12 @@ al. 2018 did for STOI in speech enhancement).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
 
-from lip2speech.audio.mel import MelConfig
+from lip2speech.audio.mel import MelConfig, mel_filterbank
 
 
 class ESTOILoss(nn.Module):
@@ -66,15 +67,7 @@ def third_octave_bands(config: MelConfig, min_hz: float, n_bands: int) -> Tensor
     """Share of each mel band's energy in each third octave centered from `min_hz` up, (n_bands, n_mels)."""
     size = config.n_fft // 2 + 1
     hertz = torch.linspace(0, config.sample_rate / 2, 8 * (size - 1) + 1)
-    bank = melscale_fbanks(
-        len(hertz),
-        config.f_min,
-        config.f_max,
-        config.n_mels,
-        config.sample_rate,
-        config.norm,
-        config.mel_scale,
-    )
+    bank = mel_filterbank(replace(config, n_fft=8 * config.n_fft))
     centers = min_hz * 2 ** (torch.arange(n_bands) / 3)
     inside = (hertz >= centers[:, None] / 2 ** (1 / 6)) & (hertz < centers[:, None] * 2 ** (1 / 6))
     return inside.float() @ (bank / bank.sum(0).clamp_min(1e-9)) * (1 / bank.amax(0).clamp_min(1e-9))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchaudio.functional import melscale_fbanks
+
+from lip2speech.audio.mel import MelConfig, mel_filterbank
 
 LOG_FLOOR = 1e-5
 
@@ -43,10 +45,7 @@ class MultiResolutionSTFTLoss(nn.Module):
         super().__init__()
         self.windows = windows
         for n_fft in windows:
-            n_mels = min(80, n_fft // 8)
-            bank = melscale_fbanks(
-                n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate, "slaney", "slaney"
-            )
+            bank = _mel_filterbank(sample_rate, n_fft, min(80, n_fft // 8), "slaney")
             self.register_buffer(f"bank{n_fft}", bank, persistent=False)
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
 
@@ -88,9 +87,7 @@ class MultiScaleMelLoss(nn.Module):
     def __init__(self, sample_rate: int, n_mels: int = 64):
         super().__init__()
         for n_fft in self.WINDOWS:
-            bank = melscale_fbanks(
-                n_fft // 2 + 1, 0.0, sample_rate / 2, min(n_mels, n_fft // 8), sample_rate, None, "slaney"
-            )
+            bank = _mel_filterbank(sample_rate, n_fft, min(n_mels, n_fft // 8), None)
             self.register_buffer(f"bank{n_fft}", bank, persistent=False)
             self.register_buffer(f"window{n_fft}", torch.hann_window(n_fft), persistent=False)
 
@@ -110,6 +107,14 @@ class MultiScaleMelLoss(nn.Module):
         window = getattr(self, f"window{n_fft}")
         spectrum = _stft(wav, n_fft, window) / window.square().sum().sqrt()
         return _magnitude(spectrum).transpose(1, 2) @ getattr(self, f"bank{n_fft}")
+
+
+def _mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, norm: Literal["slaney"] | None) -> Tensor:
+    """Filters up to the Nyquist frequency, (n_fft / 2 + 1, n_mels)."""
+    config = MelConfig(
+        sample_rate, n_fft, n_fft, hop_length=n_fft // 4, n_mels=n_mels, f_max=sample_rate / 2, norm=norm
+    )
+    return mel_filterbank(config)
 
 
 def _stft(wav: Tensor, n_fft: int, window: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.video.face_report import CropSource, FaceReport
 from lip2speech.video.landmarks.detect import track_faces
@@ -41,7 +42,7 @@ def load_roi(
     *,
     first: int = 0,
     last: int | None = None,
-) -> tuple[np.ndarray, FaceReport]:
+) -> tuple[NDArray[Any], FaceReport]:
     """Mouth crops of a video, (T, 96, 96) uint8 at 25 fps, and the face report.
 
     Args:
@@ -69,7 +70,7 @@ class MouthCrop(NamedTuple):
         source: where the position of the crop comes from.
     """
 
-    pixels: np.ndarray
+    pixels: NDArray[Any]
     source: CropSource
 
     @property
@@ -115,7 +116,7 @@ class MouthCropper:
         self.report.require_faces()
 
 
-def warp_mouth(frame: np.ndarray, center: np.ndarray, transform: np.ndarray) -> np.ndarray:
+def warp_mouth(frame: NDArray[Any], center: NDArray[Any], transform: NDArray[Any]) -> NDArray[Any]:
     """(96, 96) uint8 grayscale, centered on the lips.
 
     Args:
@@ -143,8 +144,8 @@ def warp_mouth(frame: np.ndarray, center: np.ndarray, transform: np.ndarray) -> 
 class CropState:
     """State of a causal cropper: shapes (n, 5, 2) of the last frames, last center of the lips (2,)."""
 
-    shapes: np.ndarray
-    center: np.ndarray | None = None
+    shapes: NDArray[Any]
+    center: NDArray[Any] | None = None
 
 
 class CausalCropper:
@@ -157,7 +158,7 @@ class CausalCropper:
         """The state before the first frame."""
         return CropState(np.zeros((0, len(STABLE_POINTS), 2)))
 
-    def step(self, tracked: TrackedFrame, state: CropState) -> tuple[np.ndarray, CropState]:
+    def step(self, tracked: TrackedFrame, state: CropState) -> tuple[NDArray[Any], CropState]:
         """One frame -> its crop (96, 96) uint8, and the next state. Without a face the crop stays put."""
         if tracked.cut:
             state = self.start()
@@ -171,12 +172,12 @@ class CausalCropper:
         return warp_mouth(tracked.frame, state.center, transform), state
 
 
-def blank_crop() -> np.ndarray:
+def blank_crop() -> NDArray[Any]:
     """(96, 96) uint8: a uniform crop, for frames without any mouth position."""
     return np.full((CROP_SIZE, CROP_SIZE), BLANK_VALUE, np.uint8)
 
 
-def warp_placement(placement: CropPlacement, transform: np.ndarray | None) -> np.ndarray:
+def warp_placement(placement: CropPlacement, transform: NDArray[Any] | None) -> NDArray[Any]:
     """The crop (96, 96) uint8 of a placement and its smoothed transform."""
     if transform is None or placement.mouth is None:
         return blank_crop()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.files import atomic_write
@@ -43,12 +44,12 @@ class FrameSample:
     """One frame for the sheet, already downscaled: 24 frames of 4K would take 600 MB."""
 
     index: int
-    image: np.ndarray
+    image: NDArray[Any]
     scale: float
-    landmarks: np.ndarray | None
+    landmarks: NDArray[Any] | None
     placement: CropPlacement | None = None
-    transform: np.ndarray | None = None
-    crop: np.ndarray | None = None
+    transform: NDArray[Any] | None = None
+    crop: NDArray[Any] | None = None
 
 
 @dataclass
@@ -135,7 +136,7 @@ class CropStats:
         self._sums = np.zeros(4)
         self._count = 0
 
-    def add(self, placement: CropPlacement, crop: np.ndarray) -> None:
+    def add(self, placement: CropPlacement, crop: NDArray[Any]) -> None:
         """Update the means; frames without a face do not count."""
         if placement.source != "detected" or placement.mouth is None:
             return
@@ -160,24 +161,24 @@ class CropStats:
         return {name: round(value, 1) for name, value in means.items()} | {"notes": notes}
 
 
-def yaw_ratio(stable: np.ndarray) -> float:
+def yaw_ratio(stable: NDArray[Any]) -> float:
     """Eye distance over eyes-to-nose distance of (5, 2) stable points; it shrinks as the head turns."""
     return float(np.hypot(*(stable[1] - stable[4])) / max(np.hypot(*(stable[1:].mean(0) - stable[0])), 1e-6))
 
 
-def draw_sheet(samples: list[FrameSample]) -> np.ndarray:
+def draw_sheet(samples: list[FrameSample]) -> NDArray[Any]:
     """(H, W, 3) uint8 RGB: the samples in rows of four."""
     cells = [draw_cell(sample) for sample in samples] or [empty_cell()]
     cells += [empty_cell()] * (-len(cells) % N_COLUMNS if samples else 0)
     return np.vstack([np.hstack(cells[k : k + N_COLUMNS]) for k in range(0, len(cells), N_COLUMNS)])
 
 
-def empty_cell() -> np.ndarray:
+def empty_cell() -> NDArray[Any]:
     """A cell without a sample, (H, W, 3) uint8."""
     return np.full((CELL_HEIGHT + CROP_SIZE, CELL_WIDTH, 3), BACKGROUND, np.uint8)
 
 
-def resize_to_cell(frame: np.ndarray) -> tuple[np.ndarray, float]:
+def resize_to_cell(frame: NDArray[Any]) -> tuple[NDArray[Any], float]:
     """(H, W, 3) uint8 -> the same, as large as fits into a cell, and the scale."""
     import cv2
 
@@ -187,7 +188,7 @@ def resize_to_cell(frame: np.ndarray) -> tuple[np.ndarray, float]:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA), scale
 
 
-def draw_cell(sample: FrameSample) -> np.ndarray:
+def draw_cell(sample: FrameSample) -> NDArray[Any]:
     """(H, W, 3) uint8: the frame with its crop outline and landmarks; below it the crop, time and source."""
     import cv2
 
@@ -209,14 +210,14 @@ def draw_cell(sample: FrameSample) -> np.ndarray:
     return cell
 
 
-def crop_corners(transform: np.ndarray, center: np.ndarray) -> np.ndarray:
+def crop_corners(transform: NDArray[Any], center: NDArray[Any]) -> NDArray[Any]:
     """(4, 2) corners of the crop in the frame."""
     square = np.array([(0, 0), (CROP_SIZE, 0), (CROP_SIZE, CROP_SIZE), (0, CROP_SIZE)], dtype=np.float64)
-    corners: np.ndarray = (square - CROP_CENTER) @ np.linalg.inv(transform).T + center
+    corners: NDArray[Any] = (square - CROP_CENTER) @ np.linalg.inv(transform).T + center
     return corners
 
 
-def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+def write_png(path: str | os.PathLike[str], image: NDArray[Any]) -> None:
     """Write (H, W, 3) uint8 RGB atomically."""
     import cv2
 

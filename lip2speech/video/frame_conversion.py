@@ -7,12 +7,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAX_ASPECT = 8
 """Pixel aspect ratios beyond this are broken headers, not anamorphic video."""
 
 
-def to_rgb(frame: Any, aspect: Fraction | None = None) -> np.ndarray:
+def to_rgb(frame: Any, aspect: Fraction | None = None) -> NDArray[Any]:
     """(H, W, 3) uint8 RGB of a decoded frame, as a player would show it.
 
     Args:
@@ -23,7 +24,7 @@ def to_rgb(frame: Any, aspect: Fraction | None = None) -> np.ndarray:
     alpha = has_alpha(frame.format)
     # The conversion also reduces 10 bits to 8, expands studio range (16..235) to full range, and converts any
     # chroma layout to RGB.
-    pixels: np.ndarray = frame.to_ndarray(format="rgba" if alpha else "rgb24", width=width, height=height)
+    pixels: NDArray[Any] = frame.to_ndarray(format="rgba" if alpha else "rgb24", width=width, height=height)
     if alpha:
         pixels = composite_over_black(pixels)
     if frame.interlaced_frame:
@@ -47,7 +48,7 @@ def has_alpha(pixel_format: Any) -> bool:
     return len(pixel_format.components) in (2, 4) or bool(pixel_format.has_palette)
 
 
-def composite_over_black(rgba: np.ndarray) -> np.ndarray:
+def composite_over_black(rgba: NDArray[Any]) -> NDArray[Any]:
     """(H, W, 4) uint8 -> (H, W, 3) uint8: the image over a black background."""
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     if alpha.min() == 255:
@@ -55,7 +56,7 @@ def composite_over_black(rgba: np.ndarray) -> np.ndarray:
     return (rgb.astype(np.uint16) * alpha // 255).astype(np.uint8)
 
 
-def deinterlace(pixels: np.ndarray) -> np.ndarray:
+def deinterlace(pixels: NDArray[Any]) -> NDArray[Any]:
     """(H, W, 3) -> (H, W, 3) uint8: odd lines, recorded 20 ms later, become the mean of their neighbors.
 
     Without this a moving mouth shows comb artifacts. Motion-adaptive filters keep static regions sharper, at

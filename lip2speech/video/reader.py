@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.video.errors import MediaError
@@ -158,7 +158,7 @@ class FrameReader:
     def __iter__(self) -> "FrameReader":
         return self
 
-    def __next__(self) -> np.ndarray:
+    def __next__(self) -> NDArray[Any]:
         return next(self._frames)
 
     def __enter__(self) -> "FrameReader":
@@ -187,7 +187,7 @@ class FrameReader:
             context.width, context.height, self._stream.sample_aspect_ratio
         )
 
-    def _resample(self) -> Generator[np.ndarray, None, None]:
+    def _resample(self) -> Generator[NDArray[Any], None, None]:
         report, resampler = self.report, ConstantFrameRateResampler()
         previous, last_step, duration = None, FRAME_US, 0
         aspect = self._stream.sample_aspect_ratio
@@ -207,7 +207,7 @@ class FrameReader:
         if report.frames == 0:
             raise MediaError(f"{report.name}: no frame could be decoded; export it again.")
 
-    def _repeat(self, frame: Any, count: int, aspect: Any) -> Iterator[np.ndarray]:
+    def _repeat(self, frame: Any, count: int, aspect: Any) -> Iterator[NDArray[Any]]:
         """One decoded frame as `count` output frames."""
         if count == 0 or frame is None:
             return

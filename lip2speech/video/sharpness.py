@@ -6,13 +6,16 @@ noise would leave there, as estimated from the steps between single pixels. Brig
 they affect the model's input.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 HALF_SHARPNESS_STEP = 0.02
 """RMS step (of gray values 0..1) that gives a sharpness of 0.5; a sharp face in good light has 0.035."""
 
 
-def crop_sharpness(roi: np.ndarray) -> np.ndarray:
+def crop_sharpness(roi: NDArray[Any]) -> NDArray[Any]:
     """Mouth crops (T, H, W) uint8 -> sharpness of each, (T,) float32, 0 (uniform) to below 1.
 
     White noise of variance s has squared steps of 2 s, and of s / 2 between means of 2x2 pixels: a quarter. A
@@ -23,13 +26,15 @@ def crop_sharpness(roi: np.ndarray) -> np.ndarray:
     rows = pixels[:, ::2] + pixels[:, 1::2]
     means = (rows[:, :, ::2] + rows[:, :, 1::2]) / 4
     step = np.sqrt(np.maximum(0, mean_squared_step(means) - mean_squared_step(pixels) / 4))
-    sharpness: np.ndarray = step / (step + HALF_SHARPNESS_STEP)
+    sharpness: NDArray[Any] = step / (step + HALF_SHARPNESS_STEP)
     return sharpness
 
 
-def mean_squared_step(pixels: np.ndarray) -> np.ndarray:
+def mean_squared_step(pixels: NDArray[Any]) -> NDArray[Any]:
     """(T, H, W) -> (T,): mean squared difference to the next row and to the next column."""
     # In place: on longer clips memory bandwidth dominates.
     down, right = pixels[:, 1:] - pixels[:, :-1], pixels[:, :, 1:] - pixels[:, :, :-1]
-    mean: np.ndarray = (np.square(down, out=down).mean((1, 2)) + np.square(right, out=right).mean((1, 2))) / 2
+    mean: NDArray[Any] = (
+        np.square(down, out=down).mean((1, 2)) + np.square(right, out=right).mean((1, 2))
+    ) / 2
     return mean

@@ -12,9 +12,10 @@ import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.video.face_report import CropSource
 from lip2speech.video.landmarks.geometry import (
@@ -35,8 +36,8 @@ MAX_LIP_SHIFT = 0.5  # in eye distances: lips closer than this before and after 
 class MouthPose(NamedTuple):
     """(5, 2) stable points relative to the center of the lips, and that center (2,) in the frame."""
 
-    shape: np.ndarray
-    center: np.ndarray
+    shape: NDArray[Any]
+    center: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class CropPlacement:
         cut: as in `TrackedFrame`.
     """
 
-    frame: np.ndarray
+    frame: NDArray[Any]
     origin: tuple[int, int]
     mouth: MouthPose | None
     source: CropSource
@@ -69,7 +70,7 @@ def locate_mouth(item: TrackedFrame) -> CropPlacement:
     return CropPlacement(frame, origin, mouth, "detected", item.cut)
 
 
-def copy_mouth_region(frame: np.ndarray, mouth: MouthPose) -> tuple[np.ndarray, tuple[int, int]]:
+def copy_mouth_region(frame: NDArray[Any], mouth: MouthPose) -> tuple[NDArray[Any], tuple[int, int]]:
     """The region of (H, W, 3) a crop can need, copied, with its left and top: buffered frames stay small."""
     down = math.dist(mouth.shape[1:].sum(0) / 4, mouth.shape[0])
     reach = REGION_RADIUS * max(_eye_distance(mouth), down) + 2
@@ -102,14 +103,14 @@ def place_crops(tracked: Iterable[TrackedFrame]) -> Iterator[CropPlacement]:
 
 def smooth_placements(
     placements: Iterable[CropPlacement],
-) -> Iterator[tuple[CropPlacement, np.ndarray | None]]:
+) -> Iterator[tuple[CropPlacement, NDArray[Any] | None]]:
     """Each placement with its (2, 2) rotation and scale onto the mean face, from its neighbors' mean shape.
 
     The window is symmetric and shrinks towards the ends of a scene, so a steady movement is not delayed.
     """
-    past: deque[np.ndarray] = deque(maxlen=SMOOTHING_RADIUS)
+    past: deque[NDArray[Any]] = deque(maxlen=SMOOTHING_RADIUS)
     # The placement to be smoothed next, and up to SMOOTHING_RADIUS after it.
-    lookahead: deque[tuple[CropPlacement, np.ndarray]] = deque()
+    lookahead: deque[tuple[CropPlacement, NDArray[Any]]] = deque()
     for placement in placements:
         if placement.cut or placement.mouth is None:
             while lookahead:
@@ -126,8 +127,8 @@ def smooth_placements(
 
 
 def _pop_smoothed(
-    past: deque[np.ndarray], lookahead: deque[tuple[CropPlacement, np.ndarray]]
-) -> tuple[CropPlacement, np.ndarray]:
+    past: deque[NDArray[Any]], lookahead: deque[tuple[CropPlacement, NDArray[Any]]]
+) -> tuple[CropPlacement, NDArray[Any]]:
     """Remove the first placement from `lookahead` and return it with its transform."""
     radius = min(len(past), len(lookahead) - 1)
     before = list(past)[len(past) - radius :]

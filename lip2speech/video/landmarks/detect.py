@@ -12,8 +12,9 @@ distance; otherwise the network is run on the skipped frame after all.
 import math
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.video.landmarks.face_model import FaceModel, load_face_model
 from lip2speech.video.landmarks.geometry import eye_distance, lip_center
@@ -28,7 +29,7 @@ in 80 ms)."""
 
 
 def track_faces(
-    frames: Iterable[np.ndarray], face_model: FaceModel | None = None, *, every_frame: bool = False
+    frames: Iterable[NDArray[Any]], face_model: FaceModel | None = None, *, every_frame: bool = False
 ) -> "TrackedFrameReader":
     """Track one face, the largest steady one, through frames (H, W, 3) uint8 RGB.
 
@@ -46,7 +47,11 @@ class TrackedFrameReader:
     """Iterator of `TrackedFrame`; buffers at most two frames."""
 
     def __init__(
-        self, frames: Iterable[np.ndarray], face_model: FaceModel | None = None, *, every_frame: bool = False
+        self,
+        frames: Iterable[NDArray[Any]],
+        face_model: FaceModel | None = None,
+        *,
+        every_frame: bool = False,
     ) -> None:
         self.report: ReadReport | None = getattr(frames, "report", None)
         self._frames = iter(frames)
@@ -64,7 +69,7 @@ class TrackedFrameReader:
             self._advance(next(self._frames))
         return self._ready.popleft()
 
-    def _advance(self, frame: np.ndarray) -> None:
+    def _advance(self, frame: NDArray[Any]) -> None:
         """Append this frame, and the next one where it is needed for interpolation, to the output queue."""
         last = self._last
         if last is not None and last.frame is frame:
@@ -88,7 +93,7 @@ class TrackedFrameReader:
         self._ready.append(TrackedFrame(frame, self._interpolate(frame, last, after)))
         self._append(after)
 
-    def _track(self, frame: np.ndarray, cut: bool) -> None:
+    def _track(self, frame: NDArray[Any], cut: bool) -> None:
         self._append(self._tracker.detect_and_track(frame, cut))
 
     def _append(self, item: TrackedFrame) -> None:
@@ -96,7 +101,9 @@ class TrackedFrameReader:
         self._last = item
         self._ready.append(item)
 
-    def _interpolate(self, frame: np.ndarray, before: TrackedFrame, after: TrackedFrame) -> np.ndarray | None:
+    def _interpolate(
+        self, frame: NDArray[Any], before: TrackedFrame, after: TrackedFrame
+    ) -> NDArray[Any] | None:
         """Landmarks (468, 2) of a frame between two tracked ones."""
         assert before.landmarks is not None, "frames are skipped only while a face is tracked"
         if not after.cut and after.landmarks is not None and _is_static(before, after):

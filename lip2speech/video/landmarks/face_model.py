@@ -1,9 +1,9 @@
 """FaceModel: the interface of the networks that detect faces and predict their landmarks."""
 
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.video.landmarks.geometry import FaceBox
 
@@ -14,10 +14,10 @@ class FaceModel(Protocol):
     def warm_up(self) -> None:
         """Load all networks now rather than on first use."""
 
-    def detect(self, frame: np.ndarray) -> list[FaceBox]:
+    def detect(self, frame: NDArray[Any]) -> list[FaceBox]:
         """Boxes of all faces in (H, W, 3) uint8, largest first."""
 
-    def landmarks(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
+    def landmarks(self, frame: NDArray[Any], box: FaceBox) -> NDArray[Any] | None:
         """Landmarks (468, 2) float32, in pixels, of the face in a box of (H, W, 3) uint8; None if none."""
 
 

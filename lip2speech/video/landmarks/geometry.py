@@ -6,9 +6,10 @@ mesh. The mean face is the one used by AV-HuBERT (Shi et al. 2022, section 4.1) 
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 N_LANDMARKS = 468
 # Base of the nose and the four eye corners, which move least in speech: 33, 36, 39, 42, 45 of 68 points.
@@ -30,7 +31,7 @@ MAX_WINDOW = 8192  # pixels; a box beyond any frame is an error
 MIN_EYE_DISTANCE = 12.0  # pixels; below it the mouth is 8 pixels wide and cannot be read
 
 
-def _feature_matrix() -> np.ndarray:
+def _feature_matrix() -> NDArray[Any]:
     """(8, 468) means: mouth, right eye, left eye, nose tip, outer eye corners, upper and lower lip."""
     groups = (LIPS, RIGHT_EYE, LEFT_EYE, NOSE_TIP, *OUTER_EYE_CORNERS, UPPER_LIP, LOWER_LIP)
     matrix = np.zeros((len(groups), N_LANDMARKS), np.float32)
@@ -51,7 +52,7 @@ class FaceBox(NamedTuple):
     angle: float = 0.0
 
     @classmethod
-    def from_landmarks(cls, landmarks: np.ndarray) -> "FaceBox":
+    def from_landmarks(cls, landmarks: NDArray[Any]) -> "FaceBox":
         """The box round landmarks (468, 2), in which the network finds the same face in the next frame."""
         (x0, y0), (x1, y1) = landmarks.min(0).tolist(), landmarks.max(0).tolist()
         right, left = landmarks[OUTER_EYE_CORNERS[0]].tolist(), landmarks[OUTER_EYE_CORNERS[1]].tolist()
@@ -59,7 +60,7 @@ class FaceBox(NamedTuple):
         return cls((x0 + x1) / 2, (y0 + y1) / 2, FACE_MARGIN * max(x1 - x0, y1 - y0), angle)
 
 
-def crop_window(frame: np.ndarray, box: FaceBox) -> tuple[np.ndarray, int, int]:
+def crop_window(frame: NDArray[Any], box: FaceBox) -> tuple[NDArray[Any], int, int]:
     """The upright square of (H, W, 3) round the box, copied, with edge padding; its left and top.
 
     Passing a whole 4K frame costs more than the network itself. Also, mediapipe maps the output back as if
@@ -79,7 +80,7 @@ def crop_window(frame: np.ndarray, box: FaceBox) -> tuple[np.ndarray, int, int]:
     return padded[:side, :side].copy(), left, top
 
 
-def is_plausible_face(landmarks: np.ndarray) -> bool:
+def is_plausible_face(landmarks: NDArray[Any]) -> bool:
     """Whether (468, 2) points can be a face: eyes, nose and mouth in order along its axis, human proportions.
 
     A landmark network returns points for any input; this rejects its output for a hand, a wheel, or from a
@@ -102,18 +103,18 @@ def is_plausible_face(landmarks: np.ndarray) -> bool:
     return abs(slope) < 0.7 * width / height and 0.15 < nose_depth < 1.0 and lips < 1.5
 
 
-def lip_center(landmarks: np.ndarray) -> np.ndarray:
+def lip_center(landmarks: NDArray[Any]) -> NDArray[Any]:
     """(468, 2) -> (2,): mean of the 20 lip landmarks, the center of AV-HuBERT's crops."""
     return landmarks[LIPS].sum(0) / len(LIPS)
 
 
-def eye_distance(landmarks: np.ndarray) -> float:
+def eye_distance(landmarks: NDArray[Any]) -> float:
     """Distance between the outer eye corners of landmarks (468, 2), in pixels."""
     right, left = landmarks[OUTER_EYE_CORNERS[0]], landmarks[OUTER_EYE_CORNERS[1]]
     return math.dist(right, left)
 
 
-def fit_similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+def fit_similarity(points: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
     """(2, 2) rotation and scale of the least-squares similarity transform points -> target, both (N, 2).
 
     Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns". With

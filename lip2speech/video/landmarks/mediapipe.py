@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.video.errors import MediaError
 from lip2speech.video.landmarks.geometry import FACE_MARGIN, N_LANDMARKS, FaceBox, crop_window
@@ -115,11 +116,11 @@ class MediaPipeFaceModel:
         for network in (self._landmark_graph, self._full_range, self._short_range):
             assert network is not None, "a network that cannot be loaded raises"
 
-    def landmarks(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
+    def landmarks(self, frame: NDArray[Any], box: FaceBox) -> NDArray[Any] | None:
         """Landmarks (468, 2) float32, in pixels, of the face in a box of (H, W, 3) uint8; None if none."""
         return self._landmark_graph(frame, box)
 
-    def detect(self, frame: np.ndarray) -> list[FaceBox]:
+    def detect(self, frame: NDArray[Any]) -> list[FaceBox]:
         """Boxes of all faces in (H, W, 3) uint8, largest first.
 
         The full-range network finds small faces, the short-range one those that are too close for it.
@@ -127,7 +128,7 @@ class MediaPipeFaceModel:
         boxes = _detect_boxes(self._full_range, frame) or _detect_boxes(self._short_range, frame)
         return sorted((self._refine(frame, box) for box in boxes), key=lambda box: -box.size)
 
-    def _refine(self, frame: np.ndarray, box: FaceBox) -> FaceBox:
+    def _refine(self, frame: NDArray[Any], box: FaceBox) -> FaceBox:
         """A second detection close up: the full-range box of a small face is up to twice too large."""
         window, left, top = crop_window(frame, FaceBox(box.x, box.y, REFINE_MARGIN * box.size))
         boxes = [
@@ -184,7 +185,7 @@ class LandmarkGraph:
             self._time = 0
             self(np.zeros((8, 8, 3), np.uint8), FaceBox(3.5, 3.5, 8))  # prints its start-up notes, unseen
 
-    def __call__(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
+    def __call__(self, frame: NDArray[Any], box: FaceBox) -> NDArray[Any] | None:
         """frame (H, W, 3) uint8 and a box in it -> landmarks (468, 2) float32 pixels; None: no face there."""
         window, left, top = crop_window(frame, box)
         side = len(window)
@@ -194,10 +195,10 @@ class LandmarkGraph:
             return None
         points = np.array(self._outputs["landmarks"]).reshape(N_LANDMARKS, 3)[:, :2] / INPUT_SIZE - 0.5
         cos, sin = box.size * math.cos(box.angle), box.size * math.sin(box.angle)
-        landmarks: np.ndarray = points @ np.array([(cos, sin), (-sin, cos)]) + (box.x, box.y)
+        landmarks: NDArray[Any] = points @ np.array([(cos, sin), (-sin, cos)]) + (box.x, box.y)
         return landmarks.astype(np.float32)
 
-    def _run(self, window: np.ndarray, rect: Any) -> None:
+    def _run(self, window: NDArray[Any], rect: Any) -> None:
         """Update the outputs for one image."""
         self._time += 1
         window.flags.writeable = False  # a read-only image is not copied
@@ -218,7 +219,7 @@ def _load_detector(model: int) -> Any:
         return detector
 
 
-def _downscale(frame: np.ndarray) -> np.ndarray:
+def _downscale(frame: NDArray[Any]) -> NDArray[Any]:
     """At most 640 pixels wide and high."""
     import cv2
 
@@ -230,7 +231,7 @@ def _downscale(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
-def _detect_boxes(detector: Any, frame: np.ndarray) -> list[FaceBox]:
+def _detect_boxes(detector: Any, frame: NDArray[Any]) -> list[FaceBox]:
     """Boxes of the faces that a detector finds in (H, W, 3) uint8."""
     height, width = frame.shape[:2]
     detections = detector.process(_downscale(frame)).detections or []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.video.landmarks.geometry import N_LANDMARKS, FaceBox, crop_window, is_plausible_face
 from lip2speech.video.landmarks.mediapipe import quiet_stderr, require_mediapipe
@@ -51,19 +52,19 @@ class TasksFaceModel:
     def warm_up(self) -> None:
         """Does nothing: the networks are loaded with the bundle."""
 
-    def landmarks(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
+    def landmarks(self, frame: NDArray[Any], box: FaceBox) -> NDArray[Any] | None:
         """Landmarks (468, 2) float32, in pixels, of the face in a box of (H, W, 3) uint8; None if none."""
         window, left, top = crop_window(frame, box._replace(size=box.size * CONTEXT))
         found = [points + np.array([left, top], np.float32) for points in self._all_landmarks(window)]
         inside = [points for points in found if _is_inside(points, box)]
         return max(inside, key=lambda points: FaceBox.from_landmarks(points).size, default=None)
 
-    def detect(self, frame: np.ndarray) -> list[FaceBox]:
+    def detect(self, frame: NDArray[Any]) -> list[FaceBox]:
         """Boxes of all faces in (H, W, 3) uint8, largest first."""
         found = self._all_landmarks(np.ascontiguousarray(frame))
         return sorted((FaceBox.from_landmarks(points) for points in found), key=lambda box: -box.size)
 
-    def _all_landmarks(self, image: np.ndarray) -> list[np.ndarray]:
+    def _all_landmarks(self, image: NDArray[Any]) -> list[NDArray[Any]]:
         """(468, 2) float32 of each face in an image, without the iris points that follow."""
         height, width = image.shape[:2]
         try:
@@ -83,7 +84,7 @@ class TasksFaceModel:
         reason = str(error).splitlines()[0][:120]
         return f"{self.name}: not a FaceLandmarker bundle ({reason}); expected face_landmarker.task."
 
-    def _check(self, points: np.ndarray) -> None:
+    def _check(self, points: NDArray[Any]) -> None:
         """Count plausible faces, and raise ValueError once most are implausible."""
         self._n_outputs += 1
         self._n_plausible += is_plausible_face(points)
@@ -94,7 +95,7 @@ class TasksFaceModel:
             )
 
 
-def _is_inside(points: np.ndarray, box: FaceBox) -> bool:
+def _is_inside(points: NDArray[Any], box: FaceBox) -> bool:
     """Whether the points' center is in the box."""
     x, y = points.mean(0) - (box.x, box.y)
     return bool(max(abs(x), abs(y)) < box.size / 2)

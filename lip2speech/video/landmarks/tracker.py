@@ -9,8 +9,10 @@ Independent of the networks, which are behind `FaceModel`.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.video.landmarks.face_model import FaceModel
 from lip2speech.video.landmarks.geometry import FaceBox, is_plausible_face
@@ -38,8 +40,8 @@ class TrackedFrame:
         cut: the scene or the tracked face changed just before this frame; nothing may be smoothed across.
     """
 
-    frame: np.ndarray
-    landmarks: np.ndarray | None
+    frame: NDArray[Any]
+    landmarks: NDArray[Any] | None
     cut: bool = False
 
 
@@ -58,15 +60,15 @@ class FaceTracker:
         self._until_redetect = REDETECT_INTERVAL
         self._rival: FaceBox | None = None
 
-    def step(self, frame: np.ndarray) -> TrackedFrame:
+    def step(self, frame: NDArray[Any]) -> TrackedFrame:
         """The next frame, (H, W, 3) uint8."""
         return self.detect_and_track(frame, self.starts_scene(frame))
 
-    def starts_scene(self, frame: np.ndarray) -> bool:
+    def starts_scene(self, frame: NDArray[Any]) -> bool:
         """Whether there is a cut before this frame; call it once for every frame, in order."""
         return self._scene_cuts.step(frame)
 
-    def detect_and_track(self, frame: np.ndarray, cut: bool) -> TrackedFrame:
+    def detect_and_track(self, frame: NDArray[Any], cut: bool) -> TrackedFrame:
         """Find the tracked face in a frame; frames between two calls may be skipped."""
         if cut:
             self._box, self._n_missed, self._rival = None, 0, None
@@ -83,12 +85,12 @@ class FaceTracker:
         self._update(landmarks)
         return TrackedFrame(frame, landmarks, cut)
 
-    def track_only(self, frame: np.ndarray, near: np.ndarray) -> np.ndarray | None:
+    def track_only(self, frame: NDArray[Any], near: NDArray[Any]) -> NDArray[Any] | None:
         """Landmarks (468, 2) near those of a neighboring frame, or None; the state is unchanged."""
         landmarks = self._landmarks(frame, FaceBox.from_landmarks(near))
         return landmarks if landmarks is not None and is_plausible_face(landmarks) else None
 
-    def _track(self, frame: np.ndarray) -> np.ndarray | None:
+    def _track(self, frame: NDArray[Any]) -> NDArray[Any] | None:
         """Landmarks of the face near its last box, or None."""
         if self._box is None or self._n_missed >= TRACK_THROUGH_FRAMES:
             return None
@@ -97,7 +99,7 @@ class FaceTracker:
             return None
         return landmarks if _shift(FaceBox.from_landmarks(landmarks), self._box) < MAX_SHIFT else None
 
-    def _redetect(self, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
+    def _redetect(self, frame: NDArray[Any]) -> tuple[NDArray[Any] | None, bool]:
         """Landmarks of the lost face, or after a while of the largest one; whether it is another face."""
         found = self._landmarks_in(frame, self._detect(frame))
         if not found:
@@ -111,12 +113,12 @@ class FaceTracker:
                 return landmarks, False
         return (found[0], True) if self._n_missed >= FORGET_AFTER_FRAMES else (None, False)
 
-    def _landmarks_in(self, frame: np.ndarray, boxes: list[FaceBox]) -> list[np.ndarray]:
+    def _landmarks_in(self, frame: NDArray[Any], boxes: list[FaceBox]) -> list[NDArray[Any]]:
         """Landmarks (468, 2) of the boxes that hold plausible faces, largest first.
 
         The second pass uses the box round the first pass's landmarks.
         """
-        found: list[np.ndarray] = []
+        found: list[NDArray[Any]] = []
         for box in boxes[:MAX_CANDIDATES]:
             landmarks = self._landmarks(frame, box)
             if landmarks is None or not is_plausible_face(landmarks):
@@ -126,7 +128,7 @@ class FaceTracker:
                 found.append(landmarks)
         return sorted(found, key=lambda landmarks: -FaceBox.from_landmarks(landmarks).size)
 
-    def _check_larger_face(self, frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+    def _check_larger_face(self, frame: NDArray[Any], landmarks: NDArray[Any]) -> NDArray[Any] | None:
         """Landmarks of a clearly larger face that was there in two checks, else None."""
         current = FaceBox.from_landmarks(landmarks)
         others = [
@@ -150,7 +152,7 @@ class FaceTracker:
     def _retry_due(self) -> bool:
         return self._n_missed in RETRY_AT or self._n_missed % RETRY_INTERVAL == 0
 
-    def _update(self, landmarks: np.ndarray | None) -> None:
+    def _update(self, landmarks: NDArray[Any] | None) -> None:
         if landmarks is None:
             self._n_missed += 1
         else:
@@ -165,11 +167,11 @@ class SceneCutDetector:
     MIN_RATIO = 4.0  # to the running mean of differences
 
     def __init__(self) -> None:
-        self._thumbnail: np.ndarray | None = None
+        self._thumbnail: NDArray[Any] | None = None
         self._shape: tuple[int, ...] | None = None
         self._running_mean = 0.0
 
-    def step(self, frame: np.ndarray) -> bool:
+    def step(self, frame: NDArray[Any]) -> bool:
         """frame (H, W, 3) uint8 -> whether a new scene starts with it; a change of frame size is a cut."""
         height, width = frame.shape[:2]
         row_step, column_step = max(1, height // self.THUMBNAIL_SIZE), max(1, width // self.THUMBNAIL_SIZE)
