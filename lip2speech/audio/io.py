@@ -67,7 +67,7 @@ def rechunk(blocks: Iterable[Tensor], block_size: int) -> Iterator[Tensor]:
         if count >= block_size:
             joined = torch.cat(pending)
             complete = count // block_size * block_size
-            yield from joined[:complete].split(block_size)
+            yield from torch.split(joined[:complete], block_size)
             pending, count = [joined[complete:].clone()], count - complete
     if count:
         yield torch.cat(pending)

@@ -41,7 +41,7 @@ def estimate_f0(wav: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for _ in range(2):
         filtered = highpass_biquad(filtered, SAMPLE_RATE, HIGHPASS_HZ)
     frames = F.pad(filtered, (side, side + HOP_LENGTH)).unfold(0, FRAME_LENGTH, HOP_LENGTH)[:n_frames]
-    f0, periodicity, power = zip(*map(estimate_frame_f0, frames.split(FRAMES_PER_BATCH)), strict=True)
+    f0, periodicity, power = zip(*map(estimate_frame_f0, torch.split(frames, FRAMES_PER_BATCH)), strict=True)
     return torch.cat(f0), torch.cat(periodicity), torch.cat(power)
 
 

@@ -53,7 +53,8 @@ def composite_over_black(rgba: NDArray[Any]) -> NDArray[Any]:
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     if alpha.min() == 255:
         return np.ascontiguousarray(rgb)
-    return (rgb.astype(np.uint16) * alpha // 255).astype(np.uint8)
+    composite: NDArray[Any] = (rgb.astype(np.uint16) * alpha // 255).astype(np.uint8)
+    return composite
 
 
 def deinterlace(pixels: NDArray[Any]) -> NDArray[Any]:

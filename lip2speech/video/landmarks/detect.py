@@ -107,7 +107,8 @@ class TrackedFrameReader:
         """Landmarks (468, 2) of a frame between two tracked ones."""
         assert before.landmarks is not None, "frames are skipped only while a face is tracked"
         if not after.cut and after.landmarks is not None and _is_static(before, after):
-            return (before.landmarks + after.landmarks) / 2
+            mean: NDArray[Any] = (before.landmarks + after.landmarks) / 2
+            return mean
         return self._tracker.track_only(frame, before.landmarks)
 
 

@@ -105,7 +105,8 @@ def is_plausible_face(landmarks: NDArray[Any]) -> bool:
 
 def lip_center(landmarks: NDArray[Any]) -> NDArray[Any]:
     """(468, 2) -> (2,): mean of the 20 lip landmarks, the center of AV-HuBERT's crops."""
-    return landmarks[LIPS].sum(0) / len(LIPS)
+    center: NDArray[Any] = landmarks[LIPS].sum(0) / len(LIPS)
+    return center
 
 
 def eye_distance(landmarks: NDArray[Any]) -> float:

@@ -5,6 +5,7 @@ bundle with a wrong network inside loads silently and returns noise, so the outp
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ class TasksFaceModel:
                 self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
             except (RuntimeError, ValueError) as error:
                 raise ValueError(self._not_a_bundle(error)) from None
-        self._image = lambda pixels: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
+        self._image: Callable[[NDArray[Any]], Any] = lambda pixels: mediapipe.Image(
+            image_format=mediapipe.ImageFormat.SRGB, data=pixels
+        )
         self._n_outputs = self._n_plausible = 0
 
     def warm_up(self) -> None:
