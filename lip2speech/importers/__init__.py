@@ -1,4 +1,4 @@
-"""Foreign checkpoints -> our checkpoint folders; the files are read as data and never run."""
+"""Foreign checkpoints -> our checkpoint folders; the files are read as data, nothing in them is executed."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ IMPORTERS: dict[str, Callable[..., Imported]] = {
     "lip2speech-unit": import_unit_model,
     "lip2speech-unit-vocoder": import_unit_vocoder,
 }
-"""What `lip2speech model import KIND` knows. An importer is f(source, out, *, overwrite, fp16, ...);
-its other keywords become the command's NAME=VALUE, by their annotations."""
+"""Kinds of `lip2speech model import`. An importer is f(source, out, *, overwrite, fp16, ...); the command passes
+its other keywords as NAME=VALUE, converted by their annotations."""
 
 __all__ = ["IMPORTERS", "Imported"]

@@ -1,7 +1,7 @@
 """Official AV-HuBERT checkpoints -> our checkpoint folder.
 
-Reads the pretrained files (base and large) and the fine-tuned lip-reading ones (sequence-to-sequence and
-CTC), whose decoder is dropped by name. Every other weight must find its place and every place its weight.
+Reads the pretrained files (base and large) and the fine-tuned lip-reading ones (sequence-to-sequence and CTC),
+whose decoder is dropped by name. Every other weight of the file and of our model must be matched.
 """
 
 from __future__ import annotations
@@ -14,24 +14,21 @@ import torch
 from torch import Tensor
 
 from lip2speech import checkpoint, config
-from lip2speech.importers.base import Found, Imported, check_claims
+from lip2speech.importers.base import Imported, RenamedWeights, model_card
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
-from lip2speech.importers.inert import ForeignFileError, shown
-from lip2speech.importers.keymap import KeyMap, count_layers, state_of
+from lip2speech.importers.foreign_file import ForeignFileError, printable
+from lip2speech.importers.keymap import KeyMap, count_layers, prefixed_state_dict
 from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
 from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
 from lip2speech.models.frontends.transforms import Transform
 
 HEAD_DIM = 64  # of each attention head, in base and in large
-WHAT = "AV-HuBERT"
-PREFIXES = (
-    "encoder.w2v_model.",
-    "w2v_encoder.w2v_model.",
-    "",
-)  # fine-tuned seq2seq, fine-tuned CTC, pretrained
+MODEL_NAME = "AV-HuBERT"
+PREFIXES = ("encoder.w2v_model.", "w2v_encoder.w2v_model.", "")
+"""Of a fine-tuned sequence-to-sequence file, a fine-tuned CTC file, a pretrained file."""
 LICENCE = "AV-HuBERT licence of Meta Platforms: non-commercial research only"
 
-STREAMS: dict[str, str | None] = {
+FRONTEND_KEYS: dict[str, str | None] = {
     "feature_extractor_video.resnet.frontend3D.0": "frontend.resnet.stem",
     "feature_extractor_video.resnet.frontend3D.1": "frontend.resnet.norm",
     "feature_extractor_video.resnet.frontend3D.2": "frontend.resnet.act",
@@ -42,7 +39,7 @@ STREAMS: dict[str, str | None] = {
     "encoder.pos_conv.0": "frontend.encoder.positions",
     "encoder.layer_norm": "frontend.encoder.norm",
 }
-BLOCK: dict[str, str | None] = {
+BLOCK_KEYS: dict[str, str | None] = {
     "conv1": "conv1",
     "bn1": "norm1",
     "relu1": "act1",
@@ -52,7 +49,7 @@ BLOCK: dict[str, str | None] = {
     "downsample.0": "shortcut.0",
     "downsample.1": "shortcut.1",
 }
-LAYER: dict[str, str | None] = {
+LAYER_KEYS: dict[str, str | None] = {
     "self_attn.q_proj": "attention.q_proj",
     "self_attn.k_proj": "attention.k_proj",
     "self_attn.v_proj": "attention.v_proj",
@@ -62,17 +59,17 @@ LAYER: dict[str, str | None] = {
     "fc2": "fc2",
     "final_layer_norm": "ffn_norm",
 }
-CLUSTERS: dict[str, str | None] = {
+CLUSTER_KEYS: dict[str, str | None] = {
     "final_proj": "clusters.proj",
     "label_embs_concat": "clusters.embeddings",
     "mask_emb": "clusters.mask_embedding",
 }
-DROPPED: dict[str, str | None] = {"decoder": None, "w2v_encoder.proj": None}
-"""Parts of fine-tuned files that write text; a lip-to-speech model has no use for them."""
+DROPPED = ("decoder", "w2v_encoder.proj")
+"""Modules of fine-tuned files that output text, which a lip-to-speech model does not use."""
 EXPECTED_SETTINGS = {"layer_norm_first": True, "modality_fuse": "concat", "activation_fn": "gelu"}
-"""What the published models share and our encoder does; a file that says otherwise is refused."""
+"""Settings of the published models that our encoder implements; a file with others is refused."""
 SETTINGS = (("model", "w2v_args", "model"), ("model", "w2v_args"), ("model",))
-"""Where the encoder's settings lie: in a fine-tuned file those of its pretraining come first."""
+"""Places of the encoder's settings: a fine-tuned file has those of its pretraining, which come first."""
 
 
 def import_avhubert(
@@ -87,8 +84,11 @@ def import_avhubert(
     """Write the official checkpoint `source` as our checkpoint folder `out`.
 
     Args:
-        heads: attention heads, where neither the file nor a head size of 64 tells.
-        pretrained: the file `source` was fine-tuned from, which tells its heads.
+        source: the official file.
+        out: the folder to write.
+        heads: attention heads, if they are not in the file and the head size is not 64.
+        pretrained: the file that `source` was fine-tuned from, to read the number of heads from.
+        overwrite: replace a checkpoint folder.
         fp16: store float16.
     """
     imported = read_avhubert(source, heads=heads, pretrained=pretrained)
@@ -102,9 +102,8 @@ def read_avhubert(
 ) -> Imported:
     """The config and tensors of an official checkpoint, in our names; tensors are float32."""
     file = read_fairseq(source)
-    check_claims(file.model, file.path)
     prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in file.model))
-    encoder = read_encoder(file, prefix, heads or heads_of(file, pretrained))
+    encoder = read_encoder(file, prefix, heads or find_heads(file, pretrained))
     values: dict[str, Any] = {
         "kind": "avhubert",
         "frontend": config.to_dict(encoder.frontend),
@@ -113,14 +112,18 @@ def read_avhubert(
     }
     if encoder.clusters is not None:
         values["clusters"] = config.to_dict(encoder.clusters)
-    return Imported(values, encoder.tensors, encoder.dropped)
+    return Imported(values, encoder.tensors, encoder.dropped, file.notes)
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """An AV-HuBERT as a file holds it.
+class ImportedEncoder:
+    """An AV-HuBERT encoder as read from a file.
 
-    tensors: under our names, `frontend.` and, with a cluster head, `clusters.` before them.
+    Attributes:
+        frontend: its config.
+        clusters: config of the masked-prediction head, None after fine-tuning.
+        tensors: weights under our names, with `frontend.` and `clusters.` in front.
+        dropped: foreign names of weights that we have no use for.
     """
 
     frontend: AVHubertConfig
@@ -129,75 +132,69 @@ class Encoder:
     dropped: tuple[str, ...]
 
 
-def read_encoder(file: FairseqCheckpoint, prefix: str, heads: int | None) -> Encoder:
+def read_encoder(file: FairseqCheckpoint, prefix: str, heads: int | None) -> ImportedEncoder:
     """The encoder whose names begin with `prefix`; every weight of the file must belong to it.
 
-    What is left of the cluster head after fine-tuning, which every prefix tells of, is dropped by name.
+    Fine-tuned files (those with a prefix) still have a part of the masked-prediction head, which is dropped.
     """
-    layers = count_layers(file.model, f"{prefix}encoder.layers.", file.path, WHAT)
-    keys = KeyMap(file.path, WHAT, key_map(layers), prefix)
+    layers = count_layers(file.model, f"{prefix}encoder.layers.", file.path, MODEL_NAME)
+    keys = KeyMap(file.path, MODEL_NAME, key_map(layers), prefix)
     found, dropped = keys.translate(file.model, DROPPED)
     frontend = infer_config(found, keys, file, heads)
     clusters = None
-    if prefix:  # the projection to the clusters is gone, and with it the use of the rest
+    if prefix:  # the projection to the clusters is gone, so the rest of the head is of no use
         dropped += [foreign for name, (foreign, _) in found.items() if name.startswith("clusters.")]
         found = {name: pair for name, pair in found.items() if not name.startswith("clusters.")}
     else:
-        clusters = _cluster_config(found, keys, frontend)
-    with torch.device("meta"):  # shapes without memory: the file's sizes are not to be trusted yet
-        expected = state_of(frontend=AVHubert(frontend))
+        clusters = cluster_config(found, keys, frontend.embed_dim)
+    with torch.device("meta"):  # shapes without memory: the file's sizes are not trusted yet
+        expected = prefixed_state_dict(frontend=AVHubert(frontend))
         if clusters is not None:
-            expected |= state_of(clusters=MaskedPredictionHead(clusters))
-    return Encoder(frontend, clusters, keys.fit(found, expected), tuple(sorted(dropped)))
+            expected |= prefixed_state_dict(clusters=MaskedPredictionHead(clusters))
+    return ImportedEncoder(frontend, clusters, keys.match(found, expected), tuple(sorted(dropped)))
 
 
 def key_map(n_layers: int) -> dict[str, str | None]:
     """Foreign module (or weight) name -> ours, for an encoder of `n_layers`."""
-    table = {**STREAMS, **CLUSTERS, **trunk_map("feature_extractor_video.resnet.trunk")}
+    table = {**FRONTEND_KEYS, **CLUSTER_KEYS, **trunk_map("feature_extractor_video.resnet.trunk")}
     for layer in range(n_layers):
         theirs, ours = f"encoder.layers.{layer}", f"frontend.encoder.layers.{layer}"
-        table |= {f"{theirs}.{key}": f"{ours}.{value}" for key, value in LAYER.items()}
+        table |= {f"{theirs}.{key}": f"{ours}.{value}" for key, value in LAYER_KEYS.items()}
     return table
 
 
 def trunk_map(trunk: str) -> dict[str, str | None]:
-    """Foreign module name -> ours, for a ResNet-18 trunk that is called `trunk`."""
+    """Foreign module name -> ours, for a ResNet-18 trunk with the foreign name `trunk`."""
     table: dict[str, str | None] = {}
     for stage in range(4):
         for block in range(2):
             theirs = f"{trunk}.layer{stage + 1}.{block}"
             ours = f"frontend.resnet.trunk.stages.{stage}.{block}"
-            table |= {f"{theirs}.{key}": f"{ours}.{value}" for key, value in BLOCK.items()}
+            table |= {f"{theirs}.{key}": f"{ours}.{value}" for key, value in BLOCK_KEYS.items()}
     return table
 
 
-def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int | None) -> AVHubertConfig:
-    """The sizes, read from the weights' shapes; heads and activation, which no shape shows, from settings."""
+def infer_config(
+    found: RenamedWeights, keys: KeyMap, file: FairseqCheckpoint, heads: int | None
+) -> AVHubertConfig:
+    """The sizes from the shapes of the weights; the activation, which shapes do not show, from the settings."""
     path = file.path
     embed_dim, ffn_dim = keys.shape(found, "frontend.encoder.layers.0.fc2.weight", 2)
     positions = keys.shape(found, "frontend.encoder.positions.weight_v", 3)
     if embed_dim % positions[1]:
-        raise ForeignFileError(
-            f"{path}: {found['frontend.encoder.positions.weight_v'][0]}: impossible groups."
-        )
+        name = found["frontend.encoder.positions.weight_v"][0]
+        raise ForeignFileError(f"{path}: {name}: impossible groups.")
     if heads is None and embed_dim % HEAD_DIM == 0:
         heads = embed_dim // HEAD_DIM
     if heads is None or heads < 1 or embed_dim % heads:
         raise ForeignFileError(
             f"{path}: the number of attention heads is not in the file ({heads} for {embed_dim} features); "
-            "give heads, or the pretrained file it was made from."
+            "give heads, or the pretrained file it was fine-tuned from."
         )
-    for name, value in EXPECTED_SETTINGS.items():
-        if _setting(file, name) not in (None, value):
-            given = shown(_setting(file, name))
-            raise ForeignFileError(f"{path}: {name} is {given}; only {value} is supported.")
-    activation = _setting(file, "resnet_relu_type") or "prelu"
-    if activation not in ("prelu", "relu", "swish"):
-        raise ForeignFileError(f"{path}: resnet_relu_type {shown(activation)} is unknown.")
     return AVHubertConfig(
         resnet_width=keys.shape(found, "frontend.resnet.stem.weight", 5)[0],
-        activation=activation,
-        encoder_layers=count_layers(found, "frontend.encoder.layers.", path, WHAT),
+        activation=_activation(file),
+        encoder_layers=count_layers(found, "frontend.encoder.layers.", path, MODEL_NAME),
         embed_dim=embed_dim,
         ffn_dim=ffn_dim,
         heads=heads,
@@ -207,19 +204,33 @@ def infer_config(found: Found, keys: KeyMap, file: FairseqCheckpoint, heads: int
     )
 
 
-def _cluster_config(found: Found, keys: KeyMap, frontend: AVHubertConfig) -> MaskedPredictionHeadConfig:
-    """Sizes of the cluster head."""
+def cluster_config(found: RenamedWeights, keys: KeyMap, embed_dim: int) -> MaskedPredictionHeadConfig:
+    """Sizes of the masked-prediction head."""
     rows, final_dim = keys.shape(found, "clusters.embeddings", 2)
     mask_dim = keys.shape(found, "clusters.mask_embedding", 1)[0]
-    return MaskedPredictionHeadConfig(frontend.embed_dim, final_dim, rows, mask_dim)
+    return MaskedPredictionHeadConfig(embed_dim, final_dim, rows, mask_dim)
 
 
-def heads_of(file: FairseqCheckpoint, pretrained: str | Path | None = None) -> int | None:
-    """Attention heads as the settings tell, those of the file itself or of the one it was fine-tuned from."""
+def find_heads(file: FairseqCheckpoint, pretrained: str | Path | None = None) -> int | None:
+    """Attention heads from the settings of the file, or of the one it was fine-tuned from."""
     value = _setting(file, "encoder_attention_heads")
     if type(value) is int:
         return value
-    return heads_of(read_fairseq(pretrained)) if pretrained else None
+    return find_heads(read_fairseq(pretrained)) if pretrained else None
+
+
+def _activation(file: FairseqCheckpoint) -> Any:
+    """The activation of the ResNet, after checking the settings that all published models share."""
+    for name, value in EXPECTED_SETTINGS.items():
+        if _setting(file, name) not in (None, value):
+            given = printable(_setting(file, name))
+            raise ForeignFileError(f"{file.path}: {name} is {given}; only {value} is supported.")
+    activation = _setting(file, "resnet_relu_type") or "prelu"
+    if activation not in ("prelu", "relu", "swish"):
+        raise ForeignFileError(
+            f"{file.path}: resnet_relu_type {printable(activation)} is unknown; expected prelu, relu or swish."
+        )
+    return activation
 
 
 def _setting(file: FairseqCheckpoint, name: str) -> Any:
@@ -228,20 +239,13 @@ def _setting(file: FairseqCheckpoint, name: str) -> Any:
 
 
 def _card(source: Path, imported: Imported) -> str:
-    """The folder's README: what this is, where it came from, what may be done with it."""
     sizes = imported.config["frontend"]
-    lines = [
-        "# AV-HuBERT encoder",
-        "",
-        f"Imported from the official checkpoint `{source.name}`.",
-        "",
-        f"- Licence: {LICENCE}. It travels with these weights.",
-        f"- Encoder: {sizes['encoder_layers']} layers of {sizes['embed_dim']}, {sizes['heads']} heads.",
-        "- Rates: 25 video frames a second in, 25 feature vectors a second out.",
-        "- Source: Shi, Hsu, Lakhotia and Mohamed 2022, Learning audio-visual speech representation by",
-        "  masked multimodal cluster prediction.",
-    ]
-    if imported.dropped:
-        lines += ["", f"Dropped by name ({len(imported.dropped)}):", ""]
-        lines += [f"- `{shown(name)}`" for name in imported.dropped]
-    return "\n".join(lines) + "\n"
+    facts = (
+        f"Licence: {LICENCE}. It also applies to these weights.",
+        f"Encoder: {sizes['encoder_layers']} layers of {sizes['embed_dim']}, {sizes['heads']} heads.",
+        "Frame rate: 25 Hz, one feature vector per video frame.",
+        "Source: Shi, Hsu, Lakhotia and Mohamed 2022, Learning audio-visual speech representation by masked\n"
+        "  multimodal cluster prediction.",
+    )
+    origin = f"Imported from the official checkpoint `{source.name}`."
+    return model_card("AV-HuBERT encoder", origin, facts, imported.dropped)

@@ -1,8 +1,7 @@
-"""fairseq checkpoints: their weights and the few settings a model needs, read without fairseq.
+"""fairseq checkpoints: weights, and the few settings a model needs, read without fairseq.
 
-The trainer writes one mapping: `model` (named weights), `cfg` (nested settings; a plain dict or omegaconf)
-or, in old files, `args` (an argparse.Namespace). Everything else in the file (tokenizers, optimiser, meters)
-stays inert.
+The trainer writes one mapping: `model` (named weights), `cfg` (nested settings; a plain dict or omegaconf) or,
+in old files, `args` (an argparse.Namespace). The rest (tokenizers, optimizer, meters) stays inert.
 """
 
 from __future__ import annotations
@@ -14,23 +13,34 @@ from typing import Any
 
 from torch import Tensor
 
-from lip2speech.importers.inert import ForeignFileError, StubObject, shown
-from lip2speech.importers.torchfile import TorchFile
+from lip2speech.importers.base import WRAPPER, check_expansion, unwrap
+from lip2speech.importers.foreign_file import ForeignFileError, printable
+from lip2speech.importers.safe_pickle import StubObject
+from lip2speech.importers.torch_file import TorchFile
 
 
 @dataclass(frozen=True)
 class FairseqCheckpoint:
-    """What a fairseq file holds: `model` name -> weights of any shape, and its settings."""
+    """A fairseq file.
+
+    Attributes:
+        path: the file.
+        model: foreign name -> weight.
+        cfg: nested settings, or None.
+        args: flat settings of an old file, or None.
+        notes: what was unwrapped, see `unwrap`.
+    """
 
     path: Path
     model: dict[str, Tensor]
     cfg: Any
     args: Any
+    notes: tuple[str, ...] = ()
 
     def setting(self, *names: str) -> Any:
-        """A value of the nested settings, as `setting("model", "encoder_layers")`, or None.
+        """A value of the nested settings, as in `setting("model", "encoder_layers")`, or None.
 
-        Old files have one flat list of arguments: there the last name counts.
+        Old files have one flat list of arguments: there only the last name is used.
         """
         value = self.cfg
         for name in names:
@@ -42,12 +52,15 @@ def read_fairseq(path: str | Path) -> FairseqCheckpoint:
     """Read a fairseq checkpoint as data; ForeignFileError for anything else."""
     with TorchFile(path) as file:
         contents = file.contents
-        if not isinstance(contents, Mapping) or "model" not in contents:
+        if not isinstance(contents, Mapping) or not {"model", WRAPPER} & set(contents):
             raise ForeignFileError(
-                f"{path}: not a fairseq checkpoint; expected a mapping with `model`, got {shown(contents)}."
+                f"{path}: not a fairseq checkpoint; expected a mapping with `model`, "
+                f"got {printable(contents)}."
             )
-        model = file.tensors(contents["model"])
-        return FairseqCheckpoint(Path(path), model, contents.get("cfg"), contents.get("args"))
+        weights, notes = unwrap(contents, "model")
+        model = file.tensors(weights)
+    check_expansion(model, Path(path))
+    return FairseqCheckpoint(Path(path), model, contents.get("cfg"), contents.get("args"), notes)
 
 
 def _members(value: Any) -> Mapping[str, Any]:
@@ -60,7 +73,7 @@ def _members(value: Any) -> Mapping[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What an omegaconf node wraps; other values as they are."""
+    """The value inside an omegaconf node; other values unchanged."""
     if isinstance(value, StubObject) and isinstance(value.state, Mapping) and "_val" in value.state:
         return value.state["_val"]
     return value

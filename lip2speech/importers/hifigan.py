@@ -1,22 +1,21 @@
 """The multi-input vocoder of lip2speech-unit (Choi, Kim, Ro 2023) -> our checkpoint folder of a HiFi-GAN.
 
-A file `{"generator": weights}` as its trainer writes it, and the config.json beside it, which alone tells the
-strides. What the file does not tell is the recipe of the mel: it is the one that its authors publish.
+Reads the file `{"generator": weights}` that its trainer writes, and the config.json beside it, the only place
+of the strides. Neither contains the mel settings; those published by its authors are used.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lip2speech import checkpoint, config
 from lip2speech.checkpoint import build_on_meta
-from lip2speech.importers.base import Imported, check_claims
-from lip2speech.importers.inert import ForeignFileError, shown
+from lip2speech.importers.base import WRAPPER, Imported, check_expansion, model_card, unwrap
+from lip2speech.importers.foreign_file import ForeignFileError, printable, read_json
 from lip2speech.importers.keymap import KeyMap
-from lip2speech.importers.torchfile import TorchFile
+from lip2speech.importers.torch_file import TorchFile
 from lip2speech.vocoders.hifigan import UNIT_MEL, UNIT_RATIO, HiFiGAN, HiFiGANConfig
 from lip2speech.vocoders.registry import KIND
 
@@ -24,9 +23,8 @@ NAME = "hifigan"
 LICENCE = (
     "lip2speech-unit states no licence for its weights; ask its authors (Choi, Kim and Ro 2023) before use"
 )
-MAX_CONFIG_BYTES = 1 << 20
 MAX_SIZE, MAX_LAYERS = 1 << 16, 16
-"""The largest number, and the longest list, that a config of a vocoder may hold."""
+"""The largest number and the longest list in a vocoder's config."""
 
 SIZES = {
     "num_embeddings": "n_units",
@@ -38,17 +36,17 @@ SIZES = {
     "resblock_kernel_sizes": "block_kernels",
     "resblock_dilation_sizes": "dilations",
 }
-"""Names of the official config -> ours."""
-EXPECTED: dict[str, Any] = {
+"""Key of the official config -> ours."""
+EXPECTED_SETTINGS: dict[str, Any] = {
     "resblock": "1",
     "sampling_rate": UNIT_MEL.sample_rate,
     "num_mels": UNIT_MEL.n_mels,
     "mel_hop_size": UNIT_MEL.hop_length,
     "code_hop_size": UNIT_RATIO * UNIT_MEL.hop_length,
 }
-"""What the published vocoders share and ours does; a config that says otherwise is refused."""
+"""Settings of the published vocoders that ours implements; a config with others is refused."""
 
-WHOLE: dict[str, str | None] = {
+MODULE_KEYS: dict[str, str | None] = {
     "dict": "unit_embedding",
     "layer.0": "unit_upsample",
     "fc": "unit_proj",
@@ -70,7 +68,10 @@ def import_unit_vocoder(
     """Write the official vocoder `source` as our checkpoint folder `out`.
 
     Args:
-        settings: its config.json; by default the one beside `source` (also as NAME_config.json).
+        source: the official file.
+        out: the folder to write.
+        settings: its config.json; by default config.json or NAME_config.json beside `source`.
+        overwrite: replace a checkpoint folder.
         fp16: store float16.
     """
     imported = read_unit_vocoder(source, settings=settings)
@@ -84,29 +85,29 @@ def read_unit_vocoder(source: str | Path, *, settings: str | Path | None = None)
     path = Path(source)
     with TorchFile(path) as file:
         contents = file.contents
-        if not isinstance(contents, Mapping) or "generator" not in contents:
+        if not isinstance(contents, Mapping) or not {"generator", WRAPPER} & set(contents):
             raise ForeignFileError(
-                f"{path}: not a vocoder; expected a mapping with `generator`, got {shown(contents)}."
+                f"{path}: not a vocoder; expected a mapping with `generator`, got {printable(contents)}."
             )
-        weights = file.tensors(contents["generator"])
-    check_claims(weights, path)
+        weights, notes = unwrap(contents, "generator")
+        state = file.tensors(weights)
+    check_expansion(state, path)
     sizes = read_settings(Path(settings) if settings else find_settings(path))
-    keys = KeyMap(path, "this vocoder", key_map(sizes), leaves=LEAVES)
-    expected = build_on_meta(lambda: HiFiGAN(sizes), sizes, weights.values(), "config").state_dict()
-    found, _ = keys.translate(weights)
-    tensors = keys.fit(found, expected)
+    keys = KeyMap(path, "lip2speech-unit's vocoder", key_map(sizes), leaves=LEAVES)
+    expected = build_on_meta(lambda: HiFiGAN(sizes), sizes, state.values(), "config").state_dict()
+    found, _ = keys.translate(state)
     values = {"kind": KIND, "name": NAME, "vocoder": config.to_dict(sizes), "licence": LICENCE}
-    return Imported(values, tensors, ())
+    return Imported(values, keys.match(found, expected), (), notes)
 
 
 def key_map(sizes: HiFiGANConfig) -> dict[str, str | None]:
-    """Foreign module name -> ours. The official residual blocks are numbered through all stages."""
-    table = dict(WHOLE)
-    kinds = len(sizes.block_kernels)
+    """Foreign module name -> ours. The official residual blocks are numbered across all stages."""
+    table = dict(MODULE_KEYS)
+    n_kernels = len(sizes.block_kernels)
     for stage in range(len(sizes.ratios)):
         table[f"ups.{stage}"] = f"stages.{stage}.upsample"
-        for kind, dilations in enumerate(sizes.dilations):
-            theirs, ours = f"resblocks.{stage * kinds + kind}", f"stages.{stage}.blocks.{kind}"
+        for kernel, dilations in enumerate(sizes.dilations):
+            theirs, ours = f"resblocks.{stage * n_kernels + kernel}", f"stages.{stage}.blocks.{kernel}"
             for layer in range(len(dilations)):
                 table[f"{theirs}.convs1.{layer}"] = f"{ours}.convs1.{layer}.conv"
                 table[f"{theirs}.convs2.{layer}"] = f"{ours}.convs2.{layer}.conv"
@@ -114,60 +115,45 @@ def key_map(sizes: HiFiGANConfig) -> dict[str, str | None]:
 
 
 def find_settings(path: Path) -> Path:
-    """The config that lies beside a vocoder's file."""
+    """The config beside a vocoder's file."""
     places = [path.with_name("config.json"), path.with_name(f"{path.stem}_config.json")]
     for place in places:
         if place.is_file():
             return place
     names = " nor ".join(place.name for place in places)
-    raise ForeignFileError(f"{path}: neither {names} lies beside it; give the vocoder's config.json.")
+    raise ForeignFileError(f"{path}: neither {names} is beside it; give the vocoder's config.json.")
 
 
 def read_settings(path: Path) -> HiFiGANConfig:
     """The sizes in an official config.json."""
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ForeignFileError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; not a vocoder's config.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ForeignFileError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ForeignFileError):
-            raise
-        raise ForeignFileError(f"{path}: not JSON ({shown(str(error))}).") from None
-    if not isinstance(values, dict) or (missing := [n for n in (*SIZES, *EXPECTED) if n not in values]):
-        lacks = shown(missing[0]) if isinstance(values, dict) else "everything"
-        raise ForeignFileError(f"{path}: not the config of a multi-input vocoder; it lacks {lacks}.")
-    for name, value in EXPECTED.items():
+    values = read_json(path)
+    if missing := [name for name in (*SIZES, *EXPECTED_SETTINGS) if name not in values]:
+        raise ForeignFileError(f"{path}: not the config of a multi-input vocoder; it has no {missing[0]}.")
+    for name, value in EXPECTED_SETTINGS.items():
         if values[name] != value:
-            given = shown(values[name])
-            raise ForeignFileError(f"{path}: {name} is {given}; only {value} is supported.")
+            raise ForeignFileError(f"{path}: {name} is {printable(values[name])}; only {value} is supported.")
     for name in SIZES:
-        if not _sane(values[name]):
-            raise ForeignFileError(f"{path}: {name} is {shown(values[name])}; not a vocoder's size.")
+        if not _is_size(values[name]):
+            raise ForeignFileError(f"{path}: {name} is {printable(values[name])}; not a vocoder's size.")
     try:
         return config.from_dict(HiFiGANConfig, {ours: values[theirs] for theirs, ours in SIZES.items()})
     except ValueError as error:
         raise ForeignFileError(f"{path}: {error}") from None
 
 
-def _sane(value: Any) -> bool:
-    """A size, or a short list of such."""
+def _is_size(value: Any) -> bool:
+    """A size, or a short list of sizes."""
     if isinstance(value, list):
-        return 0 < len(value) <= MAX_LAYERS and all(map(_sane, value))
+        return 0 < len(value) <= MAX_LAYERS and all(map(_is_size, value))
     return type(value) is int and 0 < value <= MAX_SIZE
 
 
 def _card(source: Path) -> str:
-    """The folder's README: what this is, where it came from, what may be done with it."""
-    lines = [
-        "# Multi-input HiFi-GAN",
-        "",
-        f"Imported from the official checkpoint `{source.name}`.",
-        "",
-        f"- Licence: {LICENCE}.",
-        "- Rates: 100 mel frames and 50 units a second in, 16 kHz out.",
-        "- Mel: windows of 640 samples every 160, 80 Slaney bands up to 8 kHz, natural log of magnitudes.",
-        "- Source: Choi, Kim and Ro 2023, Intelligible lip-to-speech synthesis with speech units.",
-    ]
-    return "\n".join(lines) + "\n"
+    facts = (
+        f"Licence: {LICENCE}.",
+        "Input: mel frames at 100 Hz and units at 50 Hz. Output: 16 kHz.",
+        "Mel: windows of 640 samples, hop 160, 80 Slaney bands up to 8 kHz, natural log of magnitudes.",
+        "Source: Choi, Kim and Ro 2023, Intelligible lip-to-speech synthesis with speech units.",
+    )
+    origin = f"Imported from the official checkpoint `{source.name}`."
+    return model_card("Multi-input HiFi-GAN", origin, facts)

@@ -1,10 +1,10 @@
-"""The k-means file of a speech-unit recipe (`km.bin`), opened as data: its centroids and nothing else.
+"""The k-means file of a HuBERT unit tokenizer (`km.bin`), read as data: its centroids and nothing else.
 
-joblib writes a scikit-learn estimator as a pickle in whose middle the numbers of each array lie raw, right
-after the record that describes them. The pickle is read by `inert.py`, which runs nothing; arrays are stepped
-over, and the one that is asked for is read once its claims were found to fit the file. Knows no model.
+joblib writes a scikit-learn estimator as a pickle with the raw values of each array in the middle, right after
+the object that describes them. `safe_pickle` reads the pickle and executes nothing; arrays are skipped, and the
+centroids are read once their declared size is known to fit the file.
 
-    ... NumpyArrayWrapper {shape, dtype, order} BUILD | padding length, padding, numbers | next opcode ...
+    ... NumpyArrayWrapper {shape, dtype, order} BUILD | padding length, padding, values | next opcode ...
 """
 
 from __future__ import annotations
@@ -18,21 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lip2speech.importers.inert import (
-    MAX_DIMS,
-    MAX_SIZE,
-    WORDS,
-    ForeignFileError,
-    GlobalRef,
-    StorageRef,
-    StubObject,
-    read_inert,
-    shown,
-)
-from lip2speech.importers.torchfile import BoundedReader, open_regular
+from lip2speech.importers.foreign_file import BoundedReader, ForeignFileError, open_regular, printable
+from lip2speech.importers.safe_pickle import NAMES, GlobalRef, SafeUnpickler, StubObject
 
 PICKLE_MAGIC = b"\x80"  # joblib writes protocol 2 or later
 MAX_CENTROIDS = 1 << 16
+MAX_DIMS = 8
+MAX_SIZE = 1 << 48  # of one dimension: far beyond any file, far below overflow
 CENTROIDS = "cluster_centers_"
 ESTIMATORS = {
     f"sklearn.cluster.{module}.{name}"
@@ -43,7 +35,7 @@ WRAPPERS = {
     "joblib.numpy_pickle.NumpyArrayWrapper",
     "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper",
 }
-GENERATORS = {
+RANDOM_STATES = {
     "numpy.random.__RandomState_ctor",
     "numpy.random._pickle.__randomstate_ctor",
     "numpy.random._pickle.__bit_generator_ctor",
@@ -51,14 +43,14 @@ GENERATORS = {
     "numpy.random.bit_generator.SeedSequence",
     "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
 }
-"""An estimator may carry the state of its random numbers."""
+"""An estimator may contain the state of its random number generator."""
 DTYPES = {"f2": torch.float16, "f4": torch.float32, "f8": torch.float64}
 ITEM_BYTES = {f"{kind}{size}": size for kind in "fiu" for size in (1, 2, 4, 8)} | {"b1": 1}
 
 
 @dataclass(frozen=True)
 class ArrayRef:
-    """Numbers somewhere in the file, already checked to lie inside it."""
+    """The values of an array in the file, known to lie inside it."""
 
     start: int
     shape: tuple[int, ...]
@@ -66,124 +58,100 @@ class ArrayRef:
     order: str
 
     @property
-    def nbytes(self) -> int:
-        """Bytes it takes."""
+    def n_bytes(self) -> int:
+        """Size in the file."""
         return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
 def read_kmeans(path: str | Path, dim: int | None = None) -> Tensor:
-    """Centroids (K, C) float32 of a joblib file of scikit-learn's k-means; ForeignFileError for another.
+    """Centroids (K, C), float32, of scikit-learn's k-means as joblib saves it.
 
     Args:
-        dim: C, where the features that were clustered are known.
+        path: the joblib file.
+        dim: C, where the clustered features are known.
+
+    Raises:
+        ForeignFileError: the file is no such k-means.
     """
     path = Path(path)
     with open_regular(path) as file:
         try:
-            reader = _Joblib(BoundedReader(file))
-            centroids = reader.array(_centroids_of(reader.contents, dim))
-        except ForeignFileError as error:
+            reader = BoundedReader(file)
+            ref = _find_centroids(_load_joblib(reader), dim)
+            reader.seek(ref.start)
+            values = torch.frombuffer(bytearray(reader.read(ref.n_bytes)), dtype=DTYPES[ref.dtype])
+        except (ForeignFileError, EOFError) as error:
             raise ForeignFileError(f"{path}: {error}") from None
+    centroids = values.view(ref.shape) if ref.order == "C" else values.view(ref.shape[::-1]).T
     if not torch.isfinite(centroids).all():
-        raise ForeignFileError(f"{path}: {CENTROIDS} holds NaN or infinite values; fetch the file again.")
+        raise ForeignFileError(f"{path}: {CENTROIDS} has NaN or infinite values; download it again.")
     return centroids.float().contiguous()
 
 
-class _Joblib:
-    """A file that `joblib.dump` wrote without compression.
+class JoblibUnpickler(SafeUnpickler):
+    """Unpickles what `joblib.dump` wrote without compression; arrays become `ArrayRef`."""
 
-    Attributes:
-        contents: the saved object; arrays are `ArrayRef`, classes are `Inert`.
-    """
+    names = NAMES | ESTIMATORS | WRAPPERS | RANDOM_STATES
 
-    def __init__(self, file: BoundedReader) -> None:
-        self.file = file
-        self.skipped = 0  # bytes of arrays so far
-        if file.size == 0 or file.read(1) != PICKLE_MAGIC:
-            raise ForeignFileError(
-                "not a plain joblib pickle; expected what joblib.dump writes without compression."
-            )
-        file.seek(0)
-        words = WORDS | ESTIMATORS | WRAPPERS | GENERATORS
-        self.contents = read_inert(self, _no_storage, words=words, finish=self._finish)
-
-    def read(self, count: int) -> bytes:
-        """Bytes of the pickle."""
-        return self.file.read(count)
-
-    def readline(self) -> bytes:
-        """A line of the pickle."""
-        return self.file.readline()
-
-    def tell(self) -> int:
-        """How much of the pickle was read; arrays do not count towards its length."""
-        return self.file.tell() - self.skipped
-
-    def array(self, ref: ArrayRef) -> Tensor:
-        """The numbers of an array, in its shape."""
+    def built(self, stub: StubObject) -> Any:
+        """An array's description becomes a reference, and the file moves past its values."""
+        if stub.name not in WRAPPERS:
+            return stub
+        ref = _array_ref(stub.state, self.file)
         self.file.seek(ref.start)
-        flat = torch.frombuffer(bytearray(self.file.read(ref.nbytes)), dtype=DTYPES[ref.dtype])
-        return flat.view(ref.shape) if ref.order == "C" else flat.view(ref.shape[::-1]).T
-
-    def _finish(self, record: StubObject) -> Any:
-        """An array's description becomes a reference, and the file moves on behind its numbers."""
-        if record.name not in WRAPPERS:
-            return record
-        ref = _described(record.state, self.file)
-        self.skipped += ref.start - self.file.tell() + ref.nbytes
-        self.file.seek(ref.start)
-        self.file.skip(ref.nbytes)
+        self.file.skip(ref.n_bytes)
         return ref
 
 
-def _described(state: Any, file: BoundedReader) -> ArrayRef:
-    """The array of a NumpyArrayWrapper whose state was just read; the file stands before its numbers."""
+def _load_joblib(file: BoundedReader) -> Any:
+    if file.size == 0 or file.read(1) != PICKLE_MAGIC:
+        raise ForeignFileError("not a plain joblib pickle; expected the output of joblib.dump, uncompressed.")
+    file.seek(0)
+    return JoblibUnpickler(file).load()
+
+
+def _array_ref(state: Any, file: BoundedReader) -> ArrayRef:
+    """The array of a NumpyArrayWrapper with this state; the file is positioned before its padding."""
     if not isinstance(state, Mapping) or state.get("subclass") != GlobalRef("numpy.ndarray"):
         raise ForeignFileError("an array is described in an unknown way.")
     shape, order = state.get("shape"), state.get("order")
-    possible = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < MAX_SIZE for n in shape)
-    if not isinstance(shape, tuple) or not possible or len(shape) > MAX_DIMS or order not in ("C", "F"):
+    valid = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < MAX_SIZE for n in shape)
+    if not isinstance(shape, tuple) or not valid or len(shape) > MAX_DIMS or order not in ("C", "F"):
         raise ForeignFileError("an array of an impossible shape or order.")
-    dtype = _dtype_of(state.get("dtype"))
+    dtype = _dtype(state.get("dtype"))
     start = file.tell()
     if state.get("numpy_array_alignment_bytes") is not None:
         (padding,) = file.read(1)
         start += 1 + padding
     ref = ArrayRef(start, shape, dtype, order)
-    if start + ref.nbytes > file.size:
-        raise ForeignFileError(f"an array of shape {shape} claims {ref.nbytes} bytes; the file is smaller.")
+    if start + ref.n_bytes > file.size:
+        raise ForeignFileError(f"an array of shape {shape} claims {ref.n_bytes} bytes; the file is smaller.")
     return ref
 
 
-def _dtype_of(record: Any) -> str:
-    """`f4` and the like, from numpy's record of a type; only plain little-endian numbers are read."""
-    known = isinstance(record, StubObject) and record.name == "numpy.dtype" and record.args
-    code = record.args[0] if known else None
+def _dtype(stub: Any) -> str:
+    """`f4` and the like, from a pickled numpy dtype; little-endian numbers only."""
+    code = stub.args[0] if isinstance(stub, StubObject) and stub.name == "numpy.dtype" and stub.args else None
     if not isinstance(code, str) or code not in ITEM_BYTES:
-        raise ForeignFileError(f"an array of {shown(code)}, which are not plain numbers.")
-    state = record.state
-    if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|"):
+        raise ForeignFileError(f"an array of {printable(code)}, which are not plain numbers.")
+    if not isinstance(stub.state, tuple) or len(stub.state) < 2 or stub.state[1] not in ("<", "|"):
         raise ForeignFileError("an array of big-endian numbers; save it on a little-endian machine.")
     return code
 
 
-def _centroids_of(contents: Any, dim: int | None) -> ArrayRef:
-    """Where the estimator's centroids lie, once their shape is right."""
+def _find_centroids(contents: Any, dim: int | None) -> ArrayRef:
+    """The estimator's centroids, once their shape is right."""
     if not isinstance(contents, StubObject) or contents.name not in ESTIMATORS:
         name = contents.name if isinstance(contents, StubObject) else contents
-        raise ForeignFileError(f"holds {shown(name)}; expected scikit-learn's KMeans or MiniBatchKMeans.")
+        raise ForeignFileError(f"contains {printable(name)}; expected scikit-learn's KMeans or MiniBatchKMeans.")
     state = contents.state if isinstance(contents.state, Mapping) else {}
     ref = state.get(CENTROIDS)
     if not isinstance(ref, ArrayRef):
         raise ForeignFileError(f"has no array {CENTROIDS}; was the k-means fitted before it was saved?")
     if ref.dtype not in DTYPES:
-        raise ForeignFileError(f"{CENTROIDS} holds {ref.dtype}, expected floating-point numbers.")
+        raise ForeignFileError(f"{CENTROIDS} has dtype {ref.dtype}, expected floating point.")
     expected = f"(K, {'C' if dim is None else dim}) with K <= {MAX_CENTROIDS}"
     wrong_dim = dim is not None and ref.shape[1:] != (dim,)
     if len(ref.shape) != 2 or 0 in ref.shape or ref.shape[0] > MAX_CENTROIDS or wrong_dim:
         raise ForeignFileError(f"{CENTROIDS} has shape {ref.shape}, expected {expected}.")
     return ref
-
-
-def _no_storage(pid: Any) -> StorageRef:
-    raise ForeignFileError("weights of PyTorch in a k-means file.")

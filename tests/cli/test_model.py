@@ -11,7 +11,7 @@ from lip2speech.cli import app
 from lip2speech.cli._errors import UsageError
 from lip2speech.cli.import_model import parse_options
 from lip2speech.importers import IMPORTERS
-from tests.importers.public_encodec import official, write_official
+from tests.importers.encodec_golden import official, write_official
 from tests.models.golden import FINETUNED, PRETRAINED
 
 

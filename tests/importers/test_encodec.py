@@ -18,7 +18,7 @@ from lip2speech.importers.encodec import encodec_key, encodec_key_map, import_en
 from lip2speech.importers.inert import ForeignFileError
 from lip2speech.modules.seanet import SEANetConfig
 from tests.codecs import golden
-from tests.importers.public_encodec import official, settings, write_official, write_transformers
+from tests.importers.encodec_golden import official, settings, write_official, write_transformers
 
 
 @pytest.mark.parametrize(

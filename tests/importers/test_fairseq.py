@@ -12,8 +12,8 @@ from torch import nn
 
 from lip2speech.importers.fairseq import read_fairseq
 from lip2speech.importers.inert import StubObject
-from lip2speech.importers.torchfile import TorchFile
-from tests.importers.hostile import call, new, tensor, write_legacy, write_zip
+from lip2speech.importers.torch_file import TorchFile
+from tests.importers.pickle_builders import call, new, tensor, write_legacy, write_zip
 from tests.models.golden import FINETUNED, PRETRAINED
 
 FORMS: dict[str, dict[str, Any]] = {

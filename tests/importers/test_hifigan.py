@@ -12,7 +12,7 @@ from lip2speech import checkpoint
 from lip2speech.importers.hifigan import LEAVES, import_unit_vocoder, key_map, read_unit_vocoder
 from lip2speech.importers.inert import ForeignFileError
 from lip2speech.importers.keymap import KeyMap
-from lip2speech.importers.torchfile import TorchFile
+from lip2speech.importers.torch_file import TorchFile
 from lip2speech.modules.conv import fold_weight_norm
 from lip2speech.vocoders import HiFiGAN, HiFiGANConfig, load_vocoder
 from tests.importers.unit_golden import (

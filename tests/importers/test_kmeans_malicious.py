@@ -11,7 +11,7 @@ import torch
 
 from lip2speech.importers.inert import ForeignFileError
 from lip2speech.importers.kmeans import read_kmeans
-from tests.importers.hostile import (
+from tests.importers.pickle_builders import (
     CALLS,
     ESTIMATOR,
     TERA,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.importers.hostile import (
+from tests.importers.pickle_builders import (
     FOUR,
     Raw,
     document,
@@ -170,7 +170,7 @@ def in_folder(config: bytes | Build, weights: bytes | None = None) -> Build:
     """A transformers folder: honest weights (or a hostile pytorch_model.bin) beside a hostile config.json."""
 
     def build(folder: Path) -> Path:
-        from tests.importers.public_encodec import write_transformers
+        from tests.importers.encodec_golden import write_transformers
 
         theirs = write_transformers(folder / "theirs")
         if weights is not None:
@@ -190,7 +190,7 @@ def settings_with(**changes: Any) -> Build:
     """A config.json that is right but for these."""
 
     def build(folder: Path) -> Path:
-        from tests.importers.public_encodec import settings
+        from tests.importers.encodec_golden import settings
 
         (folder / "x.json").write_text(json.dumps(settings() | changes))
         return folder / "x.json"

@@ -6,7 +6,7 @@ What a file would have run makes a file called MARK or imports the module `marke
 import json
 from dataclasses import dataclass
 
-from tests.importers.builders import (
+from tests.importers.file_builders import (
     GOOD,
     TERA,
     Build,
@@ -34,7 +34,7 @@ from tests.importers.builders import (
     weight,
     zip_of,
 )
-from tests.importers.hostile import Raw, body, call, document, name, new, storage, tensor
+from tests.importers.pickle_builders import Raw, body, call, document, name, new, storage, tensor
 
 
 @dataclass(frozen=True)

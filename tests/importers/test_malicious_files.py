@@ -17,7 +17,7 @@ from lip2speech.codecs.compress import CodecCompressor
 from lip2speech.importers import IMPORTERS
 from lip2speech.models.speaker_encoder.base import read_embedding
 from tests.factories import make_codec
-from tests.importers.kinds import GROWS, KINDS, LIES, RUNS
+from tests.importers.malicious import GROWS, KINDS, LIES, RUNS
 
 PEAK = 48 << 20  # bytes that Python and numpy may take: the file itself, and an error
 ADDRESSES = 1 << 30  # bytes of address space that all the rest may ask for

@@ -10,7 +10,7 @@ import pytest
 
 from lip2speech.importers.fairseq import read_fairseq
 from lip2speech.importers.inert import ForeignFileError, StorageRef, read_inert
-from tests.importers.hostile import (
+from tests.importers.pickle_builders import (
     CALLS,
     FOUR,
     TERA,
