@@ -1,4 +1,4 @@
-"""`lip2speech model import`: a foreign checkpoint becomes one of our folders; what was dropped is said."""
+"""`lip2speech model import`: convert a foreign checkpoint into a checkpoint folder of ours."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lip2speech.cli._errors import UsageError, one_line, one_line_errors
 if TYPE_CHECKING:
     from lip2speech.importers import Imported
 
-COMMON = ("source", "out", "overwrite", "fp16")  # have their own place on the command line
+COMMON = ("source", "out", "overwrite", "fp16")  # arguments and options of the command itself
 MAX_DROPPED = 8  # names of dropped weights that are printed
 
 
 def import_model(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="What it is: avhubert, encodec, ...")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Type of checkpoint: avhubert, encodec, ...")],
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The foreign file or folder.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="What a kind takes: heads=12")
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Options of the kind, e.g. heads=12")
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store float16, half the size.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a checkpoint folder.")] = False,
 ) -> None:
-    """Write a published checkpoint as a folder of ours. It is read as data: nothing in it is ever run."""
+    """Convert a published checkpoint into a checkpoint folder. The file is read as data, never executed."""
     with one_line_errors():
         from lip2speech.importers import IMPORTERS
 
@@ -36,13 +36,13 @@ def import_model(
             raise UsageError(f"no importer is called {kind!r}; known: {', '.join(IMPORTERS)}.")
         importer = IMPORTERS[kind]
         values = parse_options(kind, importer, options or [])
-        done = importer(source, out, overwrite=overwrite, fp16=fp16, **values)
-        for line in describe(out, done):
+        imported = importer(source, out, overwrite=overwrite, fp16=fp16, **values)
+        for line in describe(out, imported):
             typer.echo(line)
 
 
 def parse_options(kind: str, importer: Callable[..., Any], options: list[str]) -> dict[str, Any]:
-    """NAME=VALUE words as the importer's own keywords, converted as these are annotated."""
+    """NAME=VALUE options as the importer's keywords, converted by their annotations."""
     hints = get_type_hints(importer)
     known = [name for name in inspect.signature(importer).parameters if name not in COMMON]
     values: dict[str, Any] = {}
@@ -56,7 +56,7 @@ def parse_options(kind: str, importer: Callable[..., Any], options: list[str]) -
 
 
 def _convert(option: str, text: str, hint: Any) -> Any:
-    """A word as the first of int, float, Path, str that the annotation allows."""
+    """The text as the first of int, float, Path, str that the annotation allows."""
     for type_ in (int, float, Path):
         if type_ is hint or type_ in getattr(hint, "__args__", ()):
             try:
@@ -66,15 +66,17 @@ def _convert(option: str, text: str, hint: Any) -> Any:
     return text
 
 
-def describe(out: Path, done: Imported) -> list[str]:
-    """What became of the file, and what was left behind."""
-    values = sum(tensor.numel() for tensor in done.tensors.values())
+def describe(out: Path, imported: Imported) -> list[str]:
+    """What was written, and what was renamed or dropped."""
+    n_values = sum(tensor.numel() for tensor in imported.tensors.values())
+    size = f"{len(imported.tensors)} tensors, {n_values / 1e6:.1f} M parameters"
     lines = [
-        f"{one_line(out)}: {done.config['kind']}, {len(done.tensors)} tensors, {values / 1e6:.1f} M values",
-        f"licence: {one_line(done.config.get('licence', 'not known; ask where the file is from'))}",
+        f"{one_line(out)}: {imported.config['kind']}, {size}",
+        f"licence: {one_line(imported.config.get('licence', 'unknown; ask where the file was published'))}",
+        *map(one_line, imported.notes),
     ]
-    if done.dropped:
-        names = ", ".join(map(one_line, done.dropped[:MAX_DROPPED]))
-        more = f" and {len(done.dropped) - MAX_DROPPED} more" if len(done.dropped) > MAX_DROPPED else ""
-        lines.append(f"dropped by name ({len(done.dropped)}): {names}{more}; all are in its README.md")
+    if dropped := imported.dropped:
+        names = ", ".join(map(one_line, dropped[:MAX_DROPPED]))
+        more = f" and {len(dropped) - MAX_DROPPED} more" if len(dropped) > MAX_DROPPED else ""
+        lines.append(f"dropped weights ({len(dropped)}): {names}{more}; all are listed in README.md")
     return lines

@@ -16,7 +16,7 @@ IMPORTERS: dict[str, Callable[..., Imported]] = {
     "lip2speech-unit": import_unit_model,
     "lip2speech-unit-vocoder": import_unit_vocoder,
 }
-"""Kinds of `lip2speech model import`. An importer is f(source, out, *, overwrite, fp16, ...); the command passes
-its other keywords as NAME=VALUE, converted by their annotations."""
+"""Kinds of `lip2speech model import`. An importer is f(source, out, *, overwrite, fp16, ...); its other
+keywords are the command's NAME=VALUE, converted by their annotations."""
 
 __all__ = ["IMPORTERS", "Imported"]

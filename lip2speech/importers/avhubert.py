@@ -1,7 +1,7 @@
 """Official AV-HuBERT checkpoints -> our checkpoint folder.
 
-Reads the pretrained files (base and large) and the fine-tuned lip-reading ones (sequence-to-sequence and CTC),
-whose decoder is dropped by name. Every other weight of the file and of our model must be matched.
+Reads the pretrained files (base and large) and the fine-tuned lip-reading ones (sequence-to-sequence and
+CTC), whose decoder is dropped by name. Every other weight of the file and of our model must be matched.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def trunk_map(trunk: str) -> dict[str, str | None]:
 def infer_config(
     found: RenamedWeights, keys: KeyMap, file: FairseqCheckpoint, heads: int | None
 ) -> AVHubertConfig:
-    """The sizes from the shapes of the weights; the activation, which shapes do not show, from the settings."""
+    """The sizes from the shapes of the weights; the activation, which they do not show, from the settings."""
     path = file.path
     embed_dim, ffn_dim = keys.shape(found, "frontend.encoder.layers.0.fc2.weight", 2)
     positions = keys.shape(found, "frontend.encoder.positions.weight_v", 3)
@@ -228,7 +228,7 @@ def _activation(file: FairseqCheckpoint) -> Any:
     activation = _setting(file, "resnet_relu_type") or "prelu"
     if activation not in ("prelu", "relu", "swish"):
         raise ForeignFileError(
-            f"{file.path}: resnet_relu_type {printable(activation)} is unknown; expected prelu, relu or swish."
+            f"{file.path}: resnet_relu_type {printable(activation)} is unknown; expected prelu, relu, swish."
         )
     return activation
 

@@ -192,9 +192,7 @@ def quantizer_sizes(tensors: Mapping[str, Tensor], path: Path) -> dict[str, int]
     """Fields of a `QuantizerConfig`, from the shapes of the weights under our names."""
     n_q = sum(f"quantizer.codebooks.{n}.entries" in tensors for n in range(MAX_CODEBOOKS + 1))
     if not 1 <= n_q <= MAX_CODEBOOKS:
-        raise ForeignFileError(
-            f"{path}: expected 1 to {MAX_CODEBOOKS} codebooks numbered from 0, got {n_q}."
-        )
+        raise ForeignFileError(f"{path}: expected 1 to {MAX_CODEBOOKS} codebooks numbered from 0, got {n_q}.")
     entries = tensors.get("quantizer.codebooks.0.entries")
     if entries is None or entries.dim() != 2 or 0 in entries.shape:
         raise ForeignFileError(f"{path}: its first codebook is missing or not two-dimensional.")

@@ -1,7 +1,7 @@
 """fairseq checkpoints: weights, and the few settings a model needs, read without fairseq.
 
-The trainer writes one mapping: `model` (named weights), `cfg` (nested settings; a plain dict or omegaconf) or,
-in old files, `args` (an argparse.Namespace). The rest (tokenizers, optimizer, meters) stays inert.
+The trainer writes one mapping: `model` (named weights), `cfg` (nested settings; a plain dict or omegaconf)
+or, in old files, `args` (an argparse.Namespace). The rest (tokenizers, optimizer, meters) stays inert.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reading untrusted files: regular files only, bounded reads, safetensors and JSON.
 
 Every size that a file declares is compared with the file itself before anything is allocated. Safetensors and
-JSON cannot run code; what remains to check is the length of the header, duplicate keys, and (in the safetensors
-package) tensors that overlap, leave gaps or lie outside the file.
+JSON cannot run code; what remains to check is the length of the header, duplicate keys, and (in the
+safetensors package) tensors that overlap, leave gaps or lie outside the file.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
         try:
             return load(file.read())
         except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-            raise ForeignFileError(f"{path}: not a valid safetensors file ({printable(str(error))}).") from None
+            reason = printable(str(error))
+            raise ForeignFileError(f"{path}: not a valid safetensors file ({reason}).") from None
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

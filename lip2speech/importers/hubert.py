@@ -1,8 +1,8 @@
 """Official HuBERT base checkpoints and their k-means -> our checkpoint folder.
 
 Reads the pretrained file of fairseq, or one fine-tuned for recognition, whose output projection is dropped by
-name; with the k-means of its features (`km.bin`) the folder is a unit tokenizer as well. Every other weight of
-the file and of our model must be matched. The large models (pre-norm, normalised input) are refused by the
+name; with the k-means of its features (`km.bin`) the folder is a unit tokenizer as well. Every other weight
+of the file and of our model must be matched. The large models (pre-norm, normalised input) are refused by the
 setting that says so.
 """
 
@@ -143,7 +143,7 @@ def key_map(file: FairseqCheckpoint, prefix: str = "") -> dict[str, str]:
 def infer_config(
     found: RenamedWeights, keys: KeyMap, file: FairseqCheckpoint, heads: int | None
 ) -> HubertConfig:
-    """The sizes from the shapes of the weights; heads and strides, which shapes do not show, from settings."""
+    """The sizes from the shapes of the weights; heads and strides, which they do not show, from settings."""
     _check_settings(file)
     layers = count_layers(found, "hubert.encoder.layers.", file.path, MODEL_NAME)
     convs = count_layers(found, "hubert.feature_extractor.convs.", file.path, MODEL_NAME)
@@ -194,7 +194,7 @@ def _heads(file: FairseqCheckpoint, embed_dim: int, heads: int | None) -> int:
 
 
 def _strides(file: FairseqCheckpoint, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The convolutions' strides, from the expression that fairseq would evaluate; by default the base model's.
+    """The convolutions' strides, from the expression that fairseq evaluates; by default the base model's.
 
     Its channels and kernels must be those of the weights.
     """
@@ -206,8 +206,8 @@ def _strides(file: FairseqCheckpoint, shapes: Sequence[tuple[int, ...]]) -> tupl
     convs = parse_convs(stored) if isinstance(stored, str) else None
     if convs is None or [conv[:2] for conv in convs] != [(shape[0], shape[2]) for shape in shapes]:
         raise ForeignFileError(
-            f"{file.path}: conv_feature_layers {printable(stored)} does not give the strides of {len(shapes)} "
-            f"convolutions of kernels {kernels}."
+            f"{file.path}: conv_feature_layers {printable(stored)} does not give the strides of "
+            f"{len(shapes)} convolutions of kernels {kernels}."
         )
     return tuple(conv[2] for conv in convs)
 

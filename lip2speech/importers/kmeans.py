@@ -1,8 +1,8 @@
 """The k-means file of a HuBERT unit tokenizer (`km.bin`), read as data: its centroids and nothing else.
 
-joblib writes a scikit-learn estimator as a pickle with the raw values of each array in the middle, right after
-the object that describes them. `safe_pickle` reads the pickle and executes nothing; arrays are skipped, and the
-centroids are read once their declared size is known to fit the file.
+joblib writes a scikit-learn estimator as a pickle with the raw values of each array in the middle, right
+after the object that describes them. `safe_pickle` reads the pickle and executes nothing; arrays are skipped,
+and the centroids are read once their declared size is known to fit the file.
 
     ... NumpyArrayWrapper {shape, dtype, order} BUILD | padding length, padding, values | next opcode ...
 """
@@ -143,7 +143,9 @@ def _find_centroids(contents: Any, dim: int | None) -> ArrayRef:
     """The estimator's centroids, once their shape is right."""
     if not isinstance(contents, StubObject) or contents.name not in ESTIMATORS:
         name = contents.name if isinstance(contents, StubObject) else contents
-        raise ForeignFileError(f"contains {printable(name)}; expected scikit-learn's KMeans or MiniBatchKMeans.")
+        raise ForeignFileError(
+            f"contains {printable(name)}; expected scikit-learn's KMeans or MiniBatchKMeans."
+        )
     state = contents.state if isinstance(contents.state, Mapping) else {}
     ref = state.get(CENTROIDS)
     if not isinstance(ref, ArrayRef):

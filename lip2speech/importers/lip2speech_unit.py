@@ -1,8 +1,8 @@
 """lip2speech-unit's multi-target models (Choi, Kim, Ro 2023) -> our model folder.
 
-Reads both variants: on AV-HuBERT, and on a ResNet trained from scratch. With its multi-input vocoder the folder
-uses that, otherwise Griffin-Lim. Speaker embeddings come from an encoder that is not part of this package, so
-voices are given as files.
+Reads both variants: on AV-HuBERT, and on a ResNet trained from scratch. With its multi-input vocoder the
+folder uses that, otherwise Griffin-Lim. Speaker embeddings come from an encoder that is not part of this
+package, so voices are given as files.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class ImportedUnitModel:
     notes: tuple[str, ...]
 
 
-def import_unit_model(
+def import_unit_model(  # noqa: PLR0913  # its keywords are the options of the command
     source: str | Path,
     out: str | Path,
     *,
@@ -112,7 +112,8 @@ def import_unit_model(
         out: the folder to write.
         vocoder: the official multi-input vocoder with its config.json beside it, or a vocoder folder of ours;
             without it the folder uses Griffin-Lim.
-        voice: its default voice, FILE.npy of a speaker embedding from the encoder it was trained with; the name
+        voice: its default voice, FILE.npy of a speaker embedding from the encoder it was trained with; the
+        name
             is that of the file. Without it, every conversion needs a voice.
         heads: attention heads of its AV-HuBERT, if they are not in the file and the head size is not 64.
         pretrained: the AV-HuBERT it was trained from, to read the number of heads from.
@@ -186,7 +187,13 @@ def infer_heads(found: RenamedWeights, keys: KeyMap, layers: int) -> ConformerHe
     speaker_dim = keys.shape(found, "heads.mel_convs.0.weight", 3)[1] - hidden
     heads = keys.shape(found, f"{first}.attention.content_bias", 2)[0]
     kernel = keys.shape(found, f"{first}.conv.depthwise.weight", 3)[2]
-    if rows <= N_SPECIAL_TOKENS or bands % MEL_FRAMES_PER_UNIT or speaker_dim < 1 or hidden % heads or kernel % 2 == 0:
+    if (
+        rows <= N_SPECIAL_TOKENS
+        or bands % MEL_FRAMES_PER_UNIT
+        or speaker_dim < 1
+        or hidden % heads
+        or kernel % 2 == 0
+    ):
         raise ForeignFileError(
             f"{keys.path}: impossible sizes: {rows} rows of units, {bands} of mel, a speaker embedding of "
             f"{speaker_dim}, {hidden} features for {heads} heads, a kernel of {kernel}."

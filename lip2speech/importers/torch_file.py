@@ -1,7 +1,7 @@
 """PyTorch checkpoints, zip or legacy, read as data: the saved object, and its weights on request.
 
-Both formats are a pickle beside raw numbers. `safe_pickle` reads the pickle; the numbers are read only for the
-tensors that are asked for, once every size that the file declares is known to fit the file.
+Both formats are a pickle beside raw numbers. `safe_pickle` reads the pickle; the numbers are read only for
+the tensors that are asked for, once every size that the file declares is known to fit the file.
 """
 
 from __future__ import annotations
@@ -177,9 +177,7 @@ class TorchUnpickler(SafeUnpickler):
             raise ForeignFileError(f"{self.context()}: a tensor without storage, shape or stride.")
         valid = all(type(n) is int and 0 <= n < MAX_SIZE for n in (offset, *shape, *stride))
         if not valid or len(shape) != len(stride) or len(shape) > MAX_DIMS:
-            raise ForeignFileError(
-                f"{self.context()}: a tensor with an impossible offset, shape or stride."
-            )
+            raise ForeignFileError(f"{self.context()}: a tensor with an impossible offset, shape or stride.")
         numel, end = 1, offset
         for size, step in zip(shape, stride, strict=True):
             numel *= size
@@ -206,11 +204,9 @@ class ZipTorchFile:
             raise ForeignFileError("a TorchScript program, not weights; it is not executed.")
         order = self.entries.get(f"{self.root}byteorder")
         if order and (order.file_size != len(b"little") or self.zip.read(order) != b"little"):
-            raise ForeignFileError("not little-endian; save it again on a little-endian machine.")
+            raise ForeignFileError("big-endian; save it again on a little-endian machine.")
         if self.entries[pickles[0]].file_size > MAX_PICKLE_BYTES:
-            raise ForeignFileError(
-                f"its pickle is longer than {MAX_PICKLE_BYTES} bytes without the weights."
-            )
+            raise ForeignFileError(f"its pickle is longer than {MAX_PICKLE_BYTES} bytes without the weights.")
         data = BoundedReader(io.BytesIO(self.zip.read(self.entries[pickles[0]])))
         self.contents = TorchUnpickler(data, self).load()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from lip2speech.codecs.encodec import EnCodec, EnCodecConfig
 from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ, SemanticAcousticQuantizer
 from lip2speech.codecs.quantization.simvq import SemanticCodebookConfig, SimVQCodebook, SimVQConfig
-from lip2speech.importers.encodec import encodec_key_map
+from lip2speech.importers.encodec import encodec_key
 from lip2speech.modules.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from lip2speech.modules.vocos import VocosConfig, VocosDecoder
 
@@ -44,6 +44,11 @@ def distance(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).detach().abs().max()) / tolerance(expected)
 
 
+def renamed(tensors: dict[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    """Official weights under our names, those with one of the prefixes."""
+    return {encodec_key(key): tensor for key, tensor in tensors.items() if key.startswith(prefixes)}
+
+
 def seanet_config(config: dict[str, Any]) -> SEANetConfig:
     """Golden numbers over EnCodec's official defaults (which pad by reflection)."""
     numbers = {key: config[key] for key in config if key in SEANetConfig.__dataclass_fields__}
@@ -54,7 +59,7 @@ def seanet(name: str) -> tuple[SEANetEncoder, SEANetDecoder, dict[str, Tensor]]:
     config, tensors = read(name)
     encoder, decoder = SEANetEncoder(seanet_config(config)), SEANetDecoder(seanet_config(config))
     for side, module in (("encoder.", encoder), ("decoder.", decoder)):
-        state = encodec_key_map({key: tensors[key] for key in tensors if key.startswith(side)})
+        state = renamed(tensors, side)
         module.load_state_dict({key.removeprefix(side): tensor for key, tensor in state.items()})
     return encoder.eval(), decoder.eval(), tensors
 
@@ -68,7 +73,7 @@ def rvq(name: str, moment: str = "before.") -> tuple[ResidualVQ, dict[str, Tenso
         )
     )
     state = {key.removeprefix(moment): tensors[key] for key in tensors if key.startswith(moment)}
-    state = {key.removeprefix("quantizer."): tensor for key, tensor in encodec_key_map(state).items()}
+    state = {key.removeprefix("quantizer."): tensor for key, tensor in renamed(state, "").items()}
     quantizer.load_state_dict(state)
     return quantizer.eval(), tensors
 
@@ -84,8 +89,7 @@ def encodec(name: str) -> tuple[EnCodec, dict[str, Any], dict[str, Tensor]]:
             segment=config["segment"],
         )
     )
-    parts = ("encoder.", "decoder.", "quantizer.")
-    codec.load_state_dict(encodec_key_map({key: tensors[key] for key in tensors if key.startswith(parts)}))
+    codec.load_state_dict(renamed(tensors, "encoder.", "decoder.", "quantizer."))
     return codec.eval(), config, tensors
 
 

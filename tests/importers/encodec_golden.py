@@ -63,13 +63,13 @@ def write_official(path: Path, name: str = "full_24k_causal", **torch_options: A
 
 
 def write_transformers(
-    folder: Path, name: str = "full_24k_causal", *, form: str = "model.safetensors", old: bool = False
+    folder: Path, name: str = "full_24k_causal", *, fmt: str = "model.safetensors", old: bool = False
 ) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(settings(name)))
     state = {transformers_name(key, old=old): tensor for key, tensor in official(name).items()}
-    if form == "model.safetensors":
-        save_file(state, folder / form, metadata={"format": "pt"})
+    if fmt == "model.safetensors":
+        save_file(state, folder / fmt, metadata={"format": "pt"})
     else:
-        torch.save(state, folder / form)
+        torch.save(state, folder / fmt)
     return folder

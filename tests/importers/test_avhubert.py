@@ -12,7 +12,7 @@ from lip2speech import checkpoint
 from lip2speech.config import to_dict
 from lip2speech.importers.avhubert import import_avhubert, key_map, read_avhubert
 from lip2speech.importers.fairseq import read_fairseq
-from lip2speech.importers.inert import ForeignFileError
+from lip2speech.importers.foreign_file import ForeignFileError
 from lip2speech.models.frontends.avhubert import AVHubert, AVHubertConfig
 from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
 from tests.models.golden import FINETUNED, PRETRAINED, build
@@ -36,7 +36,7 @@ def write(
     return path
 
 
-def test_the_folder_holds_every_weight_and_says_where_it_came_from(tmp_path: Path) -> None:
+def test_the_folder_has_every_weight_and_its_card_names_the_source(tmp_path: Path) -> None:
     done = import_avhubert(PRETRAINED, tmp_path / "out")
     loaded = checkpoint.load(tmp_path / "out")
     assert loaded.config == done.config
@@ -52,7 +52,7 @@ def test_the_folder_holds_every_weight_and_says_where_it_came_from(tmp_path: Pat
         assert loaded.tensors[f"frontend.{name}"].equal(weight), name
 
 
-def test_the_decoder_is_dropped_by_name_and_said_aloud(tmp_path: Path) -> None:
+def test_the_decoder_is_dropped_and_listed_in_the_card(tmp_path: Path) -> None:
     done = import_avhubert(FINETUNED, tmp_path / "out", pretrained=PRETRAINED)
     assert len(done.dropped) == 214 - 182
     assert "decoder.embed_tokens.weight" in done.dropped
@@ -67,7 +67,7 @@ def test_heads_come_from_the_settings_the_pretrained_file_or_the_caller() -> Non
 
 
 @pytest.mark.parametrize("cfg", [{"w2v_args": {"model": SIZES}}, {"w2v_args": argparse.Namespace(**SIZES)}])
-def test_a_finetuned_file_may_carry_its_pretraining_settings(tmp_path: Path, cfg: dict[str, Any]) -> None:
+def test_a_fine_tuned_file_may_contain_its_pretraining_settings(tmp_path: Path, cfg: dict[str, Any]) -> None:
     model = {f"w2v_encoder.w2v_model.{k}": v for k, v in official().items() if not k.startswith("final_proj")}
     model["w2v_encoder.proj.weight"] = torch.zeros(3, 48)
     done = read_avhubert(write(tmp_path / "ctc.pt", model, cfg))
@@ -79,7 +79,7 @@ def test_a_finetuned_file_may_carry_its_pretraining_settings(tmp_path: Path, cfg
     }
 
 
-def test_old_half_precision_and_new_spellings_are_understood(tmp_path: Path) -> None:
+def test_legacy_float16_files_and_new_weight_norm_names_are_read(tmp_path: Path) -> None:
     model = official()
     for old, new in {"weight_g": "original0", "weight_v": "original1"}.items():
         model[f"encoder.pos_conv.0.parametrizations.weight.{new}"] = model.pop(f"encoder.pos_conv.0.{old}")
@@ -93,7 +93,7 @@ def test_old_half_precision_and_new_spellings_are_understood(tmp_path: Path) -> 
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-3)
 
 
-def test_without_settings_a_head_has_64_features_as_in_base_and_large(tmp_path: Path) -> None:
+def test_without_settings_the_head_size_is_64(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = AVHubertConfig(
         resnet_width=2, encoder_layers=1, embed_dim=128, ffn_dim=8, heads=2, conv_pos=4, conv_pos_groups=2
@@ -110,7 +110,7 @@ def test_without_settings_a_head_has_64_features_as_in_base_and_large(tmp_path: 
     assert len(done.tensors) == len(own)
 
 
-WRONG: dict[str, tuple[dict[str, Tensor | None], str]] = {
+MISMATCHES: dict[str, tuple[dict[str, Tensor | None], str]] = {
     "a wrong shape": ({FC1: torch.zeros(96, 47)}, f"{FC1}: has shape (96, 47), expected (96, 48)"),
     "a missing weight": ({FC1: None}, f"{FC1} is missing"),
     "a missing size": ({"encoder.layers.0.fc2.weight": None}, "encoder.layers.0.fc2.weight is missing"),
@@ -121,12 +121,12 @@ WRONG: dict[str, tuple[dict[str, Tensor | None], str]] = {
     ),
     "an unknown weight": ({"conformer.x": torch.zeros(1)}, "conformer.x is not part of AV-HuBERT"),
     "a second weight": ({"layer_norm.extra": torch.zeros(1)}, "layer_norm.extra is not part of this"),
-    "not a number": (
+    "NaN": (
         {"post_extract_proj.bias": torch.full((48,), torch.nan)},
-        "post_extract_proj.bias: holds NaN",
+        "post_extract_proj.bias: has NaN",
     ),
-    "infinity": ({"layer_norm.bias": torch.full((96,), torch.inf)}, "layer_norm.bias: holds NaN or inf"),
-    "whole numbers": ({"layer_norm.bias": torch.zeros(96, dtype=torch.int64)}, "holds torch.int64, expected"),
+    "infinity": ({"layer_norm.bias": torch.full((96,), torch.inf)}, "layer_norm.bias: has NaN or inf"),
+    "integers": ({"layer_norm.bias": torch.zeros(96, dtype=torch.int64)}, "has torch.int64, expected"),
     "a gap in the layers": ({"encoder.layers.7.fc1.weight": torch.zeros(1)}, "without gaps"),
     "a billion layers": ({"encoder.layers.999999999.fc1.weight": torch.zeros(1)}, "without gaps"),
     "an immense trunk": (
@@ -137,9 +137,9 @@ WRONG: dict[str, tuple[dict[str, Tensor | None], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", WRONG)
-def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, kind: str) -> None:
-    changes, message = WRONG[kind]
+@pytest.mark.parametrize("kind", MISMATCHES)
+def test_a_mismatch_is_named_and_nothing_is_written(tmp_path: Path, kind: str) -> None:
+    changes, message = MISMATCHES[kind]
     path = write(tmp_path / "x.pt", official(changes))
     with pytest.raises(ForeignFileError) as error:
         import_avhubert(path, tmp_path / "out")
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, kind:
         ({"resnet_relu_type": "os.system"}, "resnet_relu_type os.system is unknown"),
     ],
 )
-def test_settings_we_do_not_follow_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_an_unsupported_setting_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ForeignFileError, match=message):
         read_avhubert(write(tmp_path / "x.pt", official(), {**SIZES, **change}))
 
@@ -171,7 +171,7 @@ def test_a_relu_trunk_is_imported(tmp_path: Path) -> None:
     assert encoder(torch.zeros(1, 1, 2, 88, 88)).shape == (1, 2, 48)
 
 
-def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_a_folder_is_overwritten_only_on_request(tmp_path: Path) -> None:
     import_avhubert(PRETRAINED, tmp_path / "out")
     with pytest.raises(ValueError, match="exists"):
         import_avhubert(PRETRAINED, tmp_path / "out")

@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lip2speech.importers.fairseq import read_fairseq
-from lip2speech.importers.inert import StubObject
+from lip2speech.importers.safe_pickle import StubObject
 from lip2speech.importers.torch_file import TorchFile
 from tests.importers.pickle_builders import call, new, tensor, write_legacy, write_zip
 from tests.models.golden import FINETUNED, PRETRAINED
 
-FORMS: dict[str, dict[str, Any]] = {
+FORMATS: dict[str, dict[str, Any]] = {
     "zip": {},
     "zip, protocol 4": {"pickle_protocol": 4},
     "before zip": {"_use_new_zipfile_serialization": False},
@@ -38,10 +38,10 @@ def weights() -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_kind_of_tensor_comes_back(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_every_kind_of_tensor_comes_back(tmp_path: Path, fmt: str) -> None:
     saved = weights()
-    torch.save({"model": saved}, tmp_path / "x.pt", **FORMS[form])
+    torch.save({"model": saved}, tmp_path / "x.pt", **FORMATS[fmt])
     found = read_fairseq(tmp_path / "x.pt").model
     assert list(found) == list(saved)
     for key, value in saved.items():
@@ -50,10 +50,10 @@ def test_every_kind_of_tensor_comes_back(tmp_path: Path, form: str) -> None:
     assert found["tied"].data_ptr() == found["plain"].data_ptr()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_modules_own_state_dict_comes_back(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_modules_own_state_dict_comes_back(tmp_path: Path, fmt: str) -> None:
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    torch.save({"model": module.state_dict()}, tmp_path / "x.pt", **FORMS[form])
+    torch.save({"model": module.state_dict()}, tmp_path / "x.pt", **FORMATS[fmt])
     found = read_fairseq(tmp_path / "x.pt").model
     module.load_state_dict(found, strict=True)
 
@@ -63,9 +63,9 @@ def test_parameters_count_as_tensors(tmp_path: Path) -> None:
     assert read_fairseq(tmp_path / "x.pt").model["weight"].shape == (3, 2)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("cfg", ["dict", "omegaconf", "Namespace"])
-def test_settings_are_found_in_every_form(tmp_path: Path, form: str, cfg: str) -> None:
+def test_settings_are_found_in_every_form(tmp_path: Path, fmt: str, cfg: str) -> None:
     nested = {"model": {"heads": 4, "w2v_args": {"model": {"layers": 2}}}, "task": {"labels": ["km"]}}
     contents: dict[str, Any] = {"model": {"w": torch.zeros(1)}, "cfg": nested, "args": None}
     if cfg == "omegaconf":
@@ -73,7 +73,7 @@ def test_settings_are_found_in_every_form(tmp_path: Path, form: str, cfg: str) -
     if cfg == "Namespace":
         inner = argparse.Namespace(layers=2)
         contents |= {"cfg": None, "args": argparse.Namespace(heads=4, layers=2, w2v_args=inner)}
-    torch.save(contents, tmp_path / "x.pt", **FORMS[form])
+    torch.save(contents, tmp_path / "x.pt", **FORMATS[fmt])
     file = read_fairseq(tmp_path / "x.pt")
     assert file.setting("model", "heads") == 4
     assert file.setting("model", "w2v_args", "model", "layers") == 2
@@ -110,3 +110,28 @@ def test_equals_what_torch_itself_reads(tmp_path: Path) -> None:
     trusted = torch.load(tmp_path / "x.pt", weights_only=True)["model"]
     for key, value in read_fairseq(PRETRAINED).model.items():
         assert trusted[key].equal(value), key
+
+
+@pytest.mark.parametrize(
+    ("wrap", "note"),
+    [
+        (lambda weights: {"state_dict": weights}, "weights taken from {'state_dict': ...}"),
+        (lambda weights: {"model": {"state_dict": weights}}, "weights taken from {'state_dict': ...}"),
+        (
+            lambda weights: {"model": {f"module.{k}": v for k, v in weights.items()}},
+            "prefix 'module.' removed",
+        ),
+    ],
+)
+def test_wrappers_are_removed_and_noted(tmp_path: Path, wrap: Any, note: str) -> None:
+    saved = {"a.w": torch.ones(2), "b": torch.zeros(1)}
+    torch.save(wrap(saved), tmp_path / "x.pt")
+    file = read_fairseq(tmp_path / "x.pt")
+    assert list(file.model) == ["a.w", "b"]
+    assert len(file.notes) == 1 and file.notes[0].startswith(note)
+
+
+def test_a_module_prefix_of_some_names_only_is_kept(tmp_path: Path) -> None:
+    torch.save({"model": {"module.a": torch.ones(1), "b": torch.ones(1)}}, tmp_path / "x.pt")
+    file = read_fairseq(tmp_path / "x.pt")
+    assert list(file.model) == ["module.a", "b"] and not file.notes

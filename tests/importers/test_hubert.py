@@ -11,9 +11,9 @@ from torch import Tensor
 from lip2speech import checkpoint
 from lip2speech.data.unit_tokenizers import load_unit_tokenizer
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
+from lip2speech.importers.foreign_file import ForeignFileError
 from lip2speech.importers.hubert import import_hubert, infer_config, key_map, parse_convs, read_hubert
-from lip2speech.importers.inert import ForeignFileError
-from lip2speech.importers.keymap import KeyMap, state_of
+from lip2speech.importers.keymap import KeyMap, prefixed_state_dict
 from lip2speech.models.frontends.masked_prediction import MaskedPredictionHead, MaskedPredictionHeadConfig
 from lip2speech.models.hubert import Hubert, HubertConfig
 from tests.models.hubert_golden import CHECKPOINT, KEYS, KMEANS, build, stored
@@ -36,23 +36,23 @@ def write(path: Path, weights: dict[str, Tensor], **cfg: Any) -> Path:
     return path
 
 
-def test_the_folder_holds_every_weight_and_says_where_it_came_from(tmp_path: Path) -> None:
+def test_the_folder_has_every_weight_and_its_card_names_the_source(tmp_path: Path) -> None:
     done = import_hubert(CHECKPOINT, tmp_path / "out", kmeans=KMEANS, layer=2)
     loaded = checkpoint.load(tmp_path / "out")
     assert loaded.config == done.config
     assert loaded.config["kind"] == "hubert"
-    assert loaded.config["units"] == {"layer": 2, "n_units": 12}
+    assert loaded.config["units"] == {"feature_layer": 2, "n_units": 12}
     assert loaded.config["clusters"]["n_clusters"] == 24
     assert len(loaded.tensors) == 70 + 1
     assert loaded.tensors["centroids"].equal(stored()["cluster_centers"])
     assert not done.dropped
-    for word in ("MIT", "`hubert.pt`", "`km.bin`", "layer 2", "50 feature vectors"):
+    for word in ("MIT", "`hubert.pt`", "`km.bin`", "layer 2", "Frame rate: 50 Hz"):
         assert word in loaded.card
     for name, weight in build(done).state_dict().items():
         assert loaded.tensors[f"hubert.{name}"].equal(weight), name
 
 
-def test_without_a_kmeans_the_folder_gives_features_but_no_units(tmp_path: Path) -> None:
+def test_without_kmeans_the_folder_has_no_units(tmp_path: Path) -> None:
     done = import_hubert(CHECKPOINT, tmp_path / "out")
     assert "units" not in done.config
     assert "centroids" not in done.tensors
@@ -60,7 +60,7 @@ def test_without_a_kmeans_the_folder_gives_features_but_no_units(tmp_path: Path)
         load_unit_tokenizer(tmp_path / "out")
 
 
-def test_what_writes_text_is_dropped_by_name_and_said_aloud(tmp_path: Path) -> None:
+def test_the_text_projection_is_dropped_and_listed_in_the_card(tmp_path: Path) -> None:
     model = {f"w2v_encoder.w2v_model.{k}": v for k, v in official().items() if not k.startswith("final_proj")}
     model["w2v_encoder.proj.weight"] = torch.zeros(3, 64)
     path = write(tmp_path / "ctc.pt", model, model={"w2v_args": {"model": SIZES}})
@@ -77,7 +77,7 @@ def test_what_writes_text_is_dropped_by_name_and_said_aloud(tmp_path: Path) -> N
     assert all(tensor.equal(whole.tensors[name]) for name, tensor in done.tensors.items())
 
 
-def test_the_published_names_and_shapes_fit_our_defaults() -> None:
+def test_the_published_names_and_shapes_match_our_defaults() -> None:
     keys = json.loads(KEYS.read_text())
     model = {name: torch.empty(shape, device="meta") for name, shape in keys.items()}
     file = FairseqCheckpoint(Path("base.pt"), model, None, None)
@@ -87,7 +87,7 @@ def test_the_published_names_and_shapes_fit_our_defaults() -> None:
     assert not dropped
     with torch.device("meta"):
         head = MaskedPredictionHead(MaskedPredictionHeadConfig(768, 256, 504, 768))
-        ours = state_of(hubert=Hubert(HubertConfig()), clusters=head)
+        ours = prefixed_state_dict(hubert=Hubert(HubertConfig()), clusters=head)
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, (_, v) in found.items()}
 
 
@@ -104,12 +104,12 @@ def test_a_model_without_a_projection_is_imported(tmp_path: Path) -> None:
     assert build(done)(torch.zeros(1, 1, 400)).shape == (1, 1, 64)
 
 
-WRONG: dict[str, tuple[dict[str, Tensor | None], str]] = {
+MISMATCHES: dict[str, tuple[dict[str, Tensor | None], str]] = {
     "a wrong shape": ({FC1: torch.zeros(128, 63)}, f"{FC1}: has shape (128, 63), expected (128, 64)"),
     "a missing weight": ({FC1: None}, f"{FC1} is missing"),
     "a missing size": ({"encoder.layers.0.fc2.weight": None}, "encoder.layers.0.fc2.weight is missing"),
     "a missing convolution": ({CONV: None}, "conv_layers.N: expected layers numbered from 0"),
-    "a wider convolution": ({CONV: torch.zeros(33, 32, 3)}, "does not tell the strides"),
+    "a wider convolution": ({CONV: torch.zeros(33, 32, 3)}, "does not give the strides"),
     "no positions": ({"encoder.pos_conv.0.weight_v": None}, "encoder.pos_conv.0.weight_v is missing"),
     "no clusters": ({"final_proj.bias": None}, "final_proj.bias is missing"),
     "an unknown weight": ({"conformer.x": torch.zeros(1)}, "conformer.x is not part of HuBERT base"),
@@ -118,17 +118,17 @@ WRONG: dict[str, tuple[dict[str, Tensor | None], str]] = {
         {"feature_extractor.conv_layers.1.0.bias": torch.zeros(32)},
         "conv_layers.1.0.bias is not part of this HuBERT base",
     ),
-    "not a number": ({"post_extract_proj.bias": torch.full((64,), torch.nan)}, "proj.bias: holds NaN"),
-    "infinity": ({"mask_emb": torch.full((64,), torch.inf)}, "mask_emb: holds NaN or inf"),
-    "whole numbers": ({"layer_norm.bias": torch.zeros(32, dtype=torch.int64)}, "holds torch.int64, expected"),
+    "NaN": ({"post_extract_proj.bias": torch.full((64,), torch.nan)}, "proj.bias: has NaN"),
+    "infinity": ({"mask_emb": torch.full((64,), torch.inf)}, "mask_emb: has NaN or inf"),
+    "integers": ({"layer_norm.bias": torch.zeros(32, dtype=torch.int64)}, "has torch.int64, expected"),
     "a billion layers": ({"encoder.layers.999999999.fc1.weight": torch.zeros(1)}, "without gaps"),
     "impossible groups": ({"encoder.pos_conv.0.weight_v": torch.zeros(64, 7, 32)}, "impossible groups"),
 }
 
 
-@pytest.mark.parametrize("kind", WRONG)
-def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, kind: str) -> None:
-    changes, message = WRONG[kind]
+@pytest.mark.parametrize("kind", MISMATCHES)
+def test_a_mismatch_is_named_and_nothing_is_written(tmp_path: Path, kind: str) -> None:
+    changes, message = MISMATCHES[kind]
     path = write(tmp_path / "x.pt", official(changes))
     with pytest.raises(ForeignFileError) as error:
         import_hubert(path, tmp_path / "out")
@@ -144,12 +144,12 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, kind:
         ({"model": {**SIZES, "extractor_mode": "layer_norm"}}, "extractor_mode is layer_norm; only default"),
         ({"task": {"normalize": True}}, "normalize is True; only False"),
         ({"task": {"sample_rate": 8000}}, "sample_rate is 8000; only 16000"),
-        ({"model": {**SIZES, "encoder_attention_heads": 5}}, "5 attention heads do not share 64 features"),
-        ({"model": {**SIZES, "conv_feature_layers": "__import__('os')"}}, "does not tell the strides"),
-        ({"model": {**SIZES, "conv_feature_layers": [[1]]}}, "conv_feature_layers list does not tell"),
+        ({"model": {**SIZES, "encoder_attention_heads": 5}}, "5 attention heads do not divide 64 features"),
+        ({"model": {**SIZES, "conv_feature_layers": "__import__('os')"}}, "does not give the strides"),
+        ({"model": {**SIZES, "conv_feature_layers": [[1]]}}, "conv_feature_layers list does not give"),
     ],
 )
-def test_settings_we_do_not_follow_are_named(tmp_path: Path, cfg: dict[str, Any], message: str) -> None:
+def test_an_unsupported_setting_is_named(tmp_path: Path, cfg: dict[str, Any], message: str) -> None:
     with pytest.raises(ForeignFileError, match=message):
         read_hubert(write(tmp_path / "x.pt", official(), **cfg))
 
@@ -181,13 +181,13 @@ def test_the_convolutions_are_parsed_and_never_evaluated(
 
 
 @pytest.mark.parametrize("layer", [0, 4, 6])
-def test_a_layer_that_the_encoder_has_not_is_refused(tmp_path: Path, layer: int) -> None:
+def test_a_layer_beyond_the_encoder_is_refused(tmp_path: Path, layer: int) -> None:
     with pytest.raises(ValueError, match=rf"layer must be in 1\.\.3, got {layer}"):
         import_hubert(CHECKPOINT, tmp_path / "out", kmeans=KMEANS, layer=layer)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_a_folder_is_overwritten_only_on_request(tmp_path: Path) -> None:
     import_hubert(CHECKPOINT, tmp_path / "out")
     with pytest.raises(ValueError, match="exists"):
         import_hubert(CHECKPOINT, tmp_path / "out")

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lip2speech.importers.inert import ForeignFileError
-from lip2speech.importers.keymap import KeyMap, count_layers, listed, state_of
+from lip2speech.importers.base import format_names
+from lip2speech.importers.foreign_file import ForeignFileError
+from lip2speech.importers.keymap import KeyMap, count_layers, prefixed_state_dict
 
 KEYS = KeyMap(
     Path("x.pt"),
@@ -26,7 +27,7 @@ def weights() -> dict[str, Tensor]:
     }
 
 
-def test_modules_single_weights_and_leaves_are_renamed_and_back() -> None:
+def test_modules_weights_and_leaves_are_renamed_and_renamed_back() -> None:
     found, dropped = KEYS.translate(weights() | {"dec.w": torch.ones(1)}, dropped=["dec"])
     assert {ours: foreign for ours, (foreign, _) in found.items()} == {
         "linear.weight": "enc.net.fc.weight", "bias_u": "enc.net.u", "conv.scale": "enc.net.conv.weight_g"
@@ -35,13 +36,13 @@ def test_modules_single_weights_and_leaves_are_renamed_and_back() -> None:
     assert all(KEYS.foreign(ours) == foreign for ours, (foreign, _) in found.items())
 
 
-def test_the_newer_spelling_of_a_weight_norm_is_the_same_weight() -> None:
+def test_both_names_of_a_weight_norm_are_the_same_weight() -> None:
     assert KEYS.rename("net.conv.parametrizations.weight.original0") == "conv.scale"
     assert KEYS.rename("net.conv.parametrizations.weight.original1") == "conv.weight_v"
 
 
 @pytest.mark.parametrize("name", ["net.fc.weight", "enc.net.other.weight", "enc.net", "dec.w"])
-def test_a_name_of_neither_table_nor_prefix_is_an_error(name: str) -> None:
+def test_a_name_outside_table_and_prefix_is_an_error(name: str) -> None:
     with pytest.raises(ForeignFileError, match=f"x.pt: {name} is not part of Toy"):
         KEYS.translate({name: torch.ones(1)})
 
@@ -49,45 +50,49 @@ def test_a_name_of_neither_table_nor_prefix_is_an_error(name: str) -> None:
 def test_nothing_may_be_left_over_on_either_side() -> None:
     found, _ = KEYS.translate(weights())
     expected = {ours: tensor.to("meta") for ours, (_, tensor) in found.items()}
-    assert KEYS.fit(found, expected).keys() == expected.keys()
+    assert KEYS.match(found, expected).keys() == expected.keys()
     with pytest.raises(ForeignFileError, match="enc.net.fc.bias is missing"):
-        KEYS.fit(found, expected | {"linear.bias": torch.ones(2)})
+        KEYS.match(found, expected | {"linear.bias": torch.ones(2)})
     del expected["conv.scale"]
     with pytest.raises(ForeignFileError, match="enc.net.conv.weight_g is not part of this Toy"):
-        KEYS.fit(found, expected)
+        KEYS.match(found, expected)
 
 
-def test_a_name_left_over_is_told_what_it_may_have_been_meant_to_be() -> None:
+def test_an_unknown_name_is_reported_with_the_closest_expected_one() -> None:
     left = {f"enc.net.{name}": torch.ones(1) for name in ("cnov.weight_g", "fd.weight", "x.y", "z.y")}
     with pytest.raises(ForeignFileError) as raised:
         KEYS.translate(left)
     said = str(raised.value)
-    assert "(nearest expected: enc.net.conv.weight_g for enc.net.cnov.weight_g, enc.net.fc.weight for" in said
+    assert "(closest expected: enc.net.conv.weight_g for enc.net.cnov.weight_g, enc.net.fc.weight for" in said
     assert "for enc.net.x.y)" in said and "\n" not in said  # three of four
     found, _ = KEYS.translate(weights())
     expected = {ours: tensor for ours, (_, tensor) in found.items() if ours != "conv.scale"}
-    with pytest.raises(ForeignFileError, match="nearest expected: enc.net.* for enc.net.conv.weight_g"):
-        KEYS.fit(found, expected)
+    with pytest.raises(ForeignFileError, match="closest expected: enc.net.* for enc.net.conv.weight_g"):
+        KEYS.match(found, expected)
 
 
-def test_half_precision_becomes_what_is_expected() -> None:
+def test_float16_weights_take_the_expected_dtype() -> None:
     found, _ = KEYS.translate({name: tensor.half() for name, tensor in weights().items()})
-    fitted = KEYS.fit(found, {ours: torch.empty(tensor.shape) for ours, (_, tensor) in found.items()})
+    fitted = KEYS.match(found, {ours: torch.empty(tensor.shape) for ours, (_, tensor) in found.items()})
     assert {tensor.dtype for tensor in fitted.values()} == {torch.float32}
 
 
-def test_layers_are_counted_and_not_believed() -> None:
+def test_layers_are_counted_rather_than_parsed() -> None:
     names = ["layers.0.w", "layers.1.w", "layers.1.b"]
     assert count_layers(names, "layers.", Path("x"), "Toy") == 2
     for bad in (["layers.1.w"], ["layers.0.w", "layers.999999999.w"], []):
-        with pytest.raises(ForeignFileError, match="without gaps; not Toy's file"):
+        with pytest.raises(ForeignFileError, match="without gaps; not a Toy file"):
             count_layers(bad, "layers.", Path("x"), "Toy")
 
 
-def test_many_names_are_cut_short() -> None:
-    assert listed(["a"]) == "a is"
-    assert listed([str(n) for n in range(9)]) == "0, 1, 2, 3, 4 and 4 more are"
+def test_long_lists_of_names_are_shortened() -> None:
+    assert format_names(["a"]) == "a is"
+    assert format_names([str(n) for n in range(9)]) == "0, 1, 2, 3, 4 and 4 more are"
 
 
-def test_weights_of_modules_carry_their_names() -> None:
-    assert set(state_of(a=torch.nn.Linear(1, 1), b=torch.nn.PReLU())) == {"a.weight", "a.bias", "b.weight"}
+def test_the_state_dicts_of_modules_are_joined_under_their_names() -> None:
+    assert set(prefixed_state_dict(a=torch.nn.Linear(1, 1), b=torch.nn.PReLU())) == {
+        "a.weight",
+        "a.bias",
+        "b.weight",
+    }

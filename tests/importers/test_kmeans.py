@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from lip2speech.importers.inert import ForeignFileError
+from lip2speech.importers.foreign_file import ForeignFileError
 from lip2speech.importers.kmeans import read_kmeans
 from tests.models.hubert_golden import KMEANS, stored
 
@@ -28,7 +28,7 @@ def test_the_official_file_gives_the_stored_centroids() -> None:
 
 
 @pytest.mark.parametrize("kind", FITTED)
-def test_what_scikit_learn_fitted_and_joblib_wrote_is_read(tmp_path: Path, kind: str) -> None:
+def test_fitted_estimators_are_read(tmp_path: Path, kind: str) -> None:
     fitted = FITTED[kind]()
     joblib.dump(fitted, tmp_path / "km.bin")
     expected = torch.from_numpy(fitted.cluster_centers_).float()
@@ -51,7 +51,7 @@ def test_both_memory_orders_give_the_same_rows(tmp_path: Path, order: Any) -> No
 
 
 @pytest.mark.parametrize("kind", ["half", "float64"])
-def test_other_widths_become_float32(tmp_path: Path, kind: str) -> None:
+def test_other_float_types_become_float32(tmp_path: Path, kind: str) -> None:
     fitted = FITTED["mini batches"]()
     fitted.cluster_centers_ = POINTS[:3].astype(kind)
     joblib.dump(fitted, tmp_path / "km.bin")
@@ -65,9 +65,9 @@ CENTROIDS: dict[str, tuple[Any, str]] = {
     "flat": (POINTS[0], r"has shape \(8,\), expected \(K, 8\)"),
     "none": (POINTS[:0], r"has shape \(0, 8\)"),
     "too many": (np.zeros(((1 << 16) + 1, 8), "f2"), r"K <= 65536"),
-    "whole numbers": (POINTS[:5].astype(int), "holds i8, expected floating-point"),
-    "NaN": (np.full((2, 8), np.nan, "f4"), "holds NaN or infinite"),
-    "infinity": (np.full((2, 8), np.inf, "f4"), "holds NaN or infinite"),
+    "integers": (POINTS[:5].astype(int), "has dtype i8, expected floating point"),
+    "NaN": (np.full((2, 8), np.nan, "f4"), "has NaN or infinite"),
+    "infinity": (np.full((2, 8), np.inf, "f4"), "has NaN or infinite"),
     "big-endian": (POINTS[:5].astype(">f4"), "big-endian"),
     "objects": (np.array([[None] * 8]), "O8, which are not plain numbers"),
     "words": (np.array([["a"] * 8]), "U1, which are not plain numbers"),
@@ -85,22 +85,22 @@ def test_centroids_that_cannot_be_used_are_named(tmp_path: Path, kind: str) -> N
     assert str(error.value).startswith(str(tmp_path / "km.bin"))
 
 
-def test_other_things_that_joblib_wrote_are_refused(tmp_path: Path) -> None:
+def test_other_joblib_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "km.bin"
     for value, message in (
         (KMeans(5), "was the k-means fitted"),
-        (POINTS, "holds ArrayRef; expected scikit-learn's KMeans"),
-        ({"a": 1}, "holds dict; expected"),
+        (POINTS, "contains ArrayRef; expected scikit-learn's KMeans"),
+        ({"a": 1}, "contains dict; expected"),
     ):
         joblib.dump(value, path)
         with pytest.raises(ForeignFileError, match=message):
             read_kmeans(path)
     joblib.dump(FITTED["mini batches"](), path, compress=3)
-    with pytest.raises(ForeignFileError, match="without compression"):
+    with pytest.raises(ForeignFileError, match="uncompressed"):
         read_kmeans(path)
 
 
-def test_nothing_of_scikit_learn_is_imported_to_read_it() -> None:
+def test_scikit_learn_is_not_imported() -> None:
     import subprocess
 
     code = (

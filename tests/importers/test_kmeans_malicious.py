@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lip2speech.importers.inert import ForeignFileError
+from lip2speech.importers.foreign_file import ForeignFileError
 from lip2speech.importers.kmeans import read_kmeans
 from tests.importers.pickle_builders import (
     CALLS,
@@ -70,17 +70,17 @@ ARRAYS: dict[str, tuple[Any, str]] = {
 }
 
 CONTENTS: dict[str, tuple[Any, str]] = {
-    "an array alone": (array(), "holds ArrayRef; expected scikit-learn's KMeans"),
-    "a dict": ({"cluster_centers_": array()}, "holds dict; expected"),
-    "a Namespace": (new("argparse.Namespace", {"cluster_centers_": array()}), "holds argparse.Namespace"),
+    "an array alone": (array(), "contains ArrayRef; expected scikit-learn's KMeans"),
+    "a dict": ({"cluster_centers_": array()}, "contains dict; expected"),
+    "a Namespace": (new("argparse.Namespace", {"cluster_centers_": array()}), "contains argparse.Namespace"),
     "an estimator without a state": (Raw(name(ESTIMATOR) + b")\x81"), "no array cluster_centers_"),
     "an estimator with a list for a state": (new(ESTIMATOR, [1]), "no array cluster_centers_"),
     "an array that was never described": (
         new(ESTIMATOR, {"cluster_centers_": Raw(name(WRAPPER) + b")\x81")}),
         "no array cluster_centers_",
     ),
-    "weights of PyTorch": (tensor(), "weights of PyTorch in a k-means file"),
-    "a storage of PyTorch": (storage(), "weights of PyTorch"),
+    "PyTorch weights": (tensor(), "names torch._utils._rebuild_tensor_v2, which"),
+    "a storage of PyTorch": (storage(), "names torch.FloatStorage, which"),
     "a class that is called twice": (Raw(body(call(ESTIMATOR)) + body(("touch MARK",)) + b"R"), "is called"),
 }
 
@@ -121,7 +121,7 @@ def test_a_name_that_is_not_on_the_list_is_refused(tmp_path: Path, path: str, pl
         write_kmeans(file, value)
     else:
         write_kmeans(file, **{"cluster_centers_" if place == "centroids" else "random_state": value})
-    refused(file, f"names {path}, which is not on")
+    refused(file, f"names {path}, which is not on the allowlist")
 
 
 @pytest.mark.parametrize("kind", ARRAYS)
@@ -144,7 +144,7 @@ def test_a_real_attack_runs_nothing(tmp_path: Path) -> None:
 
     for protocol in range(2, 6):
         (tmp_path / "km.bin").write_bytes(pickle.dumps({"a": Attack()}, protocol))
-        refused(tmp_path / "km.bin", "names posix.system, which is not on")
+        refused(tmp_path / "km.bin", "names posix.system, which is not on the allowlist")
     (tmp_path / "km.bin").write_bytes(pickle.dumps(Attack(), 0))
     refused(tmp_path / "km.bin", "not a plain joblib pickle")
 
@@ -187,7 +187,7 @@ def test_any_flipped_byte_is_read_or_refused(tmp_path: Path) -> None:
 def test_a_pickle_that_is_too_long_is_refused_and_arrays_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lip2speech.importers.inert.MAX_PICKLE_BYTES", 4096)
+    monkeypatch.setattr("lip2speech.importers.safe_pickle.MAX_PICKLE_BYTES", 4096)
     refused(write_kmeans(tmp_path / "km.bin", filler=["word"] * 1000), "longer than 4096 bytes")
     path = write_kmeans(tmp_path / "km.bin", labels_=array((1 << 12,), bytes(1 << 14)))
     assert read_kmeans(path, 2).tolist() == [[0, 1], [2, 3]]

@@ -13,23 +13,23 @@ from typer.testing import CliRunner
 from lip2speech import checkpoint
 from lip2speech.checkpoint import CheckpointError
 from lip2speech.cli import app
-from lip2speech.importers import base as imported
-from lip2speech.importers import lip2speech_unit
+from lip2speech.importers import base, lip2speech_unit
 from lip2speech.importers.fairseq import FairseqCheckpoint, read_fairseq
+from lip2speech.importers.foreign_file import ForeignFileError
 from lip2speech.importers.hifigan import import_unit_vocoder
-from lip2speech.importers.inert import ForeignFileError
 from lip2speech.importers.lip2speech_unit import import_unit_model, read_unit_model
 from lip2speech.models.lip2speech import LipModel
 from lip2speech.modules.fusing import fold
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.streaming import speak_live
+from lip2speech.streaming import stream_file
+from lip2speech.synthesis import SynthesisOptions
 from tests.importers.unit_golden import (
     FOLDER,
     MODELS,
     TOLERANCE,
     VOCODER,
     key_list,
-    model,
+    load_model,
     model_rows,
     share,
     stored,
@@ -60,12 +60,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_mel_and_units_are_the_official_ones(name: str) -> None:
-    assert {tensor: value for _, tensor, value in model_rows(name, model(name)) if value > TOLERANCE} == {}
+def test_mel_and_units_equal_the_official_ones(name: str) -> None:
+    assert {
+        tensor: value for _, tensor, value in model_rows(name, load_model(name)) if value > TOLERANCE
+    } == {}
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_folded_for_inference_they_stay_the_official_ones(name: str) -> None:
+def test_folding_for_inference_keeps_the_official_outputs(name: str) -> None:
     read = read_unit_model(FOLDER / f"{name}.pt", pretrained=PRETRAINED)
     folded = LipModel(read.config).eval()
     checkpoint.load_weights(folded, read.tensors)
@@ -74,17 +76,14 @@ def test_folded_for_inference_they_stay_the_official_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "dropped"), [("multi_target", 0), ("multi_target_avhubert", 2)])
-def test_every_published_weight_has_its_place(
-    monkeypatch: pytest.MonkeyPatch, name: str, dropped: int
-) -> None:
+def test_every_published_weight_is_mapped(monkeypatch: pytest.MonkeyPatch, name: str, dropped: int) -> None:
     weights = key_list(name)
     file = FairseqCheckpoint(Path("full.pt"), weights, {}, None)
     monkeypatch.setattr(lip2speech_unit, "read_fairseq", lambda path: file)
-    monkeypatch.setattr(imported, "_fitting", lambda foreign, tensor, expected, path: same(tensor, expected))
-    monkeypatch.setattr(lip2speech_unit, "check_claims", lambda tensors, path: None)  # there is no file
+    monkeypatch.setattr(base, "_checked", lambda foreign, tensor, expected, path: same(tensor, expected))
     read = read_unit_model("full.pt")
     assert len(read.dropped) == dropped
-    assert len(read.tensors) == len(weights) - dropped + len(lip2speech_unit.OURS_ALONE)
+    assert len(read.tensors) == len(weights) - dropped + len(lip2speech_unit.MISSING_IN_SOURCE)
     sizes = read.config.heads
     assert (sizes.hidden_dim, sizes.speaker_dim, sizes.n_units) == (512, 256, 200)
     with torch.device("meta"):
@@ -96,48 +95,46 @@ def same(tensor: Tensor, expected: Tensor) -> Tensor:
     return tensor
 
 
-def test_all_foreign_names_are_told_apart() -> None:
+def test_no_two_foreign_names_map_to_the_same_weight() -> None:
     for name in MODELS:
         read = read_unit_model(FOLDER / f"{name}.pt", heads=4)
         official = read_fairseq(FOLDER / f"{name}.pt").model
-        assert len(read.tensors) == len(official) - len(read.dropped) + len(lip2speech_unit.OURS_ALONE)
+        assert len(read.tensors) == len(official) - len(read.dropped) + len(lip2speech_unit.MISSING_IN_SOURCE)
 
 
 # The folder, from video to sound
 
 
-@pytest.mark.parametrize("route", [None, "griffin-lim"])
-def test_a_video_is_converted_by_the_same_walk(
-    folder: Path, clip: Path, voice: Path, route: str | None
+@pytest.mark.parametrize("vocoder", [None, "griffin-lim"])
+def test_a_video_is_converted_by_the_pipeline(
+    folder: Path, clip: Path, voice: Path, vocoder: str | None
 ) -> None:
-    speech = Lip2Speech.from_pretrained(folder, device="cpu")
-    assert speech.vocoder_names == ["griffin-lim", "hifigan"]
-    said = speech.convert(clip, voice=voice, route=route)
-    assert said.vocoder == (route or "hifigan")
-    assert said.wav is not None and len(said.wav) == 640 * said.report.frames
-    assert 1e-3 < said.wav.abs().max() <= 1
+    model = Lip2Speech.from_pretrained(folder, device="cpu")
+    assert model.vocoder_names == ["griffin-lim", "hifigan"]
+    result = model.convert(clip, SynthesisOptions(voice=voice, vocoder=vocoder))
+    assert result.vocoder == (vocoder or "hifigan")
+    assert result.wav is not None and len(result.wav) == 640 * result.report.frames
+    assert 1e-3 < result.wav.abs().max() <= 1
 
 
-def test_the_sound_is_the_official_chain_of_model_and_vocoder(folder: Path) -> None:
-    speech, golden = Lip2Speech.from_pretrained(folder, device="cpu"), stored("multi_target_avhubert")
+def test_the_audio_equals_the_official_model_and_vocoder_in_sequence(folder: Path) -> None:
+    model, golden = Lip2Speech.from_pretrained(folder, device="cpu"), stored("multi_target_avhubert")
     frames, _ = video()
     with torch.no_grad():
-        prediction = speech.model(frames[:1], golden["spk_emb"][:1])
-        wav = speech.vocode(prediction)
+        prediction = model.model(frames[:1], golden["spk_emb"][:1])
+        wav = model.vocode(prediction)
         units = golden["gen_units_tokens"][:1] - 4
-        again = speech.vocoders["hifigan"].generate(
-            golden["gen_mel_0"].T[None], units, golden["spk_emb"][:1]
-        )
+        again = model.vocoders["hifigan"].generate(golden["gen_mel_0"].T[None], units, golden["spk_emb"][:1])
     assert share(wav, again[0, 0]) < 1e-4
 
 
-def test_another_voice_says_it_otherwise(folder: Path) -> None:
-    speech, crops = Lip2Speech.from_pretrained(folder, device="cpu"), np.zeros((3, 96, 96), np.uint8)
-    one, other = (speech(crops, torch.full((256,), value)) for value in (0.0, 0.1))
+def test_another_speaker_embedding_changes_the_audio(folder: Path) -> None:
+    model, crops = Lip2Speech.from_pretrained(folder, device="cpu"), np.zeros((3, 96, 96), np.uint8)
+    one, other = (model.synthesize(crops, torch.full((256,), value)) for value in (0.0, 0.1))
     assert not torch.allclose(one, other)
 
 
-def test_the_command_converts_with_a_vector_from_a_file(
+def test_the_command_takes_a_speaker_embedding_from_a_file(
     folder: Path, clip: Path, voice: Path, tmp_path: Path
 ) -> None:
     arguments = ["convert", str(clip), "-o", str(tmp_path / "x.wav"), "--model", str(folder)]
@@ -146,12 +143,12 @@ def test_the_command_converts_with_a_vector_from_a_file(
     assert (tmp_path / "x.wav").is_file()
 
 
-def test_without_a_voice_it_says_which_it_takes(folder: Path, clip: Path) -> None:
+def test_conversion_without_a_voice_reports_what_to_give(folder: Path, clip: Path) -> None:
     with pytest.raises(ValueError, match="has no voice of its own; give one.*256 numbers as FILE.npy"):
         Lip2Speech.from_pretrained(folder, device="cpu").convert(clip)
 
 
-def test_a_recording_is_no_voice_to_it(folder: Path, tmp_path: Path) -> None:
+def test_a_recording_is_refused_as_a_voice(folder: Path, tmp_path: Path) -> None:
     from lip2speech.audio.io import write_wav
 
     write_wav(tmp_path / "x.wav", torch.rand(16000))
@@ -159,34 +156,34 @@ def test_a_recording_is_no_voice_to_it(folder: Path, tmp_path: Path) -> None:
         Lip2Speech.from_pretrained(folder, device="cpu").speaker_embedding(tmp_path / "x.wav")
 
 
-def test_it_speaks_live_in_windows(folder: Path, clip: Path, voice: Path, tmp_path: Path) -> None:
-    speech = Lip2Speech.from_pretrained(folder, device="cpu")
-    spoken = speak_live(speech, clip, tmp_path / "x.wav", voice=voice)
-    assert spoken.status.output_frames > 50 and (tmp_path / "x.wav").is_file()
+def test_it_streams_in_overlapping_windows(folder: Path, clip: Path, voice: Path, tmp_path: Path) -> None:
+    model = Lip2Speech.from_pretrained(folder, device="cpu")
+    result = stream_file(model, clip, tmp_path / "x.wav", SynthesisOptions(voice=voice))
+    assert result.stats.output_frames > 50 and (tmp_path / "x.wav").is_file()
 
 
-def test_a_voice_and_a_vocoder_folder_may_come_along(voice: Path, tmp_path: Path) -> None:
+def test_a_voice_and_a_vocoder_folder_can_be_included(voice: Path, tmp_path: Path) -> None:
     import_unit_vocoder(VOCODER, tmp_path / "vocoder")
     import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder", voice=voice)
-    speech = Lip2Speech.from_pretrained(tmp_path / "out", device="cpu")
-    assert speech.config.default_voice == "ann" and speech.config.vocoder == "hifigan"
-    torch.testing.assert_close(speech.speaker_embedding(None), torch.from_numpy(np.load(voice)))
+    model = Lip2Speech.from_pretrained(tmp_path / "out", device="cpu")
+    assert model.config.default_voice == "ann" and model.config.vocoder == "hifigan"
+    torch.testing.assert_close(model.speaker_embedding(None), torch.from_numpy(np.load(voice)))
 
 
-def test_without_a_vocoder_it_speaks_by_griffin_lim(tmp_path: Path) -> None:
+def test_without_a_vocoder_the_folder_uses_griffin_lim(tmp_path: Path) -> None:
     done = import_unit_model(PLAIN, tmp_path / "out")
-    speech = Lip2Speech.from_pretrained(tmp_path / "out", device="cpu")
-    assert speech.vocoder_names == ["griffin-lim"]
-    wav = speech(np.zeros((3, 96, 96), np.uint8), torch.zeros(256))
+    model = Lip2Speech.from_pretrained(tmp_path / "out", device="cpu")
+    assert model.vocoder_names == ["griffin-lim"]
+    wav = model.synthesize(np.zeros((3, 96, 96), np.uint8), torch.zeros(256))
     assert wav.shape == (1920,)
     loaded = checkpoint.load(tmp_path / "out")
     assert loaded.config == done.config
-    assert "on a ResNet of its own" in loaded.card and "Speaks by: griffin-lim" in loaded.card
+    assert "on a ResNet trained from scratch" in loaded.card and "Vocoder: griffin-lim" in loaded.card
 
 
-def test_the_card_tells_terms_and_what_was_dropped(folder: Path) -> None:
+def test_the_card_gives_terms_and_dropped_weights(folder: Path) -> None:
     card = (folder / "README.md").read_text()
-    for words in ("no licence", "non-commercial", "`encoder.w2v_model.mask_emb`", "Speaks by: hifigan"):
+    for words in ("no licence", "non-commercial", "`encoder.w2v_model.mask_emb`", "Vocoder: hifigan"):
         assert words in card
 
 
@@ -216,7 +213,7 @@ def other_units(config: dict[str, Any]) -> None:
         (other_units, "the model has n_units 200, its vocoder n_units 100; they do not fit"),
     ],
 )
-def test_a_vocoder_of_another_kind_is_refused_by_both_names(
+def test_a_vocoder_that_does_not_match_the_model_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     from lip2speech.config import from_dict
@@ -232,19 +229,19 @@ def test_a_vocoder_of_another_kind_is_refused_by_both_names(
 
 
 FC1 = "encoder.encoder.encoders.1.feed_forward.w_1.weight"
-WRONG: dict[str, tuple[dict[str, Tensor | None], str]] = {
+MISMATCHES: dict[str, tuple[dict[str, Tensor | None], str]] = {
     "a wrong shape": ({FC1: torch.zeros(64, 31)}, f"{FC1}: has shape (64, 31), expected (64, 32)"),
     "a missing weight": ({FC1: None}, f"{FC1} is missing"),
     "a missing size": ({"encoder.proj_out.weight": None}, "encoder.proj_out.weight is missing"),
-    "a missing picture": (
+    "a missing trunk weight": (
         {"encoder.encoder.frontend.trunk.layer4.1.bn2.bias": None},
         "encoder.encoder.frontend.trunk.layer4.1.bn2.bias is missing",
     ),
     "an unknown weight": ({"decoder.x": torch.zeros(1)}, "decoder.x is not part of lip2speech-unit"),
     "a second weight": ({"encoder.mel_proj.extra": torch.zeros(1)}, "encoder.mel_proj.extra is not part of"),
-    "not a number": ({"encoder.proj_out.bias": torch.full((204,), torch.nan)}, "proj_out.bias: holds NaN"),
+    "NaN": ({"encoder.proj_out.bias": torch.full((204,), torch.nan)}, "proj_out.bias: has NaN"),
     "a gap in the layers": ({"encoder.encoder.encoders.7.x": torch.zeros(1)}, "without gaps"),
-    "no voice": ({"encoder.mel_conv.0.weight": torch.zeros(32, 32, 3)}, "impossible sizes"),
+    "no speaker embedding": ({"encoder.mel_conv.0.weight": torch.zeros(32, 32, 3)}, "impossible sizes"),
     "no units": ({"encoder.proj_out.weight": torch.zeros(4, 32)}, "impossible sizes"),
     "PReLU where there is Swish": (
         {"encoder.encoder.frontend.frontend3D.2.weight": torch.zeros(4)},
@@ -253,9 +250,9 @@ WRONG: dict[str, tuple[dict[str, Tensor | None], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", WRONG)
-def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, kind: str) -> None:
-    changes, message = WRONG[kind]
+@pytest.mark.parametrize("kind", MISMATCHES)
+def test_a_mismatch_is_named_and_nothing_is_written(tmp_path: Path, kind: str) -> None:
+    changes, message = MISMATCHES[kind]
     weights = {**read_fairseq(PLAIN).model, **changes}
     torch.save({"model": {k: v for k, v in weights.items() if v is not None}}, tmp_path / "x.pt")
     with pytest.raises(ForeignFileError) as error:
@@ -264,7 +261,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, kind:
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.pt"]
 
 
-def test_a_wrong_encoder_is_named_as_well(tmp_path: Path) -> None:
+def test_a_mismatch_of_the_encoder_is_named(tmp_path: Path) -> None:
     weights = dict(read_fairseq(WITH_AVHUBERT).model)
     del weights["encoder.w2v_model.post_extract_proj.bias"]
     torch.save({"model": weights}, tmp_path / "x.pt")
@@ -274,18 +271,18 @@ def test_a_wrong_encoder_is_named_as_well(tmp_path: Path) -> None:
         read_unit_model(tmp_path / "x.pt")
 
 
-def test_another_models_file_is_refused() -> None:
-    with pytest.raises(ForeignFileError, match="not lip2speech-unit's file"):
+def test_a_file_of_another_model_is_refused() -> None:
+    with pytest.raises(ForeignFileError, match="not a lip2speech-unit file"):
         read_unit_model(PRETRAINED)
 
 
-def test_a_voice_of_another_size_is_refused(tmp_path: Path) -> None:
+def test_a_speaker_embedding_of_another_size_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.zeros(163, np.float32))
     with pytest.raises(ValueError, match="v.npy: is no voice vector of 256 numbers"):
         import_unit_model(PLAIN, tmp_path / "out", voice=tmp_path / "v.npy")
 
 
-def test_a_folder_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_a_folder_is_overwritten_only_on_request(tmp_path: Path) -> None:
     import_unit_model(PLAIN, tmp_path / "out")
     with pytest.raises(ValueError, match="exists"):
         import_unit_model(PLAIN, tmp_path / "out")

@@ -25,7 +25,7 @@ Row = tuple[str, str, float]
 
 
 @cache
-def model(name: str) -> LipModel:
+def load_model(name: str) -> LipModel:
     """A golden multi-target checkpoint as our model, in eval mode."""
     read = read_unit_model(FOLDER / f"{name}.pt", pretrained=PRETRAINED)
     built = LipModel(read.config).eval()
@@ -34,7 +34,7 @@ def model(name: str) -> LipModel:
 
 
 @cache
-def vocoder() -> HiFiGAN:
+def load_golden_vocoder() -> HiFiGAN:
     """The golden vocoder as ours, in eval mode."""
     read = read_unit_vocoder(VOCODER)
     built = HiFiGAN(config.from_dict(HiFiGANConfig, read.config["vocoder"])).eval()
@@ -50,7 +50,8 @@ def stored(name: str) -> dict[str, Tensor]:
 def video() -> tuple[Tensor, Tensor]:
     """What the models are given: video (2, 1, 12, 88, 88) and the mask (2, 12) of its second clip."""
     frames, _, mask = inputs("video_pad")
-    assert frames is not None and mask is not None, "this case has both"
+    assert frames is not None, "this case has both"
+    assert mask is not None, "this case has both"
     return frames, mask
 
 
@@ -93,8 +94,8 @@ def vocoder_rows(built: HiFiGAN) -> Iterator[Row]:
 def all_rows() -> Iterator[Row]:
     """Every row that `benchmarks.parity_lip2speech_unit` prints."""
     for name in MODELS:
-        yield from model_rows(name, model(name))
-    yield from vocoder_rows(vocoder())
+        yield from model_rows(name, load_model(name))
+    yield from vocoder_rows(load_golden_vocoder())
 
 
 def key_list(name: str) -> dict[str, Tensor]:
