@@ -113,7 +113,7 @@ RUNS: dict[str, Kind] = {
     "a folder's class path": Kind("folder", ours("kind: codec\nname: os.system\ncodec: {}\n"), "no codec is"),
     "an array of objects": Kind("vector", objects, "no plain numbers"),
     "an array's header that is code": Kind(
-        "vector", data(npy("__import__('os').system('touch MARK')"), "x.npy"), "no voice vector"
+        "vector", data(npy("__import__('os').system('touch MARK')"), "x.npy"), "not a speaker embedding"
     ),
     "a pickle for an array": Kind(
         "vector", data(document(call("os.system", "touch MARK")), "x.npy"), "no plain numbers"
@@ -168,7 +168,7 @@ GROWS: dict[str, Kind] = {
     "an array of 2^40 numbers": Kind(
         "vector",
         data(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }"), "x.npy"),
-        "no voice vector",
+        "not a speaker embedding",
     ),
     "codes for 2^63 samples": Kind("codes", codes(samples=1 << 63), "the file has 1"),
 }

@@ -77,7 +77,7 @@ FORMATS = {
 
 @torch.no_grad()
 def worst(codec: EnCodec, name: str) -> float:
-    """The largest difference to the golden outputs, in tolerances; codes are compared where the margin is clear."""
+    """The largest difference to the golden outputs, in tolerances; codes count where the margin is clear."""
     config, tensors = golden.read(name)
     rows = [golden.distance(codec.encode_latent(tensors["x"]), tensors["z"])]
     for kbps in config["bandwidths"]:
@@ -103,7 +103,8 @@ def test_every_format_of_the_24_khz_model_equals_the_golden_one(tmp_path: Path, 
 def test_settings_that_shapes_do_not_show_come_from_config_json(tmp_path: Path, name: str) -> None:
     import_encodec(FORMATS["safetensors"](tmp_path, name), tmp_path / "out")
     codec = load_codec(tmp_path / "out")
-    assert isinstance(codec, EnCodec) and worst(codec, name) <= 1
+    assert isinstance(codec, EnCodec)
+    assert worst(codec, name) <= 1
     (tmp_path / "own.json").write_text(json.dumps(settings(name)))
     done = read_encodec(FORMATS["official"](tmp_path, name), settings=tmp_path / "own.json")
     assert done.config == checkpoint.load(tmp_path / "out").config
@@ -128,8 +129,10 @@ def test_the_published_stereo_model_is_recognised_by_its_norm(tmp_path: Path) ->
 def test_the_card_names_source_and_licence(tmp_path: Path) -> None:
     import_encodec(write_official(tmp_path / "a.th"), tmp_path / "out")
     card = checkpoint.load(tmp_path / "out").card
-    assert "`a.th`" in card and "24000 Hz, frame rate 75 Hz, up to 8 codebooks of 32" in card
-    assert "Licence" in card and "2022" in card
+    assert "`a.th`" in card
+    assert "24000 Hz, frame rate 75 Hz, up to 8 codebooks of 32" in card
+    assert "Licence" in card
+    assert "2022" in card
 
 
 def changed(changes: dict[str, Tensor | None]) -> dict[str, Tensor]:

@@ -128,10 +128,12 @@ def test_wrappers_are_removed_and_noted(tmp_path: Path, wrap: Any, note: str) ->
     torch.save(wrap(saved), tmp_path / "x.pt")
     file = read_fairseq(tmp_path / "x.pt")
     assert list(file.model) == ["a.w", "b"]
-    assert len(file.notes) == 1 and file.notes[0].startswith(note)
+    assert len(file.notes) == 1
+    assert file.notes[0].startswith(note)
 
 
 def test_a_module_prefix_of_some_names_only_is_kept(tmp_path: Path) -> None:
     torch.save({"model": {"module.a": torch.ones(1), "b": torch.ones(1)}}, tmp_path / "x.pt")
     file = read_fairseq(tmp_path / "x.pt")
-    assert list(file.model) == ["module.a", "b"] and not file.notes
+    assert list(file.model) == ["module.a", "b"]
+    assert not file.notes

@@ -64,7 +64,8 @@ def test_an_unknown_name_is_reported_with_the_closest_expected_one() -> None:
         KEYS.translate(left)
     said = str(raised.value)
     assert "(closest expected: enc.net.conv.weight_g for enc.net.cnov.weight_g, enc.net.fc.weight for" in said
-    assert "for enc.net.x.y)" in said and "\n" not in said  # three of four
+    assert "for enc.net.x.y)" in said
+    assert "\n" not in said
     found, _ = KEYS.translate(weights())
     expected = {ours: tensor for ours, (_, tensor) in found.items() if ours != "conv.scale"}
     with pytest.raises(ForeignFileError, match="closest expected: enc.net.* for enc.net.conv.weight_g"):

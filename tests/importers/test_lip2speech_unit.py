@@ -113,7 +113,8 @@ def test_a_video_is_converted_by_the_pipeline(
     assert model.vocoder_names == ["griffin-lim", "hifigan"]
     result = model.convert(clip, SynthesisOptions(voice=voice, vocoder=vocoder))
     assert result.vocoder == (vocoder or "hifigan")
-    assert result.wav is not None and len(result.wav) == 640 * result.report.frames
+    assert result.wav is not None
+    assert len(result.wav) == 640 * result.report.frames
     assert 1e-3 < result.wav.abs().max() <= 1
 
 
@@ -144,7 +145,7 @@ def test_the_command_takes_a_speaker_embedding_from_a_file(
 
 
 def test_conversion_without_a_voice_reports_what_to_give(folder: Path, clip: Path) -> None:
-    with pytest.raises(ValueError, match="has no voice of its own; give one.*256 numbers as FILE.npy"):
+    with pytest.raises(ValueError, match="has no default voice; give one.*256 numbers as FILE.npy"):
         Lip2Speech.from_pretrained(folder, device="cpu").convert(clip)
 
 
@@ -152,21 +153,23 @@ def test_a_recording_is_refused_as_a_voice(folder: Path, tmp_path: Path) -> None
     from lip2speech.audio.io import write_wav
 
     write_wav(tmp_path / "x.wav", torch.rand(16000))
-    with pytest.raises(ValueError, match="takes vectors of 256 numbers from another encoder"):
+    with pytest.raises(ValueError, match="takes speaker embeddings of 256 dimensions from an external encoder"):
         Lip2Speech.from_pretrained(folder, device="cpu").speaker_embedding(tmp_path / "x.wav")
 
 
 def test_it_streams_in_overlapping_windows(folder: Path, clip: Path, voice: Path, tmp_path: Path) -> None:
     model = Lip2Speech.from_pretrained(folder, device="cpu")
     result = stream_file(model, clip, tmp_path / "x.wav", SynthesisOptions(voice=voice))
-    assert result.stats.output_frames > 50 and (tmp_path / "x.wav").is_file()
+    assert result.stats.output_frames > 50
+    assert (tmp_path / "x.wav").is_file()
 
 
 def test_a_voice_and_a_vocoder_folder_can_be_included(voice: Path, tmp_path: Path) -> None:
     import_unit_vocoder(VOCODER, tmp_path / "vocoder")
     import_unit_model(PLAIN, tmp_path / "out", vocoder=tmp_path / "vocoder", voice=voice)
     model = Lip2Speech.from_pretrained(tmp_path / "out", device="cpu")
-    assert model.config.default_voice == "ann" and model.config.vocoder == "hifigan"
+    assert model.config.default_voice == "ann"
+    assert model.config.vocoder == "hifigan"
     torch.testing.assert_close(model.speaker_embedding(None), torch.from_numpy(np.load(voice)))
 
 
@@ -178,7 +181,8 @@ def test_without_a_vocoder_the_folder_uses_griffin_lim(tmp_path: Path) -> None:
     assert wav.shape == (1920,)
     loaded = checkpoint.load(tmp_path / "out")
     assert loaded.config == done.config
-    assert "on a ResNet trained from scratch" in loaded.card and "Vocoder: griffin-lim" in loaded.card
+    assert "on a ResNet trained from scratch" in loaded.card
+    assert "Vocoder: griffin-lim" in loaded.card
 
 
 def test_the_card_gives_terms_and_dropped_weights(folder: Path) -> None:
@@ -278,7 +282,7 @@ def test_a_file_of_another_model_is_refused() -> None:
 
 def test_a_speaker_embedding_of_another_size_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.zeros(163, np.float32))
-    with pytest.raises(ValueError, match="v.npy: is no voice vector of 256 numbers"):
+    with pytest.raises(ValueError, match="v.npy: not a speaker embedding of 256 dimensions"):
         import_unit_model(PLAIN, tmp_path / "out", voice=tmp_path / "v.npy")
 
 
