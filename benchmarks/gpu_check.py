@@ -33,7 +33,8 @@ from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.checkpointing import resume, save_checkpoint
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.task import TrainingTask
-from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
+from lip2speech.train.finetune.config import FinetuneConfig
+from lip2speech.train.finetune.task import FinetuneTask
 from lip2speech.train.speaker.task import SpeakerTask, SpeakerTrainConfig
 from lip2speech.train.vocoder.hifigan import HiFiGANTask, HiFiGANTrainConfig
 from lip2speech.train.vocoder.wavenet import WaveNetTask, WaveNetTrainConfig

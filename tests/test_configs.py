@@ -11,13 +11,13 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 KINDS = {
     "adapt": ("lip2speech.train.adapt.trainer", "AdaptConfig"),
     "codec": ("lip2speech.train.codec", "CodecTrainConfig"),
-    "finetune": ("lip2speech.train.finetune.task", "FinetuneConfig"),
+    "finetune": ("lip2speech.train.finetune.config", "FinetuneConfig"),
     "kmeans": ("lip2speech.train.kmeans", "KMeansConfig"),
     "code_prior": ("lip2speech.train.code_prior.task", "CodePriorTrainConfig"),
-    "pretrain": ("lip2speech.train.pretrain.task", "PretrainConfig"),
+    "pretrain": ("lip2speech.train.pretrain.config", "PretrainConfig"),
     "speaker": ("lip2speech.train.speaker.task", "SpeakerTrainConfig"),
     "vocoder": ("lip2speech.train.vocoder", "VocoderTrainConfig"),
-    "export": ("lip2speech.train.export", "AssembleConfig"),
+    "export": ("lip2speech.train.export", "ExportConfig"),
 }
 """Folder of configs/ -> the dataclass its files are values of."""
 

@@ -27,7 +27,8 @@ from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel, ModelConfig
 from lip2speech.pipeline import Lip2Speech, PipelineConfig
 from lip2speech.train.core.trainer import Trainer
-from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
+from lip2speech.train.finetune.config import FinetuneConfig
+from lip2speech.train.finetune.task import FinetuneTask
 from lip2speech.vocoders.griffin_lim import GriffinLim
 
 RECIPE = Path(__file__).parents[2] / "configs" / "finetune" / "stage1_multitask.yaml"

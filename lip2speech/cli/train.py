@@ -105,13 +105,13 @@ def _train_kmeans(config: Any, out: Path, quiet: bool) -> None:
 def _train_pretrain(config: Any, out: Path, iteration: int | None, dry_run: bool, quiet: bool) -> None:
     from lip2speech import distributed
     from lip2speech.train.core.device import training_device
-    from lip2speech.train.pretrain.iterations import at_iteration, run_iteration, unfinished
+    from lip2speech.train.pretrain.iterations import config_of_iteration, run_iteration, unfinished_iterations
     from lip2speech.train.pretrain.task import PretrainTask
 
     if dry_run:
-        _dry_run(PretrainTask, at_iteration(config, out, 1 if iteration is None else iteration))
+        _dry_run(PretrainTask, config_of_iteration(config, out, 1 if iteration is None else iteration))
         return
-    numbers = unfinished(config, out) if iteration is None else [iteration]
+    numbers = unfinished_iterations(config, out) if iteration is None else [iteration]
     if not numbers and not quiet:
         typer.echo(f"{out}: every iteration is finished; --iteration N continues one of them.")
     device = training_device(config.trainer.device)

@@ -1,8 +1,8 @@
-"""Unit vocabularies: k-means on features of a corpus, kept with what makes the features as a checkpoint.
+"""Unit tokenizers by k-means, stored with their feature extractor as a checkpoint folder.
 
-As HuBERT's (Hsu et al. 2021, section III-B) and AV-HuBERT's (Shi et al. 2022, section 3.2) iterations have
-it: first cepstra, then a layer of the model that learned from the units before. Clips are taken in a random
-order until `frames` features are held, so memory does not grow with the corpus; k-means walks through them in
+As in the iterations of HuBERT (Hsu et al. 2021, section III-B) and AV-HuBERT (Shi et al. 2022, section 3.2),
+the features are MFCC first, then a layer of the model trained on the previous units. Clips are read in random
+order until `n_frames` features are collected, so memory does not grow with the corpus; k-means runs on
 minibatches (Sculley 2010).
 """
 
@@ -30,20 +30,21 @@ from lip2speech.models.frontends.avhubert import avhubert_from_checkpoint
 from lip2speech.models.hubert import hubert_from_checkpoint
 from lip2speech.train.core.device import Device, training_device
 
-BATCH = 10_000  # features of one step, as HuBERT's
-STARTS = 5  # of which the best is kept
+BATCH_SIZE = 10_000  # features of one step, as in HuBERT
+N_INIT = 5  # random initializations, of which the best is kept
 
 
 @dataclass(frozen=True)
 class KMeansConfig:
-    """What is clustered, into how many units.
+    """Features and number of clusters.
 
-    features: cepstra of the sound (50 a second), or a layer of a HuBERT (50) or of an AV-HuBERT (25).
-    model: folder of an imported HuBERT; or of an imported AV-HuBERT or a lip model.
-    feature_layer: whose output is clustered, from 1. sound: whether an AV-HuBERT is given the sound beside
-    the lips.
-    n_frames: features that are looked at, at most; they take 4 bytes times their width each.
-    device: where that model computes; k-means itself is the CPU's.
+    Attributes:
+        features: MFCC (50 Hz), or a layer of a HuBERT (50 Hz) or an AV-HuBERT (25 Hz).
+        model: checkpoint folder of an imported HuBERT, an imported AV-HuBERT or a lip model.
+        feature_layer: layer whose output is clustered, counted from 1.
+        use_audio: whether an AV-HuBERT gets audio in addition to video.
+        n_frames: limit on the number of features, which take 4 bytes per value.
+        device: of the feature extractor; k-means itself runs on the CPU.
     """
 
     train_data: tuple[str, ...] = ()
@@ -59,44 +60,49 @@ class KMeansConfig:
     def __post_init__(self) -> None:
         if (self.features == "mfcc") != (not self.model and not self.feature_layer):
             raise ValueError(
-                "features hubert and avhubert need a model and its layer, mfcc takes neither; got features "
-                f"{self.features}, model {self.model!r} and layer {self.feature_layer}."
+                "features hubert and avhubert need model and feature_layer, mfcc takes neither; got features "
+                f"{self.features}, model {self.model!r} and feature_layer {self.feature_layer}."
             )
         if self.n_units < 1 or self.n_frames < self.n_units:
             raise ValueError(
-                f"frames must be n_units or more, n_units 1 or more, got {self.n_frames} and {self.n_units}."
+                f"n_units must be 1 or more and n_frames n_units or more, got {self.n_units} and "
+                f"{self.n_frames}."
             )
 
 
 def fit_kmeans(config: KMeansConfig, folder: Path) -> float:
-    """Fit on the training split, write the folder, return the mean squared distance.
+    """Fit k-means on the training split and write the folder.
 
-    Cepstra are clustered, and their distance told, in deviations; a model's features as they are.
+    MFCC are clustered in standard deviations, features of a model as they are.
+
+    Returns:
+        the mean squared distance to the nearest centroid.
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    teacher = blank_teacher(config)
-    features = sample(config, teacher, read_clips(config.train_data, "train"))
-    if isinstance(teacher, MFCCTokenizer):
-        teacher.mean, teacher.std = features.mean(0), features.std(0)
-        features = features.sub_(teacher.mean).div_(teacher.std)
+    tokenizer = feature_extractor(config)
+    features = sample_features(config, tokenizer, read_clips(config.train_data, "train"))
+    if isinstance(tokenizer, MFCCTokenizer):
+        tokenizer.mean, tokenizer.std = features.mean(0), features.std(0)
+        features = features.sub_(tokenizer.mean).div_(tokenizer.std)
     if len(features) < config.n_units:
         raise ValueError(f"{len(features)} features are too few for {config.n_units} units; add clips.")
-    fitted = MiniBatchKMeans(config.n_units, batch_size=BATCH, n_init=STARTS, random_state=config.seed).fit(
-        features.numpy()
-    )
-    teacher.centroids = torch.from_numpy(fitted.cluster_centers_).float()
-    values, tensors = teacher.state()
-    values |= {"rate": teacher.rate, "recipe": to_dict(config)}
-    card = f"# Units\nk-means on {config.features} features, {config.n_units} units, {teacher.rate} Hz.\n"
+    kmeans = MiniBatchKMeans(
+        config.n_units, batch_size=BATCH_SIZE, n_init=N_INIT, random_state=config.seed
+    ).fit(features.numpy())
+    tokenizer.centroids = torch.from_numpy(kmeans.cluster_centers_).float()
+    values, tensors = tokenizer.state()
+    values |= {"rate": tokenizer.rate, "kmeans": to_dict(config)}
+    size = f"{config.n_units} units at {tokenizer.rate} Hz"
+    card = f"# Unit tokenizer\nk-means on {config.features} features: {size}.\n"
     checkpoint.save(folder, values, tensors, card, overwrite=True)
-    return float(fitted.inertia_ / len(features))
+    return float(kmeans.inertia_ / len(features))
 
 
-def blank_teacher(config: KMeansConfig) -> UnitTokenizer:
-    """What makes the features, with centroids that mean nothing yet."""
+def feature_extractor(config: KMeansConfig) -> UnitTokenizer:
+    """A tokenizer with the config's features and centroids of zeros."""
     if config.features == "mfcc":
-        size = 3 * N_MFCC
+        size = 3 * N_MFCC  # with first and second differences
         return MFCCTokenizer(torch.zeros(config.n_units, size), torch.zeros(size), torch.ones(size))
     device, loaded = training_device(config.device), checkpoint.load(config.model)
     if config.features == "hubert":
@@ -109,13 +115,14 @@ def blank_teacher(config: KMeansConfig) -> UnitTokenizer:
     )
 
 
-def sample(config: KMeansConfig, teacher: UnitTokenizer, clips: Sequence[Clip]) -> Tensor:
-    """Features of clips in a random order until there are `frames` of them, (N, C); no more are held."""
+def sample_features(config: KMeansConfig, tokenizer: UnitTokenizer, clips: Sequence[Clip]) -> Tensor:
+    """Features (N, C) of clips in random order, at most `n_frames`; no more are held in memory."""
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(config.seed))
-    rows, count = torch.empty(config.n_frames, teacher.centroids.shape[1]), 0
+    rows, count = torch.empty(config.n_frames, tokenizer.centroids.shape[1]), 0
     for i in order.tolist():
         tensors = clips[i].tensors()
-        found = teacher.features(tensors["wav"].float() / 32768.0, tensors["roi"])[: config.n_frames - count]
+        wav = tensors["wav"].float() / 32768.0
+        found = tokenizer.features(wav, tensors["roi"])[: config.n_frames - count]
         rows[count : count + len(found)] = found
         count += len(found)
         if count == config.n_frames:

@@ -25,8 +25,10 @@ from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, micro_batc
 from lip2speech.train.core.optim import OptimizerWithSchedule
 from lip2speech.train.core.task import TrainingTask
 from lip2speech.train.core.trainer import Trainer
-from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
-from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
+from lip2speech.train.finetune.config import FinetuneConfig
+from lip2speech.train.finetune.task import FinetuneTask
+from lip2speech.train.pretrain.config import PretrainConfig
+from lip2speech.train.pretrain.task import PretrainTask
 from tests.data.test_unit_tokenizers import mfcc_teacher
 from tests.factories import CODEC, MODEL
 

@@ -23,13 +23,13 @@ from lip2speech.vocoders import HiFiGAN, HiFiGANConfig, WaveNet, WaveNetConfig
 from tests.factories import (
     CODEC,
     MODEL,
-    synthetic_voice,
-    make_codec,
     make_code_prior,
+    make_codec,
     make_model,
+    save_code_prior,
     save_codec,
     save_speaker_encoder,
-    save_likelihood,
+    synthetic_voice,
     tiny_speaker_encoder,
 )
 
@@ -257,7 +257,7 @@ def test_a_vocoder_without_speaker_conditioning_fits_any_speaker_encoder(
 
 def test_a_code_prior_is_included(prepared: Path, parts: dict[str, str], tmp_path: Path) -> None:
     plain = export_model(config(prepared, parts), tmp_path / "plain")
-    parts["code_prior"] = str(save_likelihood(tmp_path / "code_prior"))
+    parts["code_prior"] = str(save_code_prior(tmp_path / "code_prior"))
     weights = sum(w.numel() for w in make_code_prior().state_dict().values())
     assert (
         2 * weights < export_model(config(prepared, parts), tmp_path / "model") - plain < 2 * weights + 4000
@@ -276,8 +276,8 @@ def test_a_code_prior_of_another_codec_or_speaker_encoder_is_refused(
     with torch.no_grad():
         other.quantizer.codebooks[0].entries.add_(1)
     for name, folder in {
-        "codec": save_likelihood(tmp_path / "codes", codec=other),
-        "speaker": save_likelihood(tmp_path / "voices", speaker="0123"),
+        "codec": save_code_prior(tmp_path / "codes", codec=other),
+        "speaker": save_code_prior(tmp_path / "voices", speaker="0123"),
     }.items():
         with pytest.raises(CheckpointError, match=f"the likelihood has learned with {name} "):
             export_model(config(prepared, parts, code_prior=str(folder)), tmp_path / "model")

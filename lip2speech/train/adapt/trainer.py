@@ -124,8 +124,8 @@ class AdaptationTrainer:
         frontend = self.model.frontend
         video = frontend.video_proj(pad_sequence(trunk, batch_first=True))
         features = frontend.encoder(frontend.fuse(video, None), padding)
-        speaker_encoder = torch.stack([t.speaker for t in targets])
-        prediction = self.model.heads(features, speaker_encoder, padding)
+        speakers = torch.stack([t.speaker for t in targets])
+        prediction = self.model.heads(features, speakers, padding)
         cost = pairwise_cost(self.model, prediction, targets, self.config.unit_loss_weight)
         rows = lengths * per_video_frame(UNIT_RATE)
         columns = torch.tensor([len(t.mel) for t in targets], device=self.device)

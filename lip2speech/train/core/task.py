@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,16 @@ from lip2speech.train.core.device import move_to
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
+
+
+class Stateful(Protocol):
+    """Anything whose state is part of a training checkpoint."""
+
+    def state_dict(self) -> Any:
+        """Tensors and plain containers."""
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Restore what `state_dict` returned."""
 
 
 class TrainingTask(ABC):
@@ -39,17 +50,26 @@ class TrainingTask(ABC):
     def validate(self) -> dict[str, float]:
         """Metrics on held-out data; of `loss`, lower is better."""
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Everything a resumed run needs; tensors and plain containers only."""
+    def checkpointed(self) -> Mapping[str, Stateful]:
+        """Everything a resumed run needs, by name: networks, EMA, optimizers, sampler.
 
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        A name that a checkpoint lacks, such as that of a part that joins later, is left as it is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what belongs to its checkpoints.")
 
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Write the finished checkpoint folder."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of all `checkpointed` parts; tensors and plain containers only."""
+        return {name: part.state_dict() for name, part in self.checkpointed().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        for name, part in self.checkpointed().items():
+            if name in state:
+                part.load_state_dict(state[name])
 
     def samples(self) -> dict[str, Tensor]:
         """Audio (T_a,) by name that the present model makes of one held-out clip, always the same clip."""

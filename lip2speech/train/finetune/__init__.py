@@ -1,1 +1,1 @@
-"""Multi-task fine-tuning of the lip model."""
+"""Multi-task fine-tuning of a lip model: video to mel, units and codes."""

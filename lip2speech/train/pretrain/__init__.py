@@ -1,1 +1,1 @@
-"""AV-HuBERT pretraining by masked cluster prediction."""
+"""Pre-training of AV-HuBERT by masked multimodal cluster prediction (Shi et al. 2022)."""

@@ -1,8 +1,8 @@
-"""What pretraining sees and guesses: crops, filterbanks, masks for each, one cluster for each video frame.
+"""Data of AV-HuBERT pre-training: mouth crops, filterbanks, masks of both, and one cluster per video frame.
 
-Shi et al. 2022, sections 3.2 and 4.1. Clusters are those of a unit teacher; where it has several in a video
-frame (cepstra: 50 a second), the first one counts, as published. They are made once and kept in a file, each
-process making its share. Knows no network that learns.
+Shi et al. 2022, sections 3.2 and 4.1. Clusters come from a unit tokenizer; where it has several per video
+frame (MFCC units: 50 Hz), the first one counts, as published. They are computed once, in equal shares by all
+processes, and stored in a file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+from torch.nn import functional as F
 
 from lip2speech import distributed
 from lip2speech.constants import SAMPLES_PER_FRAME, per_video_frame
@@ -26,32 +27,41 @@ from lip2speech.data.targets import clip_wav
 from lip2speech.data.unit_tokenizers import UnitTokenizer
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.frontends.transforms import Transform
-from lip2speech.train.pretrain.masking import SpanMask, draw_mask, substitutes
+from lip2speech.train.pretrain.masking import SpanMask, sample_mask, substitute_frames
 
 
 @dataclass(frozen=True)
 class MaskedBatch:
-    """B clips padded to T frames; masked pictures are other ones already, masked sound is still there."""
+    """B clips padded to T frames; masked video is already substituted, masked audio is not yet replaced.
 
-    video: Tensor  # (B, 1, T, 88, 88) float32
-    audio: Tensor  # (B, 104, T) float32
-    video_mask: Tensor  # (B, T) bool, True = another frame stands there
-    audio_mask: Tensor  # (B, T) bool, True = to be replaced by the mask vector
-    padding_mask: Tensor  # (B, T) bool, True = padding
-    clusters: Tensor  # (B, T) int64, IGNORE_INDEX where padded
+    Attributes:
+        video: (B, 1, T, 88, 88) float32.
+        audio: (B, 104, T) float32.
+        video_mask: (B, T) bool, True = substituted by another frame.
+        audio_mask: (B, T) bool, True = to be replaced by the mask embedding.
+        padding_mask: (B, T) bool, True = padding.
+        clusters: (B, T) int64, IGNORE_INDEX at padding.
+    """
+
+    video: Tensor
+    audio: Tensor
+    video_mask: Tensor
+    audio_mask: Tensor
+    padding_mask: Tensor
+    clusters: Tensor
 
     def masked(self) -> Tensor:
-        """Frames that either stream hides, (B, T) bool."""
+        """Frames that are masked in either modality, (B, T) bool."""
         return self.video_mask | self.audio_mask
 
 
 class MaskedAVDataset:
-    """Draws masked batches from clips and their clusters.
+    """Clips with their clusters, as masked batches.
 
     Args:
         clusters: (T,) of each clip.
-        max_frames: a longer clip gives a random stretch of so many frames.
-        random: random crops, half of them mirrored (training); else the centre.
+        max_frames: longer clips are cropped to a random span of this length.
+        random: random crops, half of them flipped (training); else the center.
     """
 
     def __init__(
@@ -70,79 +80,83 @@ class MaskedAVDataset:
         self.max_frames, self.random = max_frames, random
         self.lengths = [min(clip.n_frames, max_frames) for clip in clips]
 
-    def choose(self, count: int, rng: np.random.Generator) -> list[int]:
-        """Positions of random clips; none comes twice while there are enough."""
+    def sample_indices(self, count: int, rng: np.random.Generator) -> list[int]:
+        """Indices of random clips, without repetition while there are enough."""
         return [int(i) for i in rng.choice(len(self.clips), count, replace=count > len(self.clips))]
 
-    def collate(self, chosen: Sequence[int], rng: np.random.Generator) -> MaskedBatch:
-        """The clips at positions `chosen`, each with masks of its own."""
-        rows = [self.load(i, rng) for i in chosen]
-        rois, sounds, clusters, seen, heard = zip(*rows, strict=True)
+    def collate(self, indices: Sequence[int], rng: np.random.Generator) -> MaskedBatch:
+        """A batch of the clips at `indices`, each with its own masks."""
+        rows = [self.load_clip(i, rng) for i in indices]
+        rois, audio, clusters, video_masks, audio_masks = zip(*rows, strict=True)
         lengths = torch.tensor([len(roi) for roi in rois])
         frames = int(lengths.max())
-        roi = torch.stack([torch.nn.functional.pad(r, (0, 0, 0, 0, 0, frames - len(r))) for r in rois])
+        roi = torch.stack([F.pad(r, (0, 0, 0, 0, 0, frames - len(r))) for r in rois])
         return MaskedBatch(
             video=self.transform.random(roi) if self.random else self.transform(roi),
-            audio=pad_stack(sounds, frames),
-            video_mask=pad_stack(seen, frames).bool(),
-            audio_mask=pad_stack(heard, frames).bool(),
+            audio=pad_stack(audio, frames),
+            video_mask=pad_stack(video_masks, frames).bool(),
+            audio_mask=pad_stack(audio_masks, frames).bool(),
             padding_mask=torch.arange(frames)[None] >= lengths[:, None],
             clusters=pad_stack(clusters, frames, IGNORE_INDEX),
         )
 
-    def load(self, i: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """A clip: roi (T, 96, 96), other frames where masked; sound (104, T); clusters and two masks (T,)."""
+    def load_clip(self, i: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """A clip: roi (T, 96, 96) with substituted frames, audio (104, T), clusters and both masks (T,)."""
         tensors, n = self.clips[i].tensors(), self.lengths[i]
         start = int(rng.integers(self.clips[i].n_frames - n + 1))
         wav = tensors["wav"][start * SAMPLES_PER_FRAME : (start + n) * SAMPLES_PER_FRAME].float() / 32768.0
-        seen, heard = (draw_mask(n, spans, rng) for spans in (self.video_mask, self.audio_mask))
-        shown = torch.from_numpy(start + substitutes(seen, rng))
-        masks = (torch.from_numpy(mask) for mask in (seen, heard))
+        video_mask, audio_mask = (sample_mask(n, spans, rng) for spans in (self.video_mask, self.audio_mask))
+        frames = torch.from_numpy(start + substitute_frames(video_mask, rng))
+        masks = (torch.from_numpy(mask) for mask in (video_mask, audio_mask))
         clusters = self.clusters[i][start : start + n].long()
-        return tensors["roi"][shown], stacked_filterbanks(wav), clusters, *masks
+        return tensors["roi"][frames], stacked_filterbanks(wav), clusters, *masks
 
 
-def clusters_of(clips: Sequence[Clip], teacher: UnitTokenizer, file: Path | None = None) -> list[Tensor]:
+def extract_clusters(
+    clips: Sequence[Clip], tokenizer: UnitTokenizer, file: Path | None = None
+) -> list[Tensor]:
     """The cluster of each video frame of each clip, (T,) int32.
 
     Args:
-        file: where they are kept; what lies there is taken when it is of these clips and this teacher.
+        file: where they are stored; its contents are used if they are of these clips and this tokenizer.
     """
-    stamp = stamp_of(clips, teacher)
+    fingerprint = clusters_fingerprint(clips, tokenizer)
     lengths = [clip.n_frames for clip in clips]
-    if (kept := read_clusters(file, stamp)) is not None:
-        return list(kept.split(lengths))
+    if (stored := load_clusters(file, fingerprint)) is not None:
+        return list(stored.split(lengths))
     share = -(-len(clips) // distributed.world_size())
     first = distributed.rank() * share
-    rows = [clusters_of_clip(clip, teacher) for clip in clips[first : first + share]]
-    found = distributed.all_gather_rows(torch.cat([torch.empty(0, dtype=torch.int32), *rows]))
+    rows = [clip_clusters(clip, tokenizer) for clip in clips[first : first + share]]
+    clusters = distributed.all_gather_rows(torch.cat([torch.empty(0, dtype=torch.int32), *rows]))
     if file is not None and distributed.rank() == 0:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".tmp")
-        temporary.write_bytes(save({"clusters": found}, metadata={"stamp": stamp}))
+        temporary.write_bytes(save({"clusters": clusters}, metadata={"fingerprint": fingerprint}))
         temporary.replace(file)
-    return list(found.split(lengths))
+    return list(clusters.split(lengths))
 
 
-def clusters_of_clip(clip: Clip, teacher: UnitTokenizer) -> Tensor:
-    """(T,) int32. ValueError: the clip's sound and picture differ in length."""
+def clip_clusters(clip: Clip, tokenizer: UnitTokenizer) -> Tensor:
+    """The cluster of each video frame, (T,) int32; ValueError if audio and video differ in length."""
     tensors = clip.tensors()
-    units = teacher(clip_wav(clip, tensors), tensors["roi"])
-    return units[:: per_video_frame(teacher.rate)].int()
+    units = tokenizer(clip_wav(clip, tensors), tensors["roi"])
+    return units[:: per_video_frame(tokenizer.rate)].int()
 
 
-def read_clusters(file: Path | None, stamp: str) -> Tensor | None:
-    """The clusters of all clips one after the other, (N,) int32; None where there are none of that stamp."""
+def load_clusters(file: Path | None, fingerprint: str) -> Tensor | None:
+    """Stored clusters of all clips, concatenated (N,) int32; None if there are none of that fingerprint."""
     if file is None or not file.is_file():
         return None
-    with safe_open(str(file), "pt") as kept:
-        fits = (kept.metadata() or {}).get("stamp") == stamp
-        return kept.get_tensor("clusters") if fits else None
+    with safe_open(str(file), "pt") as stored:
+        if (stored.metadata() or {}).get("fingerprint") != fingerprint:
+            return None
+        clusters: Tensor = stored.get_tensor("clusters")
+        return clusters
 
 
-def stamp_of(clips: Sequence[Clip], teacher: UnitTokenizer) -> str:
-    """The same for the same clips and a teacher of the same units."""
-    told = hashlib.sha256(teacher.fingerprint.encode())
+def clusters_fingerprint(clips: Sequence[Clip], tokenizer: UnitTokenizer) -> str:
+    """A hash of the list of clips and of the tokenizer."""
+    digest = hashlib.sha256(tokenizer.fingerprint.encode())
     for clip in clips:
-        told.update(f"{clip.folder}\0{clip.id}\0{clip.n_frames}\n".encode())
-    return told.hexdigest()[:16]
+        digest.update(f"{clip.folder}\0{clip.id}\0{clip.n_frames}\n".encode())
+    return digest.hexdigest()[:16]

@@ -15,7 +15,7 @@ from lip2speech.pipeline import Lip2Speech
 from lip2speech.train.adapt.recordings import Recording
 from lip2speech.train.adapt.trainer import AdaptationTrainer, AdaptConfig, adapt, check_heads
 from tests.data.test_unit_tokenizers import mfcc_teacher
-from tests.factories import synthetic_voice, make_model, save_system
+from tests.factories import make_model, save_system, synthetic_voice
 
 
 def config(**changes: Any) -> AdaptConfig:

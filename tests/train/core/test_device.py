@@ -26,14 +26,14 @@ from lip2speech.config import from_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.data.targets import TargetExtractor
 from lip2speech.data.unit_tokenizers import AVHubertTokenizer, HubertTokenizer
+from lip2speech.device import CPU
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from lip2speech.train.adapt.trainer import AdaptationTrainer
 from lip2speech.train.codec.noise import DenoisingPair
 from lip2speech.train.core import trainer
 from lip2speech.train.core.config import TrainerConfig
-from lip2speech.device import CPU
-from lip2speech.train.core.device import training_device, move_to
+from lip2speech.train.core.device import move_to
 from lip2speech.train.core.dry_run import dry_run, gpu_peak
 from lip2speech.train.core.optim import average_gradients
 from lip2speech.train.core.trainer import Trainer

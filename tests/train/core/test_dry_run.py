@@ -12,8 +12,10 @@ from lip2speech.config import dump_yaml, from_dict, load_yaml
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
 from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.dry_run import data_summary, dry_run, track_activations
-from lip2speech.train.finetune.task import FinetuneConfig, FinetuneTask
-from lip2speech.train.pretrain.task import PretrainConfig, PretrainTask
+from lip2speech.train.finetune.config import FinetuneConfig
+from lip2speech.train.finetune.task import FinetuneTask
+from lip2speech.train.pretrain.config import PretrainConfig
+from lip2speech.train.pretrain.task import PretrainTask
 from lip2speech.train.speaker.task import SpeakerTask, SpeakerTrainConfig
 from lip2speech.train.vocoder.hifigan import HiFiGANTask, HiFiGANTrainConfig
 from lip2speech.train.vocoder.wavenet import WaveNetTask, WaveNetTrainConfig
