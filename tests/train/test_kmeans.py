@@ -141,7 +141,7 @@ def test_a_model_or_layer_that_does_not_fit_is_refused(prepared: Path, tmp_path:
     values = KMeansConfig((str(prepared),), n_units=2, features="avhubert", model=model, feature_layer=2)
     with pytest.raises(ValueError, match="layer must be 1 .. 1, got 2"):
         fit_kmeans(values, tmp_path / "units")
-    with pytest.raises(ValueError, match="holds 'avhubert', expected hubert"):
+    with pytest.raises(ValueError, match="holds 'avhubert', expected 'hubert'"):
         fit_kmeans(replace(values, features="hubert"), tmp_path / "units")
     with pytest.raises(ValueError, match="features are too few for 200 units"):
         fit_kmeans(KMeansConfig((str(prepared),), n_units=200), tmp_path / "units")
