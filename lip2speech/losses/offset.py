@@ -35,7 +35,8 @@ def best_offsets(
     """Offset (B,) in steps, within +-max_offset, with the lowest L1 + penalty * |offset|. No gradient.
 
     Args:
-        predicted, target: (B, C, T).
+        predicted: (B, C, T).
+        target: (B, C, T).
         mask: (B, 1, T), 1 at valid steps.
         max_offset: largest offset tried, in steps.
         penalty: added per step of offset.

@@ -18,7 +18,8 @@ def mel_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> tuple[Tensor, T
     """L1 per value and spectral convergence per clip, both means (Choi et al. 2023, section 3.2).
 
     Args:
-        predicted, target: (B, C, T).
+        predicted: (B, C, T).
+        target: (B, C, T).
         mask: (B, 1, T), 1 at valid frames.
 
     Returns:

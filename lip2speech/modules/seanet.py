@@ -1,11 +1,9 @@
 """SEANet: the convolutional encoder and decoder of SoundStream and EnCodec.
 
 Tagliasacchi et al. 2020 (SEANet), Zeghidour et al. 2021 (SoundStream), Défossez et al. 2022 (EnCodec, section
-3.1). A wav goes down through strided convolutions, each after residual blocks, to a latent frame per hop; the
-decoder is the mirror image. With causal=True both run step by step; with pad_mode="reflect" (the public
-EnCodec weights) the first step must hold more than kernel_size - 1 latent frames (7 of them, 93 ms at 75 Hz).
-
-It does not know: quantisers, sample rates, or training losses.
+3.1). The encoder downsamples a wav by strided convolutions, each after residual blocks, to one latent frame
+per hop; the decoder mirrors it. With causal=True both stream; with pad_mode="reflect" (the public EnCodec
+weights) the first step must contain more than kernel_size - 1 latent frames (7 of them, 93 ms at 75 Hz).
 """
 
 import math
@@ -29,13 +27,33 @@ from lip2speech.modules.lstm import ResidualLSTM
 
 @dataclass(frozen=True)
 class SEANetConfig:
-    """Numbers of a SEANet; the defaults are EnCodec's at 320 samples a frame, with padding that streams."""
+    """SEANet; the defaults are EnCodec's with 320 samples per frame and padding that streams.
+
+    Attributes:
+        channels: of the wav.
+        dimension: of the latent.
+        n_filters: of the first encoder convolution; every downsampling doubles them.
+        n_residual_layers: residual blocks before each downsampling.
+        ratios: of the resampling, in the order of the decoder.
+        kernel_size: of the first convolution of encoder and decoder.
+        last_kernel_size: of the last one.
+        residual_kernel_size: of the first convolution in a residual block.
+        dilation_base: residual block i has dilation dilation_base ** i.
+        compress: ratio of channels to hidden channels in a residual block.
+        true_skip: identity skip connections instead of 1x1 convolutions.
+        lstm: number of LSTM layers.
+        causal: whether convolutions are causal.
+        pad_mode: of the convolutions.
+        trim_right_ratio: share of the padding of transposed convolutions that is trimmed on the right.
+        norm: of the convolutions.
+        final_activation: of the decoder, None or Tanh.
+    """
 
     channels: int = 1
     dimension: int = 128
     n_filters: int = 32
     n_residual_layers: int = 1
-    ratios: tuple[int, ...] = (8, 5, 4, 2)  # in the decoder's order
+    ratios: tuple[int, ...] = (8, 5, 4, 2)
     kernel_size: int = 7
     last_kernel_size: int = 7
     residual_kernel_size: int = 3
@@ -78,13 +96,13 @@ class SEANetResnetBlock(nn.Module):
         return self.shortcut(x) + self.block(x)
 
     def step(self, x: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
-        """(B, C, T), state -> (B, C, T), state. The shortcut sees one sample at a time and needs no state."""
+        """(B, C, T), state -> (B, C, T), state. The shortcut has kernel size 1 and needs no state."""
         y, state = step_layers(self.block, x, state)
         return self.shortcut(x) + y, state
 
 
 class _SEANet(nn.Module):
-    """A stack of layers that runs whole or by steps."""
+    """A stack of layers that runs in one pass or in steps."""
 
     layers: nn.Sequential
 
@@ -93,7 +111,7 @@ class _SEANet(nn.Module):
         return self.layers(channels_last(x)).contiguous()
 
     def step(self, x: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
-        """(B, C, T), state -> (B, C', T'), state: the next piece of what `forward` gives for the whole."""
+        """(B, C, T), state -> (B, C', T'), state; the chunks equal `forward` on the whole input."""
         y, new_state = step_layers(self.layers, channels_last(x), state)
         return y.contiguous(), new_state
 
