@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.codec_speed
 
-A training step is forward and backward of 8 clips of 0.64 s, quantiser included; decoding is with weight norm
-folded. CPU seconds of this process (not the clock, so that a busy machine does less harm), best of five.
+A training step is forward and backward of 8 clips of 0.64 s, including the quantizer; decoding is with weight
+norm folded. Times are CPU seconds of this process (less affected by a busy machine than wall time), best of
+five.
 """
 
 import sys
@@ -22,7 +23,7 @@ FRAMES = (1, 2, 8)
 
 
 def best(call: Callable[[], object], rounds: int = 5) -> float:
-    """CPU seconds of the fastest call after one to warm up."""
+    """CPU seconds of the fastest call, after a warm-up call."""
     call()
     seconds = []
     for _ in range(rounds):
@@ -40,15 +41,15 @@ def train_step(codec: MelCodec, wav: torch.Tensor, bf16: bool) -> None:
 
 @torch.no_grad()
 def streamed_ms(codec: MelCodec, frames: int, rounds: int = 20) -> float:
-    """Milliseconds per latent frame when `frames` come at a time."""
+    """Milliseconds per latent frame in steps of `frames`."""
     latent = torch.randn(1, codec.config.decoder.dimension, frames)
     _, state = codec.decode_step(latent)
     return best(lambda: codec.decode_step(latent, state), rounds) * 1000 / frames
 
 
 @torch.no_grad()
-def whole_rtf(codec: MelCodec) -> float:
-    """Seconds of work per second of sound, whole decode of 3 s."""
+def one_pass_rtf(codec: MelCodec) -> float:
+    """Real-time factor of decoding 3 s in one pass."""
     latent = torch.randn(1, codec.config.decoder.dimension, 150)
     return best(lambda: codec.decode_latent(latent)) / 3
 
@@ -70,7 +71,7 @@ def main() -> None:
         fold_weight_norm(codec.eval())
         steps = "".join(f" {streamed_ms(codec, n):.2f} |" for n in FRAMES)
         train = f"| {n_filters} | {layers} | {size:.2f} | {fp32:.3f} | {bf16:.3f} |"
-        print(f"{train} {whole_rtf(codec):.4f} |{steps}", flush=True)
+        print(f"{train} {one_pass_rtf(codec):.4f} |{steps}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print docs/parity/codec.md: how far our codec is from the official EnCodec code on its golden files.
+"""Print docs/parity/codec.md: differences to the official EnCodec code on its golden files.
 
 python -m benchmarks.parity_codec > docs/parity/codec.md
 """
@@ -9,9 +9,10 @@ from tests.codecs.golden import all_rows
 
 HEAD = """# Codec parity
 
-Golden outputs of the official EnCodec code (CPU, float32) against ours, with the same weights by
-`lip2speech.importers.encodec`. Differences are in tolerances: 1 is 1e-5 * max(1, standard deviation) for wavs
-and latents; for codes it is the number that differ where the nearest entry is nearer by more than 1e-4.
+Golden outputs of the official EnCodec code (CPU, float32) against ours, with the same weights, converted by
+`lip2speech.importers.encodec`. Differences are in units of the tolerance: 1e-5 * max(1, standard deviation)
+for wavs and latents; for codes, the number of differing codes where the two nearest entries differ in
+distance by more than 1e-4.
 
 Printed by `python -m benchmarks.parity_codec`.
 

@@ -1,11 +1,11 @@
-"""The code heads' table (benchmarks/experiments/code_heads.py): books of different sizes, few steps."""
+"""The code heads' table (benchmarks/experiments/code_heads.py): codebooks of different sizes, few steps."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.experiments import code_heads as bench_code_heads
+from benchmarks.experiments import code_heads as experiment
 from tests.factories import prepare, save_codec, save_sacodec
 
 
@@ -14,10 +14,10 @@ def test_every_codec_and_head_has_a_row(
 ) -> None:
     clips = prepare(tmp_path / "clips", splits="train train test", frames=30)
     codecs = [save_codec(tmp_path / "mel"), save_sacodec(tmp_path / "sa")]
-    words = [*codecs, "--train", clips, "--test", clips]
-    monkeypatch.setattr(bench_code_heads, "BATCH", 2)
-    monkeypatch.setattr(sys, "argv", ["bench_code_heads", *map(str, words), "--steps", "2"])
-    bench_code_heads.main()
+    arguments = [*codecs, "--train", clips, "--test", clips]
+    monkeypatch.setattr(experiment, "BATCH_SIZE", 2)
+    monkeypatch.setattr(sys, "argv", ["experiment", *map(str, arguments), "--steps", "2"])
+    experiment.main()
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
     heads = ["independent", "conditional", "delayed"]

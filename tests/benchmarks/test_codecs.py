@@ -1,4 +1,4 @@
-"""The quality ladder's command (benchmarks/experiments/codecs.py) on untrained codecs."""
+"""The rate-quality table (benchmarks/experiments/codecs.py) on untrained codecs."""
 
 import sys
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.experiments import codecs as bench_codecs
+from benchmarks.experiments import codecs as experiment
 from lip2speech import checkpoint
 from lip2speech.audio.io import write_wav
 from lip2speech.codecs import codec_from_dict
-from tests.factories import SACODEC, synthetic_voice, prepare, save_codec
+from tests.factories import SACODEC, prepare, save_codec, synthetic_voice
 
 QUANTIZER = {"n_q": 3, "codebook_size": 16, "codebook_dim": 6}
 HALF = {"n_filters": 2, "dimension": 6}
@@ -25,23 +25,24 @@ def save_soundstream(folder: Path, sample_rate: int) -> Path:
     return folder
 
 
-def printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
+def table_cells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> list[list[str]]:
     """The cells of every table row."""
-    monkeypatch.setattr(sys, "argv", ["bench_codecs", *map(str, words)])
-    bench_codecs.main()
+    monkeypatch.setattr(sys, "argv", ["experiment", *map(str, arguments)])
+    experiment.main()
     lines = capsys.readouterr().out.splitlines()
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
 
 
-def test_every_codec_has_a_row_for_every_depth(
+def test_every_codec_has_a_row_per_number_of_codebooks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = save_soundstream(tmp_path / "run" / "final", 24_000), save_codec(tmp_path / "mel")
     clips = prepare(tmp_path / "clips", splits="train test test", frames=30)
-    rows = printed(monkeypatch, capsys, first, second, "--speech", clips)
-    assert rows[2][:2] == ["sound as it was", ""] and 1 <= float(rows[2][6]) <= 5
+    rows = table_cells(monkeypatch, capsys, first, second, "--speech", clips)
+    assert rows[2][:2] == ["original", ""]
+    assert 1 <= float(rows[2][6]) <= 5
     assert [row[:3] for row in rows[3:]] == [
         ["run", "1", "0.30"],  # 4 bits at 75 Hz
         ["run", "2", "0.60"],
@@ -53,30 +54,30 @@ def test_every_codec_has_a_row_for_every_depth(
     assert all(float(row[5]) > 0 and 1 <= float(row[6]) <= 5 and float(row[8]) > 0 for row in rows[3:])
 
 
-def test_the_switch_has_its_own_table(
+def test_denoising_codecs_have_a_second_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_wav(tmp_path / "buzz.wav", synthetic_voice(30, 120.0))
     codec = save_soundstream(tmp_path / "codec", 16_000)
-    rows = printed(monkeypatch, capsys, codec, "--speech", tmp_path, "--noise-db", 5)
+    rows = table_cells(monkeypatch, capsys, codec, "--speech", tmp_path, "--noise-db", 5)
     noisy, clean = rows[-2:]
     assert noisy[:3] == ["codec", "5 dB of noise", "3"]
     assert float(noisy[3]) == pytest.approx(5, abs=0.3)
-    assert (noisy[6], clean[6]) == ("+0.00", "+0.00")  # an untrained switch does nothing
+    assert (noisy[6], clean[6]) == ("+0.00", "+0.00")  # an untrained FiLM layer is the identity
 
 
-def test_use_is_the_share_of_entries_chosen() -> None:
+def test_usage_is_the_share_of_entries_used() -> None:
     codec = codec_from_dict("encodec", {"quantizer": {"codebook_size": 8}})
     codes = [torch.tensor([[[0, 1, 1], [5, 5, 5]]]), torch.tensor([[[0, 2, 3], [5, 5, 5]]])]
-    assert bench_codecs.use(codec, codes, 1) == 4 / 8
-    assert bench_codecs.use(codec, codes, 2) == 5 / 16
-    assert (bench_codecs.depths(1), bench_codecs.depths(6)) == ([1], [1, 2, 4, 6])
+    assert experiment.codebook_usage(codec, codes, 1) == 4 / 8
+    assert experiment.codebook_usage(codec, codes, 2) == 5 / 16
+    assert (experiment.n_q_steps(1), experiment.n_q_steps(6)) == ([1], [1, 2, 4, 6])
 
 
-def test_use_and_bit_rate_count_every_book_by_its_own_size() -> None:
+def test_usage_and_bit_rate_depend_on_the_size_of_each_codebook() -> None:
     codec = codec_from_dict("sacodec", SACODEC)  # 6 and 16 entries
     codes = [torch.tensor([[[0, 1, 2], [5, 6, 5]]])]
-    assert bench_codecs.use(codec, codes, 1) == 3 / 6
-    assert bench_codecs.use(codec, codes, 2) == 5 / 22
-    rows = list(bench_codecs.ladder("sa", codec.eval(), [synthetic_voice(30, 120.0)]))
+    assert experiment.codebook_usage(codec, codes, 1) == 3 / 6
+    assert experiment.codebook_usage(codec, codes, 2) == 5 / 22
+    rows = list(experiment.codec_rows("sa", codec.eval(), [synthetic_voice(30, 120.0)]))
     assert [row.split(" | ")[2] for row in rows] == ["0.13", "0.33"]  # log2 6 and log2 96, at 50 Hz

@@ -64,7 +64,8 @@ def test_the_loss_of_a_later_stage_reaches_the_encoder_but_not_earlier_stages():
     loss = quantizer.quantize(z)[2][2]
     loss.backward()
     first, second, third = quantizer.codebooks
-    assert z.grad.abs().max() > 0 and third.in_proj.weight.grad.abs().max() > 0
+    assert z.grad.abs().max() > 0
+    assert third.in_proj.weight.grad.abs().max() > 0
     assert not any(p.grad is not None and p.grad.any() for p in (*first.parameters(), *second.parameters()))
 
 
@@ -97,7 +98,8 @@ def test_the_first_training_batch_initializes_the_entries():
     (first, *_) = quantizer.codebooks
     assert all(stage.initialized for stage in quantizer.codebooks)
     low = first.in_proj(z.transpose(1, 2).reshape(-1, 12))
-    assert (low.min(0).values <= first.entries).all() and (first.entries <= low.max(0).values).all()
+    assert (low.min(0).values <= first.entries).all()
+    assert (first.entries <= low.max(0).values).all()
 
 
 def test_a_dead_entry_is_replaced_by_a_latent_of_the_batch():

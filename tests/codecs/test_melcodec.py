@@ -177,7 +177,8 @@ def test_the_default_is_50_hz_and_small():
     assert (codec.sample_rate, codec.hop_length, codec.frame_rate) == (16000, 320, 50)
     assert (codec.n_q, codec.codebook_size) == (4, 512)
     assert sum(p.numel() for p in codec.parameters()) < 2.1e6
-    assert isinstance(codec.config.decoder, SEANetConfig) and codec.config.decoder.pad_mode == "constant"
+    assert isinstance(codec.config.decoder, SEANetConfig)
+    assert codec.config.decoder.pad_mode == "constant"
 
 
 @pytest.mark.parametrize(

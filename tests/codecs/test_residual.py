@@ -28,7 +28,8 @@ def test_codes_have_one_row_per_codebook(batch, frames, n_q):
     codes = trained().encode(latent(frames, batch), n_q)
     assert codes.shape == (batch, n_q, frames)
     assert codes.dtype == torch.int64
-    assert codes.min() >= 0 and codes.max() < 16
+    assert codes.min() >= 0
+    assert codes.max() < 16
 
 
 def test_codes_match_a_search_in_loops():

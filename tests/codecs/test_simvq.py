@@ -111,7 +111,8 @@ def used_after_training(codebook: Codebook, x: Tensor) -> int:
 def test_both_codebooks_and_the_encoder_learn_from_the_two_losses():
     quantizer, z = tiny_quantizer(), latent().requires_grad_()
     quantized, codes, losses = quantizer(z)
-    assert codes.shape == (2, 2, 200) and losses.shape == (2,)
+    assert codes.shape == (2, 2, 200)
+    assert losses.shape == (2,)
     grads = [torch.autograd.grad(loss, z, retain_graph=True)[0] for loss in losses]
     assert all(grad.abs().max() > 0 for grad in grads)
     first, second = quantizer.codebooks

@@ -59,7 +59,9 @@ def test_the_loss_of_too_short_a_clip_is_0_and_has_no_gradient() -> None:
         predicted = noise(1, 80, steps).requires_grad_()
         loss = loss_fn(predicted, noise(1, 80, steps, seed=1), valid_mask([valid], steps))
         loss.backward()
-        assert loss.item() == 0.0 and predicted.grad is not None and not predicted.grad.any()
+        assert loss.item() == 0.0
+        assert predicted.grad is not None
+        assert not predicted.grad.any()
 
 
 def test_noisy_audio_is_ranked_as_by_estoi() -> None:
@@ -73,12 +75,15 @@ def test_noisy_audio_is_ranked_as_by_estoi() -> None:
         pair = mel(noisy[None, None]), mel(clean[None, None])
         ours.append(1 - float(loss_fn(*pair, valid_mask([300], 300))))
         theirs.append(float(stoi(clean.numpy(), noisy.numpy(), 16_000, extended=True)))
-    assert ours == sorted(ours, reverse=True) and theirs == sorted(theirs, reverse=True), (ours, theirs)
+    assert ours == sorted(ours, reverse=True)
+    assert theirs == sorted(theirs, reverse=True)
     assert torch.corrcoef(torch.tensor([ours, theirs]))[0, 1] > 0.9
 
 
 def test_third_octave_bands_cover_the_mel_bands_in_order() -> None:
     bands = third_octave_bands(MelConfig(), 150.0, 15)
-    assert bands.shape == (15, 80) and bool((bands >= 0).all()) and bool((bands.sum(1) > 0).all())
+    assert bands.shape == (15, 80)
+    assert bool((bands >= 0).all())
+    assert bool((bands.sum(1) > 0).all())
     peaks = bands.argmax(1).tolist()
     assert peaks == sorted(peaks)

@@ -12,4 +12,5 @@ def test_pitch_loss_covers_voiced_valid_frames_only() -> None:
     predicted = torch.tensor([[[0.5, 0.0, 9.0, 9.0], [20.0, 20.0, -20.0, -20.0]]])
     mask = torch.tensor([[[1.0, 1.0, 1.0, 0.0]]])
     octaves, voicing = pitch_loss(predicted, target, mask)
-    assert octaves == pytest.approx(0.25) and voicing == pytest.approx(0.0, abs=1e-6)
+    assert octaves == pytest.approx(0.25)
+    assert voicing == pytest.approx(0.0, abs=1e-6)

@@ -63,9 +63,12 @@ def test_the_gradient_matches_finite_differences() -> None:
 
 def test_the_alignment_stays_within_the_clip() -> None:
     alignment = soft_dtw_alignment(random_costs(1, 6, 5), sizes(5), sizes(4), gamma=0.2)[0]
-    assert float(alignment[0, 0]) == pytest.approx(1.0) and float(alignment[4, 3]) == pytest.approx(1.0)
-    assert not alignment[5:].any() and not alignment[:, 4:].any()
-    assert (alignment >= 0).all() and (alignment <= 1 + 1e-9).all()
+    assert float(alignment[0, 0]) == pytest.approx(1.0)
+    assert float(alignment[4, 3]) == pytest.approx(1.0)
+    assert not alignment[5:].any()
+    assert not alignment[:, 4:].any()
+    assert (alignment >= 0).all()
+    assert (alignment <= 1 + 1e-9).all()
 
 
 @pytest.mark.parametrize(("n", "m"), [(5, 5), (12, 5), (5, 12), (7, 1), (1, 7)])
@@ -80,7 +83,8 @@ def test_a_narrow_band_forbids_a_far_path_and_a_wide_one_does_not() -> None:
     cost = torch.ones(1, 9, 9)
     cost[0, 0, :], cost[0, :, 8] = 0.0, 0.0  # a free path around the corner
     wide, narrow = (float(soft_dtw(cost, sizes(9), sizes(9), gamma=1e-3, band=b)) for b in (9.0, 2.0))
-    assert wide == pytest.approx(0.0, abs=0.1) and narrow > 3
+    assert wide == pytest.approx(0.0, abs=0.1)
+    assert narrow > 3
 
 
 @pytest.mark.parametrize(

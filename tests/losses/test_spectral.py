@@ -38,7 +38,10 @@ def test_stft_loss_of_equal_audio_is_0() -> None:
 def test_stft_loss_depends_on_pitch_and_level_but_not_on_phase() -> None:
     spectral, wav = MultiResolutionSTFTLoss(16_000), synthetic_voice(10, 150.0)[None, None]
     flipped = float(spectral(-wav, wav))
-    louder, higher = float(spectral(2 * wav, wav)), float(spectral(synthetic_voice(10, 190.0)[None, None], wav))
+    louder, higher = (
+        float(spectral(2 * wav, wav)),
+        float(spectral(synthetic_voice(10, 190.0)[None, None], wav)),
+    )
     assert flipped < 1e-4
     # log-mel and half a log-magnitude at 6 dB, where both are above their floors; half of a convergence of 1
     assert 0.5 < louder < 1.5 * math.log(2) + 0.5 + 1e-3
@@ -48,11 +51,16 @@ def test_stft_loss_depends_on_pitch_and_level_but_not_on_phase() -> None:
 def test_stft_loss_of_silence_has_a_finite_gradient() -> None:
     wav = torch.zeros(1, 1, 4000, requires_grad=True)
     MultiResolutionSTFTLoss(16_000)(wav, synthetic_voice(7, 150.0)[None, None, :4000]).backward()
-    assert wav.grad is not None and torch.isfinite(wav.grad).all()
+    assert wav.grad is not None
+    assert torch.isfinite(wav.grad).all()
 
 
 def test_multi_scale_mel_loss_is_the_papers_sum_over_windows() -> None:
-    mel, wav, other = MultiScaleMelLoss(16_000), synthetic_voice(5, 150.0)[None, None], synthetic_voice(5, 180.0)[None, None]
+    mel, wav, other = (
+        MultiScaleMelLoss(16_000),
+        synthetic_voice(5, 150.0)[None, None],
+        synthetic_voice(5, 180.0)[None, None],
+    )
     terms = []
     for s in (64, 128, 256, 512, 1024, 2048):
         a, b = mel.mel(wav, s)[0], mel.mel(other, s)[0]
@@ -73,4 +81,5 @@ def test_multi_scale_mel_loss_depends_on_pitch_but_not_on_phase() -> None:
 def test_multi_scale_mel_loss_of_silence_has_a_finite_gradient() -> None:
     wav = torch.zeros(1, 1, 4000, requires_grad=True)
     MultiScaleMelLoss(16_000)(wav, synthetic_voice(7, 150.0)[None, None, :4000]).backward()
-    assert wav.grad is not None and torch.isfinite(wav.grad).all()
+    assert wav.grad is not None
+    assert torch.isfinite(wav.grad).all()

@@ -45,7 +45,9 @@ def test_padded_logits_do_not_change_the_loss_of_a_smaller_codebook(smoothing: f
     ]
     assert both.item() == pytest.approx(sum(alone) / 2, rel=1e-5)
     both.backward()
-    assert small.grad is not None and small.grad.isfinite().all() and small.grad.any()
+    assert small.grad is not None
+    assert small.grad.isfinite().all()
+    assert small.grad.any()
 
 
 def test_token_loss_without_tokens_is_0_and_has_no_gradient() -> None:
@@ -53,7 +55,8 @@ def test_token_loss_without_tokens_is_0_and_has_no_gradient() -> None:
     loss, accuracy = token_loss(logits, torch.full((1, 4), -100))
     loss.backward()
     assert (loss.item(), accuracy.item()) == (0.0, 0.0)
-    assert logits.grad is not None and not logits.grad.any()
+    assert logits.grad is not None
+    assert not logits.grad.any()
 
 
 def test_ctc_loss_sums_over_all_alignments() -> None:
@@ -88,4 +91,5 @@ def test_ctc_loss_is_0_without_a_transcript_or_when_it_is_too_long() -> None:
         loss = ctc_loss(logits, torch.tensor([2]), text)
         loss.backward()
         assert loss.item() == 0.0
-    assert logits.grad is not None and not logits.grad.any()
+    assert logits.grad is not None
+    assert not logits.grad.any()

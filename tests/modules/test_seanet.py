@@ -28,7 +28,7 @@ def wav(samples: int, batch: int = 2) -> Tensor:
 
 
 def largest_share(actual: Tensor, expected: Tensor) -> float:
-    """Largest difference, as a share of the largest value."""
+    """Largest difference, relative to the largest value."""
     assert actual.shape == expected.shape
     return ((actual - expected).abs().max() / expected.abs().max()).item()
 
@@ -45,12 +45,12 @@ def test_hop_length_samples_become_one_frame_and_back(batch, frames):
 
 
 @pytest.mark.parametrize("samples", [1, 23, 25, 100])
-def test_a_last_frame_that_is_not_full_counts(samples):
+def test_a_partial_last_frame_is_padded(samples):
     assert build(SEANetEncoder)(wav(samples)).shape[-1] == -(-samples // HOP)
 
 
 @pytest.mark.parametrize("name", golden.SEANETS)
-def test_it_is_the_official_seanet(name):
+def test_outputs_match_the_official_seanet(name):
     worst = max(golden.seanet_rows(name), key=lambda row: row[1])
     assert worst[1] <= 1, worst
 
@@ -63,7 +63,7 @@ def test_the_published_24_khz_size_has_the_published_parameters():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("true_skip", [True, False])
-def test_decoding_in_chunks_equals_the_whole(size, true_skip):
+def test_decoding_in_chunks_equals_one_pass(size, true_skip):
     decoder, z = build(SEANetDecoder, replace(TINY, true_skip=true_skip)), latent(16)
     state, pieces = None, []
     for chunk in z.split(size, dim=-1):
@@ -73,7 +73,7 @@ def test_decoding_in_chunks_equals_the_whole(size, true_skip):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_encoding_in_chunks_equals_the_whole(size):
+def test_encoding_in_chunks_equals_one_pass(size):
     encoder, x = build(SEANetEncoder), wav(16 * HOP)
     state, pieces = None, []
     for chunk in x.split(size * HOP, dim=-1):
@@ -96,7 +96,7 @@ def test_a_latent_does_not_depend_on_later_samples():
     assert largest_share(encoder(changed)[..., :3], encoder(x)[..., :3]) <= 1e-6
 
 
-def test_reflection_looks_ahead_so_its_first_step_must_be_long():
+def test_reflection_padding_needs_a_long_first_step():
     decoder, z = build(SEANetDecoder, replace(TINY, pad_mode="reflect")), latent(16)
     changed = torch.cat([z[..., :1], z[..., 1:] * 3 + 1], dim=-1)
     assert not torch.allclose(decoder(changed)[..., :HOP], decoder(z)[..., :HOP])
@@ -105,7 +105,7 @@ def test_reflection_looks_ahead_so_its_first_step_must_be_long():
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])
-def test_with_reflection_chunks_equal_the_whole_from_the_first_seven_frames_on(size):
+def test_chunks_with_reflection_padding_equal_one_pass_after_seven_frames(size):
     config = replace(TINY, pad_mode="reflect", lstm=1)
     encoder, decoder, x = build(SEANetEncoder, config), build(SEANetDecoder, config), wav(16 * HOP)
     for layer, signal, unit in ((encoder, x, HOP), (decoder, encoder(x), 1)):
@@ -117,20 +117,21 @@ def test_with_reflection_chunks_equal_the_whole_from_the_first_seven_frames_on(s
         assert largest_share(torch.cat(pieces, -1), layer(signal)) <= 1e-6
 
 
-def test_folding_weight_norm_changes_nothing_that_is_heard():
+def test_folding_weight_norm_keeps_the_output():
     decoder, z = build(SEANetDecoder), latent(4)
     before = decoder(z)
     assert largest_share(fold_weight_norm(decoder)(z), before) <= 1e-6
     assert not [name for name in decoder.state_dict() if "parametrizations" in name]
 
 
-def test_every_weight_gets_a_gradient_under_bfloat16():
+def test_every_parameter_has_a_gradient_in_bfloat16():
     encoder, decoder = build(SEANetEncoder), build(SEANetDecoder)
     with torch.autocast("cpu", torch.bfloat16):
         y = decoder(encoder(wav(4 * HOP)))
     y.float().pow(2).mean().backward()
     for name, weight in [*encoder.named_parameters(), *decoder.named_parameters()]:
-        assert weight.grad is not None and weight.grad.isfinite().all(), name
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
 
 
 def test_an_unknown_final_activation_is_refused():

@@ -20,14 +20,14 @@ def latent(frames: int, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, 6, frames, generator=torch.Generator().manual_seed(1))
 
 
-def test_it_is_wavtokenizers_decoder():
+def test_outputs_match_the_official_wavtokenizer_decoder():
     worst = max(golden.vocos_rows(), key=lambda row: row[1])
     assert worst[1] <= 1, worst
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_a_frame_becomes_a_hop(batch, frames):
+def test_a_frame_becomes_one_hop_of_samples(batch, frames):
     wav = decoder()(latent(frames, batch))
     assert wav.shape == (batch, 1, 16 * frames)
     assert wav.dtype == torch.float32
@@ -35,7 +35,7 @@ def test_a_frame_becomes_a_hop(batch, frames):
 
 
 @pytest.mark.parametrize(("n_fft", "hop_length"), [(64, 16), (1280, 320), (48, 24)])
-def test_the_inverse_of_a_transform_is_the_sound(n_fft, hop_length):
+def test_the_inverse_stft_reconstructs_the_signal(n_fft, hop_length):
     wav = torch.randn(2, 9 * hop_length, generator=torch.Generator().manual_seed(0))
     window, surplus = torch.hann_window(n_fft), (n_fft - hop_length) // 2
     framed = torch.nn.functional.pad(wav, (surplus, surplus)).unfold(1, n_fft, hop_length)
@@ -43,7 +43,7 @@ def test_the_inverse_of_a_transform_is_the_sound(n_fft, hop_length):
     torch.testing.assert_close(inverse_stft(spectrum, window, hop_length), wav, rtol=0, atol=1e-5)
 
 
-def test_the_inverse_equals_one_written_as_loops():
+def test_the_inverse_stft_matches_a_loop():
     generator = torch.Generator().manual_seed(0)
     spectrum = torch.complex(*torch.randn(2, 1, 9, 5, generator=generator))
     window, wav, energy = torch.hann_window(16), torch.zeros(12 + 20), torch.zeros(12 + 20)
@@ -55,8 +55,8 @@ def test_the_inverse_equals_one_written_as_loops():
     torch.testing.assert_close(inverse_stft(spectrum, window, 4)[0], expected, rtol=0, atol=1e-5)
 
 
-def test_no_bin_is_louder_than_the_bound_and_its_phase_is_kept():
-    """Bounding the wrong half would leave the magnitude free and turn the phase."""
+def test_magnitudes_are_bounded_and_phases_kept():
+    """Clamping the wrong half would leave the magnitude unbounded and rotate the phase."""
     head = SpectrumHead(TINY)
     torch.nn.init.zeros_(head.out.weight)
     with torch.no_grad():
@@ -70,15 +70,15 @@ def test_no_bin_is_louder_than_the_bound_and_its_phase_is_kept():
     assert head.out.bias.grad.isfinite().all()
 
 
-def test_every_frame_hears_every_other():
-    """Attention: what streams cannot have, so the codec refuses to step."""
+def test_every_frame_depends_on_every_other():
+    """Because of attention, which is why the codec refuses to stream."""
     net, x = decoder(), latent(40, batch=1)
     changed = x.clone()
     changed[..., -1] += 1
     assert (net(changed)[..., :16] - net(x)[..., :16]).abs().max() > 0
 
 
-def test_bfloat16_trains_and_gives_finite_float32_sound():
+def test_training_in_bfloat16_gives_finite_float32_audio():
     net = decoder().train()
     with torch.autocast("cpu", torch.bfloat16):
         wav = net(latent(5))
@@ -87,7 +87,7 @@ def test_bfloat16_trains_and_gives_finite_float32_sound():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
-def test_the_default_is_the_published_size():
+def test_the_default_has_the_published_size():
     with torch.device("meta"):
         net = VocosDecoder(VocosConfig())
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(62.95e6, rel=0.02)
@@ -101,6 +101,6 @@ def test_the_default_is_the_published_size():
         ({"n_fft": 63}, "differ from it by an even number, got 63 and 16"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(changes, message):
+def test_inconsistent_configs_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         VocosDecoder(replace(TINY, **changes))

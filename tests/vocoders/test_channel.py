@@ -36,7 +36,9 @@ def given(frames: int, hz: float = 120.0, logit: float = 9.0, wav: Tensor | None
 @pytest.mark.parametrize("frames", [1, 2, 7, 100])
 def test_a_mel_frame_becomes_160_samples(frames: int) -> None:
     wav = ChannelVocoder()(given(frames))
-    assert wav.shape == (1, 1, 160 * frames) and torch.isfinite(wav).all() and wav.abs().max() <= 1
+    assert wav.shape == (1, 1, 160 * frames)
+    assert torch.isfinite(wav).all()
+    assert wav.abs().max() <= 1
 
 
 @pytest.mark.parametrize("hz", [90, 120, 210])
@@ -64,7 +66,8 @@ def test_unvoiced_frames_are_noise_above_three_kilohertz() -> None:
     spectrum = torch.stft(wav, 1600, 1600, window=torch.hann_window(1600), return_complex=True).abs()[:, 2:-2]
     beside = torch.arange(6, 790, 12)  # bins of 10 Hz between the harmonics of 120 Hz
     ratio = (spectrum[beside] / spectrum[beside + 6].clamp_min(1e-9)).median(-1).values
-    assert ratio[beside < 250].median() < 0.2 and ratio[beside > 350].median() > 0.5
+    assert ratio[beside < 250].median() < 0.2
+    assert ratio[beside > 350].median() > 0.5
 
 
 def test_the_output_has_the_given_mel_and_iterations_reduce_the_error() -> None:
@@ -97,7 +100,8 @@ def test_the_streaming_state_is_bounded() -> None:
     vocoder, state = ChannelVocoder(), None
     for _ in range(60):
         _, state = vocoder.step(given(4), state)
-    assert state is not None and state.mel.shape[-1] <= 2 * vocoder.context
+    assert state is not None
+    assert state.mel.shape[-1] <= 2 * vocoder.context
 
 
 def test_items_of_a_batch_are_independent() -> None:

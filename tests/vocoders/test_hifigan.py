@@ -55,7 +55,9 @@ def test_every_input_is_heard_and_asked_for(vocoder: HiFiGAN, name: str) -> None
 @torch.no_grad()
 def test_the_likeliest_unit_is_the_one_that_is_said(vocoder: HiFiGAN) -> None:
     given = prediction(2, 3)
-    assert given.mel is not None and given.unit_logits is not None and given.speaker is not None
+    assert given.mel is not None
+    assert given.unit_logits is not None
+    assert given.speaker is not None
     output = vocoder.generate(given.mel, given.unit_logits.argmax(1), given.speaker)
     assert torch.equal(vocoder(given), output)
 

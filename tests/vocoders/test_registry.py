@@ -19,7 +19,9 @@ def test_a_saved_vocoder_loads_unchanged(tmp_path: Path) -> None:
     values = {"kind": "vocoder", "name": "hifigan", "vocoder": to_dict(SMALL)}
     checkpoint.save(tmp_path / "v", values, vocoder.state_dict(), "")
     found = load_vocoder(tmp_path / "v")
-    assert isinstance(found, HiFiGAN) and not found.training and found.config == SMALL
+    assert isinstance(found, HiFiGAN)
+    assert not found.training
+    assert found.config == SMALL
     for name, weight in vocoder.state_dict().items():
         assert torch.equal(found.state_dict()[name], weight), name
 

@@ -133,7 +133,8 @@ def test_a_step_does_not_modify_its_input_state() -> None:
 @pytest.mark.parametrize("frames", [1, 2, 7])
 def test_a_mel_frame_becomes_one_hop_of_audio(batch: int, frames: int) -> None:
     wav = build()(prediction(batch, frames))
-    assert wav.shape == (batch, 1, HOP * frames) and wav.dtype == torch.float32
+    assert wav.shape == (batch, 1, HOP * frames)
+    assert wav.dtype == torch.float32
     assert wav.abs().max() <= 1
 
 
@@ -152,7 +153,8 @@ def test_the_output_depends_on_mel_and_speaker() -> None:
 
 def test_a_speaker_dim_of_0_needs_no_speaker_embedding() -> None:
     net = build(replace(TINY, speaker_dim=0))
-    assert net.needs == ("mel",) and build().needs == ("mel", "speaker")
+    assert net.needs == ("mel",)
+    assert build().needs == ("mel", "speaker")
     assert net(Prediction(mel=prediction(1, 2).mel)).shape == (1, 1, 2 * HOP)
 
 
@@ -174,9 +176,11 @@ def test_mu_law_is_finer_near_silence_and_round_trips_every_class() -> None:
     codes = torch.arange(256)
     wav = mu_law_decode(codes)
     assert torch.equal(mu_law_encode(wav), codes)
-    assert wav[0] == -1 and wav[-1] == 1
+    assert wav[0] == -1
+    assert wav[-1] == 1
     steps = wav.diff()
-    assert (steps > 0).all() and steps[127] < 1e-3 < 1e-2 < steps[-1]
+    assert (steps > 0).all()
+    assert steps[127] < 1e-3 < 1e-2 < steps[-1]
     assert mu_law_encode(torch.tensor([0.0, -7.0, 7.0])).tolist() == [128, 0, 255]
     torch.testing.assert_close(
         mu_law_decode(mu_law_encode(torch.tensor([0.5]))), torch.tensor([0.5]), atol=0.01, rtol=0
@@ -211,7 +215,8 @@ def save(folder: Path, net: WaveNet, **changes: object) -> Path:
 def test_a_saved_vocoder_gives_the_same_audio(tmp_path: Path) -> None:
     net, p = build(), prediction(1, 3)
     loaded = load_vocoder(save(tmp_path / "net", net))
-    assert torch.equal(loaded(p), net(p)) and not loaded.training
+    assert torch.equal(loaded(p), net(p))
+    assert not loaded.training
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:

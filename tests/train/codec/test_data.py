@@ -55,7 +55,8 @@ def test_splits_are_disjoint_and_training_folders_must_have_clips(tmp_path: Path
     )
     train, valid = (SpeechSegments(config, split, 16_000) for split in ("train", "valid"))
     assert [len(s.wav) for s in train.sources] == [640 * (14 + 15 + 16), 640 * 14]
-    assert [len(s.wav) for s in valid.sources] == [640 * 17] and valid.weights == [1.0]
+    assert [len(s.wav) for s in valid.sources] == [640 * 17]
+    assert valid.weights == [1.0]
     with pytest.raises(ValueError, match="no clip of split 'valid' in .*; give folders that have some"):
         SpeechSegments(CodecDataConfig(prepared_dirs=(short,), seconds=0.1), "valid", 16_000)
     with pytest.raises(ValueError, match="no clip of split 'train'"):  # every training folder must have clips
@@ -108,7 +109,9 @@ def test_segments_of_audio_files_are_resampled_to_the_codec_rate(tmp_path: Path,
 def test_training_uses_no_validation_file(tmp_path: Path) -> None:
     folder = tones(tmp_path, 7, 16_000)
     train, valid = (FileSource(folder, split, 16_000, 800).paths for split in ("train", "valid"))
-    assert len(valid) == 1 and len(train) == 6 and not set(train) & set(valid)
+    assert len(valid) == 1
+    assert len(train) == 6
+    assert not set(train) & set(valid)
     names = [folder / f"{i}.wav" for i in range(3 * FILES_PER_VALIDATION_FILE + 1)]
     assert len(validation_files(names, folder)) == 4
     assert set(validation_files(names[::-1], folder)) == set(validation_files(names, folder))

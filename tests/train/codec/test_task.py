@@ -157,7 +157,8 @@ def test_both_commitment_losses_are_weighted_and_logged(prepared: Path, units: P
     moved = [
         float((task.codec.state_dict()[n] - light.codec.state_dict()[n]).abs().max()) for n in projections
     ]
-    assert len(projections) == 3 and min(moved) > 1e-4
+    assert len(projections) == 3
+    assert min(moved) > 1e-4
 
 
 def test_the_usage_of_both_codebooks_is_reported(prepared: Path, units: Path) -> None:
@@ -165,7 +166,8 @@ def test_the_usage_of_both_codebooks_is_reported(prepared: Path, units: Path) ->
     for step in range(3):
         task.training_step(step)
     metrics = task.validate()
-    assert 0 < metrics["codebook_usage/0"] <= 1 and 0 < metrics["codebook_usage/1"] <= 1
+    assert 0 < metrics["codebook_usage/0"] <= 1
+    assert 0 < metrics["codebook_usage/1"] <= 1
     assert {"spectral_nq1", "spectral_nq2", "loss"} <= set(metrics)
 
 

@@ -44,15 +44,18 @@ def test_a_segments_units_match_its_audio(prepared: Path) -> None:
     starts = set()
     for seed in range(20):
         wav, mel, units = found.segment(0, np.random.default_rng(seed))
-        assert units is not None and len(units) == 3
+        assert units is not None
+        assert len(units) == 3
         first = int(units[0])
         assert torch.equal(units, first + torch.arange(3))
         assert torch.equal(wav, found.wavs[0][320 * first : 320 * first + 960].float() / 32768.0)
         assert torch.equal(mel, found.targets[0].mel[:, 2 * first : 2 * first + 6].float())
         starts.add(first)
-    assert {min(starts), max(starts)} <= set(range(26)) and len(starts) > 8  # 14 frames have 28 units
+    assert {min(starts), max(starts)} <= set(range(26))
+    assert len(starts) > 8
     batch = found.sample(4, np.random.default_rng(0))
-    assert batch.units is not None and batch.units.shape == (4, 3)
+    assert batch.units is not None
+    assert batch.units.shape == (4, 3)
     single = list(batch.split_items())
     assert [one.mel.shape for one in single] == [(1, 80, 6)] * 4
     assert torch.equal(torch.cat([one.units for one in single if one.units is not None]), batch.units)
@@ -66,7 +69,8 @@ def test_the_speaker_embedding_comes_from_another_clip_of_the_speaker(prepared: 
     sources = [owner[tuple(voice.tolist())] for voice in batch.speaker]
     order = np.random.default_rng(0).choice(5, 5, replace=False)
     for i, j in zip(order, sources, strict=True):
-        assert i != j and found.clips[i].speaker == found.clips[j].speaker
+        assert i != j
+        assert found.clips[i].speaker == found.clips[j].speaker
 
 
 def test_clips_shorter_than_a_segment_are_left_out(tmp_path: Path) -> None:
@@ -84,10 +88,12 @@ def test_degraded_mels_keep_their_level_and_lose_their_edges() -> None:
     assert soft.shape == mel.shape
     torch.testing.assert_close(soft[:, 40, 20], mel[:, 40, 20], atol=1e-2, rtol=0)
     edges = [float(x.diff(dim=1).abs().max()) for x in soft]
-    assert min(edges) < 2 and max(edges) < 4.01
+    assert min(edges) < 2
+    assert max(edges) < 4.01
     assert len(set(edges)) == 3  # the blur differs between items
     rough = blur_and_noise_mel(mel, 0.0, 1.0)
-    assert 0 < (rough - mel).std() < 1 and abs(float((rough - mel).mean())) < 0.02
+    assert 0 < (rough - mel).std() < 1
+    assert abs(float((rough - mel).mean())) < 0.02
     assert torch.equal(blur_and_noise_mel(mel, 0.0, 0.0), mel)
 
 
@@ -102,7 +108,9 @@ def test_units_are_substituted_in_whole_spans_from_elsewhere() -> None:
     steps = inner.diff(dim=-1) % (64 * 20)
     assert (steps == 1).all()  # a span is copied as a whole
     rows = whole.any(-1).float().mean(1)
-    assert 0.4 < rows.mean() < 0.6 and rows.min() < 0.2 and rows.max() > 0.8  # the share differs between rows
+    assert 0.4 < rows.mean() < 0.6
+    assert rows.min() < 0.2
+    assert rows.max() > 0.8
     neighbor = ((result - units).abs() == SPAN_UNITS)[wrong].float().mean()
     assert 0.4 < neighbor < 0.6
 
@@ -118,4 +126,5 @@ def test_substitutes_come_from_the_batch_for_any_length(steps: int) -> None:
     units = torch.randint(5, 9, (4, steps))
     for _ in range(20):
         result = corrupt_units(units, 1.0)
-        assert result.shape == units.shape and set(result.flatten().tolist()) <= set(units.flatten().tolist())
+        assert result.shape == units.shape
+        assert set(result.flatten().tolist()) <= set(units.flatten().tolist())

@@ -87,7 +87,7 @@ def test_speaker_dim_must_match_the_speaker_encoder(prepared: Path, tmp_path: Pa
     [
         (
             {"segment_frames": 0},
-            "segment_frames must be 1 or more, mel_blur_sigma and mel_noise_std 0 or more, got 0, 1.0 and 0.2",
+            "segment_frames must be 1 or more, .* got 0, 1.0 and 0.2",
         ),
         ({"mel_blur_sigma": -1.0}, "mel_blur_sigma and mel_noise_std 0 or more"),
         ({"wavenet": {"mel": {"hop_length": 200}}}, "leave wavenet.mel at its default"),
