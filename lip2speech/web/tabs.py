@@ -198,7 +198,9 @@ class VoiceTab:
             file_count="multiple", file_types=["audio", "video"], type="filepath",
             label=i18n("recordings"), elem_id="recordings",
         )  # fmt: skip
-        name = gr.Textbox(label=i18n("name"), max_length=40, elem_id="voice-name")
+        name = gr.Textbox(
+            label=i18n("name"), placeholder=i18n("name_hint"), max_length=40, elem_id="voice-name"
+        )
         consent = gr.Textbox(
             label=i18n("consent"), placeholder=i18n("consent_hint"), lines=2, max_length=500,
             elem_id="consent",
@@ -223,7 +225,7 @@ class VoiceTab:
         for path in paths:
             state.storage.delete(path)
         notes = "; ".join(voice.warnings)
-        status = translate("voice_enrolled", language, name=voice.name, seconds=voice.seconds, notes=notes)
+        status = translate("voice_enrolled", language, name=voice.name, notes=notes)
         return *state.voice_updates(request, voice.name), status, None
 
     def listen(self, voice: str | None, request: gr.Request) -> tuple[str, dict[str, Any]]:

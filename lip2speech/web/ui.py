@@ -16,6 +16,7 @@ from lip2speech.web.tabs import ConvertTab, LiveTab, VoiceTab
 STATIC = Path(__file__).parent / "static"
 MAX_QUEUE_SIZE = 8  # conversions; one runs at a time
 MODE_LABELS = ("low_confidence_keep", "low_confidence_tone", "low_confidence_mute")
+MIN_WIDTH = 280  # pixels; narrower screens stack the options
 FONT = ["ui-sans-serif", "system-ui", "Hiragino Sans", "Noto Sans JP", "sans-serif"]
 
 
@@ -54,11 +55,13 @@ def add_header(state: AppState) -> None:
 def add_options(state: AppState) -> tuple[gr.Dropdown, gr.Radio]:
     """The voice and what to do with low-confidence segments; both apply to Live and Convert."""
     with gr.Row():
-        voice = gr.Dropdown(state.voice_choices(None), value="", label=i18n("voice"), elem_id="voice")
+        voice = gr.Dropdown(
+            state.voice_choices(None), value="", label=i18n("voice"), elem_id="voice", min_width=MIN_WIDTH
+        )
         modes = [(i18n(key), mode) for key, mode in zip(MODE_LABELS, LOW_CONFIDENCE_MODES, strict=True)]
         low_confidence = gr.Radio(
             modes, value=LOW_CONFIDENCE_MODES[0], label=i18n("low_confidence"), elem_id="low-confidence",
-            visible=state.model.config.confidence is not None,
+            visible=state.model.config.confidence is not None, min_width=MIN_WIDTH,
         )  # fmt: skip
     return voice, low_confidence
 

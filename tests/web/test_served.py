@@ -21,6 +21,7 @@ import torch
 from lip2speech.audio.io import read_wav
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.web.handlers import SAMPLE_VIDEO
+from tests.test_readme import BLOCKS
 from tests.web.conftest import ROOT, ServedDemo, serve
 
 RESULTS = {"speech.wav", "speech.mp4", "spectrogram.png", "voice.wav"}
@@ -193,3 +194,16 @@ def test_a_wrong_option_is_reported_in_one_line(tmp_path: Path, options: list[st
     assert done.returncode != 0
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_the_documented_program_gets_its_speech(
+    served: ServedDemo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = [
+        block
+        for block in BLOCKS
+        if (block.page, block.tag, block.language) == ("page.md", "serves", "python")
+    ]
+    monkeypatch.chdir(ROOT)
+    exec(block.text.replace("http://127.0.0.1:7860", served.url), {})
+    assert "speech.wav 2." in capsys.readouterr().out

@@ -82,7 +82,8 @@ def visit(chromium: Any, server: RecorderServer) -> Iterator[Callable[..., Any]]
     yield open_page
     for context in contexts:
         context.close()
-    assert not foreign and not errors
+    assert not foreign
+    assert not errors
 
 
 def wait_for_state(page: Any, state: str) -> None:
@@ -122,13 +123,15 @@ def test_two_prompts_are_recorded_with_the_keyboard(visit: Callable[..., Any], f
     assert page.locator("#prompt").inner_text() == "All 2 prompts are recorded. Thank you!"
     assert page.locator("#command").inner_text() == f"lip2speech adapt train {folder} -o MODEL"
     requested = page.evaluate("navigator.mediaDevices.requested")
-    assert len(requested) == 1 and requested[0]["audio"] is False
+    assert len(requested) == 1
+    assert requested[0]["audio"] is False
     recordings, failures = read_recordings(folder)
     assert [recording.text for recording in recordings] == [
         "set blue with k four soon",
         "bin red at c nine now",
     ]
-    assert not failures and all(50 < len(recording.roi) < 200 for recording in recordings)
+    assert not failures
+    assert all(50 < len(recording.roi) < 200 for recording in recordings)
     assert set(videos(folder)) == {"001.webm", "002.webm"}
 
 
@@ -150,11 +153,13 @@ def test_recording_resumes_and_never_loses_a_video(
     assert set(videos(folder)) == {"001.mp4"}
     validator.reject = False
     record(page, page.locator("#record").click)
-    assert set(videos(folder)) == {"001.webm"} and validator.n_calls == 2
+    assert set(videos(folder)) == {"001.webm"}
+    assert validator.n_calls == 2
     page.locator("#record").click()
     wait_for_state(page, "recording")
     page.keyboard.press("Escape")
-    assert "Discarded" in page.locator("#status").inner_text() and validator.n_calls == 2
+    assert "Discarded" in page.locator("#status").inner_text()
+    assert validator.n_calls == 2
 
 
 def test_a_recording_survives_a_failed_upload(visit: Callable[..., Any], folder: Path) -> None:
