@@ -132,7 +132,7 @@ def enrollment_items(item: EvaluationItem, items: Sequence[EvaluationItem]) -> l
 def enrollment_embedding(
     item: EvaluationItem, items: Sequence[EvaluationItem], speaker_encoder: SpeakerEncoder
 ) -> Tensor | None:
-    """Speaker embedding (S,) from as many other utterances as reach RECOMMENDED_SPEECH_S; None if there are none."""
+    """Speaker embedding (S,) of other utterances, RECOMMENDED_SPEECH_S in total; None if there are none."""
     wavs: list[Tensor] = []
     for other in enrollment_items(item, items):
         wavs.append(other.load_wav())

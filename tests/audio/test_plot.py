@@ -10,14 +10,16 @@ from lip2speech.audio.plot import mel_image
 @pytest.mark.parametrize("frames", [0, 1, 7])
 def test_the_image_has_the_requested_pixels_per_band_and_frame(frames: int) -> None:
     image = mel_image(torch.zeros(80, frames), pixels_per_band=3, pixels_per_frame=5)
-    assert image.shape == (240, 5 * frames, 3) and image.dtype == np.uint8
+    assert image.shape == (240, 5 * frames, 3)
+    assert image.dtype == np.uint8
 
 
 def test_low_frequencies_are_at_the_bottom_and_loud_is_bright() -> None:
     mel = torch.full((80, 4), -20.0)
     mel[0] = 0.0
     image = mel_image(mel)
-    assert image[-4:].min() > 180 and image[:-4].max() < 10
+    assert image[-4:].min() > 180
+    assert image[:-4].max() < 10
 
 
 def test_levels_below_the_dynamic_range_share_one_color() -> None:

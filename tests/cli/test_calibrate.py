@@ -30,15 +30,18 @@ def test_the_tables_are_printed_the_diagram_drawn_and_the_model_calibrated(
     assert "<svg" in plot.read_text()
     assert Lip2Speech.from_pretrained(folder, "cpu").config.confidence is not None
     again = calibrate(*arguments)
-    assert again.exit_code == 2 and "--overwrite" in again.stderr
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
 
 
 @pytest.mark.parametrize("name", ["nocolon", ":test", "folder:"])
 def test_a_set_without_a_split_is_refused(name: str, tmp_path: Path) -> None:
     result = calibrate(tmp_path, "--fit-set", name, "--eval-set", "a:b")
-    assert result.exit_code == 2 and "expected ROOT:SPLIT" in result.stderr
+    assert result.exit_code == 2
+    assert "expected ROOT:SPLIT" in result.stderr
 
 
 def test_a_diagram_that_is_no_svg_is_refused(tmp_path: Path) -> None:
     result = calibrate(tmp_path, "--fit-set", "a:b", "--eval-set", "a:b", "--plot", "plot.png")
-    assert result.exit_code == 2 and "only SVG is supported" in result.stderr
+    assert result.exit_code == 2
+    assert "only SVG is supported" in result.stderr

@@ -41,7 +41,8 @@ def test_two_saved_reports_are_compared(audio: tuple[Path, Path], tmp_path: Path
     assert evaluate("files", a, a, "--metrics", "si_sdr", "--save", two).exit_code == 0
     result = evaluate("compare", one, two, "--plots", tmp_path / "p")
     assert result.exit_code == 0, result.output
-    assert "| SI-SDR (dB) |" in result.stdout and "| 60.0 [60.0, 60.0] |" in result.stdout
+    assert "| SI-SDR (dB) |" in result.stdout
+    assert "| 60.0 [60.0, 60.0] |" in result.stdout
     assert [path.name for path in (tmp_path / "p").iterdir()] == ["compare_hypothesis.png"]
 
 
@@ -49,7 +50,8 @@ def test_reports_with_different_metrics_are_not_compared(audio: tuple[Path, Path
     for name in ("mel", "si_sdr"):
         evaluate("files", *audio, "--metrics", name, "--save", tmp_path / f"{name}.json")
     result = evaluate("compare", tmp_path / "mel.json", tmp_path / "si_sdr.json")
-    assert result.exit_code == 2 and len(result.stderr.splitlines()) == 1
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
     assert "measured differently: mel is [1: mean absolute difference" in result.stderr
 
 
@@ -64,8 +66,10 @@ def test_options_override_the_config_of_a_model_run(tiny_system: Path, tmp_path:
     assert result.exit_code == 0, result.output
     report = json.loads(save.read_text())
     names = [row["name"] for row in report["rows"]]
-    assert "mel" in names and "codes" not in names
-    assert "mel" in report["metrics"] and "stoi" not in report["metrics"]
+    assert "mel" in names
+    assert "codes" not in names
+    assert "mel" in report["metrics"]
+    assert "stoi" not in report["metrics"]
     assert {row["n"] for row in report["rows"]} == {1}
     assert report["fingerprint"]
 
@@ -118,4 +122,5 @@ def test_speaker_similarity_prints_a_table(tiny_system: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("name", ["nocolon", ":test", "folder:"])
 def test_a_set_without_a_split_is_refused(name: str, tmp_path: Path) -> None:
     result = evaluate("speaker-similarity", name, "--speaker-encoder", tmp_path)
-    assert result.exit_code == 2 and "expected ROOT:SPLIT" in result.stderr
+    assert result.exit_code == 2
+    assert "expected ROOT:SPLIT" in result.stderr

@@ -25,7 +25,8 @@ def tone(hz: float) -> np.ndarray:
 def test_only_the_requested_metrics_are_computed() -> None:
     result = score(ScoredPair("a", tone(300), tone(300), TEXT), MEL)
     assert (result.mel_l1, result.mel_offset_ms) == (0, 0)
-    assert math.isnan(result.estoi) and result.words == 0
+    assert math.isnan(result.estoi)
+    assert result.words == 0
 
 
 def test_without_a_transcript_every_word_is_an_error() -> None:
@@ -36,7 +37,9 @@ def test_without_a_transcript_every_word_is_an_error() -> None:
 def test_a_text_outside_the_grammar_has_no_word_errors() -> None:
     pair = ScoredPair("a", tone(300), tone(300), "hello world")
     row = summarize("free", [score(pair, MetricsConfig(("wer",)))])
-    assert row.estimates == {} and math.isnan(row["wer"].mean) and row.n == 1
+    assert row.estimates == {}
+    assert math.isnan(row["wer"].mean)
+    assert row.n == 1
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +72,9 @@ def test_an_aggregate_sums_errors_and_averages_what_is_defined() -> None:
 
 def test_no_pairs_have_an_empty_row() -> None:
     row = summarize("none", score_pairs([]))
-    assert row.n == 0 and row.estimates == {} and row.slot_error_rates == ()
+    assert row.n == 0
+    assert row.estimates == {}
+    assert row.slot_error_rates == ()
 
 
 def test_parallel_processes_compute_the_same_scores_in_the_same_order() -> None:

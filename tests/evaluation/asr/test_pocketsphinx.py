@@ -65,4 +65,5 @@ def test_word_boundaries_are_in_order_and_within_the_audio(
         assert " ".join(word.word for word in words) == asr.transcribe(wav)
         times = [time for word in words for time in (word.start, word.end)]
         assert times == sorted(times)
-        assert times[0] > 0 and times[-1] <= len(wav) / RATE + 0.01
+        assert times[0] > 0
+        assert times[-1] <= len(wav) / RATE + 0.01

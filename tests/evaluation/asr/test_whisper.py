@@ -37,7 +37,9 @@ def lengths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         def from_pretrained(
             folder: Path, *, local_files_only: bool, trust_remote_code: bool
         ) -> "FakePretrained":
-            assert folder == tmp_path and local_files_only and not trust_remote_code
+            assert folder == tmp_path
+            assert local_files_only
+            assert not trust_remote_code
             return FakePretrained()
 
         def eval(self) -> "FakePretrained":
@@ -88,7 +90,8 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_a_real_whisper_with_random_weights_is_deterministic(tmp_path: Path) -> None:
     whisper = WhisperASR(str(save_whisper(tmp_path)))
     text = whisper.transcribe(NOISE)
-    assert isinstance(text, str) and text == whisper.transcribe(NOISE)
+    assert isinstance(text, str)
+    assert text == whisper.transcribe(NOISE)
 
 
 def test_a_folder_that_is_no_speech_model_is_refused_when_used(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lip2speech.evaluation.calibration.calibrate import CalibrationConfig, calib
 from lip2speech.evaluation.calibration.report import CalibrationReport
 from lip2speech.pipeline import Lip2Speech
 from tests.evaluation.calibration.clips import random_clips
-from tests.factories import prepare, save_system_with_prior, save_system
+from tests.factories import prepare, save_system, save_system_with_prior
 
 
 def one_set(folder: Path) -> CalibrationConfig:

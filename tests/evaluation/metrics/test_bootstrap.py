@@ -39,7 +39,8 @@ def test_the_interval_of_a_median_ignores_an_outlier() -> None:
 
 def test_every_resample_draws_with_replacement_from_all_utterances() -> None:
     indices = resample(20)
-    assert indices.shape[1] == 20 and set(indices.ravel().tolist()) == set(range(20))
+    assert indices.shape[1] == 20
+    assert set(indices.ravel().tolist()) == set(range(20))
     assert any(len(set(row)) < 20 for row in indices.tolist())
 
 
