@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from lip2speech.audio.io import write_wav
 from lip2speech.cli import app
-from tests.factories import prepare, save_encoder
+from tests.factories import prepare, save_speaker_encoder
 
 
 def evaluate(*arguments: object) -> Result:
@@ -110,7 +110,7 @@ def test_an_existing_report_is_not_replaced_without_overwrite(
 
 def test_speaker_similarity_prints_a_table(tiny_system: Path, tmp_path: Path) -> None:
     root = prepare(tmp_path / "clips", splits="test " * 8, speakers="ann ben", frames=20)
-    encoder = save_encoder(tmp_path / "encoder")
+    encoder = save_speaker_encoder(tmp_path / "encoder")
     result = evaluate(
         "speaker-similarity", f"{root}:test", "--speaker-encoder", encoder, "--model", tiny_system,
         "--clips-per-speaker", "1", "--quiet",
