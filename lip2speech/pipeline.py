@@ -125,10 +125,7 @@ class Lip2Speech:
     def from_checkpoint(cls, loaded: checkpoint.Checkpoint, device: str = "auto") -> Lip2Speech:
         """Build the model that a checkpoint describes; raises as `from_pretrained`."""
         where, values = choose_device(device), loaded.config
-        if values.get("kind") != "lip2speech":
-            raise checkpoint.CheckpointError(
-                f"{loaded.folder} holds {values.get('kind')!r}, expected a whole lip2speech model."
-            )
+        loaded.require("lip2speech")
         try:
             model = model_from_checkpoint(loaded)
             mel = from_dict(MelConfig, values["mel"], "mel")

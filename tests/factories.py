@@ -1,4 +1,4 @@
-"""Very small things that several tests make: sounds, prepared clips, folders of codecs and whole models."""
+"""Small test data: audio, prepared clips, folders of codecs and whole models."""
 
 import json
 import math
@@ -44,7 +44,7 @@ CODE_PRIOR: dict[str, Any] = {
 
 
 def synthetic_voice(frames: int, hz: float) -> Tensor:
-    """A voiced sound that swells twice a second, as long as `frames` of video: (640 T,) float32."""
+    """A harmonic tone with an envelope of 2 Hz, `frames` video frames long: (640 T,) float32."""
     time = torch.arange(frames * 640) / 16_000
     partials = sum(torch.sin(2 * math.pi * k * hz * time) / k for k in range(1, 8))
     return torch.as_tensor(0.2 * partials * (0.6 - 0.4 * torch.cos(4 * math.pi * time)))
@@ -58,7 +58,7 @@ def prepare(
     speakers: str = "ann ben",
     text: str = "",
 ) -> Path:
-    """A prepared clip folder: one clip for each word of `splits`, speakers in turn, each a frame longer."""
+    """A prepared clip folder: one clip per word of `splits`, speakers in turn, each one frame longer."""
     from safetensors.torch import save_file
 
     (folder / "clips").mkdir(parents=True)
@@ -113,7 +113,7 @@ def tiny_speaker_encoder(seed: int) -> XVectorSpeakerEncoder:
 
 
 def save_speaker_encoder(folder: Path, seed: int = 0) -> Path:
-    """The folder that training of a speaker encoder would have written."""
+    """A folder as written by speaker encoder training."""
     encoder = tiny_speaker_encoder(seed).encoder
     values = {"kind": KIND, "encoder": to_dict(encoder.config)}
     checkpoint.save(folder, values, encoder.state_dict(), "# Speaker encoder\n")
@@ -121,7 +121,7 @@ def save_speaker_encoder(folder: Path, seed: int = 0) -> Path:
 
 
 def save_codec(folder: Path, codec: MelCodec | None = None) -> Path:
-    """The folder that codec training would have written."""
+    """A folder as written by codec training."""
     codec = codec or make_codec()
     values = {"kind": "codec", "name": "melcodec", "codec": to_dict(codec.config)}
     checkpoint.save(folder, values, codec.state_dict(), "# Codec\n")
@@ -129,7 +129,7 @@ def save_codec(folder: Path, codec: MelCodec | None = None) -> Path:
 
 
 def save_code_prior(folder: Path, codec: MelCodec | None = None, speaker: str = "ltas") -> Path:
-    """The folder that training of a code prior would have written."""
+    """A folder as written by code prior training."""
     network = make_code_prior()
     learned = {"codec": code_fingerprint(codec or make_codec()), "speaker": speaker}
     values = {"kind": "code_prior", "code_prior": to_dict(network.config)} | learned
@@ -138,7 +138,7 @@ def save_code_prior(folder: Path, codec: MelCodec | None = None, speaker: str = 
 
 
 def save_sacodec(folder: Path) -> Path:
-    """A folder of a codec with books of 6 and 16."""
+    """A folder of a codec with codebooks of 6 and 16."""
     torch.manual_seed(0)
     codec = codec_from_dict("sacodec", SACODEC)
     checkpoint.save(folder, {"kind": "codec", "name": "sacodec", "codec": SACODEC}, codec.state_dict(), "")
@@ -146,7 +146,7 @@ def save_sacodec(folder: Path) -> Path:
 
 
 def system(**changes: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and tensors of a whole system; `changes` replace parts of the config."""
+    """Config and tensors of a whole model; `changes` replace groups of the config."""
     model, codec = make_model(), make_codec()
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"codec.{k}": v for k, v in codec.state_dict().items()}
@@ -163,14 +163,14 @@ def system(**changes: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def save_system(folder: Path, **changes: Any) -> Path:
-    """The folder of a whole system that `Lip2Speech.from_pretrained` takes."""
+    """The folder of a whole model, for `Lip2Speech.from_pretrained`."""
     values, tensors = system(**changes)
     checkpoint.save(folder, values, tensors, "# Tiny\n")
     return folder
 
 
 def save_system_with_prior(folder: Path, *, code_prior: dict[str, Any] | None = None, **changes: Any) -> Path:
-    """The folder of a whole system that holds a code prior; `code_prior` replaces some of its sizes."""
+    """The folder of a whole model with a code prior; `code_prior` replaces some of its sizes."""
     values, tensors = system(**changes)
     network = make_code_prior(**(code_prior or {}))
     part = {"config": to_dict(network.config), "codec": code_fingerprint(make_codec()), "speaker": "ltas"}

@@ -278,7 +278,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="codec holds 'codec', expected a whole lip2speech model"):
+    with pytest.raises(CheckpointError, match="codec holds 'codec', expected 'lip2speech'"):
         Lip2Speech.from_pretrained(save_codec(tmp_path / "codec"))
 
 

@@ -58,8 +58,7 @@ def load_codec(folder: str | Path) -> Codec:
     """The codec of a folder written by `lip2speech train codec`, in eval mode.
 
     Raises:
-        CheckpointError: the folder is damaged or incomplete.
-        ValueError: the folder holds something else.
+        CheckpointError: the folder is damaged, incomplete, or holds something else.
     """
     return _restore_codec(checkpoint.load(folder))
 
@@ -67,7 +66,7 @@ def load_codec(folder: str | Path) -> Codec:
 def load_codec_from_model(folder: str | Path) -> Codec:
     """The codec of a model folder, or of a codec's own folder, in eval mode; errors as in `load_codec`."""
     loaded = checkpoint.load(folder)
-    if loaded.config.get("kind") != "lip2speech":
+    if loaded.kind != "lip2speech":
         return _restore_codec(loaded)
     try:
         values = {
@@ -81,11 +80,7 @@ def load_codec_from_model(folder: str | Path) -> Codec:
 
 
 def _restore_codec(loaded: checkpoint.Checkpoint) -> Codec:
-    folder = loaded.folder
-    if loaded.config.get("kind") != "codec":
-        raise ValueError(f"{folder} holds {loaded.config.get('kind')!r}, expected a codec.")
-    if missing := {"name", "codec"} - set(loaded.config):
-        raise checkpoint.CheckpointError(f"{folder}: config.yaml lacks {' and '.join(sorted(missing))}.")
+    loaded.require("codec", keys=("name", "codec"))
     config = codec_config(loaded.config["name"], loaded.config["codec"])
     return build_and_load(lambda: build_codec(config), config, loaded.tensors, "codec").eval()
 

@@ -1,1 +1,1 @@
-"""Building blocks shared by front ends, codecs and vocoders; each knows tensors only."""
+"""Layers shared by front ends, heads, codecs and vocoders."""

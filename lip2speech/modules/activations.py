@@ -1,8 +1,8 @@
-"""ELU (Clevert et al. 2016), written with `exp`.
+"""Activations: a faster ELU (Clevert et al. 2016) for CPUs, and the gated activation of WaveNet and PixelCNN.
 
-PyTorch's own goes through `expm1`, which some releases (2.14 among them) compute one number at a time on CPU;
-it then takes more than half of a SEANet's training step. Here elu(x) = max(x, exp(min(x, 0)) - 1), 8 times
-faster there and equal to 6e-8. Other devices keep PyTorch's.
+PyTorch's ELU uses `expm1`, which some releases (such as 2.14) do not vectorize on CPUs; it then takes more than
+half of a SEANet's training step. Here elu(x) = max(x, exp(min(x, 0)) - 1), 8 times faster there and equal to
+6e-8. On other devices it is PyTorch's.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class ELU(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape, kept."""
+        """Any shape -> the same shape."""
         if x.device.type != "cpu":
             return F.elu(x)
         return _ELU.apply(x) if torch.is_grad_enabled() else _elu(x)

@@ -1,15 +1,13 @@
-"""Padded 1-d convolutions that run whole or step by step, as in EnCodec (Défossez et al. 2022, section 3.1).
+"""Streaming 1-d convolutions with built-in padding, as in EnCodec (Défossez et al. 2022, section 3.1).
 
 A convolution of stride s turns T samples into ceil(T / s) frames, a transposed one T frames into T * s
-samples. Causal layers pad on the left only and also run in chunks by `step`, which carries the last inputs in
-a state that the caller keeps. With pad_mode "reflect" the past of the first chunk is its own beginning turned
-round, so that chunk must be longer than the layer's context; everything after it is free.
+samples. Causal layers pad on the left only and also run in chunks by `step`, which returns the last inputs as a
+state for the next step. With pad_mode "reflect" the padding is the reflected start of the first chunk, so that
+chunk must be longer than the layer's context; later ones may have any length.
 
-Layout: tensors are (B, C, T) by name, but may lie channel-last in memory (see `channels_last`). oneDNN is 1.2
-to 3 times faster that way for SEANet's few channels and long signals, so every layer here keeps the order it
-is given: it computes as a (1 x k) 2-d convolution, the only kind for which PyTorch knows channel-last.
-
-It does not know: networks, codecs, or any layer that looks at more than its own window.
+Memory layout: tensors have shape (B, C, T) but may be channels-last (see `channels_last`). oneDNN is 1.2 to 3
+times faster that way for SEANet's few channels and long signals, so every layer preserves the layout of its
+input: it computes a (1 x k) 2-d convolution, since PyTorch has no channels-last layout for 1-d ones.
 """
 
 import math
@@ -27,19 +25,19 @@ Norm = Literal["none", "weight_norm", "time_group_norm"]
 NORMS = ("none", "weight_norm", "time_group_norm")
 PAD_MODES = ("constant", "reflect")
 
-# What one layer remembers between steps: a tensor, a pair of them, a list for a stack, or nothing yet.
 State = Any
+"""State of a layer between steps: a tensor, a pair of tensors, a list for a stack, or None at the start."""
 
 Conv = TypeVar("Conv", nn.Conv1d, nn.ConvTranspose1d)
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same (B, C, T) values, laid out in memory as (B, T, C)."""
+    """(B, C, T) in channels-last memory layout."""
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def fold_weight_norm(module: nn.Module) -> nn.Module:
-    """Replace every weight-normed weight inside `module` by its plain value, in place; returns `module`."""
+    """Remove weight norms inside `module`, keeping the weights they compute; returns `module`."""
     for layer in module.modules():
         if parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
@@ -49,29 +47,37 @@ def fold_weight_norm(module: nn.Module) -> nn.Module:
 def step_layers(
     layers: Iterable[nn.Module], x: Tensor, state: Sequence[State] | None
 ) -> tuple[Tensor, list[State]]:
-    """One step through a stack: layers with `step` get their own state, the others work on each sample alone.
+    """One step through a stack of layers; layers without `step` must work sample by sample.
 
     Shape: x (B, C, T) -> (B, C', T').
     """
     layers = list(layers)
-    old = [None] * len(layers) if state is None else state
-    new: list[State] = []
-    for layer, layer_state in zip(layers, old, strict=True):
+    states = [None] * len(layers) if state is None else state
+    new_state: list[State] = []
+    for layer, layer_state in zip(layers, states, strict=True):
         if hasattr(layer, "step"):
             x, layer_state = cast(Any, layer).step(x, layer_state)
         else:
             x = layer(x)
-        new.append(layer_state)
-    return x, new
+        new_state.append(layer_state)
+    return x, new_state
 
 
 class StreamingConv1d(nn.Module):
-    """Convolution with the padding built in.
+    """Convolution with built-in padding.
 
     Args:
-        causal: pad on the left only, so that no output sees a later input than its own window's end.
+        in_channels: C_in.
+        out_channels: C_out.
+        kernel_size: at least stride.
+        stride: of the convolution.
+        dilation: of the convolution.
+        groups: of the convolution.
+        bias: whether the convolution has one.
+        causal: pad on the left only, so that no output depends on later inputs.
         pad_mode: "constant" (zeros) or "reflect" (as the public EnCodec weights; needs a long first step).
         norm: "weight_norm" on the weight, "time_group_norm" on the output, or "none".
+
     Shape:
         forward: (B, C_in, T) -> (B, C_out, ceil(T / stride))
         step: the same for T a multiple of stride; state (B, C_in, kernel - stride)
@@ -95,7 +101,7 @@ class StreamingConv1d(nn.Module):
         _check_choices(pad_mode, norm, causal)
         self.causal, self.pad_mode = causal, pad_mode
         self.stride, self.dilation, self.groups = stride, dilation, groups
-        # Inputs that one output sees beyond its own stride; all of SEANet's layers have kernel >= stride.
+        # Inputs of one output besides its own stride.
         self.context = (kernel_size - 1) * dilation + 1 - stride
         if self.context < 0:
             raise ValueError(f"kernel_size must be at least stride, got {kernel_size} and stride {stride}.")
@@ -115,30 +121,30 @@ class StreamingConv1d(nn.Module):
         require_streamable(self)
         if x.shape[-1] % self.stride:
             raise ValueError(
-                f"a step takes a multiple of {self.stride} samples, got {x.shape[-1]}; "
-                "keep the rest for the next step."
+                f"a step needs a multiple of {self.stride} samples, got {x.shape[-1]}; "
+                "buffer the rest for the next step."
             )
-        x, keep = with_context(x, self._past(x) if state is None else state, self.context)
+        x, state = with_context(x, self._initial_context(x) if state is None else state, self.context)
         if x.shape[-1] == self.context:
-            return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
+            return x.new_zeros(x.shape[0], self.conv.out_channels, 0), state
         if self.groups == 1:
             y = conv1d_matmul(x, self.conv.weight, self.conv.bias, self.stride, self.dilation)
-            return self.norm(y), keep
-        return self._run(x), keep
+            return self.norm(y), state
+        return self._run(x), state
 
-    def _past(self, x: Tensor) -> Tensor | None:
-        """What stands before the first chunk (B, C_in, T): silence (None), or its reflection."""
+    def _initial_context(self, x: Tensor) -> Tensor | None:
+        """Context of the first chunk (B, C_in, T): zeros (None), or its reflection."""
         if self.pad_mode == "constant":
             return None
         if x.shape[-1] <= self.context:
             raise ValueError(
-                f"the first step of a layer with pad_mode='reflect' takes more than {self.context} samples, "
-                f"got {x.shape[-1]}; give a longer first piece, or run the whole input."
+                f"the first step of a layer with pad_mode='reflect' needs more than {self.context} samples, "
+                f"got {x.shape[-1]}; pass a longer first chunk, or run the whole input."
             )
         return x[..., 1 : self.context + 1].flip(-1)
 
     def _run(self, x: Tensor) -> Tensor:
-        """(B, C_in, T) already padded -> (B, C_out, frames)."""
+        """Padded (B, C_in, T) -> (B, C_out, frames)."""
         weight, bias = self.conv.weight, self.conv.bias
         return self.norm(conv1d(x, weight, bias, self.stride, self.dilation, self.groups))
 
@@ -146,13 +152,18 @@ class StreamingConv1d(nn.Module):
 class StreamingConvTranspose1d(nn.Module):
     """Transposed convolution, trimmed to T * stride, for kernels that are a multiple of the stride.
 
-    Computed as a plain convolution over kernel / stride frames that makes all `stride` phases at once
-    (channels), which are then laid out in time: the same sums, 2 to 3 times faster on CPU than
-    `conv_transpose1d`, and causal by itself.
+    Computed as a convolution over kernel / stride frames whose output channels are the `stride` phases, which
+    are then interleaved in time: the same sums, 2 to 3 times faster on CPU than `conv_transpose1d`, and causal.
 
     Args:
-        trim_right_ratio: causal layers drop this share of the surplus on the right, the rest on the left;
-            they stream at 1 only.
+        in_channels: C_in.
+        out_channels: C_out.
+        kernel_size: a multiple of stride.
+        stride: upsampling factor.
+        causal: trim on the right only (see trim_right_ratio).
+        norm: as in `StreamingConv1d`.
+        trim_right_ratio: fraction of the trimming on the right in causal layers; they are streamable at 1 only.
+
     Shape:
         forward: (B, C_in, T) -> (B, C_out, T * stride)
         step: the same; state (B, C_in, kernel / stride - 1)
@@ -194,20 +205,20 @@ class StreamingConvTranspose1d(nn.Module):
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C_in, T), state -> (B, C_out, T * stride), state."""
         require_streamable(self)
-        x, keep = with_context(x, state, self.context)
+        x, state = with_context(x, state, self.context)
         if x.shape[-1] == self.context:
-            return x.new_zeros(x.shape[0], self.conv.out_channels, 0), keep
-        return self._run_short(x), keep
+            return x.new_zeros(x.shape[0], self.conv.out_channels, 0), state
+        return self._run_short(x), state
 
     def _run_short(self, x: Tensor) -> Tensor:
-        """What `_run` gives, faster for few frames: it moves outputs instead of weights."""
+        """Equal to `_run`, faster for few frames: it rearranges outputs instead of weights."""
         c_in, c_out, kernel_size = self.conv.weight.shape
         taps, bias = kernel_size // self.stride, self.conv.bias
         assert bias is not None, "transposed convolutions are built with a bias"
-        # (B, T, C_out, taps, stride): what each frame adds to its own stride and to the next ones.
-        parts = (x.transpose(1, 2) @ self.conv.weight.view(c_in, -1)).unflatten(2, (c_out, taps, self.stride))
+        # (B, T, C_out, taps, stride): contributions of each frame to its own stride and the next ones.
+        taps_out = (x.transpose(1, 2) @ self.conv.weight.view(c_in, -1)).unflatten(2, (c_out, taps, self.stride))
         frames = x.shape[-1] - self.context
-        summed = sum(parts[:, self.context - tap :][:, :frames, :, tap] for tap in range(taps))
+        summed = sum(taps_out[:, self.context - tap :][:, :frames, :, tap] for tap in range(taps))
         y = cast(Tensor, summed).transpose(2, 3) + bias
         return y.reshape(x.shape[0], frames * self.stride, c_out).transpose(1, 2)
 
@@ -215,8 +226,7 @@ class StreamingConvTranspose1d(nn.Module):
         """(B, C_in, context + T) -> (B, C_out, T * stride), before norm and trimming."""
         c_in, c_out, kernel_size = self.conv.weight.shape
         taps = kernel_size // self.stride
-        # y[t * s + r] = sum_m x[t - m] W[:, :, m * s + r]: phase r, tap m; a convolution reads old taps
-        # first.
+        # y[t * s + r] = sum_m x[t - m] W[:, :, m * s + r]: phase r, tap m; convolutions need old taps first.
         weight, bias = self.conv.weight, self.conv.bias
         assert bias is not None, "transposed convolutions are built with a bias"
         weight = weight.view(c_in, c_out, taps, self.stride).flip(2)
@@ -230,7 +240,7 @@ class StreamingConvTranspose1d(nn.Module):
 def conv1d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> Tensor:
-    """`F.conv1d` without padding that keeps the memory order of x (B, C_in, T)."""
+    """`F.conv1d` without padding that preserves the memory layout of x (B, C_in, T)."""
     y = F.conv2d(
         x.unsqueeze(2), weight.unsqueeze(2), bias, stride=(1, stride), dilation=(1, dilation), groups=groups
     )
@@ -240,9 +250,9 @@ def conv1d(
 def conv1d_matmul(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1
 ) -> Tensor:
-    """`convolve` as one matrix product over copied windows: faster for few frames, channel-last out.
+    """`conv1d` as one matrix product over copied windows: faster for few frames; the output is channels-last.
 
-    For a short x, convolution spends its time on bringing the weight into its own layout; here it stays.
+    For a short x, a convolution spends most of its time reordering the weight.
     """
     c_out, c_in, kernel_size = weight.shape
     windows = x.unfold(2, (kernel_size - 1) * dilation + 1, stride)[..., ::dilation]
@@ -251,9 +261,9 @@ def conv1d_matmul(
 
 
 def pad(x: Tensor, left: int, right: int, mode: PadMode) -> Tensor:
-    """(B, C, T) -> (B, C, left + T + right), keeping the memory order.
+    """(B, C, T) -> (B, C, left + T + right), preserving the memory layout.
 
-    An input too short to be reflected is first made longer with zeros on the right, as EnCodec does.
+    An input too short to be reflected is first zero-padded on the right, as in EnCodec.
     """
     if left == right == 0:
         return x
@@ -265,10 +275,9 @@ def pad(x: Tensor, left: int, right: int, mode: PadMode) -> Tensor:
 
 
 def with_context(x: Tensor, state: Tensor | None, context: int) -> tuple[Tensor, Tensor]:
-    """Put the last inputs before the new: (B, C, T) -> (B, C, context + T), and the next state (B, C,
-    context).
+    """Prepend the context: (B, C, T), state -> (B, C, context + T), next state (B, C, context).
 
-    Without a state the past is silence. Joined channel-last, since `torch.cat` would lose that order.
+    Without a state the context is zeros. Concatenated channels-last, a layout that `torch.cat` would lose.
     """
     if state is None:
         state = x.new_zeros(x.shape[0], x.shape[1], context)
@@ -277,12 +286,12 @@ def with_context(x: Tensor, state: Tensor | None, context: int) -> tuple[Tensor,
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether (B, C, T) lies as (B, T, C) in memory."""
+    """Whether (B, C, T) has a channels-last memory layout."""
     return x.transpose(1, 2).is_contiguous() and not x.is_contiguous()
 
 
 def require_streamable(layer: Any) -> None:
-    """Raise unless the layer's output depends on the past alone."""
+    """ValueError unless the layer is streamable."""
     if not is_streamable(layer):
         raise ValueError(
             "only causal layers with trim_right_ratio 1 run step by step, got "
@@ -292,7 +301,7 @@ def require_streamable(layer: Any) -> None:
 
 
 def is_streamable(layer: Any) -> bool:
-    """Whether a convolution of this file runs step by step."""
+    """Whether a convolution of this module runs step by step."""
     return layer.causal and getattr(layer, "trim_right_ratio", 1.0) == 1.0
 
 
@@ -302,11 +311,11 @@ def _check_choices(pad_mode: str, norm: str, causal: bool) -> None:
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}.")
     if norm == "time_group_norm" and causal:
-        raise ValueError("time_group_norm looks at the whole signal, so it needs causal=False.")
+        raise ValueError("time_group_norm spans the whole signal, so it needs causal=False.")
 
 
 def _with_norm(conv: Conv, norm: Norm, channels: int) -> tuple[Conv, nn.Module]:
-    """The convolution with its weight norm put on, and the module that normalises its output."""
+    """The convolution with a weight norm, if any, and the module that normalizes its output."""
     if norm == "weight_norm":
         return cast(Conv, weight_norm(conv)), nn.Identity()
     return conv, nn.GroupNorm(1, channels) if norm == "time_group_norm" else nn.Identity()

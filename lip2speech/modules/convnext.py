@@ -1,7 +1,4 @@
-"""The ConvNeXt block over time (Liu et al. 2022; in one dimension as in Vocos, Siuzdak 2024, section 3.2).
-
-It does not know: what its channels mean.
-"""
+"""The 1-d ConvNeXt block (Liu et al. 2022; over time as in Vocos, Siuzdak 2024, section 3.2)."""
 
 from __future__ import annotations
 
@@ -12,11 +9,16 @@ from lip2speech.modules.conv import StreamingConv1d
 
 
 class ConvNeXtBlock(nn.Module):
-    """x + gamma * mlp(norm(depthwise(x))), all causal if the depthwise convolution is.
+    """x + gamma * mlp(norm(depthwise(x))).
 
     Args:
+        width: C.
         hidden: channels inside the mlp.
-        gamma: where the scale of what is added begins, usually 1 / the number of blocks.
+        kernel_size: of the depthwise convolution.
+        gamma: initial value of the layer scale, usually 1 / the number of blocks.
+        causal: whether the depthwise convolution is.
+        epsilon: of the norm.
+
     Shape:
         forward, step: (B, C, T) -> (B, C, T)
     """
@@ -39,13 +41,13 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
-        return x + self._mix(self.depthwise(x))
+        return x + self._pointwise(self.depthwise(x))
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, T), state -> (B, C, T), state."""
         y, new_state = self.depthwise.step(x, state)
-        return x + self._mix(y), new_state
+        return x + self._pointwise(y), new_state
 
-    def _mix(self, x: Tensor) -> Tensor:
-        """Every frame by itself: (B, C, T) -> (B, C, T)."""
+    def _pointwise(self, x: Tensor) -> Tensor:
+        """Norm and mlp, frame by frame: (B, C, T) -> (B, C, T)."""
         return (self.gamma * self.mlp(self.norm(x.transpose(1, 2)))).transpose(1, 2)

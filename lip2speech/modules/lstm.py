@@ -1,7 +1,4 @@
-"""LSTM with a skip connection, between the convolutions of EnCodec (Défossez et al. 2022, section 3.1).
-
-It looks at the past only, so it streams in any causal network; it does not know what its channels mean.
-"""
+"""LSTM with a residual connection, between the convolutions of EnCodec (Défossez et al. 2022, section 3.1)."""
 
 from torch import Tensor, nn
 
@@ -9,7 +6,7 @@ LSTMState = tuple[Tensor, Tensor]
 
 
 class ResidualLSTM(nn.Module):
-    """y = lstm(x) + x over time.
+    """y = lstm(x) + x over time; causal.
 
     Shape:
         forward: (B, C, T) -> (B, C, T)

@@ -1,9 +1,9 @@
-"""The lips' eye: a 3-D stem and a ResNet-18 trunk that turn each video frame into one vector.
+"""The visual front end: a 3-D stem and a ResNet-18 trunk, one vector per video frame.
 
 Stafylakis and Tzimiropoulos (2017, "Combining residual networks with LSTMs for lipreading", section 3.1) put
-one spatio-temporal convolution before a ResNet-18 (He et al. 2016) that then sees every frame by itself;
-AV-HuBERT (Shi et al. 2022, appendix A) uses it with PReLU. The stem sees two frames to each side, the trunk
-none; a causal stem sees the frame and four before it. Knows nothing of faces, sound or transformers.
+one spatio-temporal convolution before a ResNet-18 (He et al. 2016) that processes frame by frame; AV-HuBERT
+(Shi et al. 2022, appendix A) uses it with PReLU. The stem sees two frames on either side, a causal stem the
+four frames before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def make_activation(name: str, channels: int) -> nn.Module:
-    """One activation layer for (B, channels, H, W); PReLU learns a slope for each channel."""
+    """One activation layer for (B, channels, H, W); PReLU has a slope per channel."""
     if name not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}.")
     return ACTIVATIONS[name](channels)
@@ -61,12 +61,12 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, channels, H', W')."""
         y = self.act1(self.norm1(self.conv1(x)))
-        # Every stride-th pixel by hand: oneDNN's strided 1x1 convolution of fewer than 16 channels writes
-        # past the end of its gradients when the pictures are odd in number (PyTorch 2.14); the process dies.
+        # Slicing replaces the stride: oneDNN's strided 1x1 convolution of fewer than 16 channels writes past
+        # the end of its gradients for an odd number of images (PyTorch 2.14) and crashes the process.
         return self.act2(self.norm2(self.conv2(y)) + self.shortcut(x[..., :: self.stride, :: self.stride]))
 
     def fold(self) -> None:
-        """For inference only: batch norms become part of the convolutions before them."""
+        """For inference only: fuse batch norms into the convolutions before them."""
         if isinstance(self.norm1, nn.Identity):
             return
         self.conv1, self.norm1 = fold_batch_norm(self.conv1, self.norm1), nn.Identity()
@@ -76,7 +76,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNetTrunk(nn.Module):
-    """ResNet-18 without its own stem: four stages of two blocks, then the mean over the picture.
+    """ResNet-18 without its own stem: four stages of two blocks, then the mean over the image.
 
     Shape:
         forward: (N, width, H, W) -> (N, 8 * width)
@@ -103,16 +103,17 @@ class ResNetTrunk(nn.Module):
 
 
 class LipResNet(nn.Module):
-    """3-D stem and ResNet-18 trunk: one vector for each video frame.
+    """3-D stem and ResNet-18 trunk: one vector per video frame.
 
-    Padded frames are read as zeros (what the end of a clip looks like to the stem) and never enter the
-    trunk: they cost nothing and do not disturb the batch statistics in training.
+    Padded frames are zeros to the stem, like what follows a clip, and do not enter the trunk, so they cost
+    nothing and do not affect batch statistics.
 
     Args:
         width: channels of the first stage; the published network has 64, the vector 8 times as many.
         activation: "prelu" as published, "relu" or "swish".
-        stem_stride: 2 and then a max pooling, as published; or 4 without it, at a quarter of the stem's cost.
+        stem_stride: 2 and a max pooling, as published; or 4 without it, at a quarter of the stem's cost.
         causal: the stem sees no later frame.
+
     Shape:
         forward: video (B, 1, T, H, W), padding_mask (B, T) or None -> (B, T, 8 * width); zeros where padded
         step:    video (B, 1, T, H, W), state (B, 1, 4, H, W) or None -> (B, T, 8 * width), state
@@ -135,7 +136,7 @@ class LipResNet(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """He initialisation over the fan-out, as the published network; channels-last for the CPU's sake."""
+        """He initialization by fan-out, as published; channels-last, which is faster on CPUs."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 fan_out = math.prod(module.kernel_size) * module.out_channels
@@ -155,35 +156,35 @@ class LipResNet(nn.Module):
         x = self.run_stem(video)
         if padding_mask is None:
             return self.run_trunk(x).view(batch, time, -1)
-        kept = ~padding_mask.flatten()
-        vectors = self.run_trunk(x[kept])
+        valid = ~padding_mask.flatten()
+        vectors = self.run_trunk(x[valid])
         out = vectors.new_zeros(batch * time, vectors.shape[-1])
-        return out.masked_scatter(kept[:, None], vectors).view(batch, time, -1)
+        return out.masked_scatter(valid[:, None], vectors).view(batch, time, -1)
 
     def step(self, video: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The next frames: (B, 1, T, H, W), the last frames before them -> (B, T, 8 * width), state."""
+        """Next frames (B, 1, T, H, W), the four frames before them -> (B, T, 8 * width), state."""
         if not self.causal:
             raise ValueError("only a causal stem runs step by step; run the whole clip.")
         batch, _, time, *size = video.shape
-        before = STEM_KERNEL[0] - 1
+        context = STEM_KERNEL[0] - 1
         if state is None:
-            state = video.new_zeros(batch, 1, before, *size)
+            state = video.new_zeros(batch, 1, context, *size)
         video = torch.cat([state, video], 2)
-        return self.run_trunk(self.run_stem(video)).view(batch, time, -1), video[:, :, -before:]
+        return self.run_trunk(self.run_stem(video)).view(batch, time, -1), video[:, :, -context:]
 
     def run_stem(self, video: Tensor) -> Tensor:
-        """The stem's convolution: (B, 1, T, H, W) -> one row a frame, (B * T', width, H', W')."""
-        # With one channel, channels-last is the same bytes; the output is then in the order the trunk likes.
+        """The stem's convolution: (B, 1, T, H, W) -> (B * T', width, H', W')."""
+        # With one channel, channels-last is the same memory; the output then has the layout the trunk is fast in.
         x = self.stem(video.to(memory_format=torch.channels_last_3d))
         return x.transpose(1, 2).flatten(0, 1)  # still channels-last
 
     def run_trunk(self, x: Tensor) -> Tensor:
-        """What follows the stem's convolution: (N, width, H, W) -> (N, 8 * width)."""
+        """Everything after the stem's convolution: (N, width, H, W) -> (N, 8 * width)."""
         x = self.act(self.norm(x))
         return self.trunk(F.max_pool2d(x, 3, 2, 1) if self.stem_stride == 2 else x)
 
     def fold(self) -> None:
-        """For inference only: the stem's batch norm becomes part of its convolution."""
+        """For inference only: fuse the stem's batch norm into its convolution."""
         if isinstance(self.norm, nn.Identity):
             return
         self.stem, self.norm = fold_batch_norm(self.stem, self.norm), nn.Identity()

@@ -106,8 +106,7 @@ def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def check_codec(config: ExportConfig, lip: checkpoint.Checkpoint) -> Codec:
     """The codec, which must be the one that the lip model was trained on; ValueError otherwise."""
-    if lip.config.get("kind") != "lip-model":
-        raise ValueError(f"{lip.folder} holds {lip.config.get('kind')!r}, expected a lip-model.")
+    lip.require("lip-model")
     codec = load_codec(config.codec_path)
     expected, found = lip.config.get("codec"), code_fingerprint(codec)
     if expected not in (None, found):

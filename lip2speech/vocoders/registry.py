@@ -63,12 +63,7 @@ def read_vocoder(folder: str | Path) -> checkpoint.Checkpoint:
     Raises:
         CheckpointError: the folder is damaged or incomplete, or holds something else.
     """
-    loaded = checkpoint.load(folder)
-    if loaded.config.get("kind") != KIND or not {"name", "vocoder"} <= set(loaded.config):
-        raise checkpoint.CheckpointError(
-            f"{folder} holds {loaded.config.get('kind')!r}, expected a {KIND} with its name and sizes."
-        )
-    return loaded
+    return checkpoint.load(folder, KIND, keys=("name", "vocoder"))
 
 
 def load_vocoder(folder: str | Path) -> Vocoder:

@@ -1,4 +1,4 @@
-"""A checkpoint folder comes back equal, or says which file or tensor is wrong."""
+"""Checkpoint folders and weights (lip2speech/checkpoint/folder.py, weights.py)."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_save_then_load_is_equal(folder: Path) -> None:
+def test_a_saved_checkpoint_is_loaded_as_it_was(folder: Path) -> None:
     checkpoint = load(folder)
     assert checkpoint.config == {"n_q": 4, "ratios": [8, 5], "lr": 1e-5}
     assert checkpoint.card == CARD
@@ -37,7 +37,7 @@ def test_save_then_load_is_equal(folder: Path) -> None:
         assert checkpoint.tensors[name].dtype == tensor.dtype
 
 
-def test_another_config_leaves_the_weights_byte_for_byte(folder: Path) -> None:
+def test_replacing_the_config_leaves_the_weights_byte_for_byte(folder: Path) -> None:
     weights = (folder / "model.safetensors").read_bytes()
     replace_config(folder, {"n_q": 8})
     assert load(folder).config == {"n_q": 8} and load(folder).card == CARD
@@ -45,7 +45,7 @@ def test_another_config_leaves_the_weights_byte_for_byte(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
-def test_the_config_of_a_damaged_or_foreign_folder_is_left_alone(folder: Path) -> None:
+def test_the_config_of_a_damaged_or_foreign_folder_is_not_replaced(folder: Path) -> None:
     before = (folder / "config.yaml").read_bytes()
     (folder / "diary.txt").write_text("dear")
     with pytest.raises(CheckpointError, match="holds diary.txt"):
@@ -57,19 +57,19 @@ def test_the_config_of_a_damaged_or_foreign_folder_is_left_alone(folder: Path) -
     assert (folder / "config.yaml").read_bytes() == before
 
 
-def test_a_part_is_what_begins_with_its_prefix(folder: Path) -> None:
+def test_a_subset_is_the_tensors_with_a_prefix(folder: Path) -> None:
     checkpoint = load(folder)
     assert checkpoint.subset("we").keys() == {"ight"}
     assert checkpoint.subset("none.") == {}
 
 
-def test_the_sums_are_those_of_the_sha256sum_program(folder: Path) -> None:
+def test_checksums_have_the_format_of_sha256sum(folder: Path) -> None:
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     assert sorted(line.split("  ")[1] for line in lines) == ["README.md", "config.yaml", "model.safetensors"]
     assert all(len(line.split("  ")[0]) == 64 for line in lines)
 
 
-def test_half_is_smaller_and_comes_back_as_float32(tmp_path: Path) -> None:
+def test_an_fp16_checkpoint_is_smaller_and_loaded_as_float32(tmp_path: Path) -> None:
     weight = {"weight": torch.randn(100, 100)}
     save(tmp_path / "half", {}, weight, CARD, fp16=True)
     save(tmp_path / "full", {}, weight, CARD)
@@ -87,7 +87,7 @@ def test_shared_and_strided_tensors_are_saved_by_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "README.md"])
-def test_one_changed_byte_names_the_file(folder: Path, name: str) -> None:
+def test_a_changed_byte_is_an_error_that_names_the_file(folder: Path, name: str) -> None:
     data = bytearray((folder / name).read_bytes())
     data[-1] ^= 1
     (folder / name).write_bytes(data)
@@ -96,13 +96,13 @@ def test_one_changed_byte_names_the_file(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "README.md", "SHA256SUMS"])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+def test_a_missing_file_is_an_error_that_names_it(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=f"{name} is missing"):
         load(folder)
 
 
-def test_a_file_without_a_sum_and_a_missing_folder_are_errors(folder: Path) -> None:
+def test_a_missing_checksum_or_folder_is_an_error(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("")
     with pytest.raises(CheckpointError, match=r"has no line for config\.yaml"):
         load(folder)
@@ -110,7 +110,7 @@ def test_a_file_without_a_sum_and_a_missing_folder_are_errors(folder: Path) -> N
         load(folder / "nowhere")
 
 
-def test_an_existing_folder_is_refused_then_replaced_whole(folder: Path) -> None:
+def test_an_existing_folder_is_replaced_only_with_overwrite(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="already exists"):
         save(folder, {"n_q": 1}, {}, CARD)
     assert load(folder).config["n_q"] == 4
@@ -119,7 +119,7 @@ def test_an_existing_folder_is_refused_then_replaced_whole(folder: Path) -> None
     assert os.listdir(folder.parent) == ["model"]
 
 
-def test_overwrite_leaves_a_folder_with_other_files_alone(tmp_path: Path) -> None:
+def test_overwrite_refuses_a_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(b"dear")
     with pytest.raises(CheckpointError, match=r"holds photo\.png, so it is no checkpoint folder"):
         save(tmp_path, {}, {}, CARD, overwrite=True)
@@ -136,7 +136,7 @@ def test_nothing_is_written_on_failure(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_load_into_gives_every_weight() -> None:
+def test_load_weights_copies_every_weight() -> None:
     source, target = nn.Linear(3, 2), nn.Linear(3, 2)
     load_weights(target, source.state_dict())
     assert torch.equal(target.weight, source.weight)
@@ -151,7 +151,7 @@ def test_load_into_gives_every_weight() -> None:
         ({"bias": torch.tensor([0.0, float("inf")])}, "bias: holds NaN or infinite"),
     ],
 )
-def test_load_into_is_strict_and_changes_nothing_on_error(change: dict, message: str) -> None:
+def test_load_weights_is_strict_and_changes_nothing_on_error(change: dict, message: str) -> None:
     module = nn.Linear(3, 2)
     before = module.weight.clone()
     given = {**nn.Linear(3, 2).state_dict(), **change}

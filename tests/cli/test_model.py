@@ -1,4 +1,4 @@
-"""`lip2speech model` (lip2speech/cli/model.py, imports.py)."""
+"""`lip2speech model` (lip2speech/cli/model.py, import_model.py)."""
 
 from pathlib import Path
 
@@ -20,14 +20,14 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_an_encodec_is_imported_and_codes_sound(tmp_path: Path, tone: torch.Tensor) -> None:
+def test_an_imported_encodec_encodes_audio(tmp_path: Path, tone: torch.Tensor) -> None:
     from lip2speech.audio.io import write_wav
 
-    code, said, error = run("import", "encodec", write_official(tmp_path / "a.th"), tmp_path / "codec")
+    code, output, error = run("import", "encodec", write_official(tmp_path / "a.th"), tmp_path / "codec")
     assert code == 0, error
-    assert f"codec: codec, {len(official())} tensors, 0.1 M parameters" in said
-    assert "licence: " in said
-    assert "dropped" not in said
+    assert f"codec: codec, {len(official())} tensors, 0.1 M parameters" in output
+    assert "licence: " in output
+    assert "dropped" not in output
     write_wav(tmp_path / "a.wav", tone[0, 0])
     result = CliRunner().invoke(
         app, ["codec", "encode", str(tmp_path / "a.wav"), "--codec", str(tmp_path / "codec")]
@@ -36,17 +36,17 @@ def test_an_encodec_is_imported_and_codes_sound(tmp_path: Path, tone: torch.Tens
     assert "at 24000 Hz, 8 codebooks of 32 at 75 Hz, 3 kbit/s" in result.stdout
 
 
-def test_what_is_dropped_is_said_aloud(tmp_path: Path) -> None:
-    code, said, _ = run("import", "avhubert", FINETUNED, tmp_path / "out", f"pretrained={PRETRAINED}")
+def test_dropped_tensors_are_reported(tmp_path: Path) -> None:
+    code, output, _ = run("import", "avhubert", FINETUNED, tmp_path / "out", f"pretrained={PRETRAINED}")
     assert code == 0
-    assert "out: avhubert, 182 tensors" in said
-    assert "non-commercial" in said
-    assert "dropped weights (32): decoder." in said
-    assert "and 24 more; all are listed in README.md" in said
+    assert "out: avhubert, 182 tensors" in output
+    assert "non-commercial" in output
+    assert "dropped weights (32): decoder." in output
+    assert "and 24 more; all are listed in README.md" in output
     assert checkpoint.load(tmp_path / "out").config["frontend"]["heads"] == 4
 
 
-def test_options_become_the_importers_own_keywords(tmp_path: Path) -> None:
+def test_options_become_the_importers_keyword_arguments(tmp_path: Path) -> None:
     assert run("import", "avhubert", FINETUNED, tmp_path / "out", "heads=4", "--fp16")[0] == 0
     weights = IMPORTERS["avhubert"]
     assert parse_options("avhubert", weights, ["heads=4", "pretrained=x.pt"]) == {
@@ -59,7 +59,7 @@ def test_options_become_the_importers_own_keywords(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", IMPORTERS)
-def test_every_importer_has_the_same_shape(kind: str) -> None:
+def test_every_importer_has_the_same_signature(kind: str) -> None:
     import inspect
 
     parameters = inspect.signature(IMPORTERS[kind]).parameters
@@ -68,7 +68,7 @@ def test_every_importer_has_the_same_shape(kind: str) -> None:
     assert all(p.default is not p.empty for name, p in parameters.items() if name not in ("source", "out"))
 
 
-def test_refusals_are_one_line(tmp_path: Path) -> None:
+def test_errors_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.th").write_bytes(b"hello")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
@@ -81,10 +81,25 @@ def test_refusals_are_one_line(tmp_path: Path) -> None:
         (("encodec", good, tmp_path / "out", "heads=2"), "kind encodec takes settings=..."),
         (("encodec", good, tmp_path / "mine", "--overwrite"), "letter.txt, so it is no checkpoint folder"),
     ):
-        code, said, error = run("import", *arguments)
+        code, output, error = run("import", *arguments)
         assert code in (2, 5)
-        assert said == ""
+        assert output == ""
         assert error.count("\n") == 1, error
         assert why in error, error
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_the_bundled_models_are_listed_verified_and_described() -> None:
+    assert run("list")[:2] == (0, "default\nlive\n")
+    code, output, _ = run("verify", "live")
+    assert code == 0 and output.endswith("live: ok\n")
+    code, output, _ = run("info")
+    assert code == 0 and output.startswith("# ")
+
+
+def test_info_escapes_terminal_sequences_of_a_foreign_card(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "m", {}, {}, "# A\x1b[31m card\x07\n\n| a\tb |\u202e\n")
+    code, output, _ = run("info", tmp_path / "m")
+    assert code == 0
+    assert output == "# A\\x1b[31m card\\x07\n\n| a     b |\\u202e\n"

@@ -1,4 +1,4 @@
-"""`lip2speech voice` and what speaks with it (lip2speech/cli/voice.py)."""
+"""`lip2speech voice`, and conversion with enrolled voices (lip2speech/cli/voice.py)."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,8 @@ CONSENT = "I am Ann Lee and agree that this computer speaks in my voice."
 
 
 @pytest.fixture(autouse=True)
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of voices that is this test's own."""
+def voices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of voices for each test."""
     monkeypatch.setenv("LIP2SPEECH_VOICES", str(tmp_path / "voices"))
     write_wav(tmp_path / "ann.wav", synthetic_voice(400, 150.0))
     return tmp_path / "voices"
@@ -34,33 +34,33 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_a_voice_is_enrolled_shown_listed_and_deleted(tmp_path: Path, kept: Path) -> None:
-    code, said, _ = run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
-    assert code == 0 and "--voice ann" in said
+def test_a_voice_is_enrolled_shown_listed_and_deleted(tmp_path: Path, voices: Path) -> None:
+    code, output, _ = run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
+    assert code == 0 and "--voice ann" in output
     assert run("voice", "list")[1] == "ann\n"
     shown = run("voice", "show", "ann")[1]
     assert CONSENT in shown and "150 Hz" in shown
     embeddings = json.loads(run("voice", "show", "ann", "--json")[1])["embeddings"]
     assert len(embeddings["ltas"]) == 163
     assert {load_model_speaker_encoder(name).fingerprint for name in bundled_models()} <= set(embeddings)
-    code, said, _ = run("voice", "delete", "ann")
-    assert code == 0 and "no file of it remains" in said
-    assert run("voice", "list")[1] == "" and not list(kept.iterdir())
+    code, output, _ = run("voice", "delete", "ann")
+    assert code == 0 and "no file of it remains" in output
+    assert run("voice", "list")[1] == "" and not list(voices.iterdir())
 
 
-def test_no_consent_no_voice(tmp_path: Path, kept: Path) -> None:
+def test_without_consent_no_voice_is_enrolled(tmp_path: Path, voices: Path) -> None:
     code, _, error = run("voice", "enroll", "ann", tmp_path / "ann.wav")
     assert code != 0 and "only with the consent" in error and error.count("\n") == 1
-    assert not kept.exists()
+    assert not voices.exists()
 
 
-def test_a_voice_that_is_not_there_is_one_line() -> None:
+def test_an_unknown_voice_is_one_line() -> None:
     for what in ("show", "delete"):
         code, _, error = run("voice", what, "nobody")
         assert code != 0 and "no voice 'nobody' is enrolled" in error and error.count("\n") == 1
 
 
-def test_an_enrolled_voice_speaks_by_its_name(tmp_path: Path, clip: Path) -> None:
+def test_a_video_is_converted_with_an_enrolled_voice(tmp_path: Path, clip: Path) -> None:
     model = save_system(tmp_path / "small")
     run("voice", "enroll", "ann2", tmp_path / "ann.wav", "--consent", CONSENT)
     code, _, error = run(
@@ -74,7 +74,7 @@ def test_an_enrolled_voice_speaks_by_its_name(tmp_path: Path, clip: Path) -> Non
         speech.speaker_embedding("nobody")
 
 
-def test_an_enrolled_voice_goes_before_the_models_own_of_that_name(tmp_path: Path) -> None:
+def test_an_enrolled_voice_takes_precedence_over_a_stored_one_of_that_name(tmp_path: Path) -> None:
     speech = Lip2Speech.from_pretrained(save_system(tmp_path / "small"), device="cpu")
     own = speech.speaker_embedding("ann")
     run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
@@ -86,8 +86,8 @@ def test_an_enrolled_voice_goes_before_the_models_own_of_that_name(tmp_path: Pat
     assert speech.speaker_embedding(None).tolist() == own.tolist()
 
 
-def save_foreign(folder: Path) -> Path:
-    """A system whose heads take vectors of an encoder that is not in it."""
+def save_external(folder: Path) -> Path:
+    """A model whose heads take embeddings of an external encoder."""
     model = make_model(MODEL | {"heads": MODEL["heads"] | {"speaker_dim": 5}})
     values, tensors = system(model=to_dict(model.config))
     tensors = {k: v for k, v in tensors.items() if not k.startswith("model.")}
@@ -96,24 +96,24 @@ def save_foreign(folder: Path) -> Path:
     return folder
 
 
-def test_a_voice_is_enrolled_for_an_encoder_that_is_not_here(tmp_path: Path, clip: Path) -> None:
-    foreign, vector = save_foreign(tmp_path / "foreign"), tmp_path / "eve.npy"
+def test_a_voice_is_enrolled_with_an_external_embedding(tmp_path: Path, clip: Path) -> None:
+    external, vector = save_external(tmp_path / "external"), tmp_path / "eve.npy"
     np.save(vector, np.arange(5, dtype=np.float32))
-    enroll = ("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, "--model", foreign)
+    enroll = ("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, "--model", external)
     code, _, error = run(*enroll)
     assert code != 0 and "takes speaker embeddings of 5 dimensions from an external encoder" in error and "--embedding" in error
     assert run(*enroll, "--embedding", vector)[0] == 0
-    assert Lip2Speech.from_pretrained(foreign, device="cpu").speaker_embedding("eve").tolist() == [0, 1, 2, 3, 4]
-    told = ("--model", foreign, "--voice", "eve", "--quiet")
-    assert run("convert", clip, "-o", tmp_path / "a.wav", *told)[0] == 0
+    assert Lip2Speech.from_pretrained(external, device="cpu").speaker_embedding("eve").tolist() == [0, 1, 2, 3, 4]
+    options = ("--model", external, "--voice", "eve", "--quiet")
+    assert run("convert", clip, "-o", tmp_path / "a.wav", *options)[0] == 0
 
 
-def test_a_vector_that_no_model_takes_is_refused(tmp_path: Path, kept: Path) -> None:
+def test_an_embedding_that_no_model_takes_is_refused(tmp_path: Path, voices: Path) -> None:
     np.save(tmp_path / "eve.npy", np.arange(5, dtype=np.float32))
     consent = ("--consent", CONSENT, "--embedding", tmp_path / "eve.npy")
     code, _, error = run("voice", "enroll", "eve", tmp_path / "ann.wav", *consent)
     assert code != 0 and "name one by --model" in error and error.count("\n") == 1
-    assert not kept.exists()
-    wrong = ("--model", save_foreign(tmp_path / "foreign"), "--embedding", tmp_path / "x.npy")
+    assert not voices.exists()
+    wrong = ("--model", save_external(tmp_path / "external"), "--embedding", tmp_path / "x.npy")
     code, _, error = run("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, *wrong)
     assert code != 0 and "not a speaker embedding of 5 dimensions" in error

@@ -46,7 +46,7 @@ def test_an_unknown_key_is_an_error_that_names_the_codec() -> None:
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "units", {"kind": "kmeans-mfcc"}, {"mean": torch.zeros(1)}, "")
-    with pytest.raises(ValueError, match="holds 'kmeans-mfcc', expected a codec"):
+    with pytest.raises(ValueError, match="holds 'kmeans-mfcc', expected 'codec'"):
         load_codec(tmp_path / "units")
 
 

@@ -114,7 +114,7 @@ def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) ->
     assert torch.equal(found(noise(6400)), own(noise(6400)))
     assert isinstance(load_unit_tokenizer(imported), HubertTokenizer)
     checkpoint.save(tmp_path / "other", {"kind": "codec"}, tensors, "")
-    with pytest.raises(ValueError, match="holds 'codec', expected kmeans-mfcc or hubert or avhubert units"):
+    with pytest.raises(ValueError, match="holds 'codec', expected 'kmeans-mfcc' or 'hubert' or 'avhubert'"):
         load_unit_tokenizer(tmp_path / "other")
 
 

@@ -40,7 +40,7 @@ def test_the_finetuned_encoder_equals_the_official_code() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("time", [1, 2, 7])
-def test_one_finite_vector_for_each_frame(encoder: AVHubert, batch: int, time: int) -> None:
+def test_every_frame_has_one_finite_vector(encoder: AVHubert, batch: int, time: int) -> None:
     video, audio = clips(batch, time)
     for features in (encoder(video), encoder(None, audio), *encoder.hidden_states(video, audio)):
         assert features.shape == (batch, time, 32)
@@ -50,7 +50,7 @@ def test_one_finite_vector_for_each_frame(encoder: AVHubert, batch: int, time: i
 
 
 @torch.no_grad()
-def test_padding_and_company_change_nothing(encoder: AVHubert) -> None:
+def test_a_padded_batch_equals_single_clips(encoder: AVHubert) -> None:
     video, audio = clips(3, 9)
     mask = torch.arange(9) >= torch.tensor([9, 4, 1])[:, None]
     together = encoder(video, audio, mask)  # the padded frames hold noise
@@ -60,7 +60,7 @@ def test_padding_and_company_change_nothing(encoder: AVHubert) -> None:
 
 
 @torch.no_grad()
-def test_a_mask_without_padding_changes_nothing(encoder: AVHubert) -> None:
+def test_a_mask_without_padding_does_not_change_the_output(encoder: AVHubert) -> None:
     video, _ = clips(2, 4)
     unmasked = encoder(video)
     masked = encoder(video, padding_mask=torch.zeros(2, 4, dtype=torch.bool))
@@ -68,14 +68,14 @@ def test_a_mask_without_padding_changes_nothing(encoder: AVHubert) -> None:
 
 
 @torch.no_grad()
-def test_a_clip_of_nothing_but_padding_is_finite(encoder: AVHubert) -> None:
+def test_the_output_of_padding_only_is_finite(encoder: AVHubert) -> None:
     video, _ = clips(2, 3)
     mask = torch.tensor([[False] * 3, [True] * 3])
     assert encoder(video, padding_mask=mask).isfinite().all()
 
 
 @torch.no_grad()
-def test_a_missing_stream_is_zeros_after_its_projection(encoder: AVHubert) -> None:
+def test_a_missing_modality_is_zeros_after_its_projection(encoder: AVHubert) -> None:
     video, _ = clips(1, 5)
     heard = torch.cat([torch.zeros(1, 5, 32), encoder.video_features(video)], dim=-1)
     expected = encoder.encoder(encoder.fusion_proj(encoder.fusion_norm(heard)))
@@ -91,7 +91,7 @@ def test_the_output_is_the_last_layer_after_the_final_norm(encoder: AVHubert) ->
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_every_weight_learns_with_and_without_bf16(autocast: bool) -> None:
+def test_every_weight_has_a_finite_gradient(autocast: bool) -> None:
     torch.manual_seed(0)
     encoder = AVHubert(dataclasses.replace(SMALL, layerdrop=0.0)).train()
     video, audio = clips(2, 5)
@@ -125,7 +125,7 @@ def test_layerdrop_one_skips_every_layer_in_training_only() -> None:
 @pytest.mark.parametrize(
     ("size", "expected"), [("tiny", 4_186_832), ("base", 102_620_288), ("large", 324_622_976)]
 )
-def test_sizes_have_the_published_number_of_weights(size: str, expected: int) -> None:
+def test_base_and_large_have_the_published_number_of_weights(size: str, expected: int) -> None:
     """Base and large: the sum over the published files' encoder weights."""
     with torch.device("meta"):
         encoder = AVHubert(SIZES[size])
@@ -156,7 +156,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_wrong_inputs_are_named(encoder: AVHubert, message: str) -> None:
+def test_wrong_inputs_are_refused(encoder: AVHubert, message: str) -> None:
     with pytest.raises(ValueError) as error:
         encoder(*WRONG[message])
     assert message in str(error.value)
@@ -170,14 +170,14 @@ def test_wrong_inputs_are_named(encoder: AVHubert, message: str) -> None:
         ({"activation": "x"}, "one of"),
     ],
 )
-def test_impossible_sizes_are_named(change: dict[str, object], message: str) -> None:
+def test_impossible_sizes_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AVHubert(dataclasses.replace(SMALL, **change))  # type: ignore[arg-type]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("chunk", [1, 3])
-def test_steps_of_a_causal_model_equal_the_whole_in_chunks(chunk: int) -> None:
+def test_steps_of_a_causal_encoder_equal_one_pass_in_chunks(chunk: int) -> None:
     torch.manual_seed(0)
     live = AVHubert(dataclasses.replace(SMALL, causal=True, left_context=4)).eval()
     video, _ = clips(2, 7)

@@ -1,4 +1,4 @@
-"""The heads of lip2speech-unit (lip2speech/models/heads/conformer.py), and models that choose their plugs."""
+"""The heads of lip2speech-unit (lip2speech/models/heads/conformer.py); choice of heads by `kind`."""
 
 from dataclasses import replace
 from typing import Any
@@ -45,7 +45,7 @@ def test_a_video_frame_gives_four_mel_frames_and_two_units(batch: int, frames: i
 
 
 @torch.no_grad()
-def test_the_voice_enters_the_mel_alone() -> None:
+def test_only_the_mel_depends_on_the_speaker() -> None:
     heads, features = make(), torch.randn(1, 4, 12)
     one, other = (heads(features, torch.full((1, 6), value)) for value in (0.0, 1.0))
     assert torch.equal(one.unit_logits, other.unit_logits)
@@ -53,7 +53,7 @@ def test_the_voice_enters_the_mel_alone() -> None:
 
 
 @torch.no_grad()
-def test_each_step_makes_two_mel_frames_band_by_band() -> None:
+def test_each_unit_step_yields_two_mel_frames() -> None:
     heads = make()
     heads.mel.weight.zero_()
     heads.mel.bias.copy_(torch.arange(10.0))
@@ -63,7 +63,7 @@ def test_each_step_makes_two_mel_frames_band_by_band() -> None:
 
 
 @torch.no_grad()
-def test_the_special_symbols_are_never_units() -> None:
+def test_special_tokens_are_never_units() -> None:
     heads = make()
     heads.units.bias[: SMALL.n_special_tokens] = 1e6
     logits = heads(torch.randn(1, 2, 12), torch.randn(1, 6)).require("unit_logits")
@@ -71,7 +71,7 @@ def test_the_special_symbols_are_never_units() -> None:
 
 
 @torch.no_grad()
-def test_without_a_view_of_padding_a_clip_gives_in_a_batch_what_it_gives_alone() -> None:
+def test_padding_changes_valid_frames_only_with_conv_over_padding() -> None:
     features, speaker, mask = torch.randn(2, 6, 12), torch.randn(2, 6), torch.zeros(2, 6, dtype=torch.bool)
     mask[1, 4:] = True
     for conv_over_padding in (False, True):
@@ -90,7 +90,7 @@ def test_codes_and_steps_are_refused() -> None:
         heads.step(torch.randn(1, 2, 12), torch.randn(1, 6))
 
 
-def test_they_learn() -> None:
+def test_every_weight_has_a_gradient() -> None:
     torch.manual_seed(0)
     heads, features, speaker = make().train(), torch.randn(2, 4, 12), torch.randn(2, 6)
     units, mel = torch.randint(7, (2, 8)), torch.randn(2, 5, 16)
@@ -107,7 +107,7 @@ def test_they_learn() -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_what_they_predict_is_what_a_vocoder_may_need() -> None:
+def test_predicts_lists_mel_units_and_speaker() -> None:
     assert SMALL.predicts(("mel", "unit_logits", "speaker"))
     assert not SMALL.predicts(("mel", "pitch"))
     assert not SMALL.predicts(("codes",))
@@ -117,7 +117,7 @@ def test_what_they_predict_is_what_a_vocoder_may_need() -> None:
 
 
 @torch.no_grad()
-def test_a_model_is_made_of_the_plugs_its_config_names() -> None:
+def test_kind_selects_front_end_and_heads() -> None:
     config = from_dict(ModelConfig, MODEL)
     model = LipModel(config).eval()
     assert isinstance(model.frontend, ResNetFrontEnd) and isinstance(model.heads, ConformerHeads)
@@ -126,7 +126,7 @@ def test_a_model_is_made_of_the_plugs_its_config_names() -> None:
     assert found.require("mel").shape == (1, 5, 12)
 
 
-def test_without_a_kind_the_plugs_are_the_usual_ones() -> None:
+def test_the_default_kinds_are_avhubert_and_convolutional_heads() -> None:
     with torch.device("meta"):
         model = LipModel(
             from_dict(ModelConfig, {"frontend": {"encoder_layers": 1}, "heads": {"hidden_dim": 8}})
@@ -134,7 +134,7 @@ def test_without_a_kind_the_plugs_are_the_usual_ones() -> None:
     assert isinstance(model.frontend, AVHubert) and model.config.heads.hidden_dim == 8
 
 
-def test_an_unknown_kind_tells_the_known_ones() -> None:
+def test_an_unknown_kind_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match="model: heads: kind 'lstm' is unknown; leave it out, or .*'conformer'"
     ):

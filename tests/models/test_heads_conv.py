@@ -195,7 +195,7 @@ def test_another_speaker_gives_another_mel() -> None:
     assert not torch.allclose(heads(x, speaker(1)).mel, heads(x, -speaker(1)).mel)
 
 
-def test_the_pitch_of_a_new_head_moves_with_the_median_of_the_speaker() -> None:
+def test_the_initial_pitch_follows_the_median_f0_of_the_speaker() -> None:
     heads, x = build(), features(1, 3)
     with torch.no_grad():
         heads.pitch.in_proj.linear.weight.zero_()  # leaves the base F0 only

@@ -1,4 +1,4 @@
-"""HuBERT: the official numbers, its clock, its layers (lip2speech/models/hubert.py)."""
+"""HuBERT: parity with the official code, frame rate, layers (lip2speech/models/hubert.py)."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def tiny() -> Hubert:
     return Hubert(TINY).eval()
 
 
-def test_every_stored_tensor_is_reproduced() -> None:
+def test_every_stored_tensor_equals_the_official_code() -> None:
     rows = list(all_rows())
     assert {name for name, _, _ in rows} == {"conv", "layer1", "layer2", "layer3", "padded_last"}
     for name, error, share in rows:
@@ -36,7 +36,7 @@ def test_every_stored_tensor_is_reproduced() -> None:
         assert share < TOLERANCE, f"{name}: {share:.1e}"
 
 
-def test_the_mask_of_frames_is_the_official_one() -> None:
+def test_the_frame_mask_equals_the_official_code() -> None:
     _, mask = padded_batch()
     assert frame_mask(mask, 38).equal(stored()["padded_mask"].bool())
 
@@ -50,19 +50,19 @@ def test_frames_follow_the_arithmetic_of_the_convolutions(
     assert tiny(torch.zeros(batch, 1, samples)).shape == (batch, frames, 16)
 
 
-def test_a_frame_sees_400_samples_and_no_others() -> None:
-    wave = ConvFeatureExtractor(4, TINY.conv_kernels, TINY.conv_strides)
-    assert wave.receptive_field == 400
-    wave.norm = torch.nn.Identity()  # type: ignore[assignment]  # it looks at the whole sound
+def test_the_receptive_field_is_400_samples() -> None:
+    extractor = ConvFeatureExtractor(4, TINY.conv_kernels, TINY.conv_strides)
+    assert extractor.receptive_field == 400
+    extractor.norm = torch.nn.Identity()  # type: ignore[assignment]  # it sees the whole input
     wav = torch.randn(1, 1, 1040, requires_grad=True)
-    wave(wav)[0, :, 1].sum().backward()
+    extractor(wav)[0, :, 1].sum().backward()
     assert wav.grad is not None
-    seen = wav.grad[0, 0].nonzero().flatten()
-    assert int(seen.min()) >= 320 and int(seen.max()) < 720
+    inputs = wav.grad[0, 0].nonzero().flatten()
+    assert int(inputs.min()) >= 320 and int(inputs.max()) < 720
 
 
 @torch.no_grad()
-def test_a_layer_is_picked_by_its_number_from_1(tiny: Hubert) -> None:
+def test_layers_are_counted_from_1(tiny: Hubert) -> None:
     wav = torch.randn(1, 1, 2000)
     layers = tiny.hidden_states(wav)
     assert len(layers) == 2
@@ -73,7 +73,7 @@ def test_a_layer_is_picked_by_its_number_from_1(tiny: Hubert) -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 3, -1])
-def test_a_layer_it_has_not_is_refused(tiny: Hubert, layer: int) -> None:
+def test_a_missing_layer_is_refused(tiny: Hubert, layer: int) -> None:
     with pytest.raises(ValueError, match=rf"layer must be in 1\.\.2, got {layer}"):
         tiny.extract_features(torch.zeros(1, 1, 2000), layer)
 
@@ -97,7 +97,7 @@ def test_a_mask_of_another_length_is_refused(tiny: Hubert) -> None:
         tiny(torch.zeros(1, 1, 2000), torch.zeros(1, 6, dtype=torch.bool))
 
 
-def test_one_stride_for_each_kernel() -> None:
+def test_kernels_and_strides_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="one number for each convolution"):
         HubertConfig(conv_kernels=(10, 3), conv_strides=(5,))
 

@@ -1,4 +1,4 @@
-"""Front end and heads in one (lip2speech/models/lip2speech.py)."""
+"""The lip model (lip2speech/models/lip2speech.py)."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def voice(batch: int) -> Tensor:
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_every_frame_gets_its_mel_units_and_codes(tiny_model: LipModel, batch: int, frames: int) -> None:
+def test_every_frame_has_mel_units_and_codes(tiny_model: LipModel, batch: int, frames: int) -> None:
     with torch.no_grad():
         found = tiny_model(video(batch, frames), voice(batch))
     assert found.mel.shape == (batch, 80, 4 * frames)
@@ -35,7 +35,7 @@ def test_a_padded_batch_equals_single_clips(tiny_model: LipModel) -> None:
             torch.testing.assert_close(batch[i : i + 1, :, : 4 * length], single, rtol=1e-4, atol=1e-4)
 
 
-def test_every_task_teaches_the_front_end(tiny_model: LipModel) -> None:
+def test_every_task_has_gradients_in_the_front_end(tiny_model: LipModel) -> None:
     for name in ("mel", "unit_logits", "code_logits", "independent_code_logits"):
         tiny_model.zero_grad()
         tiny_model(video(1, 2), voice(1)).require(name).pow(2).mean().backward()

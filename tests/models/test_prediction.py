@@ -1,4 +1,4 @@
-"""The fields that heads give and vocoders take (lip2speech/models/prediction.py)."""
+"""Output of the heads (lip2speech/models/prediction.py)."""
 
 import pytest
 import torch
@@ -6,12 +6,12 @@ import torch
 from lip2speech.models.prediction import Prediction
 
 
-def test_a_field_that_is_there_is_given() -> None:
+def test_a_required_field_is_returned() -> None:
     mel = torch.zeros(1, 80, 4)
     assert Prediction(mel=mel).require("mel") is mel
 
 
-def test_a_missing_field_is_an_error_that_names_what_there_is() -> None:
+def test_a_missing_field_is_an_error_that_lists_the_others() -> None:
     prediction = Prediction(mel=torch.zeros(1, 80, 4), speaker=torch.zeros(1, 163))
     with pytest.raises(ValueError, match=r"needs codes, the model predicts \['mel', 'speaker'\]; choose"):
         prediction.require("codes")

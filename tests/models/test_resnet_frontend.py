@@ -15,13 +15,13 @@ def frontend() -> ResNetFrontEnd:
 @torch.no_grad()
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_every_frame_becomes_one_vector(frontend: ResNetFrontEnd, batch: int, frames: int) -> None:
+def test_every_frame_has_one_vector(frontend: ResNetFrontEnd, batch: int, frames: int) -> None:
     features = frontend(torch.randn(batch, 1, frames, 88, 88))
     assert features.shape == (batch, frames, frontend.config.embed_dim)
 
 
 @torch.no_grad()
-def test_padding_is_read_as_zeros_whatever_is_in_it(frontend: ResNetFrontEnd) -> None:
+def test_padding_is_replaced_by_zeros(frontend: ResNetFrontEnd) -> None:
     video, mask = torch.randn(2, 1, 4, 88, 88), torch.zeros(2, 4, dtype=torch.bool)
     mask[1, 3] = True
     zeroed = video.clone()

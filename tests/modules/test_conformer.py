@@ -28,8 +28,8 @@ def make(*, conv_over_padding: bool = True) -> Conformer:
     return conformer.eval()
 
 
-def slow_attention(attention: RelativeAttention, x: Tensor, keep: Tensor | None) -> Tensor:
-    """Row by row, each pair of frames with the sinusoids of their own distance."""
+def slow_attention(attention: RelativeAttention, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Row by row, with the sinusoids of the distance of each pair of frames."""
     time, dim = x.shape[1:]
     size = dim // attention.heads
     out = torch.zeros_like(x)
@@ -40,7 +40,7 @@ def slow_attention(attention: RelativeAttention, x: Tensor, keep: Tensor | None)
             for i in range(time):
                 scores = torch.full((time,), -math.inf)
                 for j in range(time):
-                    if keep is not None and not keep[b, j]:
+                    if mask is not None and not mask[b, j]:
                         continue
                     waves = [(i - j) / 10000 ** (2 * (d // 2) / dim) for d in range(dim)]
                     wave = torch.tensor([math.cos(a) if d % 2 else math.sin(a) for d, a in enumerate(waves)])
@@ -54,15 +54,15 @@ def slow_attention(attention: RelativeAttention, x: Tensor, keep: Tensor | None)
 @torch.no_grad()
 @pytest.mark.parametrize("time", [1, 2, 7])
 @pytest.mark.parametrize("masked", [False, True])
-def test_attention_is_its_slow_twin(time: int, masked: bool) -> None:
+def test_attention_equals_the_slow_twin(time: int, masked: bool) -> None:
     torch.manual_seed(0)
     attention, x = RelativeAttention(8, 2, 0.0).eval(), torch.randn(2, time, 8)
-    keep = torch.arange(time)[None] < torch.tensor([[time], [max(1, time - 2)]]) if masked else None
-    found = attention(x, relative_positions(time, 8), keep)
-    torch.testing.assert_close(found, slow_attention(attention, x, keep), rtol=0, atol=1e-5)
+    mask = torch.arange(time)[None] < torch.tensor([[time], [max(1, time - 2)]]) if masked else None
+    found = attention(x, relative_positions(time, 8), mask)
+    torch.testing.assert_close(found, slow_attention(attention, x, mask), rtol=0, atol=1e-5)
 
 
-def test_positions_are_sinusoids_of_how_far_back_a_frame_lies() -> None:
+def test_positions_are_sinusoids_of_the_distance() -> None:
     table = relative_positions(3, 4)
     assert table.shape == (5, 4)
     assert table[2].tolist() == [0, 1, 0, 1]  # no distance
@@ -71,7 +71,7 @@ def test_positions_are_sinusoids_of_how_far_back_a_frame_lies() -> None:
     torch.testing.assert_close(table[3], table[1] * torch.tensor([-1.0, 1.0, -1.0, 1.0]))  # one ahead
 
 
-def test_the_shift_brings_each_distance_to_its_frame() -> None:
+def test_rel_shift_maps_distances_to_frames() -> None:
     for time in (1, 2, 5):
         distances = torch.arange(time - 1, -time, -1.0).expand(1, 1, time, -1)
         frames = torch.arange(time)
@@ -81,21 +81,21 @@ def test_the_shift_brings_each_distance_to_its_frame() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("time", [1, 2, 7])
-def test_shapes(batch: int, time: int) -> None:
+def test_the_shape_is_preserved(batch: int, time: int) -> None:
     assert make()(torch.randn(batch, time, 16)).shape == (batch, time, 16)
 
 
 @torch.no_grad()
-def test_without_a_view_of_padding_a_clip_gives_in_a_batch_what_it_gives_alone() -> None:
+def test_padding_changes_valid_frames_only_with_conv_over_padding() -> None:
     x, mask = torch.randn(2, 9, 16), torch.zeros(2, 9, dtype=torch.bool)
     mask[1, 5:] = True
-    blind, published = make(conv_over_padding=False), make()
-    torch.testing.assert_close(blind(x, mask)[1, :5], blind(x[1:, :5])[0], rtol=0, atol=1e-5)
+    masked, published = make(conv_over_padding=False), make()
+    torch.testing.assert_close(masked(x, mask)[1, :5], masked(x[1:, :5])[0], rtol=0, atol=1e-5)
     assert (published(x, mask)[1, :5] - published(x[1:, :5])[0]).abs().max() > 1e-3
 
 
 @torch.no_grad()
-def test_folding_the_batch_norm_changes_nothing() -> None:
+def test_fusing_the_batch_norm_preserves_the_output() -> None:
     conformer, x = make(), torch.randn(2, 9, 16)
     before = conformer(x)
     assert fold(conformer) == 2

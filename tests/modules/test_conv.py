@@ -1,4 +1,4 @@
-"""Convolutions that pad, run by steps and keep the memory order (lip2speech/modules/conv.py, elu.py)."""
+"""Streaming convolutions and ELU (lip2speech/modules/conv.py, activations.py)."""
 
 import pytest
 import torch
@@ -32,18 +32,18 @@ def wave(channels: int, frames: int, batch: int = 2) -> Tensor:
 
 
 def in_chunks(layer, x: Tensor, size: int) -> Tensor:
-    state, pieces = None, []
+    state, chunks = None, []
     for chunk in x.split(size, dim=-1):
         y, state = layer.step(chunk, state)
-        pieces.append(y)
-    return torch.cat(pieces, dim=-1)
+        chunks.append(y)
+    return torch.cat(chunks, dim=-1)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("frames", [1, 2, 7])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
-def test_a_convolution_gives_one_frame_for_each_stride_begun(batch, frames, causal, pad_mode):
+def test_a_convolution_returns_ceil_of_samples_over_stride_frames(batch, frames, causal, pad_mode):
     layer = conv(kernel_size=8, stride=4, causal=causal, pad_mode=pad_mode)
     y = layer(wave(3, frames, batch))
     assert y.shape == (batch, 5, -(-frames // 4))
@@ -52,13 +52,13 @@ def test_a_convolution_gives_one_frame_for_each_stride_begun(batch, frames, caus
 
 @pytest.mark.parametrize("frames", [1, 2, 7])
 @pytest.mark.parametrize(("causal", "ratio"), [(True, 1.0), (True, 0.5), (False, 1.0)])
-def test_a_transposed_convolution_gives_stride_samples_for_each_frame(frames, causal, ratio):
+def test_a_transposed_convolution_returns_stride_samples_per_frame(frames, causal, ratio):
     layer = conv_transpose(causal=causal, trim_right_ratio=ratio)
     assert layer(wave(6, frames)).shape == (2, 4, 4 * frames)
 
 
 @pytest.mark.parametrize(("dilation", "groups"), [(1, 1), (3, 1), (2, 3)])
-def test_a_causal_convolution_is_conv1d_over_zeros_on_the_left(dilation, groups):
+def test_a_causal_convolution_equals_conv1d_with_zeros_on_the_left(dilation, groups):
     torch.manual_seed(0)
     layer = StreamingConv1d(3, 6, 3, dilation=dilation, groups=groups)
     x = wave(3, 20)
@@ -67,7 +67,7 @@ def test_a_causal_convolution_is_conv1d_over_zeros_on_the_left(dilation, groups)
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-6)
 
 
-def test_a_convolution_equals_the_sum_written_as_loops():
+def test_a_convolution_equals_the_slow_twin():
     layer, x = conv(kernel_size=4, stride=2), wave(3, 6, batch=1)
     padded = F.pad(x, (2, 0))
     for frame in range(3):
@@ -80,13 +80,13 @@ def test_a_convolution_equals_the_sum_written_as_loops():
 
 
 @pytest.mark.parametrize("stride", [1, 2, 5])
-def test_a_transposed_convolution_is_conv_transpose1d_trimmed(stride):
+def test_a_transposed_convolution_equals_a_trimmed_conv_transpose1d(stride):
     layer, x = conv_transpose(stride), wave(6, 9)
     expected = F.conv_transpose1d(x, layer.conv.weight, layer.conv.bias, stride=stride)[..., : 9 * stride]
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-6)
 
 
-def test_half_the_surplus_is_trimmed_on_the_left_when_asked():
+def test_trim_right_ratio_one_half_trims_both_sides():
     layer, x = conv_transpose(4, trim_right_ratio=0.5), wave(6, 9)
     expected = F.conv_transpose1d(x, layer.conv.weight, layer.conv.bias, stride=4)[..., 2:-2]
     torch.testing.assert_close(layer(x), expected, rtol=0, atol=1e-6)
@@ -106,7 +106,7 @@ def test_chunks_of_any_size_equal_one_pass_of_a_transposed_convolution(size):
 
 
 @pytest.mark.parametrize("layer", [conv(), conv_transpose()], ids=["conv", "transposed"])
-def test_an_empty_chunk_gives_nothing_and_keeps_the_state(layer):
+def test_an_empty_chunk_returns_nothing_and_keeps_the_state(layer):
     x = wave(layer.conv.in_channels, 5)
     _, state = layer.step(x)
     y, same = layer.step(x[..., :0], state)
@@ -124,7 +124,7 @@ def test_the_output_does_not_depend_on_the_future(layer):
         torch.testing.assert_close(layer(changed)[..., :known], layer(x)[..., :known], rtol=0, atol=1e-6)
 
 
-def test_two_streams_share_a_layer_without_hearing_each_other():
+def test_two_streams_through_one_layer_are_independent():
     layer, left, right = conv(), wave(3, 8), -wave(3, 8)
     _, state_left = layer.step(left[..., :4])
     _, state_right = layer.step(right[..., :4])
@@ -135,7 +135,7 @@ def test_two_streams_share_a_layer_without_hearing_each_other():
 
 
 @pytest.mark.parametrize("layer", [conv(), conv_transpose()], ids=["conv", "transposed"])
-def test_the_memory_order_changes_nothing_and_is_kept(layer):
+def test_the_memory_layout_is_preserved_and_does_not_change_the_output(layer):
     x = wave(layer.conv.in_channels, 12)
     y, y_last = layer(x), layer(channels_last(x))
     torch.testing.assert_close(y_last, y, rtol=0, atol=1e-6)
@@ -143,7 +143,7 @@ def test_the_memory_order_changes_nothing_and_is_kept(layer):
     assert is_channels_last(y_last)
 
 
-def test_reflection_is_pytorchs_and_lengthens_short_inputs_with_zeros():
+def test_reflection_equals_pytorchs_and_zero_pads_short_inputs():
     x = wave(3, 9)
     assert torch.equal(pad(x, 4, 2, "reflect"), F.pad(x, (4, 2), mode="reflect"))
     short = torch.tensor([[[1.0, 2.0]]])
@@ -151,7 +151,7 @@ def test_reflection_is_pytorchs_and_lengthens_short_inputs_with_zeros():
 
 
 @pytest.mark.parametrize("layer", [conv(norm="weight_norm"), conv_transpose(norm="weight_norm")])
-def test_folding_weight_norm_keeps_the_output_and_leaves_plain_weights(layer):
+def test_folding_weight_norm_preserves_the_output_and_leaves_plain_weights(layer):
     x = wave(layer.conv.in_channels, 8)
     with torch.no_grad():
         layer.conv.parametrizations.weight.original0.mul_(1.7)
@@ -161,13 +161,13 @@ def test_folding_weight_norm_keeps_the_output_and_leaves_plain_weights(layer):
     assert sorted(layer.state_dict()) == ["conv.bias", "conv.weight"]
 
 
-def test_time_group_norm_gives_zero_mean_and_unit_variance_over_the_clip():
+def test_time_group_norm_normalizes_mean_and_variance_over_the_clip():
     y = conv(causal=False, norm="time_group_norm")(wave(3, 50))
     assert y.mean(dim=(1, 2)).abs().max() < 1e-5
     assert (y.std(dim=(1, 2)) - 1).abs().max() < 1e-2
 
 
-def test_a_stack_of_layers_steps_with_one_state_for_each():
+def test_a_stack_of_layers_has_one_state_per_layer():
     layers = torch.nn.Sequential(conv(), ELU(), StreamingConv1d(5, 2, 4, stride=2))
     x = wave(3, 12)
     first, state = step_layers(layers, x[..., :4], None)
@@ -177,7 +177,7 @@ def test_a_stack_of_layers_steps_with_one_state_for_each():
 
 
 @pytest.mark.parametrize("shape", [(7,), (2, 3, 50)])
-def test_elu_is_pytorchs_with_its_gradient(shape):
+def test_elu_and_its_gradient_equal_pytorchs(shape):
     x = torch.randn(shape, dtype=torch.float32, generator=torch.Generator().manual_seed(2)) * 5
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     ELU()(ours).cos().sum().backward()
@@ -186,7 +186,7 @@ def test_elu_is_pytorchs_with_its_gradient(shape):
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-6)
 
 
-def test_elu_leaves_its_input_alone():
+def test_elu_does_not_modify_its_input():
     x = wave(3, 5)
     kept = x.clone()
     ELU()(x)
@@ -206,12 +206,12 @@ def test_a_layer_can_be_moved_to_another_precision(make, norm):
     [conv(causal=False), conv(causal=False, pad_mode="reflect"), conv_transpose(trim_right_ratio=0.5)],
     ids=["non-causal", "non-causal, reflect", "trimmed left"],
 )
-def test_a_layer_that_sees_ahead_refuses_to_step(layer):
+def test_a_layer_that_is_not_streamable_refuses_to_step(layer):
     with pytest.raises(ValueError, match="only causal layers with trim_right_ratio 1 .* run the whole input"):
         layer.step(wave(layer.conv.in_channels, 8))
 
 
-def test_a_reflecting_layer_steps_once_its_first_chunk_covers_its_context():
+def test_a_reflecting_layer_needs_a_first_chunk_longer_than_its_context():
     layer, x = conv(kernel_size=5, dilation=2, pad_mode="reflect"), wave(3, 24)
     first, state = layer.step(x[..., :9])
     rest = []
@@ -240,6 +240,6 @@ def test_a_reflecting_layer_steps_once_its_first_chunk_covers_its_context():
         ),
     ],
 )
-def test_wrong_numbers_are_refused_with_what_was_expected(make, message):
+def test_wrong_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""The ConvNeXt block over time (lip2speech/modules/convnext.py)."""
+"""The ConvNeXt block (lip2speech/modules/convnext.py)."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def signal(frames: int) -> Tensor:
     return torch.randn(2, 8, frames, generator=torch.Generator().manual_seed(1))
 
 
-def test_it_equals_one_written_frame_by_frame():
+def test_a_block_equals_the_slow_twin():
     net, x = block(causal=False), signal(6)
     padded, expected = F.pad(x, (2, 2)), torch.empty_like(x)
     taps, bias = net.depthwise.conv.weight[:, 0], net.depthwise.conv.bias
@@ -30,16 +30,16 @@ def test_it_equals_one_written_frame_by_frame():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_steps_of_a_causal_block_equal_the_whole(size):
+def test_steps_of_a_causal_block_equal_one_pass(size):
     net, x = block(causal=True), signal(12)
-    state, pieces = None, []
+    state, chunks = None, []
     for chunk in x.split(size, dim=-1):
         y, state = net.step(chunk, state)
-        pieces.append(y)
-    torch.testing.assert_close(torch.cat(pieces, -1), net(x), rtol=0, atol=1e-6)
+        chunks.append(y)
+    torch.testing.assert_close(torch.cat(chunks, -1), net(x), rtol=0, atol=1e-6)
 
 
-def test_a_causal_block_does_not_see_the_future():
+def test_a_causal_block_does_not_depend_on_the_future():
     net, x = block(causal=True), signal(8)
     changed = torch.cat([x[..., :3], -x[..., 3:]], dim=-1)
     torch.testing.assert_close(net(changed)[..., :3], net(x)[..., :3], rtol=0, atol=1e-6)

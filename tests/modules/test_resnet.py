@@ -1,4 +1,4 @@
-"""The lip ResNet against a slow twin, and that padded frames never enter it."""
+"""The lip ResNet (lip2speech/modules/resnet.py)."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def resnet(request: pytest.FixtureRequest) -> LipResNet:
 
 
 def make_resnet(activation: str, stem_stride: int) -> LipResNet:
-    """A small network in evaluation whose norms and slopes are not those of a fresh one."""
+    """A small network with random norms and slopes, in eval mode."""
     torch.manual_seed(0)
     net = LipResNet(3, activation, stem_stride)
     for module in net.modules():
@@ -28,7 +28,7 @@ def make_resnet(activation: str, stem_stride: int) -> LipResNet:
 
 
 def slow_norm(x: Tensor, norm: nn.Module) -> Tensor:
-    """Batch norm in evaluation, from its definition: (C, H, W) -> (C, H, W)."""
+    """Batch norm in eval mode, from its definition: (C, H, W) -> (C, H, W)."""
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return (x - norm.running_mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
 
@@ -73,13 +73,13 @@ def slow_resnet(video: Tensor, net: LipResNet) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [88, 33])
-def test_equals_the_slow_twin(resnet: LipResNet, size: int) -> None:
+def test_the_network_equals_the_slow_twin(resnet: LipResNet, size: int) -> None:
     check_against_the_slow_twin(resnet, size)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [88, 33])
-def test_a_stem_of_stride_4_pools_nothing(size: int) -> None:
+def test_a_stem_of_stride_4_has_no_pooling(size: int) -> None:
     check_against_the_slow_twin(make_resnet("relu", 4), size)
 
 
@@ -91,12 +91,12 @@ def check_against_the_slow_twin(net: LipResNet, size: int) -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("time", [1, 2, 7])
-def test_one_vector_for_each_frame(batch: int, time: int) -> None:
+def test_every_frame_has_one_vector(batch: int, time: int) -> None:
     assert LipResNet(2)(torch.randn(batch, 1, time, 44, 44)).shape == (batch, time, 16)
 
 
 @torch.no_grad()
-def test_padded_frames_are_zeros_and_change_nothing(resnet: LipResNet) -> None:
+def test_padded_frames_are_zeros_and_do_not_change_valid_ones(resnet: LipResNet) -> None:
     video = torch.randn(2, 1, 5, 44, 44)
     mask = torch.arange(5) >= torch.tensor([5, 2])[:, None]
     vectors = resnet(video, mask)
@@ -114,7 +114,7 @@ def test_padded_frames_do_not_enter_the_batch_statistics() -> None:
     torch.testing.assert_close(two.norm.running_var, one.norm.running_var)
 
 
-def test_gradients_reach_the_frames_that_count() -> None:
+def test_valid_frames_have_gradients() -> None:
     video = torch.randn(1, 1, 4, 44, 44, requires_grad=True)
     LipResNet(2)(video, torch.tensor([[False, False, True, True]])).square().sum().backward()
     assert video.grad is not None
@@ -122,7 +122,7 @@ def test_gradients_reach_the_frames_that_count() -> None:
     assert video.grad[:, :, 2:].abs().sum() == 0
 
 
-def test_other_layouts_are_refused() -> None:
+def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"video must be \(B, 1, T, H, W\), got \(1, 4, 88, 88\)"):
         LipResNet(2)(torch.zeros(1, 4, 88, 88))
 
@@ -134,21 +134,21 @@ def test_other_stem_strides_are_refused() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [1, 3, 9])
-def test_a_causal_network_runs_step_by_step(size: int) -> None:
+def test_steps_of_a_causal_network_equal_one_pass(size: int) -> None:
     torch.manual_seed(0)
     net = LipResNet(3, "prelu", 4, causal=True).eval()
-    video, pieces, state = torch.randn(2, 1, 9, 24, 24), [], None
+    video, chunks, state = torch.randn(2, 1, 9, 24, 24), [], None
     for part in video.split(size, 2):
         vectors, state = net.step(part, state)
-        pieces.append(vectors)
+        chunks.append(vectors)
     whole = net(video)
-    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.cat(chunks, 1), whole, rtol=1e-5, atol=1e-5)
     changed = video.clone()
     changed[:, :, 5:] += 1
     torch.testing.assert_close(net(changed)[:, :5], whole[:, :5])
     assert not torch.allclose(net(changed)[:, 5:], whole[:, 5:])
 
 
-def test_a_network_that_sees_later_frames_does_not_step() -> None:
+def test_a_network_that_is_not_causal_does_not_step() -> None:
     with pytest.raises(ValueError, match="causal"):
         LipResNet(3).step(torch.zeros(1, 1, 2, 24, 24))

@@ -1,4 +1,4 @@
-"""Attention, positions and the encoder against loops written from the definitions."""
+"""The transformer encoder (lip2speech/modules/transformer.py)."""
 
 import math
 from typing import cast
@@ -32,7 +32,7 @@ def slow_attention(x: Tensor, attention: SelfAttention, length: int) -> Tensor:
 
 
 def slow_positions(x: Tensor, positions: ConvPositionalEmbedding) -> Tensor:
-    """(T, D) -> (T, D); tap k of frame t looks at frame t + k - K // 2."""
+    """(T, D) -> (T, D); tap k of frame t sees frame t + k - K // 2."""
     weight, width = positions.weight(), x.shape[1] // positions.groups
     out = positions.bias.expand(x.shape).clone()
     for t in range(len(x)):
@@ -49,8 +49,8 @@ def slow_positions(x: Tensor, positions: ConvPositionalEmbedding) -> Tensor:
 def test_attention_equals_the_slow_twin() -> None:
     torch.manual_seed(0)
     attention, x = SelfAttention(12, 3, 0.0).eval(), torch.randn(2, 5, 12)
-    keep = torch.arange(5) < torch.tensor([5, 3])[:, None]
-    fast = attention(x, keep[:, None, None, :])
+    mask = torch.arange(5) < torch.tensor([5, 3])[:, None]
+    fast = attention(x, mask[:, None, None, :])
     slow = torch.stack([slow_attention(x[0], attention, 5), slow_attention(x[1], attention, 3)])
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-5)
 
@@ -75,7 +75,7 @@ def test_weight_g_is_the_norm_of_each_tap() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("time", [1, 2, 7])
-def test_encoder_keeps_shape_and_ignores_padding(batch: int, time: int) -> None:
+def test_the_encoder_preserves_the_shape_and_ignores_padding(batch: int, time: int) -> None:
     torch.manual_seed(0)
     encoder = TransformerEncoder(8, n_layers=2, ffn_dim=16, heads=2, conv_pos=4, conv_pos_groups=2).eval()
     x = torch.randn(batch, time + 2, 8)
@@ -86,7 +86,7 @@ def test_encoder_keeps_shape_and_ignores_padding(batch: int, time: int) -> None:
     assert len(encoder.hidden_states(x)) == 2
 
 
-def test_sizes_that_do_not_divide_are_refused() -> None:
+def test_indivisible_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of heads, got 8 and 3"):
         SelfAttention(8, 3, 0.0)
     with pytest.raises(ValueError, match="multiple of conv_pos_groups, got 8 and 3"):
@@ -99,7 +99,7 @@ def causal_encoder(left_context: int = 4) -> TransformerEncoder:
     return TransformerEncoder(16, **sizes, causal=True, left_context=left_context).eval()
 
 
-def test_a_chunk_sees_itself_and_some_frames_before() -> None:
+def test_the_chunk_mask_is_the_chunk_and_its_left_context() -> None:
     rows = ["".join("x" if seen else "." for seen in row) for row in chunk_mask(7, 3, 2, torch.device("cpu"))]
     assert rows == ["xxx....", "xxx....", "xxx....", ".xxxxx.", ".xxxxx.", ".xxxxx.", "....xxx"]
     with pytest.raises(ValueError, match="at least one frame, got 0"):
@@ -108,17 +108,17 @@ def test_a_chunk_sees_itself_and_some_frames_before() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("chunk", [1, 3, 4, 20])
-def test_steps_of_a_causal_encoder_equal_the_whole_in_chunks(chunk: int) -> None:
+def test_steps_of_a_causal_encoder_equal_one_pass_in_chunks(chunk: int) -> None:
     encoder, x = causal_encoder(), torch.randn(2, 11, 16, generator=torch.Generator().manual_seed(1))
-    pieces, state = [], None
+    chunks, state = [], None
     for part in x.split(chunk, 1):
         y, state = encoder.step(part, state)
-        pieces.append(y)
-    torch.testing.assert_close(torch.cat(pieces, 1), encoder(x, chunk=chunk), rtol=1e-5, atol=1e-5)
+        chunks.append(y)
+    torch.testing.assert_close(torch.cat(chunks, 1), encoder(x, chunk=chunk), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_what_a_step_remembers_does_not_grow() -> None:
+def test_the_state_does_not_grow_beyond_the_left_context() -> None:
     encoder, state = causal_encoder(left_context=5), None
     for _ in range(9):
         _, state = encoder.step(torch.randn(1, 2, 16), state)
@@ -126,7 +126,7 @@ def test_what_a_step_remembers_does_not_grow() -> None:
 
 
 @torch.no_grad()
-def test_a_causal_position_sees_no_later_frame() -> None:
+def test_causal_positions_do_not_depend_on_the_future() -> None:
     positions, x = causal_encoder().positions, torch.randn(1, 9, 16)
     changed = x.clone()
     changed[:, 5:] += 1
@@ -135,7 +135,7 @@ def test_a_causal_position_sees_no_later_frame() -> None:
 
 
 @torch.no_grad()
-def test_padding_changes_nothing_in_chunks() -> None:
+def test_padding_never_changes_a_valid_frame_in_chunks() -> None:
     encoder, x = causal_encoder(), torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(1))
     padding = torch.arange(10)[None] >= torch.tensor([10, 4])[:, None]
     y = encoder(x, padding, 3)
@@ -143,7 +143,7 @@ def test_padding_changes_nothing_in_chunks() -> None:
     torch.testing.assert_close(y[1:, :4], encoder(x[1:, :4], chunk=3), rtol=1e-5, atol=1e-5)
 
 
-def test_an_encoder_that_sees_later_frames_does_not_step() -> None:
+def test_an_encoder_that_is_not_causal_does_not_step() -> None:
     encoder = TransformerEncoder(16, n_layers=1, ffn_dim=8, heads=4, conv_pos=6, conv_pos_groups=4)
     with pytest.raises(ValueError, match="causal"):
         encoder.step(torch.zeros(1, 2, 16))

@@ -1,4 +1,4 @@
-"""Models from the Hub (lip2speech/hub.py, `lip2speech model pull`): without a network, by a stand-in."""
+"""Downloads from the Hub (lip2speech/pretrained/download.py, `lip2speech model download`), without a network."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """`snapshot_download` of a Hub that holds one folder, laid out as its cache: links to blobs."""
+    """A fake `snapshot_download` of one folder, laid out like the Hub's cache: links to blobs."""
 
     def __init__(self, folder: Path, error: Exception | None = None):
         self.folder, self.error = folder, error
-        self.asked: dict[str, Any] = {}
+        self.requested: dict[str, Any] = {}
 
-    def __call__(self, **asked: Any) -> str:
-        self.asked = asked
+    def __call__(self, **requested: Any) -> str:
+        self.requested = requested
         if self.error is not None:
             raise self.error
         return str(self.folder)
@@ -45,7 +45,7 @@ def hub(tmp_path: Path) -> Hub:
 
 @pytest.fixture
 def installed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """The stand-in in the place of the package."""
+    """The fake in place of the package."""
     module = types.ModuleType("huggingface_hub")
     module.snapshot_download = hub  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
@@ -57,23 +57,23 @@ def command(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_a_model_is_fetched_checked_and_named_by_its_commit(tmp_path: Path, hub: Hub) -> None:
+def test_a_model_is_downloaded_and_verified_and_its_commit_returned(tmp_path: Path, hub: Hub) -> None:
     assert download_model("ann/codec", tmp_path / "out", revision=COMMIT, snapshot_download=hub) == COMMIT
-    assert hub.asked == {"repo_id": "ann/codec", "revision": COMMIT, "allow_patterns": list(FILES)}
+    assert hub.requested == {"repo_id": "ann/codec", "revision": COMMIT, "allow_patterns": list(FILES)}
     assert checkpoint.load(tmp_path / "out").config["kind"] == "codec"
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
 
 
-def test_the_command_says_the_commit(tmp_path: Path, installed: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_the_commit(tmp_path: Path, installed: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, said, error = command("ann/codec")
-    assert (code, said) == (0, f"codec: ok, ann/codec at --revision {COMMIT}\n"), error
+    code, output, error = command("ann/codec")
+    assert (code, output) == (0, f"codec: ok, ann/codec at --revision {COMMIT}\n"), error
     code, _, error = command("ann/codec")
     assert (code, error.count("\n")) == (5, 1) and "codec: already exists" in error
     assert command("ann/codec", "--overwrite", "--revision", COMMIT)[0] == 0
 
 
-def test_a_damaged_or_incomplete_model_never_arrives(tmp_path: Path, hub: Hub) -> None:
+def test_a_damaged_or_incomplete_model_is_not_written(tmp_path: Path, hub: Hub) -> None:
     weights = hub.folder / checkpoint.WEIGHTS
     blob = weights.resolve()
     good = blob.read_bytes()
@@ -86,7 +86,7 @@ def test_a_damaged_or_incomplete_model_never_arrives(tmp_path: Path, hub: Hub) -
     assert [path.name for path in tmp_path.iterdir()] == ["hub"]
 
 
-def test_an_old_folder_stays_when_the_new_one_is_damaged(tmp_path: Path, hub: Hub) -> None:
+def test_an_existing_folder_is_kept_if_the_download_is_damaged(tmp_path: Path, hub: Hub) -> None:
     out = save_codec(tmp_path / "out")
     before = (out / checkpoint.WEIGHTS).read_bytes()
     (hub.folder / checkpoint.CHECKSUMS).unlink()
@@ -104,18 +104,18 @@ def test_another_commit_than_the_pinned_one_is_refused(tmp_path: Path, hub: Hub)
 
 
 @pytest.mark.parametrize("name", ["codec", "a/b/c", "../codec", "https://x.y/a", "a/b?c", "", "-x/y"])
-def test_a_name_that_is_none_is_refused_before_anything_is_asked(name: str, tmp_path: Path, hub: Hub) -> None:
+def test_an_invalid_repository_name_is_refused_before_any_request(name: str, tmp_path: Path, hub: Hub) -> None:
     with pytest.raises(HubError, match="expected OWNER/NAME"):
         download_model(name, tmp_path / "out", snapshot_download=hub)
-    assert not hub.asked
+    assert not hub.requested
 
 
-def test_a_folder_of_something_else_is_left_alone_before_anything_is_asked(tmp_path: Path, hub: Hub) -> None:
+def test_a_folder_with_other_files_is_refused_before_any_request(tmp_path: Path, hub: Hub) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
     with pytest.raises(checkpoint.CheckpointError, match="letter.txt"):
         download_model("ann/codec", tmp_path / "home", overwrite=True, snapshot_download=hub)
-    assert not hub.asked
+    assert not hub.requested
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_a_folder_of_something_else_is_left_alone_before_anything_is_asked(tmp_p
         ("HFValidationError", "could not be downloaded"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(tmp_path: Path, installed: Hub, kind: str, why: str) -> None:
+def test_an_error_of_the_hub_is_one_line(tmp_path: Path, installed: Hub, kind: str, why: str) -> None:
     installed.error = getattr(errors, kind).__new__(getattr(errors, kind))  # their __init__ wants a response
-    code, said, error = command("ann/codec", tmp_path / "out", "--revision", "v9")
-    assert (code, said, error.count("\n")) == (5, "", 1)
+    code, output, error = command("ann/codec", tmp_path / "out", "--revision", "v9")
+    assert (code, output, error.count("\n")) == (5, "", 1)
     assert error.startswith("lip2speech: ann/codec: ") and why in error
     assert not (tmp_path / "out").exists()
 
 
-def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_package_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     code, _, error = command("ann/codec", tmp_path / "out")
     assert code == 2 and "install the extra: pip install 'lip2speech[hub]'" in error

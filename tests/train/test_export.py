@@ -147,7 +147,7 @@ def test_a_codec_in_place_of_the_lip_model_is_refused(
     prepared: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
     swapped = {"lip_model": parts["codec_path"], "codec_path": parts["lip_model"]}
-    with pytest.raises(ValueError, match="holds 'codec', expected a lip-model"):
+    with pytest.raises(ValueError, match="holds 'codec', expected 'lip-model'"):
         export_model(config(prepared, swapped), tmp_path / "model")
 
 

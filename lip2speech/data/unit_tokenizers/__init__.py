@@ -51,15 +51,11 @@ def load_unit_tokenizer(folder: str | Path, device: torch.device | None = None) 
         device: Where the network, if any, computes; inputs and outputs stay on the CPU.
 
     Raises:
-        CheckpointError: The folder is damaged or incomplete.
-        ValueError: The folder holds something else, or its `rate` is not that of its features.
+        CheckpointError: The folder is damaged, incomplete, or holds something else.
+        ValueError: Its `rate` is not that of its features.
     """
-    loaded = checkpoint.load(folder)
-    kind = loaded.config.get("kind")
-    if kind not in UNIT_TOKENIZERS:
-        known = " or ".join(UNIT_TOKENIZERS)
-        raise ValueError(f"{folder} holds {kind!r}, expected {known} units.")
-    tokenizer = UNIT_TOKENIZERS[kind].from_checkpoint(loaded)
+    loaded = checkpoint.load(folder, *UNIT_TOKENIZERS)
+    tokenizer = UNIT_TOKENIZERS[loaded.config["kind"]].from_checkpoint(loaded)
     if not isinstance(tokenizer, MFCCTokenizer):
         tokenizer.model.to(device)
     if (rate := loaded.config.get("rate", tokenizer.rate)) != tokenizer.rate:

@@ -91,7 +91,7 @@ def test_one_voice_is_not_enough(tmp_path: Path) -> None:
 
 def test_something_else_is_no_encoder(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "x", {"kind": "lip-model"}, {"a": torch.zeros(1)}, "card")
-    with pytest.raises(checkpoint.CheckpointError, match="'lip-model', expected a speaker-encoder"):
+    with pytest.raises(checkpoint.CheckpointError, match="'lip-model', expected 'speaker-encoder'"):
         load_xvector(tmp_path / "x")
 
 
