@@ -1,1 +1,1 @@
-"""Corpora -> prepared clip folders, run from a checkout: `python -m preprocess grid --root R --out O`."""
+"""Corpora -> prepared folders, run from a checkout: `python -m preprocess grid --root R --out O`."""

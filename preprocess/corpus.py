@@ -1,13 +1,13 @@
-"""A corpus -> a prepared folder: one row per clip, by many processes, resumed where it stopped.
+"""A corpus -> a prepared folder: one row per clip, by worker processes, resumable.
 
-One clip is one independent job on one core. What is done stays as it is while its files and the recipe are
-the same; what failed is tried again by the next run.
+Each clip is an independent task on one core. Finished clips are kept while their files and the config are the
+same; failed ones are retried by the next run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lip2speech.data.utterance import RejectedClip, Utterance
@@ -20,109 +20,115 @@ from preprocess.validation import check_id, check_inside
 KEPT = "kept"
 
 
+@dataclass(frozen=True)
+class RunConfig:
+    """How a corpus is prepared.
+
+    Args:
+        root: Root of the corpus; nothing outside it is read.
+        part: Name of this part of the corpus, if several are written at once.
+        store: Storage format.
+        workers: Number of processes; 0 works in this process, without a time limit.
+        timeout_s: Time limit per clip.
+        overwrite: Whether to prepare finished clips again.
+    """
+
+    root: Path
+    part: str = ""
+    store: Callable[[Path, str], ClipStore] = ClipFiles
+    workers: int = 2
+    timeout_s: float = 600.0
+    overwrite: bool = False
+
+
 def prepare_corpus(
     clips: Iterable[Utterance | RejectedClip],
     out: Path,
-    *,
-    root: Path,
-    part: str = "",
-    form: Callable[[Path, str], ClipStore] = ClipFiles,
-    workers: int = 2,
-    timeout_s: float = 600.0,
-    overwrite: bool = False,
-    prepare: Callable[[ClipTask], IndexRow] | None = None,
+    config: RunConfig,
+    process: Callable[[ClipTask], IndexRow] | None = None,
 ) -> Iterator[IndexRow]:
-    """Prepares every clip into `out` and yields one row for each as it ends ("kept": done by an earlier run).
+    """Prepare every clip into `out`; yields one row per clip as it ends ("kept": done by an earlier run).
 
     Args:
-        root: of the corpus; nothing outside it is read.
-        part: name of this part of the corpus, where several are written at once.
-        form: what is written.
-        workers: processes; 0 works in this process, where nothing can be stopped.
-        timeout_s: what one clip may take.
-        overwrite: prepare also what is done already.
+        clips: The corpus.
+        out: The prepared folder.
+        config: How it is prepared.
+        process: What a worker does with a clip; the default precomputes no targets.
     """
-    with Index(out, part) as index:
-        written = form(out, part)
-        plan = _Plan(clips, index, written, root=root, overwrite=overwrite)
+    with Index(out, config.part) as index:
+        store = config.store(out, config.part)
+        tasks = _Tasks(clips, index, store, config)
         try:
-            for work, row in _run(plan, prepare or ClipProcessor(), workers, timeout_s):
-                yield from plan.refused()
-                yield _settle(work, row, index, written)
-            yield from plan.refused()
+            for task, row in _run(tasks, process or ClipProcessor(), config):
+                yield from tasks.pop_rejected()
+                yield _finish(task, row, index, store)
+            yield from tasks.pop_rejected()
         finally:
-            for safe in written.close():
-                index.add(safe)
+            for durable in store.close():
+                index.add(durable)
 
 
-def _settle(work: ClipTask, row: IndexRow, index: Index, written: ClipStore) -> IndexRow:
-    """Put a worker's row into the index; the row as the run tells it."""
-    if row == work.known:
-        # A corpus may correct a text or a split without its pictures changing.
-        clip = work.utterance
+def _finish(task: ClipTask, row: IndexRow, index: Index, store: ClipStore) -> IndexRow:
+    """Add a worker's row to the index; returns the row to report."""
+    if row == task.previous_row:
+        # A corpus may correct a transcript or a split without a change of the video.
+        clip = task.utterance
         row = replace(row, split=clip.split, speaker=clip.speaker, text=clip.text)
         index.add(row)
         return replace(row, status=KEPT, reason=row.reason or "done before")
-    for safe in written.take(row) if row.status == "done" else [row]:
-        index.add(safe)
+    for durable in store.add(row) if row.status == "done" else [row]:
+        index.add(durable)
     return row
 
 
-class _Plan:
-    """The work to do, drawn clip by clip; what cannot be worked on gets its row at once."""
+class _Tasks:
+    """Iterates over the tasks of a corpus, lazily; clips without a task get their row at once."""
 
     def __init__(
-        self,
-        clips: Iterable[Utterance | RejectedClip],
-        index: Index,
-        form: ClipStore,
-        *,
-        root: Path,
-        overwrite: bool,
+        self, clips: Iterable[Utterance | RejectedClip], index: Index, store: ClipStore, config: RunConfig
     ) -> None:
-        self._clips, self._index, self._form = clips, index, form
-        self._root, self._overwrite = root, overwrite
+        self._clips, self._index, self._store, self._config = clips, index, store, config
         self._seen: set[str] = set()
-        self._refused: list[IndexRow] = []
+        self._rejected: list[IndexRow] = []
 
     def __iter__(self) -> Iterator[ClipTask]:
         for clip in self._clips:
             try:
-                yield self._work(clip)
+                yield self._task(clip)
             except ValueError as error:
                 row = failed_row(clip, str(error))
-                self._refused.append(row)
-                # Of two clips of one id the first has the row.
+                self._rejected.append(row)
+                # Of two clips with the same id the first one owns the row.
                 if clip.id not in self._seen:
                     self._index.add(row)
 
-    def refused(self) -> Iterator[IndexRow]:
-        """Rows of the clips that were refused since this was last asked."""
-        while self._refused:
-            yield self._refused.pop(0)
+    def pop_rejected(self) -> Iterator[IndexRow]:
+        """Rows of the clips rejected since the last call."""
+        while self._rejected:
+            yield self._rejected.pop(0)
 
-    def _work(self, clip: Utterance | RejectedClip) -> ClipTask:
+    def _task(self, clip: Utterance | RejectedClip) -> ClipTask:
         if isinstance(clip, RejectedClip):
             raise ValueError(clip.reason)
         check_id(clip.id)
         if clip.id in self._seen:
-            raise ValueError("a second clip has this id; the first one counts: rename one")
-        check_inside(self._root, clip)
+            raise ValueError("an earlier clip has the same id and is used instead: rename one")
+        check_inside(self._config.root, clip)
         self._seen.add(clip.id)
-        known = None if self._overwrite else self._index.rows.get(clip.id)
-        if known is None or known.status == "failed":
-            return ClipTask(clip, self._form.path(clip.id))
-        there = known.status == "skipped" or self._form.holds(known, clip)
-        return ClipTask(clip, self._form.path(clip.id), known if there else None)
+        previous = None if self._config.overwrite else self._index.rows.get(clip.id)
+        if previous is None or previous.status == "failed":
+            return ClipTask(clip, self._store.path(clip.id))
+        exists = previous.status == "skipped" or self._store.contains(previous, clip)
+        return ClipTask(clip, self._store.path(clip.id), previous if exists else None)
 
 
 def _run(
-    plan: Iterable[ClipTask], prepare: Callable[[ClipTask], IndexRow], workers: int, timeout_s: float
+    tasks: Iterable[ClipTask], process: Callable[[ClipTask], IndexRow], config: RunConfig
 ) -> Iterator[tuple[ClipTask, IndexRow]]:
-    """Each work with its row, in the order in which they end."""
-    if workers == 0:
-        for work in plan:
-            yield work, prepare(work)
+    """Each task with its row, in order of completion."""
+    if config.workers == 0:
+        for task in tasks:
+            yield task, process(task)
         return
-    for work, row in run_pool(plan, prepare, workers=workers, timeout_s=timeout_s):
-        yield work, failed_row(work.utterance, row.reason) if isinstance(row, WorkerFailed) else row
+    for task, row in run_pool(tasks, process, workers=config.workers, timeout_s=config.timeout_s):
+        yield task, failed_row(task.utterance, row.reason) if isinstance(row, WorkerFailed) else row

@@ -1,8 +1,8 @@
-"""Where the shards of a job are worked on: here, on a Slurm cluster, or on a Ray cluster.
+"""Where the shards of a job are processed: on this machine, on a Slurm cluster, or on a Ray cluster.
 
-One interface: `run(job, shards)` yields the rows of all clips, here one by one, from elsewhere a shard's
-together. Every machine must see corpus, teachers, output and this checkout at the same paths. A shard that is
-lost does not stop the others; `ShardsFailed` comes at the end, and the same command goes on from there.
+One interface: `run(job, shards)` yields the rows of all clips, one by one if local, shard by shard otherwise.
+Every machine must see corpus, checkpoints, output and this checkout at the same paths. A failed shard does
+not stop the others; `ShardsFailedError` is raised at the end, and rerunning the same command resumes.
 """
 
 from __future__ import annotations
@@ -19,31 +19,32 @@ from preprocess.job import PreprocessJob
 CHECKOUT = Path(__file__).parents[1]
 
 
-class ShardsFailed(OSError):
+class ShardsFailedError(OSError):
     """Some shards ended without their rows."""
 
-    def __init__(self, lost: dict[int, str], count: int) -> None:
-        shard, reason = next(iter(lost.items()))
+    def __init__(self, reasons: dict[int, str], count: int) -> None:
+        shard, reason = next(iter(reasons.items()))
         super().__init__(
-            f"{len(lost)} of {count} shards were lost, the first is {shard}: {reason.strip()}; "
-            "the same command goes on from there"
+            f"{len(reasons)} of {count} shards failed, the first is {shard}: {reason.strip()}; "
+            "rerun the same command to resume"
         )
 
 
-class Executor(Protocol):
-    """Works on shards somewhere."""
+class ShardExecutor(Protocol):
+    """Processes shards somewhere."""
 
     def run(self, job: PreprocessJob, shards: Sequence[int]) -> Iterator[IndexRow]:
-        """A row for each clip of the shards. ShardsFailed: at the end, where some have none."""
+        """A row for each clip of the shards. ShardsFailedError: at the end, if some shards have none."""
 
 
 @dataclass(frozen=True)
 class LocalExecutor:
-    """One shard after the other on this machine, by `job.workers` processes."""
+    """Shards one after the other on this machine, each by `job.workers` processes."""
 
     options: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: PreprocessJob, shards: Sequence[int]) -> Iterator[IndexRow]:
+        """A row for each clip of the shards."""
         if self.options:
             raise ValueError(f"the local executor takes no option, got {', '.join(self.options)}.")
         for shard in shards:
@@ -52,69 +53,71 @@ class LocalExecutor:
 
 @dataclass(frozen=True)
 class SlurmExecutor:
-    """A Slurm array, one task a shard, through submitit; its logs lie in OUT/slurm.
+    """A Slurm job array, one task per shard, by submitit; its logs are in OUT/slurm.
 
     Args:
         options: submitit's parameters (`slurm_partition`, `timeout_min`, `mem_gb`, ...), and `cluster`: slurm
-            unless it is local or debug, which work here.
+            by default, or local or debug, which run on this machine.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: PreprocessJob, shards: Sequence[int]) -> Iterator[IndexRow]:
+        """A row for each clip of the shards. ShardsFailedError: at the end, if some shards have none."""
         import submitit
 
         options: dict[str, Any] = {"name": "lip2speech", "timeout_min": 24 * 60} | self.options
         executor = submitit.AutoExecutor(folder=job.out / "slurm", cluster=options.pop("cluster", "slurm"))
         executor.update_parameters(cpus_per_task=max(1, job.workers), **options)
         tasks = executor.map_array(job.absolute().rows, shards)
-        lost = {}
+        reasons = {}
         for shard, task in zip(shards, tasks, strict=True):
             try:
                 rows = task.result()
             except Exception as error:  # whatever ended the task, on whatever machine
-                lost[shard] = _last_line(error)
+                reasons[shard] = _last_line(error)
             else:
                 yield from rows
-        if lost:
-            raise ShardsFailed(lost, len(shards))
+        if reasons:
+            raise ShardsFailedError(reasons, len(shards))
 
 
 @dataclass(frozen=True)
 class RayExecutor:
-    """A Ray task for each shard, which takes `job.workers` CPUs.
+    """A Ray task per shard, which takes `job.workers` CPUs.
 
     Args:
-        options: of `ray.init`; `address` joins a running cluster (`auto`: this machine's own), without it one
-            is started here.
+        options: Arguments of `ray.init`; `address` joins a running cluster (`auto`: the one of this machine),
+            otherwise one is started here.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: PreprocessJob, shards: Sequence[int]) -> Iterator[IndexRow]:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: it would report to its makers
+        """A row for each clip of the shards. ShardsFailedError: at the end, if some shards have none."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry; read at import
         import ray
 
         # A cluster that is started here inherits our import path.
-        there = {"runtime_env": {"env_vars": {"PYTHONPATH": str(CHECKOUT)}}}
-        here = {"include_dashboard": False, "log_to_driver": False}
-        ray.init(**(there if "address" in self.options else here) | self.options)
+        remote_defaults = {"runtime_env": {"env_vars": {"PYTHONPATH": str(CHECKOUT)}}}
+        local_defaults = {"include_dashboard": False, "log_to_driver": False}
+        ray.init(**(remote_defaults if "address" in self.options else local_defaults) | self.options)
         try:
             remote = ray.remote(num_cpus=max(1, job.workers))(PreprocessJob.rows)
-            number = {remote.remote(job.absolute(), shard): shard for shard in shards}
-            waiting, lost = list(number), {}
-            while waiting:
-                (ended,), waiting = ray.wait(waiting)
+            shard_of = {remote.remote(job.absolute(), shard): shard for shard in shards}
+            pending, reasons = list(shard_of), {}
+            while pending:
+                (finished,), pending = ray.wait(pending)
                 try:
-                    rows = ray.get(ended)
+                    rows = ray.get(finished)
                 except ray.exceptions.RayError as error:
-                    lost[number[ended]] = _last_line(error)
+                    reasons[shard_of[finished]] = _last_line(error)
                 else:
                     yield from rows
         finally:
             ray.shutdown()
-        if lost:
-            raise ShardsFailed(lost, len(shards))
+        if reasons:
+            raise ShardsFailedError(reasons, len(shards))
 
 
 EXECUTORS: dict[str, type[LocalExecutor] | type[SlurmExecutor] | type[RayExecutor]] = {
@@ -125,16 +128,16 @@ EXECUTORS: dict[str, type[LocalExecutor] | type[SlurmExecutor] | type[RayExecuto
 
 
 def parse_options(words: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words as options; whole numbers become such."""
+    """KEY=VALUE words -> options; digits become int."""
     options: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key.isidentifier():
-            raise ValueError(f"an option of an executor is KEY=VALUE, got {word!r}.")
+            raise ValueError(f"--executor-option must be KEY=VALUE, got {word!r}.")
         options[key] = int(value) if value.isdecimal() else value
     return options
 
 
 def _last_line(error: Exception) -> str:
-    """What went wrong elsewhere, without its traceback."""
+    """The message of a remote error without its traceback."""
     return ([line for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]

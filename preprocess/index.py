@@ -1,14 +1,13 @@
-"""The index of a prepared clip folder: one status row per clip, safe to cut off at any moment.
+"""The index of a prepared folder: one status row per clip, safe to interrupt at any moment.
 
-While a run lasts, rows are appended one by one, so that a reader may start before the run ends; the latest
-row of an id counts (`data.dataset.latest_rows`). `Index` writes its file anew when it opens and closes, one
-row per id, through a rename. Machines that share a folder have a file each, `index.<part>.jsonl`.
+During a run rows are appended one by one, so that readers may start before it ends; the latest row of an id
+counts (`data.dataset.latest_rows`). `Index` rewrites its file atomically when it opens and closes, one row
+per id. Machines that share a folder have one file each, `index.<part>.jsonl`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,20 +15,31 @@ from typing import Any
 
 from lip2speech.data.dataset import index_files, latest_rows
 from lip2speech.data.utterance import RejectedClip, Utterance
+from lip2speech.files import atomic_write
 
-_LONGEST_REASON = 500
+_MAX_REASON_LENGTH = 500
 
 
 @dataclass(frozen=True)
 class IndexRow:
-    """What became of one clip.
+    """Status of one clip.
 
     Args:
-        status: "done", "skipped" (can teach nothing: `reason`) or "failed" (`reason`; tried again by the next
-            run). A run also gives "kept" for what an earlier one had done or skipped.
-        source: hash of the clip's files; recipe: of what was made of them.
-        tar, offset, size: where the clip lies in a shard; empty: in a file of its own.
-        time: when the row was written, seconds since 1970.
+        id: The clip's id.
+        split: Split of the corpus.
+        speaker: Name of the speaker.
+        text: Transcript.
+        status: "done", "skipped" (unusable) or "failed" (retried by the next run). A run also reports
+            "kept": done or skipped by an earlier run.
+        reason: Why the clip was skipped or failed.
+        n_frames: Number of video frames.
+        face_detection_rate: Share of the frames with a detected face.
+        source_hash: Hash of the clip's source files.
+        config_hash: Hash of what it was prepared with.
+        tar: Name of the shard that holds the clip; empty if it has its own file.
+        offset: Position of the clip in the shard, bytes.
+        size: Size of the clip in the shard, bytes.
+        time: When the row was written, seconds since 1970.
     """
 
     id: str
@@ -40,8 +50,8 @@ class IndexRow:
     reason: str = ""
     n_frames: int = 0
     face_detection_rate: float = 0.0
-    source: str = ""
-    recipe: str = ""
+    source_hash: str = ""
+    config_hash: str = ""
     tar: str = ""
     offset: int = 0
     size: int = 0
@@ -49,24 +59,23 @@ class IndexRow:
 
 
 def index_row(utterance: Utterance, status: str) -> IndexRow:
-    """A row with an utterance's own facts."""
+    """A row of an utterance."""
     return IndexRow(utterance.id, utterance.split, utterance.speaker, utterance.text, status)
 
 
 def failed_row(clip: Utterance | RejectedClip, reason: object) -> IndexRow:
-    """The row of a clip that came to nothing."""
-    row = (
-        IndexRow(clip.id, "", "", "", "failed")
-        if isinstance(clip, RejectedClip)
-        else index_row(clip, "failed")
-    )
+    """The row of a failed clip, with its reason on one line of limited length."""
+    if isinstance(clip, RejectedClip):
+        row = IndexRow(clip.id, "", "", "", "failed")
+    else:
+        row = index_row(clip, "failed")
     if isinstance(reason, Exception):
         reason = f"{type(reason).__name__}: {reason}"
-    return replace(row, reason=" ".join(str(reason).split())[:_LONGEST_REASON])
+    return replace(row, reason=" ".join(str(reason).split())[:_MAX_REASON_LENGTH])
 
 
 def read_index(folder: Path) -> dict[str, IndexRow]:
-    """id -> latest row of a prepared folder, of all its parts, by id."""
+    """id -> latest row of a prepared folder, of all parts, sorted by id."""
     return _rows(index_files(folder))
 
 
@@ -76,18 +85,18 @@ def _rows(files: list[Path]) -> dict[str, IndexRow]:
 
 
 def _parse(value: dict[str, Any]) -> IndexRow | None:
-    """A row of this or an earlier form; None where it lacks what every form had."""
-    needed = {f.name for f in fields(IndexRow) if f.default is MISSING}
+    """A row, possibly with missing optional fields; None if a required one is missing."""
+    required = {f.name for f in fields(IndexRow) if f.default is MISSING}
     known = {f.name: value[f.name] for f in fields(IndexRow) if f.name in value}
-    return IndexRow(**known) if needed <= set(known) else None
+    return IndexRow(**known) if required <= set(known) else None
 
 
 class Index:
     """The open index of one run.
 
     Args:
-        folder: the prepared clip folder; made if missing.
-        part: which part of the corpus the run writes; empty: all of it.
+        folder: The prepared folder; created if missing.
+        part: Part of the corpus that the run writes; empty for all of it.
 
     Attributes:
         rows: id -> latest row, of all parts.
@@ -96,36 +105,37 @@ class Index:
     def __init__(self, folder: Path, part: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / (f"index.{part}.jsonl" if part else "index.jsonl")
-        self.rows, self._own = read_index(folder), _rows([self.path] if self.path.exists() else [])
+        self.rows, self._part_rows = read_index(folder), _rows([self.path] if self.path.exists() else [])
         self._rewrite()
         self._file = self.path.open("a", encoding="utf-8")
 
     def add(self, row: IndexRow) -> None:
-        """Write a row, unless it is there already."""
+        """Append a row, unless it is the latest one of its id already."""
         if self.rows.get(row.id) == row:
             return
         row = replace(row, time=time.time())
-        self.rows[row.id] = self._own[row.id] = row
+        self.rows[row.id] = self._part_rows[row.id] = row
         self._file.write(_line(row))
         self._file.flush()
 
     def close(self) -> None:
-        """End the file: one row per id."""
+        """Rewrite the file with one row per id."""
         self._file.close()
         self._rewrite()
 
     def __enter__(self) -> Index:
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the index."""
         self.close()
 
     def _rewrite(self) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        # By id: which worker ended first must not change the order in which a training sees the clips.
-        self._own = dict(sorted(self._own.items()))
-        temporary.write_text("".join(map(_line, self._own.values())), encoding="utf-8")
-        os.replace(temporary, self.path)
+        # Sorted by id: the order of the clips in training must not depend on worker timing.
+        self._part_rows = dict(sorted(self._part_rows.items()))
+        with atomic_write(self.path) as temporary:
+            temporary.write_text("".join(map(_line, self._part_rows.values())), encoding="utf-8")
 
 
 def _line(row: IndexRow) -> str:

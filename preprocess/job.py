@@ -1,4 +1,4 @@
-"""The whole of one run as plain values: it travels to other processes and machines, and knows its shards."""
+"""One whole run as plain values, to be sent to other processes and machines, divided into shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lip2speech.data import grid, synthetic
 from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess import folder, lrs3, voxceleb2
 from preprocess.clip import ClipProcessor
-from preprocess.corpus import prepare_corpus
+from preprocess.corpus import RunConfig, prepare_corpus
 from preprocess.index import IndexRow
 from preprocess.storage import STORES
 from preprocess.targets_config import TargetsConfig
@@ -28,56 +28,63 @@ CORPORA: dict[str, Callable[[Path], Iterable[Utterance | RejectedClip]]] = {
 
 @dataclass(frozen=True)
 class PreprocessJob:
-    """A corpus, what is made of it, and in how many shards.
+    """A corpus, how it is prepared, and the number of its shards.
 
     Args:
-        corpus: how `root` is laid out.
-        listed: a file that names the clips to take; None: all.
-        form: "clips" or "shards", see `forms`.
-        workers, timeout_s, overwrite: see `corpus.prepare_corpus`.
-        num_shards: a clip belongs to one of them by a hash of its id, whatever else the corpus holds.
+        corpus: Layout of `root`, a key of `CORPORA`.
+        root: The corpus as published.
+        out: The prepared folder.
+        targets: The targets to precompute.
+        filelist: File with the clips to use; None for all.
+        format: "files" or "webdataset", see `storage`.
+        workers: Number of processes.
+        timeout_s: Time limit per clip.
+        overwrite: Whether to prepare finished clips again.
+        num_shards: Number of shards; a clip's shard is a hash of its id.
     """
 
     corpus: str
     root: Path
     out: Path
-    recipe: TargetsConfig = field(default_factory=TargetsConfig)
-    listed: Path | None = None
-    form: str = "clips"
+    targets: TargetsConfig = field(default_factory=TargetsConfig)
+    filelist: Path | None = None
+    format: str = "files"
     workers: int = 2
     timeout_s: float = 600.0
     overwrite: bool = False
     num_shards: int = 1
 
     def absolute(self) -> PreprocessJob:
-        """The same for a process that works elsewhere."""
-        listed = self.listed.absolute() if self.listed else None
-        root, out, recipe = self.root.absolute(), self.out.absolute(), self.recipe.absolute()
-        return replace(self, root=root, out=out, recipe=recipe, listed=listed)
+        """The same with absolute paths, for processes with another working directory."""
+        return replace(
+            self,
+            root=self.root.absolute(),
+            out=self.out.absolute(),
+            targets=self.targets.absolute(),
+            filelist=self.filelist.absolute() if self.filelist else None,
+        )
 
     def clips(self, shards: Sequence[int]) -> Iterator[Utterance | RejectedClip]:
-        """What these shards hold. ValueError, OSError: no such corpus or list."""
-        found = CORPORA[self.corpus](self.root)
-        if self.listed is not None:
-            found = filter_clips(found, self.root, self.listed)
+        """The clips of these shards. ValueError, OSError: the corpus or the file list is missing."""
+        clips = CORPORA[self.corpus](self.root)
+        if self.filelist is not None:
+            clips = filter_clips(clips, self.root, self.filelist)
         return (
-            clip for clip in found if zlib.crc32(clip.id.encode(errors="replace")) % self.num_shards in shards
+            clip for clip in clips if zlib.crc32(clip.id.encode(errors="replace")) % self.num_shards in shards
         )
 
     def run(self, shard: int) -> Iterator[IndexRow]:
-        """Prepares one shard; a row for each clip as it ends."""
-        return prepare_corpus(
-            self.clips([shard]),
-            self.out,
+        """Prepare one shard; yields a row per clip as it ends."""
+        config = RunConfig(
             root=self.root,
             part=f"{shard:05d}-of-{self.num_shards:05d}" if self.num_shards > 1 else "",
-            form=STORES[self.form],
+            store=STORES[self.format],
             workers=self.workers,
             timeout_s=self.timeout_s,
             overwrite=self.overwrite,
-            prepare=ClipProcessor(self.recipe),
         )
+        return prepare_corpus(self.clips([shard]), self.out, config, ClipProcessor(self.targets))
 
     def rows(self, shard: int) -> list[IndexRow]:
-        """All rows of one shard, for who is far away."""
+        """All rows of one shard, for executors on other machines."""
         return list(self.run(shard))

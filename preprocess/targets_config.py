@@ -1,7 +1,4 @@
-"""What is made of each clip, and the fingerprint of it all: clips of another recipe are made anew.
-
-Crops and sound always; targets when asked for, each with a teacher. A process loads the teachers once.
-"""
+"""Which targets are precomputed, and the fingerprint of everything that determines a prepared clip."""
 
 from __future__ import annotations
 
@@ -13,57 +10,70 @@ from pathlib import Path
 
 from lip2speech.data.targets import TargetExtractor
 
-VERSION = 1  # of the crops and of the sound; one more whenever the same video gives other bytes
+VERSION = 1
+"""Version of crops and audio, to be raised whenever the same video gives other bytes."""
+
 LTAS = "ltas"
 
 
 @dataclass(frozen=True)
 class TargetsConfig:
-    """Which targets are stored, by the folders of their teachers; empty: not stored.
+    """Targets to precompute; an empty path disables one.
 
-    mel: whether the log-mel is; speaker: a speaker encoder, or `spectrum` for the long-term spectrum.
+    Args:
+        mel: Whether to store the log-mel spectrogram.
+        unit_tokenizer: Folder of a unit tokenizer.
+        codec: Folder of a codec.
+        speaker_encoder: Folder of a speaker encoder, or `ltas` for the long-term average spectrum.
     """
 
     mel: bool = False
-    units: str = ""
+    unit_tokenizer: str = ""
     codec: str = ""
-    speaker: str = ""
+    speaker_encoder: str = ""
 
     def names(self) -> list[str]:
-        """The targets that are stored."""
-        asked = {"mel": self.mel, "units": self.units, "codes": self.codec, "speaker": self.speaker}
-        return [name for name, wanted in asked.items() if wanted]
+        """Names of the precomputed targets."""
+        enabled = {
+            "mel": self.mel,
+            "units": self.unit_tokenizer,
+            "codes": self.codec,
+            "speaker": self.speaker_encoder,
+        }
+        return [name for name, value in enabled.items() if value]
 
     def absolute(self) -> TargetsConfig:
-        """The same for a process that works elsewhere."""
-        units, codec, speaker = (
+        """The same with absolute paths, for processes with another working directory."""
+        unit_tokenizer, codec, speaker_encoder = (
             str(Path(folder).absolute()) if folder and folder != LTAS else folder
-            for folder in (self.units, self.codec, self.speaker)
+            for folder in (self.unit_tokenizer, self.codec, self.speaker_encoder)
         )
-        return replace(self, units=units, codec=codec, speaker=speaker)
+        return replace(self, unit_tokenizer=unit_tokenizer, codec=codec, speaker_encoder=speaker_encoder)
 
 
 @cache
-def load_extractor(recipe: TargetsConfig) -> TargetExtractor:
-    """The teachers of a recipe. ValueError: a folder holds no such teacher."""
+def load_extractor(config: TargetsConfig) -> TargetExtractor:
+    """Load the models of a config, once per process. ValueError: a folder holds another model."""
     from lip2speech.codecs import load_codec
     from lip2speech.data.unit_tokenizers import load_unit_tokenizer
     from lip2speech.models.speaker_encoder import load_speaker_encoder
 
     return TargetExtractor(
-        load_unit_tokenizer(recipe.units) if recipe.units else None,
-        load_codec(recipe.codec) if recipe.codec else None,
-        speaker_encoder=load_speaker_encoder("" if recipe.speaker == LTAS else recipe.speaker),
+        load_unit_tokenizer(config.unit_tokenizer) if config.unit_tokenizer else None,
+        load_codec(config.codec) if config.codec else None,
+        speaker_encoder=load_speaker_encoder(
+            "" if config.speaker_encoder == LTAS else config.speaker_encoder
+        ),
     )
 
 
-def target_fingerprints(recipe: TargetsConfig) -> dict[str, str]:
-    """Name of each stored target -> fingerprint of its teacher."""
-    names = recipe.names()
-    return {name: load_extractor(recipe).fingerprints[name] for name in names} if names else {}
+def target_fingerprints(config: TargetsConfig) -> dict[str, str]:
+    """Name of each precomputed target -> fingerprint of its extractor."""
+    names = config.names()
+    return {name: load_extractor(config).fingerprints[name] for name in names} if names else {}
 
 
 @cache
-def config_fingerprint(recipe: TargetsConfig) -> str:
-    """The same for two recipes that make the same of a clip."""
-    return hashlib.sha256(json.dumps([VERSION, target_fingerprints(recipe)]).encode()).hexdigest()[:16]
+def config_fingerprint(config: TargetsConfig) -> str:
+    """Equal for two configs that give the same prepared clips."""
+    return hashlib.sha256(json.dumps([VERSION, target_fingerprints(config)]).encode()).hexdigest()[:16]

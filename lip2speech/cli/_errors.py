@@ -40,6 +40,8 @@ EXTRAS = {
     "starlette": "demo",
     "uvicorn": "demo",
     "huggingface_hub": "hub",
+    "ray": "ray",
+    "submitit": "slurm",
 }
 """Outside module -> the extra of ours that installs it."""
 

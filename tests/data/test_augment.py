@@ -93,7 +93,8 @@ def test_one_clip_has_one_light() -> None:
     found = jitter_brightness(roi, AugmentConfig())
     assert torch.equal(found, found[:, :1].expand_as(found))
     assert not torch.allclose(found[0], found[1])
-    assert found.min() >= 0 and found.max() <= 1
+    assert found.min() >= 0
+    assert found.max() <= 1
     assert (found.flatten(2).diff() >= 0).all()  # brighter pixels stay brighter
 
 
@@ -114,7 +115,8 @@ def test_erasing_leaves_one_rectangle() -> None:
     assert torch.equal(erased, erased[:1].expand_as(erased))
     rows, columns = erased[0].any(1).sum(), erased[0].any(0).sum()
     assert erased[0].sum() == rows * columns
-    assert 11 <= rows < 30 and 11 <= columns < 30
+    assert 11 <= rows < 30
+    assert 11 <= columns < 30
 
 
 def test_a_masked_run_shows_the_clips_mean_picture() -> None:

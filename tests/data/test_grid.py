@@ -33,7 +33,8 @@ def test_official_trees_are_understood(tmp_path: Path, folder: str, suffix: str)
     make(tmp_path, f"{folder}/bbaf2n{suffix}")
     (clip,) = grid.utterances(tmp_path)
     assert (clip.id, clip.speaker, clip.text) == ("s1_bbaf2n", "s1", "bin blue at f two now")
-    assert clip.video == tmp_path / folder / f"bbaf2n{suffix}" and clip.wav is None
+    assert clip.video == tmp_path / folder / f"bbaf2n{suffix}"
+    assert clip.wav is None
 
 
 def test_one_speakers_folder_is_a_corpus_too(tmp_path: Path) -> None:
@@ -46,7 +47,8 @@ def test_one_speakers_folder_is_a_corpus_too(tmp_path: Path) -> None:
 def test_the_sound_beside_the_video_is_found(tmp_path: Path, place: str) -> None:
     make(tmp_path, "s2/bbaf2n.mpg", "s3/bbaf2n.mpg", place)
     second, third = grid.utterances(tmp_path)
-    assert second.wav == tmp_path / place and third.wav is None
+    assert second.wav == tmp_path / place
+    assert third.wav is None
 
 
 def test_speakers_and_clips_come_in_order(tmp_path: Path) -> None:

@@ -39,8 +39,10 @@ def test_clips_are_padded_to_the_longest(pool: Pool) -> None:
     assert batch.video.shape == (3, 1, 17, 88, 88)
     assert batch.lengths().tolist() == [14, 17, 15]
     assert batch.mel.shape == (3, 80, 68)
-    assert batch.units is not None and batch.units.shape == (3, 34)
-    assert batch.codes is not None and batch.codes.shape == (3, 2, 34)
+    assert batch.units is not None
+    assert batch.units.shape == (3, 34)
+    assert batch.codes is not None
+    assert batch.codes.shape == (3, 2, 34)
     assert batch.mask().shape == (3, 1, 68)
     assert batch.mask().sum((1, 2)).tolist() == [56, 68, 60]
 
@@ -126,7 +128,9 @@ def test_folders_get_the_share_they_are_given(pool: Pool, tmp_path: Path) -> Non
 def test_a_teacher_that_is_not_asked_leaves_no_targets(pool: Pool) -> None:
     clips, _ = pool
     batch = batches((clips, extract_targets(clips, TargetExtractor(None, None)))).collate([0, 1], rng())
-    assert batch.units is None and batch.codes is None and batch.pitch is None
+    assert batch.units is None
+    assert batch.codes is None
+    assert batch.pitch is None
 
 
 def test_another_vocal_tract_changes_sound_and_voice_but_not_the_picture(pool: Pool) -> None:
@@ -137,12 +141,16 @@ def test_another_vocal_tract_changes_sound_and_voice_but_not_the_picture(pool: P
     torch.manual_seed(0)
     found = other.collate(range(5), rng())
     assert torch.equal(found.video, plain.video)
-    assert found.units is not None and found.codes is not None
+    assert found.units is not None
+    assert found.codes is not None
     changed = (found.mel != plain.mel).flatten(1).any(1)
-    assert changed.any() and not changed.all()
-    assert found.pitch is not None and plain.pitch is not None
+    assert changed.any()
+    assert not changed.all()
+    assert found.pitch is not None
+    assert plain.pitch is not None
     higher = (found.pitch - plain.pitch)[:, 0, : 4 * 14]  # as long as the shortest
-    assert torch.equal((higher.abs() > 1e-4).all(1), changed) and higher.std(1).max() < 1e-5
+    assert torch.equal((higher.abs() > 1e-4).all(1), changed)
+    assert higher.std(1).max() < 1e-5
     assert torch.equal(found.pitch[:, 1], plain.pitch[:, 1])
     assert torch.equal((found.units == IGNORE_INDEX).all(1), changed)
     assert torch.equal((found.codes == IGNORE_INDEX).flatten(1).all(1), changed)

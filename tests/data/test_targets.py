@@ -33,8 +33,10 @@ def test_every_target_keeps_its_clock(clips: list[Clip]) -> None:
         clips, extract_targets(clips, TargetExtractor(mfcc_teacher(), make_codec())), strict=True
     ):
         assert targets.mel.shape == (80, 4 * clip.n_frames)
-        assert targets.units is not None and targets.units.shape == (2 * clip.n_frames,)
-        assert targets.codes is not None and targets.codes.shape == (2, 2 * clip.n_frames)
+        assert targets.units is not None
+        assert targets.units.shape == (2 * clip.n_frames,)
+        assert targets.codes is not None
+        assert targets.codes.shape == (2, 2 * clip.n_frames)
         assert targets.speaker.shape == (163,)
 
 
@@ -50,7 +52,8 @@ def test_targets_are_those_of_the_clips_own_sound(clips: list[Clip]) -> None:
     targets = TargetExtractor(None, codec)(clips[0])
     wav = clips[0].wav()
     torch.testing.assert_close(targets.mel.float(), LogMel()(wav[None, None])[0], rtol=0, atol=0.01)
-    assert targets.codes is not None and targets.units is None
+    assert targets.codes is not None
+    assert targets.units is None
     assert torch.equal(targets.codes, codec.encode(wav[None, None])[0])
     assert torch.equal(targets.speaker, LTASSpeakerEncoder().embed(wav))
 
@@ -86,7 +89,8 @@ def test_letters_are_numbers_from_1_on_and_other_signs_are_left_out() -> None:
 @pytest.mark.parametrize("n_samples", [0, 1, 1279, 1280, 1281, 2000])
 def test_a_sound_is_cut_or_padded_to_640_samples_a_frame(n_samples: int) -> None:
     fitted = match_length(torch.ones(n_samples), 2)
-    assert fitted.shape == (1280,) and fitted.sum() == min(n_samples, 1280)
+    assert fitted.shape == (1280,)
+    assert fitted.sum() == min(n_samples, 1280)
     assert fitted[: min(n_samples, 1280)].all()
 
 

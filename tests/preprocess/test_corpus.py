@@ -1,4 +1,4 @@
-"""A corpus through the run: one row per clip, resumed, with broken and hostile clips among them."""
+"""Preparing a corpus: one row per clip, resumable, with broken and hostile clips."""
 
 import os
 from collections import Counter
@@ -7,39 +7,41 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from lip2speech.data.utterance import RejectedClip, Utterance
 from preprocess import corpus
-from preprocess.clip import ClipTask, write_atomic
-from preprocess.corpus import prepare_corpus
+from preprocess.clip import ClipTask, save_clip
+from preprocess.corpus import RunConfig, prepare_corpus
 from preprocess.index import IndexRow, failed_row, index_row, read_index
 from preprocess.pool import WorkerFailed
 from preprocess.storage import TarShards
 
 CONTENT: dict[str, str] = {}
-"""What stands for the bytes of a clip's files; `pretend` hashes nothing."""
+"""id -> content of a clip's files, in place of a hash."""
 
 
 def utterance(clip_id: str, text: str = "", split: str = "train") -> Utterance:
     return Utterance(clip_id, Path(f"{clip_id}.mp4"), None, text, "s1", split)
 
 
-def pretend(work: ClipTask) -> IndexRow:
-    """Stands for `Preparer`: bad clips fail, useless ones are skipped, the same ones are kept."""
-    clip, source = work.utterance, CONTENT.get(work.utterance.id, "bytes")
-    if work.known is not None and work.known.source == source:
-        return work.known
+def fake_process(task: ClipTask) -> IndexRow:
+    """Replaces `ClipProcessor`: ids with `bad` fail, with `useless` are skipped, unchanged clips are kept."""
+    clip, source = task.utterance, CONTENT.get(task.utterance.id, "bytes")
+    if task.previous_row is not None and task.previous_row.source_hash == source:
+        return task.previous_row
     if "bad" in clip.id:
         return failed_row(clip, ValueError("no face in 3 of\n3 frames"))
     if "useless" in clip.id:
-        return replace(index_row(clip, "skipped"), reason="silent", source=source)
-    write_atomic(work.path, clip.id.encode())
-    return replace(index_row(clip, "done"), n_frames=1, source=source)
+        return replace(index_row(clip, "skipped"), reason="silent", source_hash=source)
+    task.path.parent.mkdir(parents=True, exist_ok=True)
+    task.path.write_bytes(clip.id.encode())
+    return replace(index_row(clip, "done"), n_frames=1, source_hash=source)
 
 
 def run(out: Path, *ids: str, overwrite: bool = False) -> dict[str, str]:
     rows = prepare_corpus(
-        map(utterance, ids), out, root=Path(), workers=0, overwrite=overwrite, prepare=pretend
+        map(utterance, ids), out, RunConfig(Path(), workers=0, overwrite=overwrite), fake_process
     )
     return {row.id: row.status for row in rows}
 
@@ -48,7 +50,7 @@ def clip_path(out: Path, clip_id: str) -> Path:
     return out / "clips" / f"{clip_id}.safetensors"
 
 
-def test_every_clip_gets_a_row_and_a_bad_one_stops_nothing(tmp_path: Path) -> None:
+def test_every_clip_has_a_row_and_a_bad_one_does_not_stop_the_run(tmp_path: Path) -> None:
     assert run(tmp_path, "a", "bad", "useless", "b") == {
         "a": "done", "bad": "failed", "useless": "skipped", "b": "done",
     }  # fmt: skip
@@ -59,14 +61,16 @@ def test_every_clip_gets_a_row_and_a_bad_one_stops_nothing(tmp_path: Path) -> No
     assert sorted(p.name for p in (tmp_path / "clips").iterdir()) == ["a.safetensors", "b.safetensors"]
 
 
-def test_a_second_run_keeps_what_is_done_and_tries_again_what_failed(tmp_path: Path) -> None:
+def test_a_second_run_keeps_finished_clips_and_retries_failed_ones(tmp_path: Path) -> None:
     run(tmp_path, "a", "bad", "useless")
     again = run(tmp_path, "a", "bad", "useless", "b")
     assert again == {"a": "kept", "bad": "failed", "useless": "kept", "b": "done"}
     assert {row.status for row in read_index(tmp_path).values()} == {"done", "failed", "skipped"}
 
 
-def test_a_clip_whose_content_changed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_with_changed_content_is_prepared_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run(tmp_path, "a", "b")
     monkeypatch.setitem(CONTENT, "a", "other bytes")
     assert run(tmp_path, "a", "b") == {"a": "done", "b": "kept"}
@@ -79,41 +83,41 @@ def test_overwrite_prepares_everything_again(tmp_path: Path) -> None:
     assert clip_path(tmp_path, "a").read_bytes() == b"a"
 
 
-def test_a_lost_file_is_made_again(tmp_path: Path) -> None:
+def test_a_missing_file_is_prepared_again(tmp_path: Path) -> None:
     run(tmp_path, "a")
     clip_path(tmp_path, "a").unlink()
     assert run(tmp_path, "a") == {"a": "done"}
     assert clip_path(tmp_path, "a").is_file()
 
 
-def test_a_run_that_was_cut_off_goes_on(tmp_path: Path) -> None:
-    rows = prepare_corpus(map(utterance, "abc"), tmp_path, root=Path(), workers=0, prepare=pretend)
+def test_an_interrupted_run_resumes(tmp_path: Path) -> None:
+    rows = prepare_corpus(map(utterance, "abc"), tmp_path, RunConfig(Path(), workers=0), fake_process)
     assert next(rows).id == "a"
     rows.close()
     assert run(tmp_path, "a", "b", "c") == {"a": "kept", "b": "done", "c": "done"}
 
 
-def test_a_corrected_text_reaches_the_row_of_a_clip_that_is_done(tmp_path: Path) -> None:
+def test_a_corrected_text_updates_the_row_of_a_finished_clip(tmp_path: Path) -> None:
     run(tmp_path, "a")
     corrected = [utterance("a", "new text", "test")]
-    (row,) = prepare_corpus(corrected, tmp_path, root=Path(), workers=0, prepare=pretend)
+    (row,) = prepare_corpus(corrected, tmp_path, RunConfig(Path(), workers=0), fake_process)
     assert (row.status, row.text) == ("kept", "new text")
     assert (read_index(tmp_path)["a"].text, read_index(tmp_path)["a"].split) == ("new text", "test")
 
 
-def test_in_a_tar_a_corrected_text_makes_the_clip_anew(tmp_path: Path) -> None:
+def test_in_a_tar_a_corrected_text_prepares_the_clip_again(tmp_path: Path) -> None:
     for text, status in (("old", "done"), ("old", "kept"), ("new", "done")):
         (row,) = prepare_corpus(
-            [utterance("a", text)], tmp_path, root=Path(), form=TarShards, workers=0, prepare=pretend
+            [utterance("a", text)], tmp_path, RunConfig(Path(), store=TarShards, workers=0), fake_process
         )
         assert row.status == status
     assert read_index(tmp_path)["a"].tar == "all-000001.tar"
 
 
-def test_hostile_and_double_ids_and_refused_lines_fail_without_a_file(tmp_path: Path) -> None:
+def test_hostile_and_duplicate_ids_and_rejected_clips_fail_without_a_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     clips = [utterance("../evil"), utterance("a"), RejectedClip("list:7", "no path"), utterance("a")]
-    rows = list(prepare_corpus(clips, out, root=Path(), workers=0, prepare=pretend))
+    rows = list(prepare_corpus(clips, out, RunConfig(Path(), workers=0), fake_process))
     assert sorted((row.id, row.status) for row in rows) == [
         ("../evil", "failed"), ("a", "done"), ("a", "failed"), ("list:7", "failed"),
     ]  # fmt: skip
@@ -122,27 +126,28 @@ def test_hostile_and_double_ids_and_refused_lines_fail_without_a_file(tmp_path: 
     assert [p.name for p in tmp_path.rglob("*evil*")] == []
 
 
-def test_a_link_out_of_the_root_is_refused_unread(tmp_path: Path) -> None:
+def test_a_link_out_of_the_root_is_rejected_unread(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "secret.mp4").write_bytes(b"secret")
     (tmp_path / "root" / "a.mp4").symlink_to(tmp_path / "secret.mp4")
     clip = Utterance("a", tmp_path / "root" / "a.mp4", None, "", "s1", "train")
-    (row,) = prepare_corpus([clip], tmp_path / "out", root=tmp_path / "root", workers=0, prepare=pretend)
-    assert row.status == "failed" and "leads out of the corpus" in row.reason
+    (row,) = prepare_corpus([clip], tmp_path / "out", RunConfig(tmp_path / "root", workers=0), fake_process)
+    assert row.status == "failed"
+    assert "leads out of the corpus" in row.reason
 
 
-def test_rows_of_another_corpus_stay(tmp_path: Path) -> None:
+def test_rows_of_another_corpus_are_kept(tmp_path: Path) -> None:
     run(tmp_path, "a")
     run(tmp_path, "b")
     assert set(read_index(tmp_path)) == {"a", "b"}
 
 
-def test_a_clip_whose_worker_was_ended_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_whose_worker_was_killed_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pool(items: Iterator[ClipTask], *_: object, **__: object) -> Iterator[tuple[ClipTask, WorkerFailed]]:
-        yield from ((work, WorkerFailed("took longer than 9 s")) for work in items)
+        yield from ((task, WorkerFailed("took longer than 9 s")) for task in items)
 
     monkeypatch.setattr(corpus, "run_pool", pool)
-    (row,) = prepare_corpus([utterance("a")], tmp_path, root=Path(), workers=1, prepare=pretend)
+    (row,) = prepare_corpus([utterance("a")], tmp_path, RunConfig(Path(), workers=1), fake_process)
     assert (row.status, row.reason) == ("failed", "took longer than 9 s")
 
 
@@ -153,5 +158,5 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(*((Path, "write_bytes", fail) if where == "write" else (os, "replace", fail)))
     with pytest.raises(OSError, match="disk full"):
-        write_atomic(tmp_path / "clips" / "a.safetensors", b"x")
+        save_clip(tmp_path / "clips" / "a.safetensors", {"wav": torch.zeros(2)}, {})
     assert list((tmp_path / "clips").iterdir()) == []

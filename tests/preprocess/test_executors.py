@@ -1,4 +1,4 @@
-"""Shards worked on here, as Slurm tasks (submitit's executors on this machine) and on a real Ray cluster."""
+"""Shards processed locally, as Slurm tasks (submitit on this machine) and on a real Ray cluster."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lip2speech.data.dataset import read_clips
-from preprocess.executors import EXECUTORS, RayExecutor, ShardsFailed, SlurmExecutor, parse_options
+from preprocess.executors import EXECUTORS, RayExecutor, ShardsFailedError, SlurmExecutor, parse_options
 from preprocess.index import IndexRow
 from preprocess.job import PreprocessJob
 from tests.preprocess.trees import voxceleb2
@@ -21,25 +21,27 @@ def job(talk: Path, tmp_path: Path) -> PreprocessJob:
 
 
 def check(job: PreprocessJob, rows: Iterator[IndexRow]) -> None:
-    """All clips are told and are where training reads them."""
-    told = {row.id.rpartition("/")[2]: row.status for row in rows}
-    assert told == {"00001": "done", "00002": "done", "00003": "done", "bad": "failed"}
+    """Every clip has a row, and training can read the finished ones."""
+    statuses = {row.id.rpartition("/")[2]: row.status for row in rows}
+    assert statuses == {"00001": "done", "00002": "done", "00003": "done", "bad": "failed"}
     assert len(read_clips([job.out], "train|test")) == 3
 
 
-def test_shards_are_worked_on_here(job: PreprocessJob) -> None:
+def test_the_local_executor_processes_every_shard(job: PreprocessJob) -> None:
     check(job, EXECUTORS["local"]().run(job, [0, 1]))
     with pytest.raises(ValueError, match="local executor takes no option, got address"):
         list(EXECUTORS["local"]({"address": "auto"}).run(job, [0]))
 
 
-def test_shards_are_worked_on_by_slurm_tasks(job: PreprocessJob) -> None:
-    """In processes of their own, as on a cluster."""
+def test_slurm_tasks_process_every_shard(job: PreprocessJob) -> None:
+    """In separate processes, as on a cluster."""
     check(job, SlurmExecutor({"cluster": "local", "timeout_min": 2}).run(job, [0, 1]))
     assert any((job.out / "slurm").iterdir())
 
 
-def test_a_lost_task_is_told_after_the_others(job: PreprocessJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_task_is_reported_after_the_others(
+    job: PreprocessJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = PreprocessJob.rows
 
     def rows(self: PreprocessJob, shard: int) -> list[IndexRow]:
@@ -49,21 +51,21 @@ def test_a_lost_task_is_told_after_the_others(job: PreprocessJob, monkeypatch: p
 
     monkeypatch.setattr(PreprocessJob, "rows", rows)
     monkeypatch.setattr("pdb.post_mortem", lambda: None)  # which submitit opens for its own debugging
-    told = SlurmExecutor({"cluster": "debug"}).run(job, [0, 1])
+    results = SlurmExecutor({"cluster": "debug"}).run(job, [0, 1])
     others = {clip.id for clip in job.clips([1])}
-    assert {next(told).id for _ in others} == others
-    with pytest.raises(ShardsFailed, match="1 of 2 shards were lost, the first is 0: .*the node is full"):
-        next(told)
+    assert {next(results).id for _ in others} == others
+    with pytest.raises(ShardsFailedError, match="1 of 2 shards failed, the first is 0: .*the node is full"):
+        next(results)
 
 
 @pytest.mark.ray
-def test_shards_are_worked_on_by_a_ray_cluster(job: PreprocessJob) -> None:
-    # Ray's workers give way to everything else, and would wait for minutes beside other tests.
+def test_a_ray_cluster_processes_every_shard(job: PreprocessJob) -> None:
+    # Ray's workers run at low priority by default, and would wait for minutes while other tests run.
     options = {"num_cpus": 1, "_system_config": {"worker_niceness": 0}}
     check(job, RayExecutor(options).run(job, [0, 1]))
 
 
-def test_options_are_keys_with_values() -> None:
+def test_executor_options_are_key_value_pairs() -> None:
     assert parse_options(["timeout_min=90", "slurm_partition=cpu"]) == {
         "timeout_min": 90,
         "slurm_partition": "cpu",

@@ -1,4 +1,4 @@
-"""The index of a prepared folder: rows that survive a crash, of one part or of many."""
+"""The index of a prepared folder: rows that survive a crash, of one or several parts."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ def row(clip_id: str, status: str = "done", text: str = "") -> IndexRow:
     return IndexRow(clip_id, "train", "s1", text, status)
 
 
-def test_the_last_row_of_an_id_counts_and_closing_leaves_it_alone_in_the_order_of_ids(tmp_path: Path) -> None:
+def test_closing_keeps_the_latest_row_of_each_id_sorted_by_id(tmp_path: Path) -> None:
     with Index(tmp_path) as index:
         index.add(row("b"))
         index.add(row("a", "failed"))
@@ -27,37 +27,37 @@ def test_the_last_row_of_an_id_counts_and_closing_leaves_it_alone_in_the_order_o
     ]
 
 
-def test_rows_are_there_before_the_run_ends(tmp_path: Path) -> None:
+def test_rows_are_readable_before_the_run_ends(tmp_path: Path) -> None:
     index = Index(tmp_path)
     index.add(row("a"))
     assert set(read_index(tmp_path)) == {"a"}
     index.close()
 
 
-@pytest.mark.parametrize("torn", ['{"id": "b", "spl', "[]", "null", '{"id": "b"}', "\ufffd"])
-def test_a_torn_line_is_left_out(tmp_path: Path, torn: str) -> None:
+@pytest.mark.parametrize("truncated", ['{"id": "b", "spl', "[]", "null", '{"id": "b"}', "\ufffd"])
+def test_a_truncated_line_is_skipped(tmp_path: Path, truncated: str) -> None:
     with Index(tmp_path) as index:
         index.add(row("a"))
     with (tmp_path / "index.jsonl").open("a") as file:
-        file.write(torn)
+        file.write(truncated)
     with Index(tmp_path) as index:
         index.add(row("c"))
     assert list(read_index(tmp_path)) == ["a", "c"]
 
 
-def test_newlines_in_a_text_stay_inside_its_row(tmp_path: Path) -> None:
+def test_newlines_in_a_text_do_not_split_its_row(tmp_path: Path) -> None:
     with Index(tmp_path) as index:
         index.add(row("a", text='two\nlines "quoted" \u2028'))
     assert read_index(tmp_path)["a"].text == 'two\nlines "quoted" \u2028'
 
 
-def test_rows_of_an_earlier_form_are_read(tmp_path: Path) -> None:
+def test_rows_without_optional_fields_are_read(tmp_path: Path) -> None:
     old = {"id": "a", "split": "train", "speaker": "s1", "text": "", "status": "done", "n_frames": 3}
     (tmp_path / "index.jsonl").write_text(json.dumps(old) + "\n")
     assert read_index(tmp_path) == {"a": replace(row("a"), n_frames=3)}
 
 
-def test_every_part_writes_its_own_file_and_the_latest_row_counts(tmp_path: Path) -> None:
+def test_each_part_has_its_own_file_and_the_latest_row_counts(tmp_path: Path) -> None:
     with Index(tmp_path, "1-of-2") as second:
         second.add(row("a", "failed"))
         second.add(row("b"))
@@ -70,6 +70,6 @@ def test_every_part_writes_its_own_file_and_the_latest_row_counts(tmp_path: Path
     assert lines == {"index.1-of-2.jsonl": 2, "index.0-of-1.jsonl": 1}
 
 
-def test_a_failure_is_told_on_one_line_of_bounded_length() -> None:
+def test_a_failure_reason_is_one_line_of_limited_length() -> None:
     assert failed_row(RejectedClip("a", ""), ValueError("two\nlines")).reason == "ValueError: two lines"
     assert len(failed_row(RejectedClip("a", ""), "x" * 9999).reason) == 500

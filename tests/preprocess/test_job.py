@@ -1,4 +1,4 @@
-"""A whole job: real miniature corpora, divided into shards that together hold the same clips as one."""
+"""A whole job: miniature corpora, in shards that together hold the same clips as one."""
 
 from pathlib import Path
 
@@ -20,26 +20,27 @@ def names(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_every_corpus_has_a_name() -> None:
+def test_the_supported_corpora() -> None:
     assert set(CORPORA) == {"folder", "grid", "lrs3", "synth", "voxceleb2"}
 
 
-def test_shards_hold_every_clip_once_wherever_they_are_told(names: Path) -> None:
+def test_shards_partition_the_clips_independently_of_other_clips(names: Path) -> None:
     job = PreprocessJob("folder", names, names, num_shards=3)
     shards = [{clip.id for clip in job.clips([shard])} for shard in range(3)]
-    assert sum(map(len, shards)) == 40 and len(set.union(*shards)) == 40
+    assert sum(map(len, shards)) == 40
+    assert len(set.union(*shards)) == 40
     assert min(map(len, shards)) > 5
     (names / "s0" / "another.mp4").touch()
     assert all(old <= {clip.id for clip in job.clips([shard])} for shard, old in enumerate(shards))
 
 
-def test_a_list_takes_some_clips(names: Path, tmp_path: Path) -> None:
+def test_a_file_list_selects_clips(names: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("s0/4\ns1/5\n../s1/9\n")
-    job = PreprocessJob("folder", names, tmp_path, listed=tmp_path / "list.txt")
+    job = PreprocessJob("folder", names, tmp_path, filelist=tmp_path / "list.txt")
     assert [clip.id for clip in job.clips([0])] == ["list.txt:3", "s0/4", "s1/5"]
 
 
-def test_lrs3_in_shards_becomes_what_training_reads(talk: Path, tmp_path: Path) -> None:
+def test_lrs3_in_shards_is_read_by_training(talk: Path, tmp_path: Path) -> None:
     root, out = lrs3(tmp_path / "lrs3", talk), tmp_path / "out"
     job = PreprocessJob("lrs3", root, out, workers=0, num_shards=2)
     rows = [row for shard in range(2) for row in job.run(shard)]
@@ -56,9 +57,9 @@ def test_lrs3_in_shards_becomes_what_training_reads(talk: Path, tmp_path: Path) 
     assert [row.status for row in whole.run(0)] == ["kept"] * 3
 
 
-def test_voxceleb2_in_tars_becomes_what_training_reads(talk: Path, tmp_path: Path) -> None:
+def test_voxceleb2_as_webdataset_is_read_by_training(talk: Path, tmp_path: Path) -> None:
     root, out = voxceleb2(tmp_path / "vox", talk), tmp_path / "out"
-    job = PreprocessJob("voxceleb2", root, out, workers=0, form="shards")
+    job = PreprocessJob("voxceleb2", root, out, workers=0, format="webdataset")
     assert [row.status for row in job.run(0)] == ["done"] * 3
     assert len(read_clips([out], "train")) == 2
     (clip,) = stream_clips(out, "test")

@@ -1,4 +1,4 @@
-"""VoxCeleb2: a miniature of its tree."""
+"""VoxCeleb2: a miniature of its layout."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from preprocess.voxceleb2 import utterances
 from tests.preprocess.trees import voxceleb2
 
 
-def test_clips_speakers_splits_and_sounds_are_found(tmp_path: Path) -> None:
+def test_clips_speakers_splits_and_audio_files_are_found(tmp_path: Path) -> None:
     root = voxceleb2(tmp_path / "vox", Path(__file__))
     found = list(utterances(root))
     assert [(u.id, u.speaker, u.split, u.text) for u in found] == [
@@ -19,12 +19,12 @@ def test_clips_speakers_splits_and_sounds_are_found(tmp_path: Path) -> None:
     assert [u.wav for u in found] == [None, None, root / "test/aac/id00017/xyz/00003.m4a"]
 
 
-def test_a_set_alone_is_still_that_set(tmp_path: Path) -> None:
+def test_the_folder_of_one_set_keeps_its_split(tmp_path: Path) -> None:
     root = voxceleb2(tmp_path / "vox", Path(__file__))
     assert [u.split for u in utterances(root / "test")] == ["test"]
 
 
-def test_people_directly_in_the_root_are_found(tmp_path: Path) -> None:
+def test_speakers_directly_in_the_root_are_found(tmp_path: Path) -> None:
     for name in ("id00012/abc/1.mp4", "id00012/abc/1.wav", "ida/abc/1.mp4", "id00013/1.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -32,6 +32,6 @@ def test_people_directly_in_the_root_are_found(tmp_path: Path) -> None:
     assert (found.id, found.wav) == ("id00012/abc/1", tmp_path / "id00012/abc/1.wav")
 
 
-def test_another_folder_is_not_the_corpus(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no VoxCeleb2 here; expected dev/mp4/id00012"):
+def test_a_folder_without_clips_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no VoxCeleb2 here; expected files such as dev/mp4/id00012"):
         list(utterances(tmp_path / "none"))

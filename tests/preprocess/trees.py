@@ -1,4 +1,4 @@
-"""Miniature corpora with real clips: the drawn face of the sample, with a tone in place of its voice."""
+"""Miniature corpora of real clips: the drawn face of the sample video, with a tone as its audio."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from tests.video.clips import sine, write_video
 FRAMES = 30
 
 
-def talking(path: Path, sample: Path, frames: int = FRAMES) -> Path:
-    """A video of `frames` frames with sound, 192x192."""
+def make_talking_clip(path: Path, sample: Path, frames: int = FRAMES) -> Path:
+    """A video of `frames` frames with audio, 192x192."""
     path.parent.mkdir(parents=True, exist_ok=True)
     silent = path.with_name("silent.mp4")
     with av.open(str(sample)) as source:
-        pictures = [f.reformat(192, 192).to_ndarray(format="rgb24") for f in source.decode(video=0)]
-    write_video(silent, pictures[:frames])
-    mux(silent, voice(frames), path)
+        images = [f.reformat(192, 192).to_ndarray(format="rgb24") for f in source.decode(video=0)]
+    write_video(silent, images[:frames])
+    mux(silent, tone(frames), path)
     silent.unlink()
     return path
 
 
-def voice(frames: int) -> np.ndarray:
-    """(640 frames,) float32: a tone that grows louder, so that every part of it is another."""
-    tone = sine(frames / 25, SAMPLE_RATE, 200.0)
-    return tone * np.linspace(0.3, 1, len(tone), dtype=np.float32)
+def tone(frames: int) -> np.ndarray:
+    """(640 frames,) float32: a tone of rising level, so that every part of it is different."""
+    wav = sine(frames / 25, SAMPLE_RATE, 200.0)
+    return wav * np.linspace(0.3, 1, len(wav), dtype=np.float32)
 
 
-def lrs3_text(words: list[tuple[str, float, float]], said: str | None = None) -> str:
-    """A clip's text file, as the corpus has it."""
-    said = said or " ".join(word for word, _, _ in words)
+def lrs3_text(words: list[tuple[str, float, float]], sentence: str | None = None) -> str:
+    """A clip's text file, in the format of the corpus."""
+    sentence = sentence or " ".join(word for word, _, _ in words)
     rows = "".join(f"{word} {start:.2f} {end:.2f} 9.5\n" for word, start, end in words)
     boxes = "FRAME \tX \tY \tW \tH \n00100 \t0.3 \t0.1 \t0.2 \t0.3 \n"
-    head = f"Text:  {said}\nConf:  6\nRef:  yt0\n\n{boxes}\n"
+    head = f"Text:  {sentence}\nConf:  6\nRef:  yt0\n\n{boxes}\n"
     return head + f"WORD START END ASDSCORE\n{rows}"
 
 
 def lrs3(root: Path, video: Path) -> Path:
-    """One clip in each set, and in pretrain one that is cut; all of them the same picture."""
+    """One clip per set, all with the same video; the one of pretrain is a segment."""
     texts = {
         "pretrain/yt1/00001": lrs3_text([("HELLO", 0.1, 0.5), ("{LG}", 0.5, 0.6), ("AGAIN", 0.7, 1.1)]),
         "trainval/yt1/50001": lrs3_text([], "IT'S {LG} HELLO"),
@@ -58,12 +58,12 @@ def lrs3(root: Path, video: Path) -> Path:
 
 
 def voxceleb2(root: Path, video: Path) -> Path:
-    """Two people, the sound of one of them below `aac`."""
+    """Two speakers, the audio of one of them below `aac`."""
     for name in ("dev/mp4/id00012/abc/00001", "dev/mp4/id00012/abc/00002", "test/mp4/id00017/xyz/00003"):
         path = root / f"{name}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(video, path)
-    sound = root / "test/aac/id00017/xyz/00003.m4a"
-    sound.parent.mkdir(parents=True)
-    shutil.copy(video, sound)
+    audio = root / "test/aac/id00017/xyz/00003.m4a"
+    audio.parent.mkdir(parents=True)
+    shutil.copy(video, audio)
     return root

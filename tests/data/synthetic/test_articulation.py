@@ -26,8 +26,10 @@ def manners(count: int) -> list[SilentSpeechStyle]:
 def test_silent_people_are_slower_and_open_less_each_in_their_own_way() -> None:
     people = manners(40)
     tempos, openings = (np.array(x) for x in zip(*((p.tempo, p.gains[OPENING]) for p in people), strict=True))
-    assert tempos.min() >= 1.1 and 1.2 < tempos.mean() < 1.5
-    assert openings.mean() < 0.95 and openings.std() > 0.1
+    assert tempos.min() >= 1.1
+    assert 1.2 < tempos.mean() < 1.5
+    assert openings.mean() < 0.95
+    assert openings.std() > 0.1
     assert all(p.gains[JAW] < p.gains[OPENING] and p.gains[SPREAD] > 1 for p in people)
     assert not np.array_equal(people[0].habits["i"], people[1].habits["i"])
 
@@ -46,7 +48,8 @@ def test_the_same_words_take_longer_without_sound() -> None:
     assert [p.name for p in silent.phonemes] == [p.name for p in speech.phonemes]
     spoken_s, silent_s = (x.phonemes[-1].end - x.phonemes[0].start for x in (speech, silent))
     assert silent_s / spoken_s == pytest.approx(manner.tempo, rel=0.15)
-    assert not silent.wav.any() and silent.n_frames > speech.n_frames
+    assert not silent.wav.any()
+    assert silent.n_frames > speech.n_frames
     small, large = (
         mouth_track(x.phonemes, x.n_frames, t)[:, JAW].max()
         for x, t in ((silent, manner.table()), (speech, TARGETS))
@@ -57,11 +60,14 @@ def test_the_same_words_take_longer_without_sound() -> None:
 def test_a_person_has_one_manner_and_a_clip_its_own_words() -> None:
     jobs = [SynthesisJob(Path(), "test", SEED, i, "drawn", "mouthed", 3) for i in range(2)]
     first, second = (silent_speech_style(job) for job in jobs)
-    assert first is not None and second is not None
-    assert first.tempo == second.tempo and first.gains == second.gains
+    assert first is not None
+    assert second is not None
+    assert first.tempo == second.tempo
+    assert first.gains == second.gains
     assert make_utterance(jobs[0], first).text != make_utterance(jobs[1], second).text
     other = silent_speech_style(SynthesisJob(Path(), "test", SEED, 0, "drawn", "mouthed", 4))
-    assert other is not None and other.tempo != first.tempo
+    assert other is not None
+    assert other.tempo != first.tempo
     assert silent_speech_style(SynthesisJob(Path(), "test", SEED, 0, "drawn")) is None
 
 
@@ -78,12 +84,16 @@ def test_a_silent_clip_has_no_sound_but_words_and_times(tmp_path: Path) -> None:
         make_corpus(tmp_path / name, 1, SEED, "test", articulation="mouthed", speaker_id=3)
     (clip,) = utterances(tmp_path / "a")
     again = tmp_path / "b" / clip.video.name
-    assert clip.speaker == "test-0003" and clip.video.read_bytes() == again.read_bytes()
+    assert clip.speaker == "test-0003"
+    assert clip.video.read_bytes() == again.read_bytes()
     with av.open(str(clip.video)) as container:
         assert not container.streams.audio
     facts = json.loads(clip.video.with_suffix(".json").read_text())
-    assert facts["articulation"] == "mouthed" and facts["voice"] is None and facts["tempo"] >= 1.1
-    assert facts["text"] == clip.text and facts["phonemes"]
+    assert facts["articulation"] == "mouthed"
+    assert facts["voice"] is None
+    assert facts["tempo"] >= 1.1
+    assert facts["text"] == clip.text
+    assert facts["phonemes"]
 
 
 @pytest.mark.parametrize(
@@ -105,16 +115,20 @@ def test_a_person_who_is_not_there_is_refused(tmp_path: Path, arguments: dict, m
 
 def test_prompts_are_different_sentences_the_model_never_learned() -> None:
     prompts = sample_prompts(30, 1)
-    assert len(set(prompts)) == 30 and {sentence_split(p) for p in prompts} == {"test"}
-    assert prompts == sample_prompts(30, 1) and prompts[:5] != sample_prompts(5, 2)
+    assert len(set(prompts)) == 30
+    assert {sentence_split(p) for p in prompts} == {"test"}
+    assert prompts == sample_prompts(30, 1)
+    assert prompts[:5] != sample_prompts(5, 2)
     with pytest.raises(ValueError, match="count must be 1 or more"):
         sample_prompts(0, 0)
 
 
 def test_prompts_of_any_words_are_read_in_several_voices() -> None:
     first, second = (synthesize_prompt("good morning", voice) for voice in (0, 7))
-    assert first.dtype == np.float32 and 0.1 < np.abs(first).max() < 1
-    assert len(first) > 16000 and (len(first) != len(second) or not np.array_equal(first, second))
+    assert first.dtype == np.float32
+    assert 0.1 < np.abs(first).max() < 1
+    assert len(first) > 16000
+    assert len(first) != len(second) or not np.array_equal(first, second)
     for text in ("...", "[[h@]]"):
         with pytest.raises(ValueError, match="cannot be read aloud"):
             synthesize_prompt(text, 0)

@@ -45,8 +45,11 @@ def test_a_clip_is_h264_at_25_fps_with_sound_of_the_same_length(corpus: Path) ->
         with av.open(str(video)) as container:
             picture, sound = container.streams.video[0], container.streams.audio[0]
             assert (picture.codec_context.name, picture.pix_fmt) == ("h264", "yuv420p")
-            assert picture.average_rate == VIDEO_FPS and sound.rate == SAMPLE_RATE and sound.channels == 1
-            assert 256 <= picture.height <= 400 and 256 <= picture.width <= 400
+            assert picture.average_rate == VIDEO_FPS
+            assert sound.rate == SAMPLE_RATE
+            assert sound.channels == 1
+            assert 256 <= picture.height <= 400
+            assert 256 <= picture.width <= 400
         frames, samples = read(video)
         assert len(samples) == len(frames) * SAMPLES_PER_FRAME
 
@@ -60,12 +63,11 @@ def test_the_sound_is_the_voice_to_the_sample(corpus: Path) -> None:
 def test_the_facts_of_a_clip_are_written_down(corpus: Path) -> None:
     for file in corpus.glob("*.json"):
         facts, text = json.loads(file.read_text()), file.with_suffix(".txt").read_text().strip()
-        assert (
-            facts["text"] == text
-            and facts["split"] == "test" == sentence_split(text)
-            and facts["seed"] == SEED
-        )
-        assert facts["face"].startswith("test-") and facts["voice"]["name"]
+        assert facts["text"] == text
+        assert facts["split"] == "test" == sentence_split(text)
+        assert facts["seed"] == SEED
+        assert facts["face"].startswith("test-")
+        assert facts["voice"]["name"]
         assert all(0 < start < end for _, start, end in facts["phonemes"])
 
 
@@ -78,13 +80,15 @@ def test_some_sentences_of_training_are_valid_whoever_says_them(tmp_path: Path) 
         (tmp_path / f"{i:04d}.json").write_text(json.dumps(facts))
     found = [clip.split for clip in utterances(tmp_path)]
     assert found[: len(texts)] == found[len(texts) :]  # the same sentence in another voice
-    assert set(found) == {"train", "valid"} and found.count("valid") < 0.1 * len(found)
+    assert set(found) == {"train", "valid"}
+    assert found.count("valid") < 0.1 * len(found)
 
 
 def test_workers_change_nothing(corpus: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     ids = make_corpus(tmp_path / "again", 3, SEED, "test", "drawn", 2, lambda *done: seen.append(done))
-    assert ids == [f"talker-test-{SEED}-0000{i}" for i in range(3)] and seen == [(1, 3), (2, 3), (3, 3)]
+    assert ids == [f"talker-test-{SEED}-0000{i}" for i in range(3)]
+    assert seen == [(1, 3), (2, 3), (3, 3)]
     for file in corpus.iterdir():
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
 
@@ -100,12 +104,13 @@ def test_the_photo_speaks_in_training_only(tmp_path: Path) -> None:
 
 def test_the_corpus_reads_back_in_order(corpus: Path) -> None:
     first, second = utterances(corpus)
-    assert isinstance(first, Utterance) and first.id < second.id
-    assert first.video.is_file() and first.wav is None and first.split == "test"
-    assert (
-        first.speaker == synthesize_utterance("test", SEED, 0).voice.name
-        and first.text == synthesize_utterance("test", SEED, 0).text
-    )
+    assert isinstance(first, Utterance)
+    assert first.id < second.id
+    assert first.video.is_file()
+    assert first.wav is None
+    assert first.split == "test"
+    assert first.speaker == synthesize_utterance("test", SEED, 0).voice.name
+    assert first.text == synthesize_utterance("test", SEED, 0).text
 
 
 def test_a_folder_without_clips_is_an_error(tmp_path: Path) -> None:
@@ -163,12 +168,11 @@ def test_a_missing_photo_package_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_sample_is_silent_small_and_new_to_the_model(tmp_path: Path) -> None:
     path = make_sample(tmp_path / "sample.mp4")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sample.mp4", "sample.txt"]
-    assert (
-        path.stat().st_size <= MAX_BYTES
-        and sentence_split(path.with_suffix(".txt").read_text().strip()) == "test"
-    )
+    assert path.stat().st_size <= MAX_BYTES
+    assert sentence_split(path.with_suffix(".txt").read_text().strip()) == "test"
     with av.open(str(path)) as container:
-        assert not container.streams.audio and container.streams.video[0].average_rate == VIDEO_FPS
+        assert not container.streams.audio
+        assert container.streams.video[0].average_rate == VIDEO_FPS
 
 
 def test_the_sample_is_an_mp4(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def test_training_has_many_shapes_and_test_has_others() -> None:
         return Geometry.sample(np.random.default_rng([7, split, number])).outline.round(3).tobytes()
 
     train, test = ({outline(split, number) for number in range(100)} for split in (0, 1))
-    assert N_FACES["train"] >= 30 and len(train) == len(test) == 100 and not train & test
+    assert N_FACES["train"] >= 30
+    assert len(train) == len(test) == 100
+    assert not train & test
 
 
 def test_every_outline_is_a_head() -> None:
@@ -40,7 +42,9 @@ def test_every_outline_is_a_head() -> None:
     for number in range(100):
         geometry = Geometry.sample(np.random.default_rng([7, 0, number]))
         width = half_width(geometry, y)
-        assert np.isfinite(width).all() and width.min() >= 0 and 0.9 < width.max() < 1.4
+        assert np.isfinite(width).all()
+        assert width.min() >= 0
+        assert 0.9 < width.max() < 1.4
         assert width[y > geometry.chin_y + 0.02].max() == 0
 
 
@@ -48,7 +52,8 @@ def test_the_nose_stands_out() -> None:
     z, inside = elevation(Geometry.sample(np.random.default_rng(0)))
     assert z.shape == inside.shape == (HEIGHT, WIDTH)
     row, column = np.unravel_index(z.argmax(), z.shape)
-    assert abs(column - WIDTH // 2) < 12 and inside[row, column] > 0
+    assert abs(column - WIDTH // 2) < 12
+    assert inside[row, column] > 0
 
 
 def test_a_person_is_drawn_the_same_twice_and_in_any_light() -> None:
@@ -56,14 +61,17 @@ def test_a_person_is_drawn_the_same_twice_and_in_any_light() -> None:
     assert np.array_equal(first.rgb, again.rgb)
     assert not np.array_equal(first.rgb, elsewhere.rgb)
     assert first.mouth.half_width == elsewhere.mouth.half_width
-    assert first.rgb.shape == (HEIGHT, WIDTH, 3) and first.rgb.min() >= 0 and first.rgb.max() <= 255
+    assert first.rgb.shape == (HEIGHT, WIDTH, 3)
+    assert first.rgb.min() >= 0
+    assert first.rgb.max() <= 255
 
 
 def test_the_photo_is_somebody_else_every_time_and_has_a_mouth_in_its_place() -> None:
     faces = [photo_canvas(np.random.default_rng(seed)) for seed in range(4)]
     assert not np.array_equal(faces[0].rgb, faces[1].rgb)
     for face in faces:
-        assert abs(face.mouth.x) < 0.25 and 0.85 < face.mouth.y < 1.25
+        assert abs(face.mouth.x) < 0.25
+        assert 0.85 < face.mouth.y < 1.25
 
 
 def paint(opening: float, tongue: float = 0.0) -> np.ndarray:

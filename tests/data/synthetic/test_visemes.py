@@ -37,8 +37,10 @@ def style() -> MouthStyle:
 
 def test_the_mouth_rests_in_silence() -> None:
     mouth = track("a")
-    assert np.abs(mouth[:5]).max() < 0.02 and np.abs(mouth[-5:]).max() < 0.02
-    assert mouth.shape == (25, 7) and mouth.dtype == np.float32
+    assert np.abs(mouth[:5]).max() < 0.02
+    assert np.abs(mouth[-5:]).max() < 0.02
+    assert mouth.shape == (25, 7)
+    assert mouth.dtype == np.float32
 
 
 def test_no_speech_at_all_is_a_resting_mouth() -> None:
@@ -62,12 +64,16 @@ def test_lips_close_whatever_stands_around(name: str, vowel: str) -> None:
 
 def test_open_vowels_open_and_drop_the_jaw() -> None:
     a, i = middle(("a",), 0), middle(("i",), 0)
-    assert a[OPENING] > 0.7 and a[JAW] > 0.7 and a[OPENING] > 2 * i[OPENING]
+    assert a[OPENING] > 0.7
+    assert a[JAW] > 0.7
+    assert a[OPENING] > 2 * i[OPENING]
 
 
 def test_spread_and_rounded_vowels_differ_in_width() -> None:
     i, u = middle(("i",), 0), middle(("u",), 0)
-    assert i[SPREAD] > 0.6 and u[SPREAD] < -0.6 and u[ROUNDING] > 0.6 > 0.1 > i[ROUNDING]
+    assert i[SPREAD] > 0.6
+    assert u[SPREAD] < -0.6
+    assert u[ROUNDING] > 0.6 > 0.1 > i[ROUNDING]
 
 
 def test_rounding_comes_before_its_vowel() -> None:
@@ -111,6 +117,7 @@ def test_the_aperture_follows_the_opening(style: MouthStyle) -> None:
     x, poses = np.linspace(-1, 1, 31), np.zeros((5, 7))
     poses[:, OPENING] = [-0.3, 0.2, 0.4, 0.7, 1.0]
     gaps = [lip_curves(style, pose, x).aperture for pose in poses]
-    assert gaps[0] == 0 and all(np.diff(gaps) > 0.05)
+    assert gaps[0] == 0
+    assert all(np.diff(gaps) > 0.05)
     curves = lip_curves(style, poses[-1], x)
     assert (curves.lower_inner - curves.upper_inner).max() == pytest.approx(curves.aperture, rel=1e-6)

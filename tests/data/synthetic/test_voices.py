@@ -47,7 +47,8 @@ SOUNDS = {
 def test_the_grammar_is_that_of_grid() -> None:
     assert [len(words) for words in SLOTS.values()] == [4, 4, 4, 25, 10, 4]
     assert count_sentences() == 64_000
-    assert "w" not in SLOTS["letter"] and SLOTS["digit"][0] == "zero"
+    assert "w" not in SLOTS["letter"]
+    assert SLOTS["digit"][0] == "zero"
 
 
 def test_splits_share_no_sentence() -> None:
@@ -73,7 +74,8 @@ def test_every_word_of_a_slot_is_used() -> None:
 
 def test_splits_share_no_voice() -> None:
     train, test = synthesis_voices("train"), synthesis_voices("test")
-    assert len(train) >= 12 and len(test) >= 4
+    assert len(train) >= 12
+    assert len(test) >= 4
     assert not {v.variant for v in train} & {v.variant for v in test}
     assert len({v.name for v in train + test}) == len(train + test)
 
@@ -119,7 +121,9 @@ def test_an_utterance_does_not_depend_on_what_was_said_before() -> None:
 
 def test_sound_is_whole_frames_of_float32_within_range() -> None:
     for wav, text, _ in synthesize_audio(6, seed=5, split="test"):
-        assert wav.dtype == np.float32 and wav.ndim == 1 and len(wav) % SAMPLES_PER_FRAME == 0
+        assert wav.dtype == np.float32
+        assert wav.ndim == 1
+        assert len(wav) % SAMPLES_PER_FRAME == 0
         assert 1.6 <= len(wav) / SAMPLE_RATE < 4.5
         assert 0.05 < np.abs(wav).max() <= 0.95
         assert sentence_split(text) == "test"
@@ -128,7 +132,8 @@ def test_sound_is_whole_frames_of_float32_within_range() -> None:
 def test_silence_surrounds_the_speech() -> None:
     speech = synthesize_utterance("train", 5, 0)
     start = round(speech.phonemes[0].start * SAMPLE_RATE)
-    assert start > 0.2 * SAMPLE_RATE and np.abs(speech.wav[: start - 400]).max() < 1e-3
+    assert start > 0.2 * SAMPLE_RATE
+    assert np.abs(speech.wav[: start - 400]).max() < 1e-3
     assert np.abs(speech.wav[-int(0.15 * SAMPLE_RATE) :]).max() < 1e-3
     assert np.abs(speech.wav[start : start + SAMPLE_RATE]).max() > 0.05
 
