@@ -90,7 +90,8 @@ def test_an_unreadable_clip_fails(talk: Path, clip: Path, tmp_path: Path) -> Non
     (tmp_path / "bad.mp4").write_bytes(b"not a video")
     for video in (tmp_path / "bad.mp4", tmp_path / "none.mp4", clip):  # the last has no audio
         row = ClipProcessor()(ClipTask(utterance(video), tmp_path / "out" / "a.safetensors"))
-        assert row.status == "failed" and row.reason.startswith("MediaError"), row.reason
+        assert row.status == "failed"
+        assert row.reason.startswith("MediaError"), row.reason
     with pytest.raises(MediaError):
         prepare_clip(utterance(tmp_path / "bad.mp4"), tmp_path / "out" / "a.safetensors")
     with pytest.raises(UnusableClipError):
