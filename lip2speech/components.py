@@ -1,4 +1,4 @@
-"""Components of a model folder, built and checked against each other; a mismatch would go unnoticed otherwise.
+"""Components of a model folder, built and checked against each other: a mismatch would go unnoticed.
 
 tensors              config             component
 model.*              model              front end and heads
@@ -59,7 +59,7 @@ def trainable_model_from_checkpoint(loaded: checkpoint.Checkpoint) -> LipModel:
 def vocoders_from_checkpoint(
     loaded: checkpoint.Checkpoint, heads: AnyHeadsConfig, mel: MelConfig
 ) -> dict[str, Vocoder]:
-    """All vocoders that these heads' predictions suffice for, by name; errors as in `model_from_checkpoint`."""
+    """All vocoders that these heads suffice for, by name; errors as in `model_from_checkpoint`."""
     if heads.n_mels not in (0, mel.n_mels):
         raise CheckpointError(
             f"the heads predict {heads.n_mels} mel bands, the model's mel has {mel.n_mels}; they do not fit."
@@ -160,13 +160,13 @@ def check_codec(heads: AnyHeadsConfig, codec: Codec) -> None:
     """CheckpointError if a codec cannot decode the heads' codes, or has another sample rate."""
     if codec.sample_rate != SAMPLE_RATE:
         raise CheckpointError(
-            f"the model's sample rate is {SAMPLE_RATE} Hz, the codec's {codec.sample_rate} Hz; they do not fit."
+            f"the model is at {SAMPLE_RATE} Hz, the codec at {codec.sample_rate} Hz; they do not fit."
         )
     sizes = codec.codebook_sizes
     if heads.n_q and (heads.codebook_sizes, heads.code_frame_rate) != (sizes[: heads.n_q], codec.frame_rate):
         raise CheckpointError(
-            f"the heads predict {describe_codebooks(heads.codebook_sizes)} at {heads.code_frame_rate} Hz, the "
-            f"codec has {describe_codebooks(sizes)} at {codec.frame_rate} Hz; they do not fit."
+            f"the heads predict {describe_codebooks(heads.codebook_sizes)} at {heads.code_frame_rate} Hz, "
+            f"the codec has {describe_codebooks(sizes)} at {codec.frame_rate} Hz; they do not fit."
         )
 
 

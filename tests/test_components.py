@@ -102,9 +102,12 @@ def test_weights_without_their_config_are_refused(tmp_path: Path, component: str
 
 def test_a_folder_may_hold_a_code_prior(tmp_path: Path) -> None:
     model = load(save_system_with_prior(tmp_path / "s"))
-    assert model.code_prior is not None and not model.code_prior.training
+    assert model.code_prior is not None
+    assert not model.code_prior.training
     bits, _ = model.code_bits(model.predict(CROPS))
-    assert bits is not None and bits.shape == (2,) and (bits > 0).all()
+    assert bits is not None
+    assert bits.shape == (2,)
+    assert (bits > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,8 @@ def test_a_code_prior_without_speaker_conditioning_fits_any_speaker_encoder(tmp_
     loaded.config["code_prior"]["speaker"] = "0123"
     model = Lip2Speech.from_checkpoint(loaded, "cpu")
     bits, _ = model.code_bits(model.predict(CROPS))
-    assert bits is not None and bits.shape == (2,)
+    assert bits is not None
+    assert bits.shape == (2,)
 
 
 def test_a_calibration_on_code_nll_requires_a_code_prior(tmp_path: Path) -> None:

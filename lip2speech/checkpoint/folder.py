@@ -64,7 +64,7 @@ class Checkpoint:
                 f"{self.folder} holds {self.kind!r}, expected {expected}{hint and f'; {hint}'}."
             )
         if missing := [key for key in keys if key not in self.config]:
-            raise CheckpointError(f"{self.folder}: its config has no {' and no '.join(missing)}.")
+            raise CheckpointError(f"{self.folder}: {CONFIG} lacks {' and '.join(missing)}.")
         return self
 
 
@@ -198,7 +198,7 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
 
 
 def replace_folder(temporary: Path, folder: Path) -> None:
-    """Rename `temporary` to `folder`; an existing one is moved aside and deleted once the new one is there."""
+    """Rename `temporary` to `folder`; an existing one is moved aside first and deleted last."""
     if not folder.exists():
         os.rename(temporary, folder)
         return

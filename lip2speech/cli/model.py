@@ -11,7 +11,9 @@ from lip2speech.cli._errors import one_line, one_line_errors
 from lip2speech.cli.export_model import average, export
 from lip2speech.cli.import_model import import_model
 
-model = typer.Typer(help="Models: list, info, verify, download, import, export, average.", no_args_is_help=True)
+model = typer.Typer(
+    help="Models: list, info, verify, download, import, export, average.", no_args_is_help=True
+)
 model.command("import")(import_model)
 model.command()(export)
 model.command()(average)

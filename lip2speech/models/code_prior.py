@@ -8,9 +8,9 @@ van den Oord et al. 2016, "Conditional image generation with PixelCNN decoders",
     t - 1     v  v  v  v      h: of the horizontal stack, previous codebooks in this row, and all of v
     t         h  h  ?         the plain network has a blind spot to the right in the rows above
 
-The model is autoregressive in raster order, so log-likelihoods sum over the grid. Codes are categorical, hence
-embedded, with one output layer per codebook. The speaker embedding is added to every gate. Only the vertical
-stack sees earlier rows, `kernel_time` - 1 for each layer; `step` keeps these as its state.
+The model is autoregressive in raster order, so log-likelihoods sum over the grid. Codes are categorical,
+hence embedded, with one output layer per codebook. The speaker embedding is added to every gate. Only the
+vertical stack sees earlier rows, `kernel_time` - 1 for each layer; `step` keeps these as its state.
 
 A prior is valid for the codes of the codec it was trained on only.
 """
@@ -36,8 +36,8 @@ from lip2speech.modules.codebook_patterns import MASKED_LOGIT, expand_codebook_s
 KIND = "code_prior"
 
 RowMask = Literal["none", "A", "B", "all"]
-"""Columns of its own row that a masked convolution sees: none, those before (mask A), and its own too (mask B),
-or all; it sees all columns of the rows above within its kernel.
+"""Columns of its own row that a masked convolution sees: none, those before (mask A), and its own too (mask
+B), or all; it sees all columns of the rows above within its kernel.
 """
 
 CodePriorState = list[Tensor]

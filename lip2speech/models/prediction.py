@@ -17,7 +17,7 @@ class Prediction:
 
         mel                     (B, n_mels, 4T)      natural log, 100 Hz
         unit_logits             (B, n_units, 2T)     50 Hz
-        code_logits             (B, n_q, K, rT)      codec.frame_rate = 25 r; conditioned on previous codebooks
+        code_logits             (B, n_q, K, rT)      codec.frame_rate = 25 r; given previous codebooks
         independent_code_logits (B, n_q, K, rT)      the same codebooks, each predicted independently
         codes                   (B, n_q, rT)         the codes that `code_logits` were conditioned on
         pitch                   (B, 2, 4T)           log2(F0 / 128 Hz) and the voicing logit, 100 Hz

@@ -1,8 +1,8 @@
 """Activations: a faster ELU (Clevert et al. 2016) for CPUs, and the gated activation of WaveNet and PixelCNN.
 
-PyTorch's ELU uses `expm1`, which some releases (such as 2.14) do not vectorize on CPUs; it then takes more than
-half of a SEANet's training step. Here elu(x) = max(x, exp(min(x, 0)) - 1), 8 times faster there and equal to
-6e-8. On other devices it is PyTorch's.
+PyTorch's ELU uses `expm1`, which some releases (such as 2.14) do not vectorize on CPUs; it then takes more
+than half of a SEANet's training step. Here elu(x) = max(x, exp(min(x, 0)) - 1), 8 times faster there and
+equal to 6e-8. On other devices it is PyTorch's.
 """
 
 from typing import Any

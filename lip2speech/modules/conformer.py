@@ -1,8 +1,8 @@
 """The conformer: self-attention for global and convolution for local context, between two half feed-forwards.
 
 Gulati et al. 2020, "Conformer", section 2, with the relative positions of Transformer-XL (Dai et al. 2019,
-section 3.3), as in ESPnet and lip2speech-unit (Choi, Kim, Ro 2023): each branch is pre-norm, a norm closes the
-layer, the feed-forwards use ReLU, the convolution batch norm and Swish.
+section 3.3), as in ESPnet and lip2speech-unit (Choi, Kim, Ro 2023): each branch is pre-norm, a norm closes
+the layer, the feed-forwards use ReLU, the convolution batch norm and Swish.
 
     x + 1/2 FFN1(norm x)  ->  x + attention(norm x)  ->  x + conv(norm x)  ->  norm(x + 1/2 FFN2(norm x))
 """
@@ -160,7 +160,8 @@ class Conformer(nn.Module):
         heads: of the attention.
         kernel_size: of the depthwise convolutions, in frames.
         dropout: of all branches.
-        conv_over_padding: convolutions see padded frames, as published; else padding never changes a valid frame.
+        conv_over_padding: convolutions see padded frames, as published; else padding never changes a
+            valid frame.
 
     Shape:
         forward: x (B, T, D), padding_mask (B, T) or None (True = padding) -> (B, T, D)

@@ -1,9 +1,9 @@
 """Streaming 1-d convolutions with built-in padding, as in EnCodec (Défossez et al. 2022, section 3.1).
 
 A convolution of stride s turns T samples into ceil(T / s) frames, a transposed one T frames into T * s
-samples. Causal layers pad on the left only and also run in chunks by `step`, which returns the last inputs as a
-state for the next step. With pad_mode "reflect" the padding is the reflected start of the first chunk, so that
-chunk must be longer than the layer's context; later ones may have any length.
+samples. Causal layers pad on the left only and also run in chunks by `step`, which returns the last inputs as
+a state for the next step. With pad_mode "reflect" the padding is the reflected start of the first chunk, so
+that chunk must be longer than the layer's context; later ones may have any length.
 
 Memory layout: tensors have shape (B, C, T) but may be channels-last (see `channels_last`). oneDNN is 1.2 to 3
 times faster that way for SEANet's few channels and long signals, so every layer preserves the layout of its
@@ -153,7 +153,8 @@ class StreamingConvTranspose1d(nn.Module):
     """Transposed convolution, trimmed to T * stride, for kernels that are a multiple of the stride.
 
     Computed as a convolution over kernel / stride frames whose output channels are the `stride` phases, which
-    are then interleaved in time: the same sums, 2 to 3 times faster on CPU than `conv_transpose1d`, and causal.
+    are then interleaved in time: the same sums, 2 to 3 times faster on CPU than `conv_transpose1d`, and
+    causal.
 
     Args:
         in_channels: C_in.
@@ -162,7 +163,8 @@ class StreamingConvTranspose1d(nn.Module):
         stride: upsampling factor.
         causal: trim on the right only (see trim_right_ratio).
         norm: as in `StreamingConv1d`.
-        trim_right_ratio: fraction of the trimming on the right in causal layers; they are streamable at 1 only.
+        trim_right_ratio: fraction of the trimming on the right in causal layers, which are streamable
+            at 1 only.
 
     Shape:
         forward: (B, C_in, T) -> (B, C_out, T * stride)
@@ -216,7 +218,9 @@ class StreamingConvTranspose1d(nn.Module):
         taps, bias = kernel_size // self.stride, self.conv.bias
         assert bias is not None, "transposed convolutions are built with a bias"
         # (B, T, C_out, taps, stride): contributions of each frame to its own stride and the next ones.
-        taps_out = (x.transpose(1, 2) @ self.conv.weight.view(c_in, -1)).unflatten(2, (c_out, taps, self.stride))
+        taps_out = (x.transpose(1, 2) @ self.conv.weight.view(c_in, -1)).unflatten(
+            2, (c_out, taps, self.stride)
+        )
         frames = x.shape[-1] - self.context
         summed = sum(taps_out[:, self.context - tap :][:, :frames, :, tap] for tap in range(taps))
         y = cast(Tensor, summed).transpose(2, 3) + bias

@@ -1,4 +1,4 @@
-"""LSTM with a residual connection, between the convolutions of EnCodec (Défossez et al. 2022, section 3.1)."""
+"""LSTM with a residual connection, between the convolutions of EnCodec (Défossez et al. 2022)."""
 
 from torch import Tensor, nn
 

@@ -174,7 +174,7 @@ class LipResNet(nn.Module):
 
     def run_stem(self, video: Tensor) -> Tensor:
         """The stem's convolution: (B, 1, T, H, W) -> (B * T', width, H', W')."""
-        # With one channel, channels-last is the same memory; the output then has the layout the trunk is fast in.
+        # With one channel, channels-last is the same memory, and the output has the layout the trunk prefers.
         x = self.stem(video.to(memory_format=torch.channels_last_3d))
         return x.transpose(1, 2).flatten(0, 1)  # still channels-last
 

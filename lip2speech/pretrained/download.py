@@ -1,8 +1,8 @@
 """Checkpoint folders from the Hugging Face Hub (extra `hub`), pinned to a commit and verified.
 
-Only the four files of a checkpoint are requested, and nothing in them is executed. The checksums come from the
-same place as the files, so they detect damage and incomplete uploads; whom to trust is up to the caller, and a
-commit given as `revision` guarantees that the model stays the same.
+Only the four files of a checkpoint are requested, and nothing in them is executed. The checksums come from
+the same place as the files, so they detect damage and incomplete uploads; whom to trust is up to the caller,
+and a commit given as `revision` guarantees that the model stays the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Enrolled voices on disk: one small JSON file per voice, readable by its owner only, that can be deleted.
 
-The file holds speaker embeddings, one for each speaker encoder the voice was enrolled for, quality metrics, the
-owner's consent and its date, and a hash of the recordings; the recordings themselves are not kept.
+The file holds speaker embeddings, one for each speaker encoder the voice was enrolled for, quality metrics,
+the owner's consent and its date, and a hash of the recordings; the recordings themselves are not kept.
 """
 
 from __future__ import annotations

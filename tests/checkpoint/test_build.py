@@ -186,7 +186,8 @@ def test_a_config_that_asks_for_too_much_is_refused_in_one_line_within_a_second(
     assert time.process_time() - start < 1
     expected = case.message or rf"{re.escape(case.path)}.* {case.value}"
     assert re.search(expected, message), message
-    assert "\n" not in message and len(message) < 400
+    assert "\n" not in message
+    assert len(message) < 400
 
 
 def test_refusing_takes_no_memory_and_loading_imports_nothing_slow(tmp_path: Path) -> None:
@@ -247,7 +248,8 @@ def test_the_budget_of_operations_counts_in_its_own_thread_only() -> None:
         CheckpointError, match="x: asks for more layers than it has weights for; .* x.codebook_size 512"
     ):
         build_on_meta(build, config, [], "x")
-    assert len(built) == 1 and not any(weight.is_meta for weight in built[0].parameters())
+    assert len(built) == 1
+    assert not any(weight.is_meta for weight in built[0].parameters())
     many_layers()
 
 

@@ -93,9 +93,11 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
 def test_the_bundled_models_are_listed_verified_and_described() -> None:
     assert run("list")[:2] == (0, "default\nlive\n")
     code, output, _ = run("verify", "live")
-    assert code == 0 and output.endswith("live: ok\n")
+    assert code == 0
+    assert output.endswith("live: ok\n")
     code, output, _ = run("info")
-    assert code == 0 and output.startswith("# ")
+    assert code == 0
+    assert output.startswith("# ")
 
 
 def test_info_escapes_terminal_sequences_of_a_foreign_card(tmp_path: Path) -> None:

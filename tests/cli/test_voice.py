@@ -36,28 +36,36 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 def test_a_voice_is_enrolled_shown_listed_and_deleted(tmp_path: Path, voices: Path) -> None:
     code, output, _ = run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
-    assert code == 0 and "--voice ann" in output
+    assert code == 0
+    assert "--voice ann" in output
     assert run("voice", "list")[1] == "ann\n"
     shown = run("voice", "show", "ann")[1]
-    assert CONSENT in shown and "150 Hz" in shown
+    assert CONSENT in shown
+    assert "150 Hz" in shown
     embeddings = json.loads(run("voice", "show", "ann", "--json")[1])["embeddings"]
     assert len(embeddings["ltas"]) == 163
     assert {load_model_speaker_encoder(name).fingerprint for name in bundled_models()} <= set(embeddings)
     code, output, _ = run("voice", "delete", "ann")
-    assert code == 0 and "no file of it remains" in output
-    assert run("voice", "list")[1] == "" and not list(voices.iterdir())
+    assert code == 0
+    assert "no file of it remains" in output
+    assert run("voice", "list")[1] == ""
+    assert not list(voices.iterdir())
 
 
 def test_without_consent_no_voice_is_enrolled(tmp_path: Path, voices: Path) -> None:
     code, _, error = run("voice", "enroll", "ann", tmp_path / "ann.wav")
-    assert code != 0 and "only with the consent" in error and error.count("\n") == 1
+    assert code != 0
+    assert "only with the consent" in error
+    assert error.count("\n") == 1
     assert not voices.exists()
 
 
 def test_an_unknown_voice_is_one_line() -> None:
     for what in ("show", "delete"):
         code, _, error = run("voice", what, "nobody")
-        assert code != 0 and "no voice 'nobody' is enrolled" in error and error.count("\n") == 1
+        assert code != 0
+        assert "no voice 'nobody' is enrolled" in error
+        assert error.count("\n") == 1
 
 
 def test_a_video_is_converted_with_an_enrolled_voice(tmp_path: Path, clip: Path) -> None:
@@ -68,7 +76,10 @@ def test_a_video_is_converted_with_an_enrolled_voice(tmp_path: Path, clip: Path)
     )
     assert code == 0, error
     speech = Lip2Speech.from_pretrained(model, device="cpu")
-    assert speech.speaker_embedding("ann2").tolist() == load_voice("ann2").embedding(speech.speaker_encoder).tolist()
+    assert (
+        speech.speaker_embedding("ann2").tolist()
+        == load_voice("ann2").embedding(speech.speaker_encoder).tolist()
+    )
     assert len(read_wav(tmp_path / "a.wav"))
     with pytest.raises(ValueError, match="stored: ann, ann2"):
         speech.speaker_embedding("nobody")
@@ -101,9 +112,17 @@ def test_a_voice_is_enrolled_with_an_external_embedding(tmp_path: Path, clip: Pa
     np.save(vector, np.arange(5, dtype=np.float32))
     enroll = ("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, "--model", external)
     code, _, error = run(*enroll)
-    assert code != 0 and "takes speaker embeddings of 5 dimensions from an external encoder" in error and "--embedding" in error
+    assert code != 0
+    assert "takes speaker embeddings of 5 dimensions from an external encoder" in error
+    assert "--embedding" in error
     assert run(*enroll, "--embedding", vector)[0] == 0
-    assert Lip2Speech.from_pretrained(external, device="cpu").speaker_embedding("eve").tolist() == [0, 1, 2, 3, 4]
+    assert Lip2Speech.from_pretrained(external, device="cpu").speaker_embedding("eve").tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
     options = ("--model", external, "--voice", "eve", "--quiet")
     assert run("convert", clip, "-o", tmp_path / "a.wav", *options)[0] == 0
 
@@ -112,8 +131,11 @@ def test_an_embedding_that_no_model_takes_is_refused(tmp_path: Path, voices: Pat
     np.save(tmp_path / "eve.npy", np.arange(5, dtype=np.float32))
     consent = ("--consent", CONSENT, "--embedding", tmp_path / "eve.npy")
     code, _, error = run("voice", "enroll", "eve", tmp_path / "ann.wav", *consent)
-    assert code != 0 and "name one by --model" in error and error.count("\n") == 1
+    assert code != 0
+    assert "name one by --model" in error
+    assert error.count("\n") == 1
     assert not voices.exists()
     wrong = ("--model", save_external(tmp_path / "external"), "--embedding", tmp_path / "x.npy")
     code, _, error = run("voice", "enroll", "eve", tmp_path / "ann.wav", "--consent", CONSENT, *wrong)
-    assert code != 0 and "not a speaker embedding of 5 dimensions" in error
+    assert code != 0
+    assert "not a speaker embedding of 5 dimensions" in error

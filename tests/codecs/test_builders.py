@@ -52,7 +52,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_codec_config_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "codec", {"kind": "codec"}, {"mean": torch.zeros(1)}, "")
-    with pytest.raises(checkpoint.CheckpointError, match="config.yaml lacks codec and name"):
+    with pytest.raises(checkpoint.CheckpointError, match="config.yaml lacks name and codec"):
         load_codec(tmp_path / "codec")
 
 

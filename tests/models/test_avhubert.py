@@ -1,6 +1,7 @@
 """The AV-HuBERT encoder: parity with the official code, contract, padding, sizes, errors."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -157,9 +158,8 @@ WRONG = {
 
 @pytest.mark.parametrize("message", WRONG)
 def test_wrong_inputs_are_refused(encoder: AVHubert, message: str) -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(message)):
         encoder(*WRONG[message])
-    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,10 @@ def test_codebooks_of_different_sizes_have_logits_for_their_own_entries(kind: st
     given = torch.stack([torch.arange(6) % 3, torch.arange(6) + 2])[None]
     logits = network(given)
     assert logits.shape == (1, 2, 8, 6)
-    assert (logits[:, 0, 3:] == -torch.inf).all() and logits[:, 0, :3].isfinite().all()
-    assert logits[:, 1].isfinite().all() and network.bits(given).isfinite().all()
+    assert (logits[:, 0, 3:] == -torch.inf).all()
+    assert logits[:, 0, :3].isfinite().all()
+    assert logits[:, 1].isfinite().all()
+    assert network.bits(given).isfinite().all()
     with pytest.raises(ValueError, match=r"codes must be 0 .. 2, got 2 .. 7"):
         network(given.flip(1))
 
@@ -108,7 +110,9 @@ def test_a_masked_convolution_sees_its_columns_only(row_mask: str, row: list[flo
         conv.bias.zero_()  # type: ignore[union-attr]
         response = conv(spike)[0, 0]
     assert response[1].tolist() == [0, *reversed(row), 0]
-    assert response[2].tolist() == [0, 1, 1, 1, 0] and not response[0].any() and not response[3].any()
+    assert response[2].tolist() == [0, 1, 1, 1, 0]
+    assert not response[0].any()
+    assert not response[3].any()
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
@@ -118,7 +122,8 @@ def test_every_code_has_logits_and_bits(kind: str, batch: int, steps: int) -> No
     network = build(type=kind)
     assert network(codes(batch, steps), speaker(batch)).shape == (batch, 4, 8, steps)
     bits = network.bits(codes(batch, steps), speaker(batch))
-    assert bits.shape == (batch, 4, steps) and (bits > 0).all()
+    assert bits.shape == (batch, 4, steps)
+    assert (bits > 0).all()
 
 
 def test_probabilities_of_all_grids_sum_to_1() -> None:
@@ -159,8 +164,8 @@ def test_every_weight_has_a_gradient(kind: str) -> None:
 def structured(count: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
     """Grids (count, 4, steps) of 8 codes by a rule, and the speakers (count, 3) that the rule depends on.
 
-    Nine in ten codes follow the rule: codebook 0 from codebook 3 of the previous step and the speaker, codebook 1
-    from 0, codebook 3 from 2, which is random.
+    Nine in ten codes follow the rule: codebook 0 from codebook 3 of the previous step and the speaker,
+    codebook 1 from 0, codebook 3 from 2, which is random.
     """
     generator = torch.Generator().manual_seed(seed)
     grid = torch.randint(8, (count, 4, steps), generator=generator)
@@ -197,9 +202,12 @@ def learned() -> tuple[CodePrior, float]:
 def test_the_gated_network_needs_fewer_bits_than_a_larger_plain_one(learned: tuple[CodePrior, float]) -> None:
     gated, plain = learned[0], build(type="plain", channels=48, layers=2)
     sizes = [sum(w.numel() for w in x.parameters()) for x in (gated, plain)]
-    assert isinstance(gated, GatedPixelCNN) and isinstance(plain, PixelCNN) and sizes[0] < sizes[1], sizes
+    assert isinstance(gated, GatedPixelCNN)
+    assert isinstance(plain, PixelCNN)
+    assert sizes[0] < sizes[1]
     bits = [learned[1], train_and_score(plain, 120)]
-    assert bits[0] < bits[1] - 0.15 and bits[1] < 3.0, bits
+    assert bits[0] < bits[1] - 0.15
+    assert bits[1] < 3.0
 
 
 def test_shuffled_codes_need_more_bits(learned: tuple[CodePrior, float]) -> None:
@@ -208,7 +216,8 @@ def test_shuffled_codes_need_more_bits(learned: tuple[CodePrior, float]) -> None
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
     for shuffled in (grids[..., order], grids.flip(1)):  # in time, over codebooks
         more = learned[0].bits(shuffled, voices).mean((1, 2)) - right
-        assert more.mean() > 0.5 and (more > 0).float().mean() > 0.9
+        assert more.mean() > 0.5
+        assert (more > 0).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("kind", ["gated", "plain"])
@@ -245,7 +254,11 @@ def test_a_frame_in_two_windows_counts_once() -> None:
         (torch.full((1, 4, 5), 8), torch.zeros(1, 3), "codes must be 0 .. 7, got 8 .. 8"),
         (torch.full((1, 4, 5), -1), torch.zeros(1, 3), "codes must be 0 .. 7, got -1 .. -1"),
         (torch.zeros(1, 4, 5, dtype=torch.long), None, "the speaker embedding must have 3 dimensions, got 0"),
-        (torch.zeros(1, 4, 5, dtype=torch.long), torch.zeros(1, 9), "the speaker embedding must have 3 dimensions, got 9"),
+        (
+            torch.zeros(1, 4, 5, dtype=torch.long),
+            torch.zeros(1, 9),
+            "the speaker embedding must have 3 dimensions, got 9",
+        ),
     ],
 )
 def test_codes_and_embeddings_of_other_sizes_are_refused(
@@ -256,7 +269,9 @@ def test_codes_and_embeddings_of_other_sizes_are_refused(
 
 
 def test_an_impossible_kernel_is_refused() -> None:
-    with pytest.raises(ValueError, match="kernel_time must be 2 or more, kernel_codebook odd .*got 1, 3 and 3"):
+    with pytest.raises(
+        ValueError, match="kernel_time must be 2 or more, kernel_codebook odd .*got 1, 3 and 3"
+    ):
         replace(TINY, kernel_time=1)
     with pytest.raises(ValueError, match="kernel_codebook odd"):
         replace(TINY, kernel_codebook=4)

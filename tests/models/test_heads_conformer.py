@@ -41,7 +41,8 @@ def test_a_video_frame_gives_four_mel_frames_and_two_units(batch: int, frames: i
     assert found.require("mel").shape == (batch, 5, 4 * frames)
     assert found.require("unit_logits").shape == (batch, 7, 2 * frames)
     assert found.require("speaker").shape == (batch, 6)
-    assert found.codes is None and found.pitch is None
+    assert found.codes is None
+    assert found.pitch is None
 
 
 @torch.no_grad()
@@ -67,7 +68,8 @@ def test_special_tokens_are_never_units() -> None:
     heads = make()
     heads.units.bias[: SMALL.n_special_tokens] = 1e6
     logits = heads(torch.randn(1, 2, 12), torch.randn(1, 6)).require("unit_logits")
-    assert logits.shape[1] == SMALL.n_units and logits.abs().max() < 1e3
+    assert logits.shape[1] == SMALL.n_units
+    assert logits.abs().max() < 1e3
 
 
 @torch.no_grad()
@@ -120,7 +122,8 @@ def test_predicts_lists_mel_units_and_speaker() -> None:
 def test_kind_selects_front_end_and_heads() -> None:
     config = from_dict(ModelConfig, MODEL)
     model = LipModel(config).eval()
-    assert isinstance(model.frontend, ResNetFrontEnd) and isinstance(model.heads, ConformerHeads)
+    assert isinstance(model.frontend, ResNetFrontEnd)
+    assert isinstance(model.heads, ConformerHeads)
     assert from_dict(ModelConfig, to_dict(config)) == config
     found = model(torch.randn(1, 1, 3, 88, 88), torch.randn(1, 6))
     assert found.require("mel").shape == (1, 5, 12)
@@ -131,7 +134,8 @@ def test_the_default_kinds_are_avhubert_and_convolutional_heads() -> None:
         model = LipModel(
             from_dict(ModelConfig, {"frontend": {"encoder_layers": 1}, "heads": {"hidden_dim": 8}})
         )
-    assert isinstance(model.frontend, AVHubert) and model.config.heads.hidden_dim == 8
+    assert isinstance(model.frontend, AVHubert)
+    assert model.config.heads.hidden_dim == 8
 
 
 def test_an_unknown_kind_is_an_error_that_lists_the_known_ones() -> None:

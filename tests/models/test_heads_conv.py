@@ -50,8 +50,10 @@ def test_every_field_has_its_frame_rate(batch: int, frames: int) -> None:
         "codes": (batch, 3, 2 * frames),
         "pitch": (batch, 2, 4 * frames),
     }
-    assert found.mel is not None and found.mel.dtype == torch.float32
-    assert found.codes is not None and found.codes.dtype == torch.int64
+    assert found.mel is not None
+    assert found.mel.dtype == torch.float32
+    assert found.codes is not None
+    assert found.codes.dtype == torch.int64
 
 
 def test_a_codec_at_75_hz_has_three_steps_a_frame() -> None:
@@ -76,7 +78,9 @@ def test_teacher_forcing_with_greedy_codes_gives_the_same_logits(pattern: Patter
     heads, x = build(replace(TINY, codebook_pattern=pattern)), features(2, 6)
     greedy = heads(x, speaker(2))
     forced = heads(x, speaker(2), codes=greedy.codes)
-    torch.testing.assert_close(forced.code_logits, greedy.code_logits, rtol=0, atol=1e-6 if pattern == "delay" else 0)
+    torch.testing.assert_close(
+        forced.code_logits, greedy.code_logits, rtol=0, atol=1e-6 if pattern == "delay" else 0
+    )
     assert torch.equal(forced.codes, greedy.codes)
 
 
@@ -98,14 +102,17 @@ def test_no_code_is_predicted_outside_its_codebook(pattern: Pattern) -> None:
             assert logits[:, codebook, :size].isfinite().all()
             assert (logits[:, codebook, size:] == -torch.inf).all()
     for codebook, size in zip(found.require("codes").unbind(1), (2, 11, 3), strict=True):
-        assert codebook.min() >= 0 and codebook.max() < size
+        assert codebook.min() >= 0
+        assert codebook.max() < size
     forced = heads(features(2, 6), speaker(2), padding, codes=found.codes)
     torch.testing.assert_close(forced.code_logits, found.code_logits, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("pattern", ["parallel", "delay"])
 def test_one_codebook_size_equals_the_same_size_for_each(pattern: Pattern) -> None:
-    one, each = (build(replace(TINY, codebook_size=size, codebook_pattern=pattern)) for size in (11, (11, 11, 11)))
+    one, each = (
+        build(replace(TINY, codebook_size=size, codebook_pattern=pattern)) for size in (11, (11, 11, 11))
+    )
     each.load_state_dict(one.state_dict())
     a, b = (over_time(heads(features(2, 3), speaker(2))) for heads in (one, each))
     assert all(torch.equal(a[name], b[name]) for name in a)

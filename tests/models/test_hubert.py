@@ -58,7 +58,8 @@ def test_the_receptive_field_is_400_samples() -> None:
     extractor(wav)[0, :, 1].sum().backward()
     assert wav.grad is not None
     inputs = wav.grad[0, 0].nonzero().flatten()
-    assert int(inputs.min()) >= 320 and int(inputs.max()) < 720
+    assert int(inputs.min()) >= 320
+    assert int(inputs.max()) < 720
 
 
 @torch.no_grad()

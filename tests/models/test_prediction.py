@@ -22,4 +22,5 @@ def test_a_slice_of_frames_has_its_steps_of_every_field() -> None:
     part = Prediction(mel=mel, codes=codes, speaker=speaker).slice_frames(1, 3, frames=5)
     assert torch.equal(part.require("mel"), mel[..., 4:16])
     assert torch.equal(part.require("codes"), codes[..., 3:12])
-    assert part.speaker is speaker and part.unit_logits is None
+    assert part.speaker is speaker
+    assert part.unit_logits is None

@@ -113,7 +113,9 @@ def encoder() -> XVectorSpeakerEncoder:
     return tiny_speaker_encoder(0)
 
 
-def test_an_xvector_embedding_is_a_scaled_unit_vector_and_f0_quantiles(encoder: XVectorSpeakerEncoder) -> None:
+def test_an_xvector_embedding_is_a_scaled_unit_vector_and_f0_quantiles(
+    encoder: XVectorSpeakerEncoder,
+) -> None:
     vector = encoder.embed(synthetic_voice(50, 150.0))
     assert vector.shape == (encoder.dim,) == (9,)
     assert vector[:6].norm() == pytest.approx(math.sqrt(6), abs=1e-4)
@@ -159,7 +161,9 @@ def test_the_speaker_encoder_of_a_model_follows_its_config_and_size(encoder: XVe
     assert isinstance(build_speaker_encoder(None, {}, 163), LTASSpeakerEncoder)
     assert isinstance(build_speaker_encoder(config, weights, 9), XVectorSpeakerEncoder)
     external = build_speaker_encoder(None, {}, 256)
-    with pytest.raises(ValueError, match="takes speaker embeddings of 256 dimensions from an external encoder"):
+    with pytest.raises(
+        ValueError, match="takes speaker embeddings of 256 dimensions from an external encoder"
+    ):
         external.embed(synthetic_voice(25, 100.0))
     with pytest.raises(ValueError, match="embeddings have 9 dimensions, the heads take 163"):
         build_speaker_encoder(config, weights, 163)

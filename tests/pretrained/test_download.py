@@ -1,4 +1,4 @@
-"""Downloads from the Hub (lip2speech/pretrained/download.py, `lip2speech model download`), without a network."""
+"""Downloads from the Hub without a network (lip2speech/pretrained/download.py, `model download`)."""
 
 import os
 import shutil
@@ -64,12 +64,15 @@ def test_a_model_is_downloaded_and_verified_and_its_commit_returned(tmp_path: Pa
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
 
 
-def test_the_command_prints_the_commit(tmp_path: Path, installed: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_the_commit(
+    tmp_path: Path, installed: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     code, output, error = command("ann/codec")
     assert (code, output) == (0, f"codec: ok, ann/codec at --revision {COMMIT}\n"), error
     code, _, error = command("ann/codec")
-    assert (code, error.count("\n")) == (5, 1) and "codec: already exists" in error
+    assert (code, error.count("\n")) == (5, 1)
+    assert "codec: already exists" in error
     assert command("ann/codec", "--overwrite", "--revision", COMMIT)[0] == 0
 
 
@@ -104,7 +107,9 @@ def test_another_commit_than_the_pinned_one_is_refused(tmp_path: Path, hub: Hub)
 
 
 @pytest.mark.parametrize("name", ["codec", "a/b/c", "../codec", "https://x.y/a", "a/b?c", "", "-x/y"])
-def test_an_invalid_repository_name_is_refused_before_any_request(name: str, tmp_path: Path, hub: Hub) -> None:
+def test_an_invalid_repository_name_is_refused_before_any_request(
+    name: str, tmp_path: Path, hub: Hub
+) -> None:
     with pytest.raises(HubError, match="expected OWNER/NAME"):
         download_model(name, tmp_path / "out", snapshot_download=hub)
     assert not hub.requested
@@ -133,11 +138,15 @@ def test_an_error_of_the_hub_is_one_line(tmp_path: Path, installed: Hub, kind: s
     installed.error = getattr(errors, kind).__new__(getattr(errors, kind))  # their __init__ wants a response
     code, output, error = command("ann/codec", tmp_path / "out", "--revision", "v9")
     assert (code, output, error.count("\n")) == (5, "", 1)
-    assert error.startswith("lip2speech: ann/codec: ") and why in error
+    assert error.startswith("lip2speech: ann/codec: ")
+    assert why in error
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_package_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_package_is_an_error_that_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     code, _, error = command("ann/codec", tmp_path / "out")
-    assert code == 2 and "install the extra: pip install 'lip2speech[hub]'" in error
+    assert code == 2
+    assert "install the extra: pip install 'lip2speech[hub]'" in error

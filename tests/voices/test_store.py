@@ -51,7 +51,8 @@ def test_only_its_owner_may_read_a_voice(folder: Path) -> None:
 def test_a_deleted_voice_is_overwritten_and_gone(folder: Path) -> None:
     (folder / "twin").hardlink_to(folder / "ann.json")  # a second name shows what became of the bytes
     assert delete_voice("ann", folder) == folder
-    assert list_voices(folder) == [] and not (folder / "ann.json").exists()
+    assert list_voices(folder) == []
+    assert not (folder / "ann.json").exists()
     assert set((folder / "twin").read_bytes()) == {0}
     with pytest.raises(ValueError, match="no voice 'ann' is enrolled; enrolled voices: none yet"):
         delete_voice("ann", folder)

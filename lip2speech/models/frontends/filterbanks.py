@@ -1,9 +1,9 @@
 """AV-HuBERT's audio input: 26 log filterbanks every 10 ms, four of them stacked per video frame.
 
 Shi, Hsu, Lakhotia, Mohamed 2022, "Learning audio-visual speech representation by masked multimodal cluster
-prediction", section 4.1. Equal to the published preparation (`logfbank` of python_speech_features): samples as
-int16, pre-emphasis 0.97, rectangular windows of 25 ms, 512-point FFT, triangles between whole bins of the HTK
-scale up to 8 kHz, natural log; the 104 numbers of each video frame are layer-normed.
+prediction", section 4.1. Equal to the published preparation (`logfbank` of python_speech_features): samples
+as int16, pre-emphasis 0.97, rectangular windows of 25 ms, 512-point FFT, triangles between whole bins of the
+HTK scale up to 8 kHz, natural log; the 104 numbers of each video frame are layer-normed.
 """
 
 from __future__ import annotations

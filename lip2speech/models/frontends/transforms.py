@@ -60,7 +60,8 @@ class Transform:
         if min(clips.shape[-2:]) < self.crop:
             size = tuple(clips.shape[-2:])
             raise ValueError(
-                f"roi must be at least {self.crop} x {self.crop} pixels, got {size}; crop_mouths gives 96 x 96."
+                f"roi must be at least {self.crop} x {self.crop} pixels, got {size}; "
+                "crop_mouths gives 96 x 96."
             )
         return clips if clips.dim() == 4 else clips[None]
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from lip2speech.modules.codebook_patterns import apply_delay, revert_delay, stack_logits
 
 TeacherCodes = Tensor | Callable[[Tensor], Tensor] | None
-"""Codes (B, n_q, rT) to condition on, a function from mel (B, n_mels, 4T) to them, or None: decode greedily."""
+"""Codes (B, n_q, rT) to condition on, a function from mel (B, n_mels, 4T) to them, or None for greedy."""
 
 
 class ConditionalCodeHead(nn.Module):

@@ -1,10 +1,10 @@
 """The multi-target heads of lip2speech-unit: lip features to mel (100 Hz) and units (50 Hz) by a conformer.
 
-Choi, Kim, Ro 2023, "Intelligible lip-to-speech synthesis with speech units", section 2.2. Each 25 Hz feature is
-repeated twice, a conformer encodes the whole clip, a linear layer predicts units, and three convolutions over
-encoding and speaker embedding predict two mel frames per step. Only the mel is conditioned on the speaker.
-Unlike the heads of `conv.py` they do not run step by step; in the published ones padding affects the end of a
-clip (`conv_over_padding`).
+Choi, Kim, Ro 2023, "Intelligible lip-to-speech synthesis with speech units", section 2.2. Each 25 Hz feature
+is repeated twice, a conformer encodes the whole clip, a linear layer predicts units, and three convolutions
+over encoding and speaker embedding predict two mel frames per step. Only the mel is conditioned on the
+speaker. Unlike the heads of `conv.py` they do not run step by step; in the published ones padding affects the
+end of a clip (`conv_over_padding`).
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ class HeadsConfig:
         expand_codebook_sizes(self.codebook_size, self.n_q)
         if self.causal and self.codebook_pattern == "delay":
             raise ValueError(
-                f"codebook_pattern delay needs {self.n_q - 1} code steps of look-ahead, which causal heads do "
-                "not have; set causal to false or codebook_pattern to parallel."
+                f"codebook_pattern delay needs {self.n_q - 1} code steps of look-ahead, which causal heads "
+                "do not have; set causal to false or codebook_pattern to parallel."
             )
 
     @property

@@ -60,8 +60,8 @@ class ExternalEmbeddings:
         if self.embedding is not None:
             return self.embedding
         raise ValueError(
-            f"this model takes speaker embeddings of {self.dim} dimensions from an external encoder; give one "
-            "as FILE.npy (`lip2speech voice enroll --embedding` stores it with a voice)."
+            f"this model takes speaker embeddings of {self.dim} dimensions from an external encoder; give "
+            "one as FILE.npy (`lip2speech voice enroll --embedding` stores it with a voice)."
         )
 
     def mean(self, embeddings: Tensor) -> Tensor:
