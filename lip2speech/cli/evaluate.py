@@ -40,7 +40,7 @@ METRICS_HELP = (
 )
 Metrics = Annotated[str | None, typer.Option(help=METRICS_HELP, show_default=False)]
 Asr = Annotated[
-    str | None, typer.Option(help="pocketsphinx (GRID sentences; default) or whisper=DIR (transformers).")
+    str | None, typer.Option(help="pocketsphinx (GRID sentences) or whisper=DIR (default: pocketsphinx).")
 ]
 SpeakerEncoder = Annotated[
     Path | None,
@@ -52,8 +52,8 @@ Save = Annotated[Path | None, typer.Option(help="Write definitions, versions and
 Plots = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write spectrograms and scatter plots (PNG).")
 ]
-NPlots = Annotated[int | None, typer.Option(help="Clips with a spectrogram plot (default 8).", min=0)]
-Device = Annotated[str | None, typer.Option(help="auto (default), cpu, cuda, cuda:1, mps.")]
+NPlots = Annotated[int | None, typer.Option(help="Clips with a spectrogram plot (default: 8).", min=0)]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps (default: auto).")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files of --save and --plots.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
@@ -66,9 +66,9 @@ def evaluate_model(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options override its keys.")
     ] = None,
-    corpus: Annotated[Corpus | None, typer.Option(help="Layout of ROOT (default prepared).")] = None,
-    split: Annotated[str | None, typer.Option(help="Clips to synthesize (default test).")] = None,
-    model: Annotated[str | None, typer.Option(help="Model folder or name (default default).")] = None,
+    corpus: Annotated[Corpus | None, typer.Option(help="Layout of ROOT (default: prepared).")] = None,
+    split: Annotated[str | None, typer.Option(help="Clips to synthesize (default: test).")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder or name (default: default).")] = None,
     vocoder: Annotated[list[str] | None, typer.Option(help="Repeatable; all if omitted.")] = None,
     lookahead_ms: Annotated[
         list[int] | None, typer.Option(help="Also in streaming with this look-ahead; repeatable.")
@@ -85,7 +85,10 @@ def evaluate_model(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Synthesize a data set with every vocoder of a model, next to upper and lower bounds."""
+    """Evaluate a model on a data set.
+
+    Every vocoder has a row, next to upper bounds (copy-synthesis) and lower bounds (the video ignored).
+    """
     options = dict(locals())
     with one_line_errors():
         from lip2speech.evaluation.config import EvaluationRunConfig
@@ -115,7 +118,7 @@ def evaluate_files(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate audio files of any system against references."""
+    """Evaluate audio files against references."""
     with one_line_errors():
         _check_save(save, overwrite)
         with progress_bar(quiet=quiet) as progress:
@@ -146,7 +149,10 @@ def compare_reports(
         bool, typer.Option("--overwrite", help="Replace existing files of --plots.")
     ] = False,
 ) -> None:
-    """Compare two saved reports: paired differences, * if the 95 % interval excludes 0."""
+    """Compare two saved reports clip by clip.
+
+    Prints paired differences; * if the 95 % interval excludes 0.
+    """
     with one_line_errors():
         from lip2speech.evaluation.compare import comparison_table
         from lip2speech.evaluation.report import load_report
@@ -172,7 +178,10 @@ def speaker_similarity(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Synthesize videos of other speakers in each target voice, and identify the speaker."""
+    """Measure similarity to target speakers.
+
+    Synthesizes videos of other speakers in each target voice, and identifies the speaker.
+    """
     with one_line_errors():
         parsed = [parse_clip_set(name) for name in sets]
         with progress_bar(quiet=quiet) as progress:

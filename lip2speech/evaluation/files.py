@@ -108,9 +108,7 @@ def evaluate_files(
             if progress is not None:
                 progress(done, len(pairs))
         rows = (summarize(ROW, scorer.scores()[ROW]),)
-    note = (
-        f"{n_mismatched} files are more than {LENGTH_TOLERANCE_S} s longer or shorter than their reference."
-    )
+    notes = (f"{n_mismatched} files differ from their reference by more than {LENGTH_TOLERANCE_S} s.",)
     return EvaluationReport(
         hypothesis.name,
         reference.name,
@@ -118,7 +116,7 @@ def evaluate_files(
         failed={},
         fingerprint=fingerprint.hexdigest()[:16],
         metrics=metrics,
-        notes=(note,) if n_mismatched else (),
+        notes=notes if n_mismatched else (),
     )
 
 

@@ -70,7 +70,7 @@ class EvaluationReport:
 
 
 def load_report(path: Path) -> EvaluationReport:
-    """Read what `EvaluationReport.save` wrote. ValueError: not such a file."""
+    """Read a file of `EvaluationReport.save`. ValueError: another file or version."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:

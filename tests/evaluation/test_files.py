@@ -41,7 +41,7 @@ def test_folders_are_matched_by_name_and_a_delay_is_measured(folders: tuple[Path
 
 def test_a_pair_of_unequal_lengths_is_noted(folders: tuple[Path, Path]) -> None:
     report = evaluate_files(*folders, MetricsConfig(("mel",)))
-    assert report.notes == ("1 files are more than 0.1 s longer or shorter than their reference.",)
+    assert report.notes == ("1 files differ from their reference by more than 0.1 s.",)
 
 
 def test_two_files_are_one_pair_named_after_the_reference(folders: tuple[Path, Path], tmp_path: Path) -> None:
