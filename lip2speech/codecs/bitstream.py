@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.files import atomic_write
 from lip2speech.modules.codebook_patterns import describe_codebooks
@@ -127,7 +128,7 @@ class CodesWriter:
         self._pending_bits = np.zeros(0, np.uint8)
         file.write(bytes(HEADER.size) + header.size_table)
 
-    def write(self, codes: np.ndarray) -> None:
+    def write(self, codes: NDArray[np.integer]) -> None:
         """Append frames: (n_q, T) integers below the size of their codebook."""
         n_q = self.header.n_q
         if codes.ndim != 2 or codes.shape[0] != n_q or not np.issubdtype(codes.dtype, np.integer):
@@ -149,7 +150,7 @@ class CodesWriter:
         self.closed = True
         return header
 
-    def _write_bits(self, bits: np.ndarray) -> None:
+    def _write_bits(self, bits: NDArray[np.uint8]) -> None:
         whole = len(bits) // 8 * 8
         data = np.packbits(bits[:whole]).tobytes()
         self.crc = zlib.crc32(data, self.crc)
@@ -165,7 +166,7 @@ class CodesReader:
         self.header, crc = _read_header(file, name)
         _check_codes(file, name, self.header, crc)
 
-    def read(self, frames: int) -> Iterator[np.ndarray]:
+    def read(self, frames: int) -> Iterator[NDArray[np.int64]]:
         """All codes in order, (n_q, T) int64 with T = `frames` rounded up to 8; the last chunk may be
         shorter.
 
@@ -205,17 +206,20 @@ def codes_reader(path: str | os.PathLike[str]) -> Iterator[CodesReader]:
         yield CodesReader(file, Path(path).name)
 
 
-def to_bits(codes: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
+def to_bits(codes: NDArray[np.integer], widths: tuple[int, ...]) -> NDArray[np.uint8]:
     """(n_q, T) integers, bits per code of each codebook -> (T * sum(widths),) bits as uint8, MSB first."""
     shifts = (np.arange(width - 1, -1, -1, dtype=np.uint32) for width in widths)
     rows = (row.astype(np.uint32)[:, None] >> shift & 1 for row, shift in zip(codes, shifts, strict=True))
     return np.concatenate(list(rows), 1).astype(np.uint8).reshape(-1)
 
 
-def from_bits(bits: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
+def from_bits(bits: NDArray[np.uint8], widths: tuple[int, ...]) -> NDArray[np.int64]:
     """(T * sum(widths),) bits as uint8, bits per code of each codebook -> (n_q, T) int64."""
     rows = np.split(bits.reshape(-1, sum(widths)), np.cumsum(widths)[:-1], axis=1)
-    return np.stack([row @ (1 << np.arange(row.shape[1] - 1, -1, -1, dtype=np.int64)) for row in rows])
+    codes: NDArray[np.int64] = np.stack(
+        [row @ (1 << np.arange(row.shape[1] - 1, -1, -1, dtype=np.int64)) for row in rows]
+    )
+    return codes
 
 
 def _read_header(file: BinaryIO, name: str) -> tuple[CodesHeader, int]:

@@ -93,7 +93,8 @@ class EnCodec(Codec):
     def encode_latent(self, wav: Tensor) -> Tensor:
         """(B, channels, T_a) -> (B, C, T_c), not quantized."""
         self._check_wav(wav, self.config.seanet.channels)
-        return self.encoder(wav)
+        latent: Tensor = self.encoder(wav)
+        return latent
 
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, channels, T_a) -> (B, n_q, T_c)."""
@@ -106,7 +107,8 @@ class EnCodec(Codec):
 
     def decode_latent(self, latent: Tensor) -> Tensor:
         """(B, C, T_c) -> (B, channels, T_c * hop_length)."""
-        return self.decoder(latent)
+        wav: Tensor = self.decoder(latent)
+        return wav
 
     def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(B, channels, a multiple of hop_length), state -> (B, n_q, T), state."""

@@ -79,7 +79,8 @@ class MelEncoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, n_mels, T) -> (B, dimension, ceil(T / ratio))."""
-        return self.layers(_standardize(mel)).contiguous()
+        y: Tensor = self.layers(_standardize(mel)).contiguous()
+        return y
 
     def step(self, mel: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """(B, n_mels, T), state -> (B, dimension, T / ratio), state."""
@@ -153,7 +154,8 @@ class MelCodec(Codec):
     def encode_latent(self, wav: Tensor) -> Tensor:
         """(B, 1, T_a) -> (B, C, T_c), not quantized; the last frame is zero-padded."""
         self._check_wav(wav)
-        return self.encoder(self.mel(F.pad(wav, (0, -wav.shape[-1] % self.hop_length))))
+        latent: Tensor = self.encoder(self.mel(F.pad(wav, (0, -wav.shape[-1] % self.hop_length))))
+        return latent
 
     def latent_from_mel(self, mel: Tensor) -> Tensor:
         """(B, n_mels, 4 T) -> (B, C, 2 T), not quantized."""
@@ -163,7 +165,8 @@ class MelCodec(Codec):
                 f"mel must be (B, {n_mels}, T) with T a multiple of {self.config.encoder.ratio}, "
                 f"got {tuple(mel.shape)}."
             )
-        return self.encoder(mel)
+        latent: Tensor = self.encoder(mel)
+        return latent
 
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, 1, T_a) -> (B, n_q, T_c)."""
@@ -175,7 +178,8 @@ class MelCodec(Codec):
 
     def decode_latent(self, latent: Tensor) -> Tensor:
         """(B, C, T_c) -> (B, 1, T_c * hop_length)."""
-        return self.decoder(latent)
+        wav: Tensor = self.decoder(latent)
+        return wav
 
     def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(B, 1, T * hop_length), state -> (B, n_q, T), state; one frame less in the first step."""

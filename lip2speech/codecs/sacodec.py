@@ -78,7 +78,8 @@ class SACodec(Codec):
     def encode_latent(self, wav: Tensor) -> Tensor:
         """(B, 1, T_a) -> (B, C, T_c), not quantized."""
         self._check_wav(wav)
-        return self.encoder(wav)
+        latent: Tensor = self.encoder(wav)
+        return latent
 
     def encode(self, wav: Tensor, n_q: int | None = None) -> Tensor:
         """(B, 1, T_a) -> (B, n_q, T_c); n_q 1 gives the semantic codes only."""
@@ -90,7 +91,8 @@ class SACodec(Codec):
 
     def decode_latent(self, latent: Tensor) -> Tensor:
         """(B, C, T_c) -> (B, 1, T_c * hop_length)."""
-        return self.decoder(latent)
+        wav: Tensor = self.decoder(latent)
+        return wav
 
     def encode_step(self, wav: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(B, 1, a multiple of hop_length), state -> (B, 2, T), state; for causal encoders only."""

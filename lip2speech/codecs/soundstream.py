@@ -80,7 +80,8 @@ class FiLM(nn.Module):
         one_hot = F.one_hot(flag.long(), 2).to(x)
         per_frame = one_hot if flag.dim() == 2 else one_hot[:, None]  # (B, T or 1, 2)
         scale, shift = self.linear(per_frame).transpose(1, 2).chunk(2, dim=1)
-        return (1 + scale) * x + shift
+        y: Tensor = (1 + scale) * x + shift
+        return y
 
 
 class SoundStream(Codec):
@@ -134,7 +135,8 @@ class SoundStream(Codec):
 
     def decode_latent(self, latent: Tensor) -> Tensor:
         """(B, C, T_c) -> (B, 1, T_c * hop_length)."""
-        return self.decoder(latent)
+        wav: Tensor = self.decoder(latent)
+        return wav
 
     def encode_step(
         self, wav: Tensor, state: State = None, *, denoise: Denoise = False
@@ -164,7 +166,8 @@ class SoundStream(Codec):
                 f"denoise must be a bool, or a bool tensor of {(batch,)} or {(batch, frames)}, "
                 f"got {tuple(denoise.shape)} of {denoise.dtype}."
             )
-        return self.film(latent, denoise)
+        conditioned: Tensor = self.film(latent, denoise)
+        return conditioned
 
 
 def _check(config: SoundStreamConfig) -> None:

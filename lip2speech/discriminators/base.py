@@ -29,9 +29,10 @@ def norm_conv1d(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1
 ) -> nn.Module:
     """A weight-normalized convolution that gives T / stride frames."""
-    return weight_norm(
+    conv: nn.Module = weight_norm(
         nn.Conv1d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups)
     )
+    return conv
 
 
 def norm_conv2d(
@@ -44,4 +45,7 @@ def norm_conv2d(
 ) -> nn.Module:
     """A weight-normalized convolution, padded so that an axis of stride 1 keeps its length."""
     padding = ((kernel_size[0] - 1) * dilation[0] // 2, (kernel_size[1] - 1) * dilation[1] // 2)
-    return weight_norm(nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation))
+    conv: nn.Module = weight_norm(
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation)
+    )
+    return conv

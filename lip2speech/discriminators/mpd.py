@@ -73,4 +73,5 @@ class MultiPeriodDiscriminator(MultiDiscriminator):
 def fold_by_period(wav: Tensor, period: int) -> Tensor:
     """(B, 1, T_a) -> (B, 1, ceil(T_a / period), period), row by row; the end is padded by reflection."""
     padding = -wav.shape[-1] % period
-    return F.pad(wav, (0, padding), mode="reflect").unflatten(-1, (-1, period))
+    padded = F.pad(wav, (0, padding), mode="reflect")
+    return padded.view(len(wav), 1, -1, period)

@@ -60,7 +60,8 @@ class ESTOILoss(nn.Module):
         x = x - x.mean(-1, keepdim=True)
         x = x / (x.norm(dim=-1, keepdim=True) + floor)
         x = x - x.mean(1, keepdim=True)
-        return x / (x.norm(dim=1, keepdim=True) + 1e-4)
+        normalized: Tensor = x / (x.norm(dim=1, keepdim=True) + 1e-4)
+        return normalized
 
 
 def third_octave_bands(config: MelConfig, min_hz: float, n_bands: int) -> Tensor:

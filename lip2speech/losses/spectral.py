@@ -107,7 +107,8 @@ class MultiScaleMelLoss(nn.Module):
         """(B, 1, T_a) -> (B, T, n_mels) magnitudes, of unit power for white noise of unit power."""
         window = getattr(self, f"window{n_fft}")
         spectrum = _stft(wav, n_fft, window) / window.square().sum().sqrt()
-        return _magnitude(spectrum).transpose(1, 2) @ getattr(self, f"bank{n_fft}")
+        mel: Tensor = _magnitude(spectrum).transpose(1, 2) @ getattr(self, f"bank{n_fft}")
+        return mel
 
 
 def _mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, norm: Literal["slaney"] | None) -> Tensor:

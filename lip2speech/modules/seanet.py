@@ -93,7 +93,8 @@ class SEANetResnetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
-        return self.shortcut(x) + self.block(x)
+        y: Tensor = self.shortcut(x) + self.block(x)
+        return y
 
     def step(self, x: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """(B, C, T), state -> (B, C, T), state. The shortcut has kernel size 1 and needs no state."""
@@ -108,7 +109,8 @@ class _SEANet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C', T')."""
-        return self.layers(channels_last(x)).contiguous()
+        y: Tensor = self.layers(channels_last(x)).contiguous()
+        return y
 
     def step(self, x: Tensor, state: Sequence[State] | None = None) -> tuple[Tensor, list[State]]:
         """(B, C, T), state -> (B, C', T'), state; the chunks equal `forward` on the whole input."""

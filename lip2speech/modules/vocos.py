@@ -60,7 +60,8 @@ class VocosResnetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
-        return x + self.layers(x)
+        y: Tensor = x + self.layers(x)
+        return y
 
 
 class AttentionBlock(nn.Module):
@@ -79,7 +80,8 @@ class AttentionBlock(nn.Module):
         """(B, C, T) -> (B, C, T)."""
         y = self.norm(x).transpose(1, 2)
         y = F.scaled_dot_product_attention(self.query(y), self.key(y), self.value(y))
-        return x + self.out(y).transpose(1, 2)
+        out: Tensor = x + self.out(y).transpose(1, 2)
+        return out
 
 
 class SpectrumHead(nn.Module):
@@ -142,13 +144,15 @@ class VocosDecoder(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """(B, dimension, T) -> (B, 1, T * hop_length)."""
-        return self.head(self.hidden(latent))
+        y: Tensor = self.head(self.hidden(latent))
+        return y
 
     def hidden(self, latent: Tensor) -> Tensor:
         """(B, dimension, T) -> (B, width, T)."""
         x = self.pos_net(self.embed(latent))
         x = self.convnext(self.norm(x.transpose(1, 2)).transpose(1, 2))
-        return self.final_layer_norm(x.transpose(1, 2)).transpose(1, 2)
+        hidden: Tensor = self.final_layer_norm(x.transpose(1, 2)).transpose(1, 2)
+        return hidden
 
 
 def inverse_stft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:

@@ -152,7 +152,8 @@ class GriffinLim(Vocoder):
     def frames(self, spectrum: Tensor) -> Tensor:
         """(B, F, L) complex -> windowed frames (B, L, win_length)."""
         wav = torch.fft.irfft(spectrum.transpose(1, 2), self.mel.n_fft)
-        return wav[..., : self.mel.win_length] * self.window
+        frames: Tensor = wav[..., : self.mel.win_length] * self.window
+        return frames
 
     def window_energy(self, count: int) -> Tensor:
         """The squares of `count` windows: (1, count, win_length)."""

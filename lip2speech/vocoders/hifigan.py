@@ -125,7 +125,8 @@ class UpsampleStage(nn.Module):
         total = self.blocks[0](x)
         for block in self.blocks[1:]:
             total = total + block(x)
-        return total / len(self.blocks)
+        y: Tensor = total / len(self.blocks)
+        return y
 
 
 class HiFiGAN(Vocoder):
@@ -175,7 +176,8 @@ class HiFiGAN(Vocoder):
     def unit_features(self, units: Tensor) -> Tensor:
         """Units (B, N) -> features at the mel rate (B, unit_dim, 2N)."""
         x = F.gelu(self.unit_upsample(self.unit_embedding(units).transpose(1, 2)))
-        return self.unit_proj(x.transpose(1, 2)).transpose(1, 2)
+        features: Tensor = self.unit_proj(x.transpose(1, 2)).transpose(1, 2)
+        return features
 
     def _check(self, mel: Tensor, units: Tensor, speaker: Tensor) -> None:
         """ValueError: shapes that do not match the config or each other."""

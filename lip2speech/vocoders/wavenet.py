@@ -117,7 +117,7 @@ class WaveNetLayer(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """All time steps: x (B, C, T), skip (B, S, T)."""
-        skip, residual = self.out(gated_activation(self.conv(x) + bias)).split(self.sizes, 1)
+        skip, residual = torch.split(self.out(gated_activation(self.conv(x) + bias)), self.sizes, 1)
         return (x + residual if self.sizes[1] else x), skip
 
     def step(self, x: Tensor, buffer: Tensor, t: int, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +126,7 @@ class WaveNetLayer(nn.Module):
         buffer[:, :, context + t] = x
         inputs = buffer[:, :, t : t + context + 1 : self.conv.dilation].flatten(1)
         z = gated_activation(torch.addmm(bias, inputs, self.conv.conv.weight.flatten(1).t()))
-        skip, residual = F.linear(z, self.out.weight[..., 0], self.out.bias).split(self.sizes, 1)
+        skip, residual = torch.split(F.linear(z, self.out.weight[..., 0], self.out.bias), self.sizes, 1)
         return (x + residual if self.sizes[1] else x), skip
 
 
@@ -146,7 +146,8 @@ class ConditioningNetwork(nn.Module):
         if self.speaker_proj is not None:
             assert speaker is not None, "the caller checks that a speaker embedding is given"
             x = x + self.speaker_proj(speaker).unsqueeze(-1)
-        return self.out(F.gelu(x)).unflatten(1, self.shape)
+        y: Tensor = self.out(F.gelu(x)).unflatten(1, self.shape)
+        return y
 
 
 class WaveNet(Vocoder):
@@ -198,7 +199,8 @@ class WaveNet(Vocoder):
         for layer, bias in zip(self.layers, biases.unbind(1), strict=True):
             x, skip = layer(x, bias.repeat_interleave(hop_length, -1))
             skips = skips + skip
-        return self.out(skips / math.sqrt(len(self.layers)))
+        logits: Tensor = self.out(skips / math.sqrt(len(self.layers)))
+        return logits
 
     def forward(self, prediction: Prediction) -> Tensor:
         """Mel and speaker embedding -> wav (B, 1, 640 T)."""
@@ -267,7 +269,8 @@ class WaveNet(Vocoder):
         for layer, buffer, bias in zip(self.gated_layers(), buffers, biases.unbind(1), strict=True):
             x, skip = layer.step(x, buffer, t, bias)
             skips = skips + skip
-        return self.out((skips / math.sqrt(len(self.layers))).unsqueeze(-1)).squeeze(-1)
+        logits: Tensor = self.out((skips / math.sqrt(len(self.layers))).unsqueeze(-1)).squeeze(-1)
+        return logits
 
     def gated_layers(self) -> Iterator[WaveNetLayer]:
         """The layers, typed."""

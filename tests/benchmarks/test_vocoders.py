@@ -37,8 +37,10 @@ def table_cells(
 def test_every_vocoder_has_a_row_for_ground_truth_and_prediction(
     options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    heard = LTASSpeakerEncoder().fingerprint
-    folders = [save_vocoder(tmp_path / name / "final", name, heard=heard) for name in ("hifigan", "wavenet")]
+    fingerprint = LTASSpeakerEncoder().fingerprint
+    folders = [
+        save_vocoder(tmp_path / name / "final", name, speaker=fingerprint) for name in ("hifigan", "wavenet")
+    ]
     rows = table_cells(monkeypatch, capsys, folders, options)
     names = ["griffin-lim", "mel", "hifigan", "wavenet"]
     assert [row[:2] for row in rows[2:]] == [
@@ -53,10 +55,10 @@ def test_every_vocoder_has_a_row_for_ground_truth_and_prediction(
 def test_missing_units_and_unknown_speaker_encoders_are_refused(
     options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    heard = LTASSpeakerEncoder().fingerprint
-    folder = save_vocoder(tmp_path / "v", "hifigan", heard=heard)
+    fingerprint = LTASSpeakerEncoder().fingerprint
+    folder = save_vocoder(tmp_path / "v", "hifigan", speaker=fingerprint)
     with pytest.raises(SystemExit, match="v has 8 units, --units 0, the model 8"):
         table_cells(monkeypatch, capsys, [folder], {k: v for k, v in options.items() if k != "--units"})
-    other = save_vocoder(tmp_path / "o", "hifigan", heard="encoder-1")
+    other = save_vocoder(tmp_path / "o", "hifigan", speaker="encoder-1")
     with pytest.raises(SystemExit, match="was trained with speaker encoder encoder-1, available are"):
         table_cells(monkeypatch, capsys, [other], options)

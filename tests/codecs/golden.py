@@ -259,7 +259,7 @@ def dual_rows(name: str = DUAL) -> list[tuple[str, float]]:
 
 @torch.no_grad()
 def vocos_rows(name: str = VOCOS) -> list[tuple[str, float]]:
-    """The golden's second sound is the same spectrum through PyTorch's centred inverse."""
+    """The second golden wav is the same spectrum through PyTorch's centered inverse STFT."""
     decoder, tensors = vocos(name)
     config, hidden = decoder.config, decoder.hidden(tensors["x"])
     window = torch.hann_window(config.n_fft)

@@ -1,4 +1,4 @@
-"""EnCodec as a whole: parity, segments, streaming (lip2speech/codecs/encodec.py, base.py, __init__.py)."""
+"""EnCodec: parity, segments, streaming (lip2speech/codecs/encodec.py, base.py, __init__.py)."""
 
 from dataclasses import replace
 
@@ -78,8 +78,8 @@ def test_decoding_in_chunks_equals_one_pass(size):
     for chunk in codes.split(size, dim=-1):
         y, state = codec.decode_step(chunk, state)
         chunks.append(y)
-    whole = codec.decode(codes)
-    assert (torch.cat(chunks, -1) - whole).abs().max() <= 1e-6 * whole.abs().max()
+    one_pass = codec.decode(codes)
+    assert (torch.cat(chunks, -1) - one_pass).abs().max() <= 1e-6 * one_pass.abs().max()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
@@ -89,8 +89,11 @@ def test_encoding_in_chunks_equals_one_pass(size):
     for chunk in x.split(320 * size, dim=-1):
         codes, state = codec.encode_step(chunk, state)
         chunks.append(codes)
-    decoded, whole = codec.latent_from_codes(torch.cat(chunks, -1)), codec.latent_from_codes(codec.encode(x))
-    assert (decoded - whole).abs().max() <= 1e-6 * whole.abs().max()
+    decoded, one_pass = (
+        codec.latent_from_codes(torch.cat(chunks, -1)),
+        codec.latent_from_codes(codec.encode(x)),
+    )
+    assert (decoded - one_pass).abs().max() <= 1e-6 * one_pass.abs().max()
 
 
 def test_a_latent_can_be_decoded_in_steps():

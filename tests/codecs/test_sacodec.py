@@ -1,4 +1,4 @@
-"""SACodec as a whole (lip2speech/codecs/sacodec.py)."""
+"""SACodec (lip2speech/codecs/sacodec.py)."""
 
 from dataclasses import replace
 
@@ -81,11 +81,11 @@ def test_a_causal_encoder_gives_the_same_codes_in_steps():
         for chunk in x.split(320 * size, dim=-1):
             codes, state = codec.encode_step(chunk, state)
             chunks.append(codes)
-        decoded, whole = (
+        decoded, one_pass = (
             codec.latent_from_codes(torch.cat(chunks, -1)),
             codec.latent_from_codes(codec.encode(x)),
         )
-        assert (decoded - whole).abs().max() <= 1e-6 * whole.abs().max()
+        assert (decoded - one_pass).abs().max() <= 1e-6 * one_pass.abs().max()
 
 
 def test_streaming_what_is_not_streamable_is_refused():

@@ -1,4 +1,4 @@
-"""SoundStream (lip2speech/codecs/soundstream.py): steps equal the whole, depths, the denoising switch."""
+"""SoundStream (lip2speech/codecs/soundstream.py): streaming, quantizer dropout, denoising."""
 
 from dataclasses import replace
 
@@ -64,8 +64,8 @@ def test_decoding_in_chunks_equals_one_pass(size):
     for chunk in codes.split(size, dim=-1):
         y, state = codec.decode_step(chunk, state)
         chunks.append(y)
-    whole = codec.decode(codes)
-    assert (torch.cat(chunks, -1) - whole).abs().max() <= 1e-6 * whole.abs().max()
+    one_pass = codec.decode(codes)
+    assert (torch.cat(chunks, -1) - one_pass).abs().max() <= 1e-6 * one_pass.abs().max()
 
 
 @pytest.mark.parametrize("denoise", [False, True])
@@ -77,8 +77,8 @@ def test_encoding_in_chunks_equals_one_pass(size, denoise):
         codes, state = codec.encode_step(chunk, state, denoise=denoise)
         chunks.append(codes)
     decoded = codec.latent_from_codes(torch.cat(chunks, -1))
-    whole = codec.latent_from_codes(codec.encode(x, denoise=denoise))
-    assert (decoded - whole).abs().max() <= 1e-6 * whole.abs().max()
+    one_pass = codec.latent_from_codes(codec.encode(x, denoise=denoise))
+    assert (decoded - one_pass).abs().max() <= 1e-6 * one_pass.abs().max()
 
 
 @pytest.mark.parametrize("denoise", [False, True])

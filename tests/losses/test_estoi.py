@@ -49,8 +49,8 @@ def test_padding_and_silence_are_ignored() -> None:
     assert float(loss_fn(corrupted, mel, valid_mask([200], 300))) == pytest.approx(float(alone), rel=1e-5)
     silent = mel.clone()
     silent[..., 200:] = math.log(1e-5) + 0.1 * noise(1, 80, 100, seed=2)
-    whole = loss_fn(corrupted, silent, valid_mask([300], 300))
-    assert float(whole) == pytest.approx(float(alone), abs=0.1)  # only the segments at the border differ
+    loss = loss_fn(corrupted, silent, valid_mask([300], 300))
+    assert float(loss) == pytest.approx(float(alone), abs=0.1)  # only the segments at the border differ
 
 
 def test_the_loss_of_too_short_a_clip_is_0_and_has_no_gradient() -> None:

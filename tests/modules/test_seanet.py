@@ -65,21 +65,21 @@ def test_the_published_24_khz_size_has_the_published_parameters():
 @pytest.mark.parametrize("true_skip", [True, False])
 def test_decoding_in_chunks_equals_one_pass(size, true_skip):
     decoder, z = build(SEANetDecoder, replace(TINY, true_skip=true_skip)), latent(16)
-    state, pieces = None, []
+    state, chunks = None, []
     for chunk in z.split(size, dim=-1):
         y, state = decoder.step(chunk, state)
-        pieces.append(y)
-    assert largest_share(torch.cat(pieces, -1), decoder(z)) <= 1e-6
+        chunks.append(y)
+    assert largest_share(torch.cat(chunks, -1), decoder(z)) <= 1e-6
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_encoding_in_chunks_equals_one_pass(size):
     encoder, x = build(SEANetEncoder), wav(16 * HOP)
-    state, pieces = None, []
+    state, chunks = None, []
     for chunk in x.split(size * HOP, dim=-1):
         z, state = encoder.step(chunk, state)
-        pieces.append(z)
-    assert largest_share(torch.cat(pieces, -1), encoder(x)) <= 1e-6
+        chunks.append(z)
+    assert largest_share(torch.cat(chunks, -1), encoder(x)) <= 1e-6
 
 
 def test_a_decoded_frame_does_not_depend_on_later_ones():
@@ -110,11 +110,11 @@ def test_chunks_with_reflection_padding_equal_one_pass_after_seven_frames(size):
     encoder, decoder, x = build(SEANetEncoder, config), build(SEANetDecoder, config), wav(16 * HOP)
     for layer, signal, unit in ((encoder, x, HOP), (decoder, encoder(x), 1)):
         y, state = layer.step(signal[..., : 7 * unit])
-        pieces = [y]
+        chunks = [y]
         for chunk in signal[..., 7 * unit :].split(size * unit, dim=-1):
             y, state = layer.step(chunk, state)
-            pieces.append(y)
-        assert largest_share(torch.cat(pieces, -1), layer(signal)) <= 1e-6
+            chunks.append(y)
+        assert largest_share(torch.cat(chunks, -1), layer(signal)) <= 1e-6
 
 
 def test_folding_weight_norm_keeps_the_output():

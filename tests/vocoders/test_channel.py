@@ -82,18 +82,20 @@ def test_the_output_has_the_given_mel_and_iterations_reduce_the_error() -> None:
 @pytest.mark.parametrize("iterations", [0, 1, 2])
 @pytest.mark.parametrize("sizes", [[1] * 60, [4] * 15, [7, 1, 30, 2, 20], [60]])
 def test_streaming_equals_one_pass(iterations: int, sizes: list[int]) -> None:
-    vocoder, whole = ChannelVocoder(iterations=iterations), given(60)
+    vocoder, full = ChannelVocoder(iterations=iterations), given(60)
     rising = torch.linspace(-0.5, 0.7, 60).expand(1, 1, 60)
-    whole = Prediction(mel=whole.mel, pitch=torch.cat([rising, 4 * torch.sin(9 * rising)], 1))
+    full = Prediction(mel=full.mel, pitch=torch.cat([rising, 4 * torch.sin(9 * rising)], 1))
     chunks, state, at = [], None, 0
     for size in sizes:
-        part = Prediction(mel=whole.mel[..., at : at + size], pitch=whole.pitch[..., at : at + size])  # type: ignore[index]
-        chunk, state = vocoder.step(part, state)
+        chunk_prediction = Prediction(
+            mel=full.mel[..., at : at + size], pitch=full.pitch[..., at : at + size]
+        )  # type: ignore[index]
+        chunk, state = vocoder.step(chunk_prediction, state)
         at += size
         assert sum(p.shape[-1] for p in chunks) + chunk.shape[-1] >= 160 * at - vocoder.latency
         chunks.append(chunk)
     chunks.append(vocoder.finish(state))  # type: ignore[arg-type]
-    torch.testing.assert_close(torch.cat(chunks, -1), vocoder(whole), atol=2e-5, rtol=0)
+    torch.testing.assert_close(torch.cat(chunks, -1), vocoder(full), atol=2e-5, rtol=0)
 
 
 def test_the_streaming_state_is_bounded() -> None:

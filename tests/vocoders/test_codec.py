@@ -91,14 +91,14 @@ def test_a_waveform_codec_has_no_mel_vocoder() -> None:
 @pytest.mark.parametrize("size", [1, 2, 7])
 @pytest.mark.parametrize("name", ["codes", "codes-independent", "mel"])
 def test_streaming_equals_one_pass(codec: MelCodec, name: str, size: int) -> None:
-    vocoder, whole = build_vocoders(codec, MelConfig())[name], prediction(2, 7)
+    vocoder, full = build_vocoders(codec, MelConfig())[name], prediction(2, 7)
     chunks, state = [], None
     for first in range(0, 7, size):
         part = Prediction(**{
-            name: getattr(whole, name)[..., first * rate : (first + size) * rate]
+            name: getattr(full, name)[..., first * rate : (first + size) * rate]
             for name, rate in (("mel", 4), ("codes", 2), ("independent_code_logits", 2))
         })  # fmt: skip
         wav, state = vocoder.step(part, state)
         chunks.append(wav)
-    torch.testing.assert_close(torch.cat(chunks, -1), vocoder(whole), rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat(chunks, -1), vocoder(full), rtol=0, atol=1e-5)
     assert vocoder.finish(state).shape[-1] == vocoder.latency == 0

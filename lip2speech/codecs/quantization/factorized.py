@@ -40,7 +40,8 @@ class FactorizedCodebook(UsageTrackedCodebook):
 
     def dequantize(self, codes: Tensor) -> Tensor:
         """(...) -> (..., D)."""
-        return self.out_proj(F.embedding(codes, self.entries))
+        entries: Tensor = self.out_proj(F.embedding(codes, self.entries))
+        return entries
 
     def quantize_train(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, D) -> entries (N, D) with a straight-through gradient, codes (N,), loss (N,).

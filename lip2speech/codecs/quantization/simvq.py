@@ -36,7 +36,8 @@ class LinearMappedCodebook(LearnedCodebook):
 
     def table(self) -> Tensor:
         """The projected entries (K, D)."""
-        return self.proj(self.frozen)
+        entries: Tensor = self.proj(self.frozen)
+        return entries
 
 
 @dataclass(frozen=True)

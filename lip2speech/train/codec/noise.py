@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.io import read_wav
@@ -98,7 +99,7 @@ class NoiseAugmenter:
         return self.noise[start : start + samples].float() / 32768
 
 
-def colored_noise(samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+def colored_noise(samples: int, sample_rate: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Noise of a random spectrum and amplitude modulation: (samples,) float32."""
     hertz = np.fft.rfftfreq(samples, 1 / sample_rate).clip(MIN_HZ)
     octaves = np.log2(hertz / MIN_HZ)

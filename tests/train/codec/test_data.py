@@ -136,7 +136,7 @@ def test_recordings_of_a_lower_rate_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "x.wav").write_text("no sound")
+    (tmp_path / "x.wav").write_text("not audio")
     with pytest.raises(ValueError, match="x.wav cannot be read as audio"):
         FileSource(tmp_path, "valid", 16_000, 100)
 

@@ -31,12 +31,12 @@ def test_a_segments_mel_matches_its_audio(prepared: Path) -> None:
     assert (batch.wav.shape, batch.mel.shape, batch.speaker.shape) == ((3, 6400), (3, 80, 40), (3, 163))
     assert batch.units is None
     for i, target in enumerate(found.targets):  # each segment is found in its clip, at one and the same place
-        whole = found.wavs[i].float() / 32768.0
+        wav = found.wavs[i].float() / 32768.0
         segment, cut, _ = found.segment(i, np.random.default_rng(i))
         starts = [
             s for s in range(target.mel.shape[1] - 39) if torch.equal(target.mel[:, s : s + 40].float(), cut)
         ]
-        assert any(torch.equal(whole[160 * s : 160 * s + 6400], segment) for s in starts)
+        assert any(torch.equal(wav[160 * s : 160 * s + 6400], segment) for s in starts)
 
 
 def test_a_segments_units_match_its_audio(prepared: Path) -> None:
@@ -102,12 +102,12 @@ def test_units_are_substituted_in_whole_spans_from_elsewhere() -> None:
     units = torch.arange(64 * 20).view(64, 20)  # each unit encodes its position
     result = corrupt_units(units, 1.0)
     wrong = result != units
-    whole = wrong.view(64, -1, SPAN_UNITS)
-    assert torch.equal(whole.any(-1), whole.all(-1))
+    spans = wrong.view(64, -1, SPAN_UNITS)
+    assert torch.equal(spans.any(-1), spans.all(-1))
     inner = result.view(64, -1, SPAN_UNITS)
     steps = inner.diff(dim=-1) % (64 * 20)
     assert (steps == 1).all()  # a span is copied as a whole
-    rows = whole.any(-1).float().mean(1)
+    rows = spans.any(-1).float().mean(1)
     assert 0.4 < rows.mean() < 0.6
     assert rows.min() < 0.2
     assert rows.max() > 0.8
