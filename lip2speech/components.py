@@ -122,7 +122,7 @@ def speaker_encoder_from_checkpoint(loaded: checkpoint.Checkpoint) -> SpeakerEnc
     return build_speaker_encoder(loaded.config.get("speaker_encoder"), tensors, heads.speaker_dim)
 
 
-def load_model_speaker_encoder(model: str | os.PathLike) -> SpeakerEncoder:
+def load_model_speaker_encoder(model: str | os.PathLike[str]) -> SpeakerEncoder:
     """The speaker encoder of a bundled model by name, or of a model folder.
 
     Raises:

@@ -28,7 +28,7 @@ DOORS = {
     "pickle": ("lip2speech/importers/",),
     "joblib": (),
     "espeakng_loader": ("lip2speech/data/synthetic/",),
-    "huggingface_hub": ("lip2speech/hub.py",),
+    "huggingface_hub": ("lip2speech/pretrained/download.py",),
     "ray": ("preprocess/executors.py",),
     "submitit": ("preprocess/executors.py",),
 }

@@ -13,7 +13,7 @@ def bundled_models() -> list[str]:
     return sorted(path.parent.name for path in PRETRAINED_DIR.glob("*/config.yaml"))
 
 
-def resolve_model_path(model: str | os.PathLike) -> Path:
+def resolve_model_path(model: str | os.PathLike[str]) -> Path:
     """The folder of a bundled model by name, else the path itself; `./NAME` is always a path."""
     bundled = isinstance(model, str) and model in bundled_models()
     return PRETRAINED_DIR / model if bundled else Path(model)

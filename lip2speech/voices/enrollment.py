@@ -36,7 +36,7 @@ VAD_PAD = 10  # frames on either side of loud ones, for consonants
 
 def enroll_voice(
     name: str,
-    recordings: Sequence[str | os.PathLike],
+    recordings: Sequence[str | os.PathLike[str]],
     consent: str,
     *,
     speaker_encoders: Sequence[SpeakerEncoder] = (),

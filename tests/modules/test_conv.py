@@ -219,7 +219,7 @@ def test_a_reflecting_layer_needs_a_first_chunk_longer_than_its_context():
         y, state = layer.step(chunk, state)
         rest.append(y)
     torch.testing.assert_close(torch.cat([first, *rest], -1), layer(x))
-    with pytest.raises(ValueError, match="takes more than 8 samples, got 8; give a longer first piece"):
+    with pytest.raises(ValueError, match="needs more than 8 samples, got 8; pass a longer first chunk"):
         layer.step(x[..., :8])
 
 
@@ -229,14 +229,14 @@ def test_a_reflecting_layer_needs_a_first_chunk_longer_than_its_context():
         (lambda: conv(kernel_size=2, stride=4), "kernel_size must be at least stride, got 2 and stride 4"),
         (lambda: conv(pad_mode="edge"), "pad_mode must be one of constant, reflect, got 'edge'"),
         (lambda: conv(norm="batch"), "norm must be one of none, weight_norm, time_group_norm, got 'batch'"),
-        (lambda: conv(norm="time_group_norm"), "looks at the whole signal, so it needs causal=False"),
+        (lambda: conv(norm="time_group_norm"), "spans the whole signal, so it needs causal=False"),
         (
             lambda: StreamingConvTranspose1d(3, 3, 7, stride=2),
             "kernel_size must be a multiple of stride, got 7 and stride 2",
         ),
         (
             lambda: conv(kernel_size=8, stride=4).step(wave(3, 6)),
-            "a step takes a multiple of 4 samples, got 6; keep the rest",
+            "a step needs a multiple of 4 samples, got 6; buffer the rest",
         ),
     ],
 )

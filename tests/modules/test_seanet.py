@@ -100,7 +100,7 @@ def test_reflection_padding_needs_a_long_first_step():
     decoder, z = build(SEANetDecoder, replace(TINY, pad_mode="reflect")), latent(16)
     changed = torch.cat([z[..., :1], z[..., 1:] * 3 + 1], dim=-1)
     assert not torch.allclose(decoder(changed)[..., :HOP], decoder(z)[..., :HOP])
-    with pytest.raises(ValueError, match="pad_mode='reflect' takes more than 6 samples, got 6"):
+    with pytest.raises(ValueError, match="pad_mode='reflect' needs more than 6 samples, got 6"):
         decoder.step(z[..., :6])
 
 
