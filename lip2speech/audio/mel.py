@@ -16,6 +16,9 @@ from torch import Tensor, nn
 MAX_FILTERBANK_SIZE = 1 << 22
 """Upper bound of n_fft * n_mels; the default has 40 960, the widest published one 262 144."""
 
+MIN_MEL_STD = 1e-2
+"""Lower bound, in nats, of the standard deviation that a constant mel band is divided by."""
+
 
 @dataclass(frozen=True)
 class MelConfig:

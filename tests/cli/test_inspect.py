@@ -1,4 +1,4 @@
-"""`inspect` tells what was seen, and draws it when asked."""
+"""`inspect`: statistics, contact sheet and exit codes."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def gray(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_talking_face_is_described_and_drawn(clip: Path, tmp_path: Path) -> None:
+def test_a_talking_face_gives_statistics_and_a_sheet(clip: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     result = run(clip, "--sheet", sheet)
     assert result.exit_code == 0, result.output
@@ -39,15 +39,15 @@ def test_a_talking_face_is_described_and_drawn(clip: Path, tmp_path: Path) -> No
     assert run(clip, "--sheet", sheet).exit_code == 2
 
 
-def test_no_face_is_code_4_and_still_described(gray: Path) -> None:
+def test_no_face_exits_with_code_4_and_prints_the_statistics(gray: Path) -> None:
     result = run(gray, "--json")
     assert result.exit_code == 4
-    seen = json.loads(result.stdout)
-    assert (seen["frames"], seen["face_detection_rate"]) == (10, 0.0)
-    assert "no face in 10 of 10 frames" in seen["error"]
+    result_json = json.loads(result.stdout)
+    assert (result_json["frames"], result_json["face_detection_rate"]) == (10, 0.0)
+    assert "no face in 10 of 10 frames" in result_json["error"]
 
 
-def test_what_cannot_be_read_or_written_is_one_line(clip: Path, tmp_path: Path) -> None:
+def test_unreadable_inputs_and_unwritable_sheets_give_one_line(clip: Path, tmp_path: Path) -> None:
     for arguments, code in (
         ([tmp_path / "missing.mp4"], 3),
         ([clip, "--sheet", tmp_path / "sheet.jpg"], 2),

@@ -1,4 +1,4 @@
-"""Stand-ins for the face networks, and made-up landmarks: tracking and cropping without any network."""
+"""A fake face model and synthetic landmarks, for testing tracking and cropping without networks."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ from lip2speech.video.landmarks.geometry import (
     FaceBox,
 )
 
-EYES_APART = float(np.hypot(*(MEAN_STABLE_POINTS[1] - MEAN_STABLE_POINTS[4])))
-MOUTH = np.array([129.3, 157.8])  # centre of the mean face's lips
+EYE_DISTANCE = float(np.hypot(*(MEAN_STABLE_POINTS[1] - MEAN_STABLE_POINTS[4])))
+MOUTH = np.array([129.3, 157.8])  # lip center of the mean face
 
 
 def landmarks_at(
     x: float, y: float, scale: float = 1.0, angle: float = 0.0, mouth_open: float = 0.0
 ) -> np.ndarray:
-    """(468, 2) float32 of the mean face, `scale` times as large, lips at (x, y), turned by radians."""
+    """Landmarks (468, 2) float32 of the mean face, scaled, rotated by radians, with the lips at (x, y)."""
     rng = np.random.default_rng(0)
     points = rng.uniform((85, 70), (175, 195), (N_LANDMARKS, 2))
     points[STABLE_POINTS] = MEAN_STABLE_POINTS
@@ -29,19 +29,21 @@ def landmarks_at(
 
 
 def box_at(x: float, y: float, scale: float = 1.0) -> FaceBox:
-    """The square round that face."""
+    """The box of that face."""
     return FaceBox.from_landmarks(landmarks_at(x, y, scale))
 
 
 class FakeFaceModel:
-    """Networks that know where the faces are: `people[t]` holds (x, y, scale) of each at frame t.
+    """A face model with known faces: `people[t]` lists (x, y, scale) of each at frame t.
 
-    Frames carry their number (see `frames`). The mesh finds a face whose centre is near that of the square it
-    is given, and none at the times in `blind`; the detector sees everybody. Calls are counted.
+    Frames show their number (see `frames`). Landmarks are returned for a face near the given box, except in
+    the `no_landmarks` frames; the detector finds every face. Calls are counted.
     """
 
-    def __init__(self, people: list[list[tuple[float, float, float]]], blind: tuple[int, ...] = ()) -> None:
-        self.people, self.blind = people, blind
+    def __init__(
+        self, people: list[list[tuple[float, float, float]]], no_landmarks: tuple[int, ...] = ()
+    ) -> None:
+        self.people, self.no_landmarks = people, no_landmarks
         self.detections = self.meshes = 0
 
     def warm_up(self) -> None:
@@ -49,9 +51,9 @@ class FakeFaceModel:
 
     def landmarks(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
         self.meshes += 1
-        if time_of(frame) in self.blind:
+        if frame_number(frame) in self.no_landmarks:
             return None
-        for person in self.people[time_of(frame)]:
+        for person in self.people[frame_number(frame)]:
             there = box_at(*person)
             if (
                 np.hypot(there.x - box.x, there.y - box.y) < 0.5 * box.size
@@ -62,11 +64,13 @@ class FakeFaceModel:
 
     def detect(self, frame: np.ndarray) -> list[FaceBox]:
         self.detections += 1
-        return sorted((box_at(*person) for person in self.people[time_of(frame)]), key=lambda box: -box.size)
+        return sorted(
+            (box_at(*person) for person in self.people[frame_number(frame)]), key=lambda box: -box.size
+        )
 
 
 def frames(n: int, cuts: tuple[int, ...] = (), size: tuple[int, int] = (360, 640)) -> list[np.ndarray]:
-    """n gray pictures (H, W, 3) uint8 with their number in one pixel; the gray jumps at every cut."""
+    """n gray frames (H, W, 3) uint8 with their number in one pixel; the gray jumps at every cut."""
     out, shade = [], 60
     for k in range(n):
         shade = 260 - shade if k in cuts else shade
@@ -76,6 +80,6 @@ def frames(n: int, cuts: tuple[int, ...] = (), size: tuple[int, int] = (360, 640
     return out
 
 
-def time_of(frame: np.ndarray) -> int:
+def frame_number(frame: np.ndarray) -> int:
     """The number of a frame of `frames`."""
     return 256 * int(frame[1, 1, 0]) + int(frame[1, 1, 1])

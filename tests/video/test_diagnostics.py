@@ -1,4 +1,4 @@
-"""The account of a video for a person, for a program, and as a picture."""
+"""Diagnostics of a video as JSON, text and a contact sheet."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("clip") / "talk.mp4", [portrait] * 40)
 
 
-def test_the_numbers_are_json_and_say_what_was_found(clip: Path) -> None:
+def test_statistics_are_json_serializable_and_complete(clip: Path) -> None:
     result = json.loads(json.dumps(inspect_video(clip)))
     assert (result["name"], result["frames"], result["face_detection_rate"]) == ("talk.mp4", 40, 1.0)
     assert (result["video"]["width"], result["video"]["codec"]) == (260, "h264")
@@ -40,7 +40,7 @@ def test_the_numbers_are_json_and_say_what_was_found(clip: Path) -> None:
     assert "error" not in result
 
 
-def test_the_text_has_the_same_numbers(clip: Path) -> None:
+def test_the_text_has_the_same_statistics(clip: Path) -> None:
     text = format_diagnostics(inspect_video(clip))
     assert text.startswith("talk.mp4: 1.60 s, 260x260, h264 in mov, 25 fps\n")
     assert "100.0 % of frames; no-face segments: none; cuts: 0" in text
@@ -48,16 +48,16 @@ def test_the_text_has_the_same_numbers(clip: Path) -> None:
 
 def test_the_sheet_shows_twelve_frames_with_their_crops(clip: Path, tmp_path: Path) -> None:
     inspect_video(clip, tmp_path / "sheet.png")
-    picture = cv2.imread(str(tmp_path / "sheet.png"))
+    image = cv2.imread(str(tmp_path / "sheet.png"))
     rows = -(-N_SAMPLES // N_COLUMNS)
-    assert picture.shape == (rows * (CELL_HEIGHT + CROP_SIZE), N_COLUMNS * CELL_WIDTH, 3)
+    assert image.shape == (rows * (CELL_HEIGHT + CROP_SIZE), N_COLUMNS * CELL_WIDTH, 3)
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
-    crop = picture[CELL_HEIGHT : CELL_HEIGHT + CROP_SIZE, :CROP_SIZE]
+    crop = image[CELL_HEIGHT : CELL_HEIGHT + CROP_SIZE, :CROP_SIZE]
     assert crop.std() > 10
     assert np.ptp(crop, axis=2).max() == 0  # gray
 
 
-def test_a_video_without_a_face_is_described_and_has_an_error(tmp_path: Path) -> None:
+def test_a_video_without_a_face_has_statistics_and_an_error(tmp_path: Path) -> None:
     path = write_video(tmp_path / "wall.mp4", [np.full((120, 160, 3), 99, np.uint8)] * 5)
     result = inspect_video(path, tmp_path / "sheet.png")
     assert result["error"].startswith("wall.mp4: no face in 5 of 5 frames")
@@ -73,17 +73,18 @@ def test_a_broken_file_raises_and_leaves_no_sheet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 5, 24, 25, 300, 1000])
-def test_samples_are_few_small_and_spread_over_any_length(length: int) -> None:
+def test_samples_are_few_small_and_evenly_spaced_for_any_length(length: int) -> None:
     sampler = FrameSampler()
     items = [TrackedFrame(frame, None) for frame in frames(length, size=(60, 400))]
     assert len(list(sampler.watch(items))) == length
     kept = sorted(sampler.samples)
     assert len(kept) <= 2 * N_SAMPLES
-    assert kept[0] == 0 and length - kept[-1] <= sampler.stride
+    assert kept[0] == 0
+    assert length - kept[-1] <= sampler.stride
     assert all(sample.image.shape[1] <= CELL_WIDTH for sample in sampler.samples.values())
 
 
-def test_the_drawn_square_is_the_one_that_is_cut() -> None:
+def test_the_drawn_outline_is_the_region_of_the_crop() -> None:
     turn = 0.3
     transform = 0.5 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     lips = landmarks_at(200, 150)[[13]].mean(0)

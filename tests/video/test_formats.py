@@ -1,4 +1,4 @@
-"""What is opened at all: ordinary files whose first bytes we know."""
+"""Which files are opened: regular files whose first bytes are known."""
 
 import os
 from pathlib import Path
@@ -25,14 +25,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_lists_pictures_and_text_are_refused_whatever_their_name(kind: str, tmp_path: Path) -> None:
+def test_playlists_images_and_text_are_refused_whatever_their_name(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "talk.mp4"
     path.write_bytes(REFUSED[kind])
     with pytest.raises(MediaError, match="talk.mp4: not an accepted video format; convert it"):
         read_frames(path)
 
 
-def test_a_playlist_reads_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_playlist_opens_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other.ts").write_bytes(b"\x47" * 188 * 4)
     (tmp_path / "talk.m3u8").write_bytes(REFUSED["hls"])
     opened: list[str] = []
@@ -53,7 +53,7 @@ def test_a_reference_to_another_file_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize("address", ["http://example.org/a.mp4", "rtsp://example.org/a", "file:///tmp/a.mp4"])
-def test_addresses_are_refused(address: str) -> None:
+def test_urls_are_refused(address: str) -> None:
     with pytest.raises(MediaError, match="this is a URL, expected a file; download it first"):
         read_frames(address)
 
@@ -61,18 +61,18 @@ def test_addresses_are_refused(address: str) -> None:
 @pytest.mark.parametrize(
     "name", ["concat:a.ts|b.ts", "subfile,,start,0,end,0,,:a.mp4", "pipe:0", "frame%03d.png"]
 )
-def test_protocol_tricks_are_only_names_of_files_that_are_not_there(name: str) -> None:
+def test_ffmpeg_protocols_are_treated_as_missing_files(name: str) -> None:
     with pytest.raises(MediaError, match="No such file or directory"):
         read_frames(name)
 
 
-def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(MediaError, match="pipe.mp4: this is a pipe, expected a video file"):
         read_frames(tmp_path / "pipe.mp4")
 
 
-def test_a_pipe_put_there_after_the_check_does_not_hang(
+def test_a_pipe_swapped_in_after_the_check_does_not_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe, plain = tmp_path / "pipe.mp4", tmp_path / "plain.mp4"
@@ -91,7 +91,7 @@ def test_devices_and_folders_are_refused(tmp_path: Path) -> None:
         read_frames(tmp_path)
 
 
-def test_a_missing_an_empty_and_an_unreadable_name(tmp_path: Path) -> None:
+def test_missing_empty_and_invalid_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="nothing.mp4: No such file or directory; check the path"):
         read_frames(tmp_path / "nothing.mp4")
     (tmp_path / "empty.mp4").touch()
@@ -101,7 +101,7 @@ def test_a_missing_an_empty_and_an_unreadable_name(tmp_path: Path) -> None:
         read_frames("a\0b.mp4")
 
 
-def test_a_link_to_an_ordinary_file_is_one(tmp_path: Path) -> None:
+def test_a_symlink_to_a_regular_file_is_opened(tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(b"x")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with open_regular_file(tmp_path / "link") as file:
@@ -123,11 +123,11 @@ def test_a_link_to_an_ordinary_file_is_one(tmp_path: Path) -> None:
         (b"RIFF\x00\x00\x00\x00WEBP", None),
     ],
 )
-def test_first_bytes_name_the_demuxer(head: bytes, demuxer: str | None) -> None:
+def test_the_first_bytes_determine_the_demuxer(head: bytes, demuxer: str | None) -> None:
     assert detect_demuxer(head) == demuxer
 
 
-def test_the_right_first_bytes_and_nothing_behind_them_is_a_damaged_file(tmp_path: Path) -> None:
+def test_a_file_with_only_the_right_first_bytes_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "talk.mp4"
     path.write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(40))
     with (

@@ -1,4 +1,4 @@
-"""Which source frame each 25 Hz instant shows."""
+"""Which source frame each output frame at 25 fps shows."""
 
 import pytest
 from hypothesis import given, settings
@@ -13,15 +13,15 @@ from lip2speech.video.frame_rate import (
 
 
 def shown(times: list[int], last: int = FRAME_US) -> list[int]:
-    """Index of the source frame at every instant."""
+    """Index of the source frame of every output frame."""
     grid, out = ConstantFrameRateResampler(), []
     for k, time in enumerate(times):
         out += [k - 1] * grid.push(time)
     return out + [len(times) - 1] * grid.finish(last)
 
 
-def slow_twin(times: list[int], last: int) -> list[int]:
-    """The rule, instant by instant: the nearest frame (the earlier of two), at most one instant early."""
+def reference_shown(times: list[int], last: int) -> list[int]:
+    """The rule per output frame: the nearest source frame (the earlier of two), at most one frame early."""
     total = max(1, (times[-1] + last - times[0] + FRAME_US // 2) // FRAME_US)
     out = []
     for n in range(total):
@@ -49,19 +49,19 @@ def test_50_fps_shows_every_second_frame() -> None:
     assert shown([k * FRAME_US // 2 for k in range(10)], last=FRAME_US // 2) == [0, 2, 4, 6, 8]
 
 
-def test_a_long_hold_does_not_end_more_than_an_instant_early() -> None:
+def test_a_long_frame_does_not_end_more_than_one_output_frame_early() -> None:
     assert shown([0, 10 * FRAME_US]) == [0] * 10 + [1]
 
 
-def test_one_frame_is_shown_once_however_short() -> None:
+def test_a_single_frame_is_shown_once_however_short() -> None:
     assert shown([123], last=0) == [0]
 
 
-def test_nothing_comes_out_of_nothing() -> None:
+def test_no_source_frames_give_no_output_frames() -> None:
     assert ConstantFrameRateResampler().finish(FRAME_US) == 0
 
 
-def test_times_must_rise() -> None:
+def test_timestamps_must_increase() -> None:
     grid = ConstantFrameRateResampler()
     grid.push(100)
     with pytest.raises(ValueError, match="timestamps must increase, got 100 after 100"):
@@ -69,7 +69,7 @@ def test_times_must_rise() -> None:
 
 
 @pytest.mark.parametrize("fps", [12, 15, 23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60])
-def test_count_is_25_times_the_duration(fps: float) -> None:
+def test_the_number_of_output_frames_is_25_times_the_duration(fps: float) -> None:
     times = [round(k * MICROSECONDS / fps) for k in range(200)]
     assert abs(len(shown(times, last=round(MICROSECONDS / fps))) - 25 * 200 / fps) <= 0.51
 
@@ -80,13 +80,13 @@ def test_count_is_25_times_the_duration(fps: float) -> None:
     st.integers(FRAME_US, 300_000),
     st.integers(0, 10**9),
 )
-def test_equals_the_slow_twin(steps: list[int], last: int, start: int) -> None:
+def test_counts_equal_the_reference_implementation(steps: list[int], last: int, start: int) -> None:
     times = [start + sum(steps[:k]) for k in range(len(steps))]
-    assert shown(times, last) == slow_twin(times, last)
+    assert shown(times, last) == reference_shown(times, last)
 
 
-def live(times: list[int]) -> list[int]:
-    """Index of the frame that a live grid shows at every instant so far; those too late show none."""
+def shown_live(times: list[int]) -> list[int]:
+    """Index of the live frame of every output frame so far; late frames show none."""
     grid, out, last = OnlineFrameRateResampler(), [], 0
     for k, time in enumerate(times):
         if (counts := grid.push(time)) is not None:
@@ -96,36 +96,36 @@ def live(times: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("fps", [12.5, 15, 25])
-def test_live_frames_are_shown_when_they_would_be_of_a_file(fps: float) -> None:
+def test_live_frames_are_shown_as_in_a_file(fps: float) -> None:
     times = [round(k * MICROSECONDS / fps) for k in range(20)]
-    known = live(times)
+    known = shown_live(times)
     assert known == shown(times)[: len(known)]
-    assert len(known) * FRAME_US > times[-1]  # the last frame is shown at once
+    assert len(known) * FRAME_US > times[-1]  # the last frame is shown immediately
 
 
-def test_live_frames_that_come_too_fast_are_left_out() -> None:
-    assert live([k * FRAME_US // 2 for k in range(9)]) == [
+def test_live_frames_above_25_fps_are_dropped() -> None:
+    assert shown_live([k * FRAME_US // 2 for k in range(9)]) == [
         0,
         1,
         3,
         5,
         7,
-    ]  # 50 fps: half an instant later each
+    ]  # 50 fps: half an output frame apart
 
 
-def test_a_live_frame_that_is_late_or_doubled_is_not_shown() -> None:
-    assert live([0, FRAME_US, FRAME_US, 0, 2 * FRAME_US]) == [0, 1, 4]
+def test_late_and_duplicate_live_frames_are_not_shown() -> None:
+    assert shown_live([0, FRAME_US, FRAME_US, 0, 2 * FRAME_US]) == [0, 1, 4]
 
 
-def test_a_live_frame_after_a_gap_does_not_fill_it() -> None:
-    assert live([0, 50 * FRAME_US]).count(1) <= 2
+def test_a_live_frame_after_a_pause_does_not_fill_the_pause() -> None:
+    assert shown_live([0, 50 * FRAME_US]).count(1) <= 2
 
 
 @given(
     st.lists(st.integers(-MICROSECONDS, MICROSECONDS), min_size=1, max_size=40), st.integers(0, MICROSECONDS)
 )
 @settings(max_examples=50)
-def test_live_instants_follow_the_clock(steps: list[int], start: int) -> None:
+def test_the_number_of_live_output_frames_follows_the_timestamps(steps: list[int], start: int) -> None:
     times, grid, total = [start], OnlineFrameRateResampler(), 0
     for step in steps:
         times.append(times[-1] + step)

@@ -1,4 +1,4 @@
-"""File -> frames at exactly 25 per second; every frame of these files carries its own number."""
+"""Files -> frames at exactly 25 fps; every source frame shows its own number."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -38,7 +38,7 @@ CONTAINERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_every_accepted_container_gives_every_frame(name: str, tmp_path: Path) -> None:
+def test_every_accepted_container_is_read_completely(name: str, tmp_path: Path) -> None:
     path = counter_video(tmp_path / name, **CONTAINERS[name])
     reader = read_frames(path)
     assert [read_counter(frame) for frame in reader] == EVERY
@@ -74,7 +74,7 @@ def test_every_pixel_format_keeps_its_grays(name: str, tmp_path: Path) -> None:
         assert np.abs(frame.astype(int) - counter_frame(k)).mean() < 3
 
 
-def test_transparent_parts_are_black(tmp_path: Path) -> None:
+def test_transparent_pixels_become_black(tmp_path: Path) -> None:
     pixels = np.dstack([counter_frame(4095), np.full((HEIGHT, WIDTH), 255, np.uint8)])
     pixels[:, : WIDTH // 2, 3] = 0
     path = write_video(tmp_path / "a.mov", [pixels], codec="qtrle", pix_fmt="argb")
@@ -84,17 +84,17 @@ def test_transparent_parts_are_black(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fps", [12, 15, 24, 30, 50, 60, 29.97])
-def test_any_rate_becomes_25_by_time(fps: float, tmp_path: Path) -> None:
+def test_any_frame_rate_is_resampled_to_25_by_time(fps: float, tmp_path: Path) -> None:
     path = counter_video(tmp_path / "a.mp4", round(2 * fps), fps=fps)
     found = numbers(path)
     assert abs(len(found) - 50) <= 1
     for k, number in enumerate(found):
-        last = number == round(2 * fps) - 1  # stays for all of its own time
+        last = number == round(2 * fps) - 1  # lasts for its full duration
         reach = 1 / fps if last else max(0.5 / fps, 1 / fps - 1 / 25)  # never more than 40 ms early
         assert abs(number / fps - k / 25) <= reach + 1e-3
 
 
-def test_uneven_times_are_obeyed(tmp_path: Path) -> None:
+def test_variable_frame_rates_are_resampled_by_time(tmp_path: Path) -> None:
     times = [0, 0.033, 0.1, 0.2, 0.25, 0.5, 0.51, 0.9, 0.95, 1.0]
     path = counter_video(tmp_path / "a.webm", 10, times=times, codec="libvpx", time_base=Fraction(1, 1000))
     reader = read_frames(path)
@@ -103,7 +103,7 @@ def test_uneven_times_are_obeyed(tmp_path: Path) -> None:
     assert reader.report.frozen_segments == [(0.25, 0.5), (0.51, 0.9)]
 
 
-def test_a_live_webm_without_duration_has_its_length_from_the_last_frame(tmp_path: Path) -> None:
+def test_the_length_of_a_live_webm_comes_from_its_last_frame(tmp_path: Path) -> None:
     path = counter_video(
         tmp_path / "a.webm",
         30,
@@ -118,14 +118,14 @@ def test_a_live_webm_without_duration_has_its_length_from_the_last_frame(tmp_pat
 
 
 @pytest.mark.parametrize("start", [0.5, 9001.4, 95_000.0])
-def test_the_first_frame_is_instant_0_wherever_the_clock_stands(start: float, tmp_path: Path) -> None:
+def test_the_first_frame_is_output_frame_0_whatever_its_timestamp(start: float, tmp_path: Path) -> None:
     path = counter_video(tmp_path / "a.ts", times=[start + k / 25 for k in EVERY])
     reader = read_frames(path)
     assert [read_counter(frame) for frame in reader] == EVERY
     assert reader.report.start == pytest.approx(start % (2**33 / 90_000), abs=0.1)
 
 
-def test_an_hour_of_nothing_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_timestamp_jump_of_an_hour_is_refused_in_one_line(tmp_path: Path) -> None:
     times = [k / 25 + (3600 if k > 4 else 0) for k in range(10)]
     path = counter_video(tmp_path / "a.mkv", 10, times=times)
     reader = read_frames(path)
@@ -136,7 +136,7 @@ def test_an_hour_of_nothing_is_refused_in_one_line(tmp_path: Path) -> None:
     assert reader.report.frames <= 5
 
 
-def test_a_hold_of_nine_seconds_is_kept_and_reported(tmp_path: Path) -> None:
+def test_a_frozen_segment_of_nine_seconds_is_kept_and_reported(tmp_path: Path) -> None:
     path = counter_video(tmp_path / "a.mkv", 2, times=[0, 9])
     reader = read_frames(path)
     assert len(list(reader)) in (226, 227)
@@ -167,7 +167,7 @@ def test_rotation_is_applied_as_a_player_does(angle: int, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("aspect", "shape"), [(Fraction(2), (96, 256)), (Fraction(1, 2), (192, 128))])
-def test_pixels_that_are_not_square_are_stretched(aspect: Fraction, shape: tuple, tmp_path: Path) -> None:
+def test_non_square_pixels_are_upscaled_to_square(aspect: Fraction, shape: tuple, tmp_path: Path) -> None:
     def set_aspect(_: Any, stream: Any) -> None:
         stream.codec_context.sample_aspect_ratio = aspect
 
@@ -177,9 +177,9 @@ def test_pixels_that_are_not_square_are_stretched(aspect: Fraction, shape: tuple
     assert [read_counter(frame) for frame in frames] == [0, 1, 2]
 
 
-def test_interlaced_frames_lose_their_comb(tmp_path: Path) -> None:
+def test_interlaced_frames_are_deinterlaced(tmp_path: Path) -> None:
     comb = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
-    comb[1::2, 40:80] = 220  # the second field shows what the first one does not
+    comb[1::2, 40:80] = 220  # only in the second field
     path = write_video(tmp_path / "a.mp4", [comb] * 3, options={"flags": "+ildct+ilme", "qp": "1"})
     reader = read_frames(path)
     frame = next(reader).astype(int)
@@ -187,7 +187,7 @@ def test_interlaced_frames_lose_their_comb(tmp_path: Path) -> None:
     assert np.abs(np.diff(frame[:, 60, 0])).max() < 30
 
 
-def test_odd_sizes_are_ordinary(tmp_path: Path) -> None:
+def test_odd_frame_sizes_are_supported(tmp_path: Path) -> None:
     path = write_video(
         tmp_path / "a.mkv", [counter_frame(k, 127, 95) for k in range(3)], codec="ffv1", pix_fmt="yuv444p"
     )
@@ -196,7 +196,7 @@ def test_odd_sizes_are_ordinary(tmp_path: Path) -> None:
     assert [read_counter(frame) for frame in frames] == [0, 1, 2]
 
 
-def test_one_frame_is_a_video(tmp_path: Path) -> None:
+def test_a_single_frame_is_a_video(tmp_path: Path) -> None:
     assert numbers(counter_video(tmp_path / "a.mp4", 1)) == [0]
 
 
@@ -211,7 +211,7 @@ def test_only_cover_art_is_refused(tmp_path: Path) -> None:
         read_frames(path)
 
 
-def test_only_sound_is_refused(tmp_path: Path) -> None:
+def test_an_audio_file_is_refused(tmp_path: Path) -> None:
     import soundfile
 
     soundfile.write(tmp_path / "a.wav", sine(0.1), 16_000)
@@ -219,7 +219,7 @@ def test_only_sound_is_refused(tmp_path: Path) -> None:
         read_frames(tmp_path / "a.wav")
 
 
-def test_damaged_packets_are_survived_and_counted(tmp_path: Path) -> None:
+def test_damaged_packets_are_skipped_and_counted(tmp_path: Path) -> None:
     path = counter_video(tmp_path / "a.mkv", 50, codec="ffv1", options={"g": "1", "slicecrc": "1"})
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
@@ -233,7 +233,7 @@ def test_damaged_packets_are_survived_and_counted(tmp_path: Path) -> None:
     assert reader.report.corrupt > 0
 
 
-def test_a_cut_off_file_gives_what_it_has(tmp_path: Path) -> None:
+def test_a_truncated_file_is_read_up_to_its_end(tmp_path: Path) -> None:
     path = counter_video(tmp_path / "a.mkv", 50, codec="ffv1")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     found = numbers(path)
@@ -241,31 +241,31 @@ def test_a_cut_off_file_gives_what_it_has(tmp_path: Path) -> None:
     assert found == list(range(len(found)))
 
 
-def test_a_cut_off_mp4_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_truncated_mp4_is_refused_in_one_line(tmp_path: Path) -> None:
     path = counter_video(tmp_path / "a.mp4")
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(MediaError, match="a.mp4: damaged or incomplete .*; export it again"):
         read_frames(path)
 
 
-def test_nothing_but_damage_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_decodable_frame_is_refused(tmp_path: Path) -> None:
     path = counter_video(tmp_path / "a.mkv", 5, options={"bf": "0"})
     data = bytearray(path.read_bytes())
-    start = data.index(bytes.fromhex("1f43b675")) + 60  # behind the head of the first cluster
+    start = data.index(bytes.fromhex("1f43b675")) + 60  # after the header of the first cluster
     data[start:] = b"\xff" * (len(data) - start)
     path.write_bytes(data)
     with pytest.raises(MediaError, match="no frame could be decoded"):
         list(read_frames(path))
 
 
-def test_a_picture_of_any_size_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_frame_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = counter_video(tmp_path / "a.mp4", 1)
     monkeypatch.setattr("lip2speech.video.reader.MAX_PIXELS", 1000)
     with pytest.raises(MediaError, match="frames of 128x96 pixels, expected 7680x4320 at most"):
         read_frames(path)
 
 
-def test_times_that_stand_still_or_go_back_are_skipped_and_counted(
+def test_frames_whose_timestamp_does_not_increase_are_skipped_and_counted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = counter_video(tmp_path / "a.mkv", 6)
@@ -305,7 +305,7 @@ def test_the_file_is_closed_after_the_last_frame_and_by_close(tmp_path: Path) ->
 
 
 def write_cover(path: Path, *, with_video: bool) -> Path:
-    """A file with a cover picture, and with or without five numbered frames."""
+    """A file with cover art, with or without five numbered frames."""
     from av.stream import Disposition
 
     with av.open(str(path), "w") as container:
@@ -315,9 +315,9 @@ def write_cover(path: Path, *, with_video: bool) -> Path:
         video: Any = container.add_stream("libx264", rate=25) if with_video else None
         if video is not None:
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, np.uint8), format="rgb24")
-        picture.pts = 0
-        container.mux(cover.encode(picture))
+        image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, np.uint8), format="rgb24")
+        image.pts = 0
+        container.mux(cover.encode(image))
         container.mux(cover.encode(None))
         for k in range(5 if with_video else 0):
             frame = av.VideoFrame.from_ndarray(counter_frame(k), format="rgb24")
@@ -340,10 +340,17 @@ def test_random_damage_gives_frames_or_one_line(
         for at in rng.integers(16, len(data) - 8, rng.integers(1, 30)):
             data[at : at + rng.integers(1, 8)] = rng.integers(0, 256)
         (tmp_path / name).write_bytes(data.tobytes()[: rng.integers(len(data) // 2, len(data))])
-        try:
-            with read_frames(tmp_path / name) as frames:
-                for frame in frames:
-                    assert frame.dtype == np.uint8
-        except MediaError as error:
-            assert "\n" not in str(error)
+        message = read_all(tmp_path / name)
+        assert "\n" not in message
     assert "Traceback" not in capfd.readouterr().err
+
+
+def read_all(path: Path) -> str:
+    """Read every frame; the message of a MediaError, else nothing."""
+    try:
+        with read_frames(path) as frames:
+            for frame in frames:
+                assert frame.dtype == np.uint8
+    except MediaError as error:
+        return str(error)
+    return ""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lip2speech import checkpoint, losses
+from lip2speech.audio.mel import MIN_MEL_STD
 from lip2speech.codecs import code_fingerprint
 from lip2speech.config import to_dict
 from lip2speech.data.augment import AugmentConfig
@@ -36,8 +37,6 @@ from lip2speech.train.finetune.config import FinetuneConfig
 from lip2speech.train.finetune.losses import AlignedTargets, MultiTaskLoss
 from lip2speech.train.finetune.targets import build_target_extractor
 from lip2speech.vocoders.griffin_lim import GriffinLim
-
-MIN_STD = 1e-2  # nats; avoids division by zero for a mel bin that never changes
 
 
 class FinetuneTask(TrainingTask):
@@ -104,7 +103,7 @@ class FinetuneTask(TrainingTask):
         """Set mean and standard deviation of the mel head to those of the training mels."""
         mels = torch.cat([t.mel.float() for t in self.train_set.targets], 1)
         self.model.heads.mel_mean.copy_(mels.mean(1))
-        self.model.heads.mel_std.copy_(mels.std(1).clamp_min(MIN_STD))
+        self.model.heads.mel_std.copy_(mels.std(1).clamp_min(MIN_MEL_STD))
 
     def training_step(self, step: int, micro_batch: MicroBatch = FULL_BATCH) -> dict[str, float]:
         c = self.config

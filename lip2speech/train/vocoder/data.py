@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.audio.mel import MelConfig
+from lip2speech.audio.mel import MIN_MEL_STD, MelConfig
 from lip2speech.constants import MEL_RATE, UNIT_RATE, per_video_frame
 from lip2speech.data.dataset import MIN_FRAMES, group_by_speaker, read_clips, sample_other_clip
 from lip2speech.data.targets import TargetExtractor
@@ -25,7 +25,6 @@ from lip2speech.modules.gaussian_blur import gaussian_blur
 from lip2speech.train.core.micro_batch import MicroBatch
 
 UNIT_RATIO = MEL_RATE // UNIT_RATE  # mel frames per unit
-MIN_STD = 1e-2  # nats; lower bound of the divisor of a constant mel band
 SPAN_UNITS = 4
 """Units that are substituted together: 80 ms, about a phoneme. Lip-reading errors affect whole phonemes; an
 isolated wrong unit would be too easy to repair."""
@@ -106,7 +105,7 @@ class VocoderDataset:
     def mel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each mel band, (80,)."""
         mel = torch.cat([t.mel.float() for t in self.targets], 1)
-        return mel.mean(1), mel.std(1).clamp_min(MIN_STD)
+        return mel.mean(1), mel.std(1).clamp_min(MIN_MEL_STD)
 
 
 def blur_and_noise_mel(mel: Tensor, max_sigma: float, max_noise_std: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The real networks on a real enough face: the portrait that comes with scikit-image, moved about."""
+"""The real networks on a realistic face: scikit-image's portrait, pasted at any pose."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +19,13 @@ BACKGROUND = 118
 
 @pytest.fixture(scope="module")
 def portrait() -> np.ndarray:
-    """(260, 260, 3) uint8: a face with some room round it."""
+    """(260, 260, 3) uint8: a face with some margin."""
     data = pytest.importorskip("skimage.data")
     return np.ascontiguousarray(data.astronaut()[:260, 95:355])
 
 
 @pytest.fixture(scope="module")
-def faces() -> MediaPipeFaceModel:
+def face_model() -> MediaPipeFaceModel:
     return MediaPipeFaceModel()
 
 
@@ -37,7 +37,7 @@ def paste(
     angle: float = 0.0,
     size: tuple[int, int] = (360, 480),
 ) -> np.ndarray:
-    """The portrait with its middle at (x, y), on gray; angle in degrees."""
+    """The portrait centered at (x, y), on gray; angle in degrees."""
     return paste_all([(portrait, x, y, scale, angle)], size)
 
 
@@ -45,59 +45,57 @@ def paste_all(
     people: list[tuple[np.ndarray, float, float, float, float]], size: tuple[int, int]
 ) -> np.ndarray:
     frame = np.full((*size, 3), BACKGROUND, np.uint8)
-    for picture, x, y, scale, angle in people:
-        middle = picture.shape[1] / 2, picture.shape[0] / 2
+    for image, x, y, scale, angle in people:
+        middle = image.shape[1] / 2, image.shape[0] / 2
         matrix = cv2.getRotationMatrix2D(middle, angle, scale)
         matrix[:, 2] += np.array([x, y]) - middle
-        frame = cv2.warpAffine(picture, matrix, size[::-1], dst=frame, borderMode=cv2.BORDER_TRANSPARENT)
+        frame = cv2.warpAffine(image, matrix, size[::-1], dst=frame, borderMode=cv2.BORDER_TRANSPARENT)
     return frame
 
 
-def mesh_of(faces: MediaPipeFaceModel, frame: np.ndarray) -> np.ndarray:
-    """(468, 2) points of the only face."""
-    points = faces.landmarks(frame, faces.detect(frame)[0])
+def landmarks_of(face_model: MediaPipeFaceModel, frame: np.ndarray) -> np.ndarray:
+    """Landmarks (468, 2) of the only face."""
+    points = face_model.landmarks(frame, face_model.detect(frame)[0])
     assert points is not None
-    again = faces.landmarks(frame, FaceBox.from_landmarks(points))
-    assert again is not None
-    return again
+    refined = face_model.landmarks(frame, FaceBox.from_landmarks(points))
+    assert refined is not None
+    return refined
 
 
-def test_points_are_those_of_mediapipes_own_face_mesh(
-    portrait: np.ndarray, faces: MediaPipeFaceModel
-) -> None:
+def test_landmarks_match_mediapipes_face_mesh(portrait: np.ndarray, face_model: MediaPipeFaceModel) -> None:
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
     frame = paste(portrait, 150, 150, 1.0, size=(300, 300))
     with FaceMesh(refine_landmarks=False) as solution:
         for _ in range(6):
             theirs = solution.process(frame).multi_face_landmarks[0]
-    points = mesh_of(faces, frame)
+    points = landmarks_of(face_model, frame)
     for _ in range(4):
-        points = faces.landmarks(frame, FaceBox.from_landmarks(points))
-    apart = np.hypot(*(points - [(300 * p.x - 0.5, 300 * p.y - 0.5) for p in theirs.landmark]).T)
-    assert apart.mean() < 0.1
-    assert apart.max() < 1
+        points = face_model.landmarks(frame, FaceBox.from_landmarks(points))
+    distance = np.hypot(*(points - [(300 * p.x - 0.5, 300 * p.y - 0.5) for p in theirs.landmark]).T)
+    assert distance.mean() < 0.1
+    assert distance.max() < 1
 
 
 @pytest.mark.parametrize("angle", [-50, -20, 20, 50])
 @pytest.mark.parametrize("size", [(300, 600), (600, 300)])
 def test_a_tilted_face_keeps_its_shape_in_any_frame(
-    angle: float, size: tuple[int, int], portrait: np.ndarray, faces: MediaPipeFaceModel
+    angle: float, size: tuple[int, int], portrait: np.ndarray, face_model: MediaPipeFaceModel
 ) -> None:
-    """mediapipe's own mapping skews tilted faces in frames that are not square."""
+    """mediapipe's own mapping skews tilted faces in non-square frames."""
     middle = size[1] / 2, size[0] / 2
-    upright = mesh_of(faces, paste(portrait, *middle, 1.0, 0, size)) - middle
-    tilted = mesh_of(faces, paste(portrait, *middle, 1.0, angle, size)) - middle
+    upright = landmarks_of(face_model, paste(portrait, *middle, 1.0, 0, size)) - middle
+    tilted = landmarks_of(face_model, paste(portrait, *middle, 1.0, angle, size)) - middle
     turn = cv2.getRotationMatrix2D((0, 0), angle, 1.0)[:, :2]
     assert np.hypot(*(tilted - upright @ turn.T).T).mean() < 2.5
 
 
 def test_a_moving_face_is_found_in_every_frame_with_its_lips_in_the_middle(
-    portrait: np.ndarray, faces: MediaPipeFaceModel
+    portrait: np.ndarray, face_model: MediaPipeFaceModel
 ) -> None:
     poses = [(150 + 4 * k, 150 + 2 * k, 0.8 + 0.01 * k, 10 * np.sin(k / 6)) for k in range(30)]
     frames = [paste(portrait, *pose) for pose in poses]
-    tracked = list(track_faces(frames, faces))
+    tracked = list(track_faces(frames, face_model))
     assert all(item.landmarks is not None for item in tracked)
     first = tracked[0].landmarks
     assert first is not None
@@ -107,102 +105,104 @@ def test_a_moving_face_is_found_in_every_frame_with_its_lips_in_the_middle(
         turn = cv2.getRotationMatrix2D((0, 0), angle, scale)[:, :2]
         assert np.hypot(*(lip_center(item.landmarks) - (turn @ at_rest + (x, y)))) < 2.5
     crops = np.stack([crop.pixels for crop in crop_mouths(tracked)]).astype(float)
-    # One face, one expression: all crops are one picture.
+    # One face, one expression: all crops are the same image.
     assert np.abs(crops - crops.mean(0)).mean() < 6
 
 
-def test_of_two_faces_side_by_side_the_larger_is_cropped(
-    portrait: np.ndarray, faces: MediaPipeFaceModel
-) -> None:
+def test_the_larger_of_two_faces_is_cropped(portrait: np.ndarray, face_model: MediaPipeFaceModel) -> None:
     dark = portrait // 2
     for left, right in [((dark, 0.6), (portrait, 1.1)), ((portrait, 1.1), (dark, 0.6))]:
         people = [(left[0], 140, 160, left[1], 0.0), (right[0], 480, 160, right[1], 0.0)]
-        crops = np.stack(
-            [crop.pixels for crop in crop_mouths(track_faces([paste_all(people, (320, 640))] * 8, faces))]
+        tracked = track_faces([paste_all(people, (320, 640))] * 8, face_model)
+        crops = np.stack([crop.pixels for crop in crop_mouths(tracked)])
+        ((alone, _),) = crop_mouths(
+            track_faces([paste(portrait, 320, 160, 1.1, size=(320, 640))], face_model)
         )
-        ((alone, _),) = crop_mouths(track_faces([paste(portrait, 320, 160, 1.1, size=(320, 640))], faces))
         assert np.abs(crops.mean(0) - alone).mean() < 12
 
 
 @pytest.mark.parametrize("scale", [0.4, 0.7])
 def test_a_small_face_in_a_large_frame_is_found(
-    scale: float, portrait: np.ndarray, faces: MediaPipeFaceModel
+    scale: float, portrait: np.ndarray, face_model: MediaPipeFaceModel
 ) -> None:
-    (item,) = track_faces([paste(portrait, 1500, 300, scale, size=(1080, 1920))], faces)
-    alone = mesh_of(faces, portrait)
+    (item,) = track_faces([paste(portrait, 1500, 300, scale, size=(1080, 1920))], face_model)
+    alone = landmarks_of(face_model, portrait)
     assert item.landmarks is not None
     there = (item.landmarks - (1500, 300)) / scale + 130
     assert np.hypot(*(there - alone).T).mean() < 4
 
 
-def test_a_face_that_fills_the_frame_is_found(portrait: np.ndarray, faces: MediaPipeFaceModel) -> None:
+def test_a_face_that_fills_the_frame_is_found(portrait: np.ndarray, face_model: MediaPipeFaceModel) -> None:
     close = cv2.resize(portrait[60:210, 60:200], None, fx=3, fy=3)
-    (item,) = track_faces([close], faces)
+    (item,) = track_faces([close], face_model)
     assert item.landmarks is not None
 
 
-def test_a_cut_is_seen_and_the_other_face_taken_up(portrait: np.ndarray, faces: MediaPipeFaceModel) -> None:
+def test_a_cut_is_detected_and_the_new_face_tracked(
+    portrait: np.ndarray, face_model: MediaPipeFaceModel
+) -> None:
     first = paste(portrait, 120, 150, 0.8)
     second = 255 - BACKGROUND + np.zeros((360, 480, 3), np.uint8)
     second[90:350, 200:460] = portrait
     second[:80] = 20
-    tracked = list(track_faces([first] * 5 + [second] * 5, faces))
+    tracked = list(track_faces([first] * 5 + [second] * 5, face_model))
     assert [k for k, item in enumerate(tracked) if item.cut] == [5]
     assert all(item.landmarks is not None and item.landmarks.mean(0)[0] > 250 for item in tracked[5:])
 
 
-def test_a_picture_shown_twice_is_looked_at_once(portrait: np.ndarray) -> None:
-    class Counting(MediaPipeFaceModel):
+def test_a_repeated_frame_runs_the_networks_once(portrait: np.ndarray) -> None:
+    class CountingFaceModel(MediaPipeFaceModel):
         calls = 0
 
         def landmarks(self, frame, box):
             self.calls += 1
             return super().landmarks(frame, box)
 
-    faces, frame = Counting(), paste(portrait, 200, 180, 1.0)
-    tracked = list(track_faces([frame] * 10, faces))
+    face_model, frame = CountingFaceModel(), paste(portrait, 200, 180, 1.0)
+    tracked = list(track_faces([frame] * 10, face_model))
     assert all(item.landmarks is not None for item in tracked)
-    assert faces.calls <= 3
+    assert face_model.calls <= 3
 
 
-def test_between_two_looks_at_a_still_face_the_points_are_right(portrait: np.ndarray) -> None:
-    class Counting(MediaPipeFaceModel):
+def test_interpolated_landmarks_of_a_static_face_are_accurate(portrait: np.ndarray) -> None:
+    class CountingFaceModel(MediaPipeFaceModel):
         calls = 0
 
         def landmarks(self, frame, box):
             self.calls += 1
             return super().landmarks(frame, box)
 
-    faces = Counting()
+    face_model = CountingFaceModel()
     frames = [paste(portrait, 200 + 0.4 * k, 180, 1.0, 0.1 * k) for k in range(40)]
-    thrifty = [item.landmarks for item in track_faces(frames, faces)]
-    few, faces.calls = faces.calls, 0
-    thorough = [item.landmarks for item in track_faces(frames, faces, every_frame=True)]
-    assert few < 0.7 * faces.calls
-    for one, other in zip(thrifty, thorough, strict=True):
-        assert one is not None and other is not None
+    skipping = [item.landmarks for item in track_faces(frames, face_model)]
+    n_calls, face_model.calls = face_model.calls, 0
+    every_frame_landmarks = [item.landmarks for item in track_faces(frames, face_model, every_frame=True)]
+    assert n_calls < 0.7 * face_model.calls
+    for one, other in zip(skipping, every_frame_landmarks, strict=True):
+        assert one is not None
+        assert other is not None
         assert np.hypot(*(lip_center(one) - lip_center(other))) < 0.5
 
 
-def test_noise_and_tiny_frames_have_no_face(faces: MediaPipeFaceModel) -> None:
+def test_noise_and_tiny_frames_have_no_face(face_model: MediaPipeFaceModel) -> None:
     rng = np.random.default_rng(0)
-    pictures = [
+    frames = [
         rng.integers(0, 255, (h, w, 3), dtype=np.uint8) for h, w in [(240, 320), (1, 1), (2, 900), (16, 16)]
     ]
-    assert [item.landmarks for item in track_faces(pictures, faces)] == [None] * 4
+    assert [item.landmarks for item in track_faces(frames, face_model)] == [None] * 4
 
 
 @pytest.fixture(scope="module")
 def clip(portrait: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 frames at 30 per second: the portrait, moving; gone from the 20th on."""
-    pictures: Iterator[np.ndarray] = (
+    """30 frames at 30 fps: the portrait moving, gone from frame 20 on."""
+    frames: Iterator[np.ndarray] = (
         paste(portrait, 150 + 4 * k, 170, 0.9) if k < 20 else np.full((360, 480, 3), BACKGROUND, np.uint8)
         for k in range(30)
     )
-    return write_video(tmp_path_factory.mktemp("clip") / "talk.mp4", pictures, fps=30)
+    return write_video(tmp_path_factory.mktemp("clip") / "talk.mp4", frames, fps=30)
 
 
-def test_a_file_becomes_crops_and_a_report(clip: Path) -> None:
+def test_load_roi_returns_crops_and_a_report(clip: Path) -> None:
     roi, report = load_roi(clip)
     assert (roi.shape, roi.dtype) == ((25, 96, 96), np.uint8)
     assert report.video is not None
@@ -235,7 +235,7 @@ def test_a_missing_system_library_names_its_package_in_one_line(text: str, packa
     assert "\n" not in line
 
 
-def test_a_missing_mediapipe_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_mediapipe_error_names_the_version_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "mediapipe", None)
@@ -245,7 +245,7 @@ def test_a_missing_mediapipe_says_what_to_install(monkeypatch: pytest.MonkeyPatc
         )
 
 
-def test_a_newer_mediapipe_without_networks_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_newer_mediapipe_without_networks_error_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.face_detection", None)
@@ -256,10 +256,10 @@ def test_a_newer_mediapipe_without_networks_says_what_to_do(monkeypatch: pytest.
 
 
 def test_nothing_is_written_to_stderr(portrait: np.ndarray, capfd: pytest.CaptureFixture[str]) -> None:
-    faces = MediaPipeFaceModel()
-    list(track_faces([paste(portrait, 200, 180, 1.0)] * 2, faces))
+    face_model = MediaPipeFaceModel()
+    list(track_faces([paste(portrait, 200, 180, 1.0)] * 2, face_model))
     assert capfd.readouterr().err == ""
 
 
-def test_networks_are_built_once_a_thread() -> None:
+def test_the_face_model_is_built_once_per_thread() -> None:
     assert load_face_model() is load_face_model()

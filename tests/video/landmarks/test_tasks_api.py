@@ -1,4 +1,4 @@
-"""A `.task` bundle by path: loaded, used, and found out when its answers are noise."""
+"""A `.task` bundle by path: loading, use, and detection of noise outputs."""
 
 import zipfile
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.video.faces import box_at, landmarks_at
 
 
 class FakeLandmarker:
-    """Answers every picture with the same faces, each (n, 2) in pixels of the whole frame."""
+    """Returns the same faces for every image, each (n, 2) in pixels of the whole frame."""
 
     def __init__(self, *faces: np.ndarray) -> None:
         self.faces = faces
@@ -28,47 +28,49 @@ class FakeLandmarker:
         return SimpleNamespace(face_landmarks=points)
 
 
-def task_faces(*faces: np.ndarray) -> TasksFaceModel:
-    """The plug with a made-up landmarker inside."""
-    plug = TasksFaceModel.__new__(TasksFaceModel)
-    plug.name, plug._n_outputs, plug._n_plausible = "face.task", 0, 0
-    plug._landmarker, plug._image = FakeLandmarker(*faces), lambda pixels: pixels
-    return plug
+def fake_tasks_model(*faces: np.ndarray) -> TasksFaceModel:
+    """A TasksFaceModel with a fake landmarker."""
+    model = TasksFaceModel.__new__(TasksFaceModel)
+    model.name, model._n_outputs, model._n_plausible = "face.task", 0, 0
+    model._landmarker, model._image = FakeLandmarker(*faces), lambda pixels: pixels
+    return model
 
 
 def with_irises(points: np.ndarray) -> np.ndarray:
-    """The 478 points of a bundle: ten more than the mesh."""
+    """The 478 points of a bundle: 468 landmarks and ten of the irises."""
     return np.concatenate([points, points[:10]])
 
 
-def test_the_largest_face_is_followed_and_irises_are_left_out() -> None:
-    plug = task_faces(with_irises(landmarks_at(100, 150, 0.7)), with_irises(landmarks_at(400, 200, 1.1)))
-    boxes = plug.detect(np.zeros((360, 640, 3), np.uint8))
+def test_faces_are_sorted_by_size_and_irises_dropped() -> None:
+    model = fake_tasks_model(
+        with_irises(landmarks_at(100, 150, 0.7)), with_irises(landmarks_at(400, 200, 1.1))
+    )
+    boxes = model.detect(np.zeros((360, 640, 3), np.uint8))
     assert [round(box.x) for box in boxes] == [round(box_at(400, 200, 1.1).x), round(box_at(100, 150, 0.7).x)]
 
 
-def test_points_come_back_in_pixels_of_the_frame() -> None:
+def test_landmarks_are_in_pixels_of_the_frame() -> None:
     inside = with_irises(landmarks_at(150, 150, 1.0))
-    plug = task_faces(inside)
+    model = fake_tasks_model(inside)
     frame = np.zeros((300, 300, 3), np.uint8)
-    np.testing.assert_allclose(plug._all_landmarks(frame)[0], inside[:468], atol=1e-3)
+    np.testing.assert_allclose(model._all_landmarks(frame)[0], inside[:468], atol=1e-3)
 
 
-def test_answers_that_are_noise_are_found_out() -> None:
+def test_noise_outputs_raise() -> None:
     rng = np.random.default_rng(0)
-    plug = task_faces(rng.uniform(0, 200, (478, 2)))
+    model = fake_tasks_model(rng.uniform(0, 200, (478, 2)))
     frames = [np.full((200, 200, 3), k, np.uint8) for k in range(CHECK_AFTER * 5)]
     with pytest.raises(ValueError, match=r"face.task: 5 of 5 outputs are not a face"):
-        list(track_faces(frames, plug))
+        list(track_faces(frames, model))
 
 
-def test_now_and_then_a_wrong_answer_is_forgiven() -> None:
-    plug = task_faces(with_irises(landmarks_at(150, 150)), with_irises(landmarks_at(100, 100, 0.05)))
+def test_occasional_implausible_outputs_are_tolerated() -> None:
+    model = fake_tasks_model(with_irises(landmarks_at(150, 150)), with_irises(landmarks_at(100, 100, 0.05)))
     for _ in range(20):
-        plug.detect(np.zeros((300, 300, 3), np.uint8))
+        model.detect(np.zeros((300, 300, 3), np.uint8))
 
 
-def test_a_missing_file_and_a_file_that_is_no_bundle_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_an_invalid_bundle_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing.task: no such file; expected a FaceLandmarker bundle"):
         load_face_model(tmp_path / "nothing.task")
     (tmp_path / "face.task").write_bytes(b"hello")
@@ -79,12 +81,12 @@ def test_a_missing_file_and_a_file_that_is_no_bundle_are_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize("mesh", ["face_landmark.tflite", "face_landmark_with_attention.tflite"])
-def test_a_bundle_with_the_wrong_networks_inside_is_found_out(mesh: str, tmp_path: Path) -> None:
-    """The wheel's own networks, zipped under the names a bundle has: it loads, and answers with noise."""
+def test_a_bundle_with_the_wrong_networks_raises(mesh: str, tmp_path: Path) -> None:
+    """The wheel's own networks, zipped under a bundle's names: it loads and returns noise."""
     data = pytest.importorskip("skimage.data")
     portrait = np.ascontiguousarray(data.astronaut()[:260, 95:355])
-    faces = load_face_model(wrong_bundle(tmp_path / "face.task", mesh))
-    tracked = track_faces([np.roll(portrait, k, 1) for k in range(60)], faces)
+    model = load_face_model(wrong_bundle(tmp_path / "face.task", mesh))
+    tracked = track_faces([np.roll(portrait, k, 1) for k in range(60)], model)
     with pytest.raises(
         ValueError, match="face.task: (.* outputs are not a face|not a FaceLandmarker bundle)"
     ):
@@ -92,7 +94,7 @@ def test_a_bundle_with_the_wrong_networks_inside_is_found_out(mesh: str, tmp_pat
 
 
 def wrong_bundle(path: Path, name: str) -> Path:
-    """face_landmarker.task as somebody might make it who has only mediapipe's wheel."""
+    """A face_landmarker.task made from the networks in mediapipe's wheel."""
     import mediapipe
 
     modules = Path(mediapipe.__file__).parent / "modules"
