@@ -21,8 +21,9 @@ from lip2speech.video.reader import first_frame_time, open_media, read_frames, v
 # Codecs for containers that do not take AAC and H.264.
 AUDIO_CODECS = {".webm": "libopus", ".ogv": "libopus", ".avi": "pcm_s16le", ".wmv": "wmav2"}
 VIDEO_CODECS = {".webm": "libvpx-vp9", ".ogv": "libvpx", ".avi": "mpeg4", ".wmv": "wmv2"}
-# Without timestamps frames must come at a constant rate, so they are never copied.
-NO_TIMESTAMP_CONTAINERS = (".avi",)
+WMA_BIT_RATE = 48_000  # the default of 128 kbit/s is refused for mono below 44.1 kHz
+# AVI has no timestamps and ASF only decoding timestamps, so their frames are always re-encoded at 25 fps.
+NO_TIMESTAMP_CONTAINERS = (".avi", ".wmv")
 
 
 def mux(
@@ -112,7 +113,10 @@ def _encode_video(video: Path, pcm: NDArray[Any], out: Path, sample_rate: int) -
 
 
 def _add_audio_stream(sink: Any, suffix: str, sample_rate: int) -> Any:
-    return sink.add_stream(AUDIO_CODECS.get(suffix.lower(), "aac"), rate=sample_rate, layout="mono")
+    stream = sink.add_stream(AUDIO_CODECS.get(suffix.lower(), "aac"), rate=sample_rate, layout="mono")
+    if stream.codec_context.name == "wmav2":
+        stream.bit_rate = WMA_BIT_RATE
+    return stream
 
 
 def _interleave(sink: Any, stream: Any, packets: Iterator[Any], audio: Any, pcm: NDArray[Any]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from lip2speech.audio.io import read_wav
 from lip2speech.audio.mux import mux
+from lip2speech.constants import MUX_SUFFIXES
 from lip2speech.video import read_frames
 from lip2speech.video.errors import MediaError
 from tests.audio.recordings import bursts, onset_s, write_talk
@@ -22,6 +23,14 @@ def test_audio_is_muxed_in_sync_and_video_packets_are_copied(suffix: str, tmp_pa
     reader = read_frames(tmp_path / f"b{suffix}")
     assert [read_counter(frame) for frame in reader] == list(range(25))
     assert packet_sizes(tmp_path / f"b{suffix}") == packet_sizes(video) or suffix == ".avi"
+
+
+@pytest.mark.parametrize("suffix", MUX_SUFFIXES)
+def test_every_supported_container_gets_all_frames_and_the_audio(suffix: str, tmp_path: Path) -> None:
+    mux(counter_video(tmp_path / "a.mp4"), bursts(1.0), tmp_path / f"b{suffix}")
+    # A transport stream does not signal the 64 ms of AAC priming; WMA and Vorbis have some as well.
+    assert onset_s(read_wav(tmp_path / f"b{suffix}")) == pytest.approx(0.5, abs=0.07)
+    assert [read_counter(frame) for frame in read_frames(tmp_path / f"b{suffix}")] == list(range(25))
 
 
 def test_existing_audio_is_replaced_and_the_start_moved_to_0(tmp_path: Path) -> None:

@@ -44,13 +44,13 @@ class FakeFaceModel:
         self, people: list[list[tuple[float, float, float]]], no_landmarks: tuple[int, ...] = ()
     ) -> None:
         self.people, self.no_landmarks = people, no_landmarks
-        self.detections = self.meshes = 0
+        self.n_detect = self.n_landmarks = 0
 
     def warm_up(self) -> None:
         """Nothing to load."""
 
     def landmarks(self, frame: np.ndarray, box: FaceBox) -> np.ndarray | None:
-        self.meshes += 1
+        self.n_landmarks += 1
         if frame_number(frame) in self.no_landmarks:
             return None
         for person in self.people[frame_number(frame)]:
@@ -63,7 +63,7 @@ class FakeFaceModel:
         return None
 
     def detect(self, frame: np.ndarray) -> list[FaceBox]:
-        self.detections += 1
+        self.n_detect += 1
         return sorted(
             (box_at(*person) for person in self.people[frame_number(frame)]), key=lambda box: -box.size
         )

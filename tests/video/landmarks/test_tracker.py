@@ -24,7 +24,7 @@ def track(face_model: FakeFaceModel, cuts: tuple[int, ...] = ()) -> tuple[list[i
 def test_one_face_is_tracked_with_few_detector_calls() -> None:
     face_model = FakeFaceModel([[(300, 200, 1.0)]] * 100)
     assert track(face_model) == ([300] * 100, [])
-    assert face_model.detections <= 5
+    assert face_model.n_detect <= 5
 
 
 def test_a_moving_face_is_tracked() -> None:
@@ -86,8 +86,8 @@ def test_after_a_cut_the_largest_face_is_tracked() -> None:
 def test_a_video_without_faces_rarely_runs_the_detector() -> None:
     face_model = FakeFaceModel([[]] * 1000)
     assert track(face_model)[0] == [None] * 1000
-    assert face_model.detections <= 205
-    assert face_model.meshes == 0
+    assert face_model.n_detect <= 205
+    assert face_model.n_landmarks == 0
 
 
 def test_a_late_face_is_found_within_a_fifth_of_a_second() -> None:
@@ -123,13 +123,13 @@ def read(face_model: FakeFaceModel, cuts: tuple[int, ...] = ()) -> list[int | No
 def test_a_static_face_runs_the_network_every_second_frame() -> None:
     face_model = FakeFaceModel([[(300 + 0.2 * k, 200, 1.0)] for k in range(100)])
     assert read(face_model) == [round(300 + 0.2 * k) for k in range(100)]
-    assert face_model.meshes < 65
+    assert face_model.n_landmarks < 65
 
 
 def test_a_moving_face_runs_the_network_every_frame() -> None:
     face_model = FakeFaceModel([[(100 + 3 * k, 200, 1.0)] for k in range(100)])
     assert read(face_model) == [100 + 3 * k for k in range(100)]
-    assert face_model.meshes >= 100
+    assert face_model.n_landmarks >= 100
 
 
 def test_a_face_that_starts_to_move_is_tracked_without_error() -> None:
@@ -158,7 +158,7 @@ def test_repeated_frames_run_the_network_once_in_any_pattern() -> None:
     for item in items:
         assert item.landmarks is not None
         assert lip_center(item.landmarks)[0] == pytest.approx(300 + 0.1 * frame_number(item.frame), abs=0.01)
-    assert face_model.meshes <= 45
+    assert face_model.n_landmarks <= 45
 
 
 def test_a_change_of_frame_size_is_a_cut() -> None:
