@@ -78,8 +78,8 @@ def test_the_output_of_padding_only_is_finite(encoder: AVHubert) -> None:
 @torch.no_grad()
 def test_a_missing_modality_is_zeros_after_its_projection(encoder: AVHubert) -> None:
     video, _ = clips(1, 5)
-    heard = torch.cat([torch.zeros(1, 5, 32), encoder.video_features(video)], dim=-1)
-    expected = encoder.encoder(encoder.fusion_proj(encoder.fusion_norm(heard)))
+    joined = torch.cat([torch.zeros(1, 5, 32), encoder.video_features(video)], dim=-1)
+    expected = encoder.encoder(encoder.fusion_proj(encoder.fusion_norm(joined)))
     torch.testing.assert_close(encoder(video), expected)
 
 
@@ -181,8 +181,8 @@ def test_steps_of_a_causal_encoder_equal_one_pass_in_chunks(chunk: int) -> None:
     torch.manual_seed(0)
     live = AVHubert(dataclasses.replace(SMALL, causal=True, left_context=4)).eval()
     video, _ = clips(2, 7)
-    pieces, state = [], None
+    chunks, state = [], None
     for part in video.split(chunk, 2):
         features, state = live.step(part, state)
-        pieces.append(features)
-    torch.testing.assert_close(torch.cat(pieces, 1), live(video, chunk=chunk), rtol=1e-5, atol=1e-5)
+        chunks.append(features)
+    torch.testing.assert_close(torch.cat(chunks, 1), live(video, chunk=chunk), rtol=1e-5, atol=1e-5)
