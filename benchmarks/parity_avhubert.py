@@ -1,4 +1,4 @@
-"""Print docs/parity/avhubert.md: how far our encoder is from the official AV-HuBERT code on its golden files.
+"""Print docs/parity/avhubert.md: differences between our encoder and the official AV-HuBERT code.
 
 python -m benchmarks.parity_avhubert > docs/parity/avhubert.md
 """
@@ -9,9 +9,10 @@ from tests.models.golden import TOLERANCE, all_rows
 
 HEAD = f"""# AV-HuBERT parity
 
-Golden outputs of the official AV-HuBERT code (CPU, float32) against ours, with the same weights by
-`lip2speech.importers.avhubert`. The number is the largest difference as a share of the tensor's largest
-value; {TOLERANCE:g} is accepted, and the official code differs from its own float64 by up to 7e-7.
+Outputs of the official AV-HuBERT code (CPU, float32) compared with ours, for the same weights, imported by
+`lip2speech.importers.avhubert`. The difference is the maximum absolute difference divided by the tensor's
+maximum absolute value. The tolerance is {TOLERANCE:g}; the official code in float32 and float64 differs by up to
+7e-7.
 
 Printed by `python -m benchmarks.parity_avhubert`.
 

@@ -1,4 +1,4 @@
-"""Print docs/parity/hubert.md: how far our encoder is from the official HuBERT code on its golden file.
+"""Print docs/parity/hubert.md: differences between our encoder and the official HuBERT code.
 
 python -m benchmarks.parity_hubert > docs/parity/hubert.md
 """
@@ -9,13 +9,14 @@ from tests.models.hubert_golden import TOLERANCE, all_rows, stored, teacher
 
 HEAD = f"""# HuBERT parity
 
-Golden outputs of the official HuBERT code (CPU, float32) against ours, with the same weights by
-`lip2speech.importers.hubert`; {TOLERANCE:g} of a tensor's largest value is accepted, and the official code
-differs from its own float64 by up to 1.6e-6.
+Outputs of the official HuBERT code (CPU, float32) compared with ours, for the same weights, imported by
+`lip2speech.importers.hubert`. The relative difference is the maximum absolute difference divided by the
+tensor's maximum absolute value. Its tolerance is {TOLERANCE:g}; the official code in float32 and float64 differs
+by up to 1.6e-6.
 
 Printed by `python -m benchmarks.parity_hubert`.
 
-| tensor | largest difference | share of the largest value |
+| tensor | max. abs. difference | relative difference |
 |---|---|---|"""
 
 

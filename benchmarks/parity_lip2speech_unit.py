@@ -1,4 +1,4 @@
-"""Print docs/parity/lip2speech_unit.md: how far our models are from lip2speech-unit itself on its golden files.
+"""Print docs/parity/lip2speech_unit.md: differences between our models and the official lip2speech-unit.
 
 python -m benchmarks.parity_lip2speech_unit > docs/parity/lip2speech_unit.md
 """
@@ -9,10 +9,10 @@ from tests.importers.unit_golden import TOLERANCE, all_rows
 
 HEAD = f"""# lip2speech-unit parity
 
-Golden outputs of the official lip2speech-unit (CPU, float32) against ours, with the same weights by
-`lip2speech.importers.lip2speech_unit` and `lip2speech.importers.hifigan`. The number is the largest difference as a
-share of the tensor's largest value, where nothing else is said; {TOLERANCE:g} is accepted, and the official
-code differs from its own float64 by up to 6e-7.
+Outputs of the official lip2speech-unit (CPU, float32) compared with ours, for the same weights, imported by
+`lip2speech.importers.lip2speech_unit` and `lip2speech.importers.hifigan`. Unless stated otherwise, the
+difference is the maximum absolute difference divided by the tensor's maximum absolute value. The tolerance is
+{TOLERANCE:g}; the official code in float32 and float64 differs by up to 6e-7.
 
 Printed by `python -m benchmarks.parity_lip2speech_unit`.
 

@@ -1,8 +1,12 @@
 """YAML <-> frozen dataclasses, strictly.
 
-A recipe holds values only: numbers, words, lists. An unknown key is an error that names the nearest known
-one, a value of the wrong type is an error that names the field, and nothing in a file is ever evaluated.
-Knows no models: every module keeps its own dataclass beside its class.
+A config has values only: numbers, strings, lists, groups. An unknown key is an error that gives the closest
+known one, a value of the wrong type is an error that gives its path, and nothing in a file is evaluated.
+Independent of any model: every module has its own config dataclass beside its class.
+
+Why not pydantic: a group keeps the outer default of the fields that it leaves out, and among several
+dataclasses the `kind` chooses one. Both need a walk over the type hints before `TypeAdapter` can run, and its
+errors need translating; together that is about as much code as the builder below.
 """
 
 from __future__ import annotations
@@ -11,40 +15,44 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 MAX_YAML_BYTES = 1 << 20
-"""A recipe is some kilobytes; a checkpoint folder comes from strangers, so a larger one is refused."""
-
+"""Configs take a few kilobytes; checkpoint folders come from strangers, so a larger one is refused."""
 
 MAX_DEPTH = 50
 """Levels of a config; ours have five."""
 
-
 MAX_TOKENS = 30_000
-"""Of a YAML text, as its scanner counts; ours have 2000 at most, and every one takes 10 us to read."""
+"""Tokens of a YAML text; ours have at most 2000, and each takes 10 us to read."""
+
+FLOAT = (
+    r"[-+]?(?:\d[\d_]*(?:\.[\d_]*)?|\.[\d_]+)e[-+]?\d+|[-+]?(?:\d[\d_]*\.[\d_]*|\.[\d_]+)|[-+]?\.inf|\.nan"
+)
+"""YAML 1.2's floats, in any case: `1e-3` is one, which PyYAML takes for a string."""
 
 
 class ConfigError(ValueError):
-    """A recipe, an override or a stored config that does not fit its dataclass."""
+    """A config, an override or a stored config that does not fit its dataclass."""
 
 
 def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "config") -> T:
-    """Build the dataclass `cls` from plain values; what `data` leaves out keeps the dataclass's default.
+    """Build the dataclass `cls` from plain values; fields missing in `data` keep the dataclass's default.
 
     Args:
         cls: a dataclass; its fields may be bool, int, float, str, Path, Literal, Optional, unions, tuples,
-            lists, dicts with str keys, and other dataclasses. Of a union of dataclasses, `cls` itself
-            included, the values choose one by its `kind`; the first needs none.
-        data: values as YAML gives them.
-        where: the name of the source, the first word of every error.
+            lists, dicts with str keys, and other dataclasses. In a union of dataclasses (`cls` itself may be
+            one) the `kind` in the values chooses the member; without a kind the first is taken.
+        data: values as read from YAML.
+        where: the name of the source, the start of every error.
     """
     members = typing.get_args(cls)
-    return typing.cast(T, _build(_plug(members, data, where) if members else cls, data, where, base=None))
+    return typing.cast(T, _build(_by_kind(members, data, where) if members else cls, data, where, None))
 
 
 def to_dict(obj: Any) -> dict[str, Any]:
@@ -55,61 +63,8 @@ def to_dict(obj: Any) -> dict[str, Any]:
     return plain
 
 
-def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file of values. Tags, aliases, `${...}` and duplicate keys are refused."""
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_YAML_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_YAML_BYTES} bytes; a config holds values only.")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({_reason(error)}); give a YAML file.") from error
-    return parse_yaml(text, str(path))
-
-
-def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """The values of a YAML text, which must be a mapping (an empty text is an empty mapping)."""
-    import yaml
-    from omegaconf import (
-        OmegaConf,
-    )  # reads 1e-3 as a number and refuses duplicate keys; plain PyYAML does neither
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        _check_tokens(yaml.scan(text), where)
-        top = yaml.safe_load(text)
-        loaded = (
-            OmegaConf.to_container(OmegaConf.create(text), resolve=False) if isinstance(top, dict) else top
-        )
-    except (yaml.YAMLError, OmegaConfBaseException, RecursionError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{where}: not valid YAML ({_reason(error)}).") from error
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{where}: expected `key: value` lines, got {type(loaded).__name__}.")
-    _refuse_interpolation(loaded, where)
-    return typing.cast(dict[str, Any], loaded)
-
-
-def _check_tokens(tokens: Iterable[Any], where: str) -> None:
-    """Refuse aliases, more than a config has, and nests so deep that the time to read them is its square."""
-    depth = 0
-    for count, token in enumerate(tokens):
-        if count > MAX_TOKENS:
-            raise ConfigError(f"{where}: has more than {MAX_TOKENS} words and signs; a config is shorter.")
-        kind = type(token).__name__
-        if kind == "AliasToken":
-            raise ConfigError(f"{where}: YAML aliases are not accepted; write the value out.")
-        depth += kind.endswith("StartToken")
-        depth -= kind.endswith("EndToken")
-        if depth > MAX_DEPTH:
-            raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels; a config holds values only.")
-
-
 def dump_yaml(obj: Any) -> str:
-    """The YAML text of a dataclass or mapping; `parse_yaml` gives the same values back."""
+    """The YAML text of a dataclass or mapping; `parse_yaml` returns the same values."""
     import yaml
 
     return str(yaml.safe_dump(to_dict(obj), sort_keys=False, allow_unicode=True))
@@ -121,15 +76,14 @@ def load_config(cls: type[T], path: str | Path | None, overrides: Sequence[str] 
     A config may name the files it builds on, relative to itself: `base: [../_base/trainer.yaml]`.
     """
     data = {} if path is None else read_config(Path(path))
-    where = "config" if path is None else str(path)
     for override in overrides:
         key, equals, value = override.partition("=")
         names = key.strip().split(".")
         if not equals or not all(names):
             raise ConfigError(f"override {override!r}: expected NAME=VALUE or GROUP.NAME=VALUE.")
         parsed = parse_yaml(f"value: {value}", f"override {override!r}").get("value")
-        _put(data, names, parsed, f"override {override!r}")
-    return from_dict(cls, data, where)
+        _set(data, names, parsed, f"override {override!r}")
+    return from_dict(cls, data, "config" if path is None else str(path))
 
 
 def read_config(path: Path, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -155,13 +109,102 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        groups = isinstance(old, Mapping) and isinstance(value, Mapping)
-        same_kind = groups and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = merge(old, value) if groups and same_kind else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            same_kind = value.get("kind", old.get("kind")) == old.get("kind")
+            merged[key] = merge(old, value) if same_kind else value
+        else:
+            merged[key] = value
     return merged
 
 
-def _put(data: dict[str, Any], names: Sequence[str], value: Any, where: str) -> None:
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of values. Tags, aliases, `${...}` and duplicate keys are refused."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise ConfigError(f"{path}: larger than {MAX_YAML_BYTES} bytes; a config has values only.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({_reason(error)}); give a YAML file.") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """The values of a YAML text, which must be a mapping (an empty text is an empty mapping)."""
+    import yaml
+
+    try:
+        _check_tokens(text, where)
+        loaded = yaml.load(text, Loader=_yaml_loader())
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{where}: not valid YAML ({_reason(error)}).") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{where}: expected `key: value` lines, got {type(loaded).__name__}.")
+    _refuse_interpolation(loaded, where)
+    return typing.cast(dict[str, Any], loaded)
+
+
+@cache
+def _yaml_loader() -> Any:
+    """PyYAML's safe loader, with `1e-3` a number, dates strings, and duplicate keys an error."""
+    import re
+
+    import yaml
+
+    class ConfigLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if len(set(keys)) < len(keys):
+                duplicate = next(key for n, key in enumerate(keys) if key in keys[:n])
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {duplicate}")
+            return dict(super().construct_mapping(node, deep))
+
+    tags = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
+    resolvers = yaml.SafeLoader.yaml_implicit_resolvers
+    ConfigLoader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in rows if tag not in tags]
+        for first, rows in resolvers.items()
+    }
+    pattern = re.compile(f"^(?:{FLOAT})$", re.IGNORECASE)
+    ConfigLoader.add_implicit_resolver(tags[0], pattern, list("-+0123456789."))
+    return ConfigLoader
+
+
+def _check_tokens(text: str, where: str) -> None:
+    """Refuse tags, aliases, too many tokens, and nesting so deep that reading it takes quadratic time."""
+    import yaml
+
+    depth = 0
+    for count, token in enumerate(yaml.scan(text)):
+        if count > MAX_TOKENS:
+            raise ConfigError(f"{where}: has more than {MAX_TOKENS} tokens; a config is shorter.")
+        if isinstance(token, yaml.AliasToken):
+            raise ConfigError(f"{where}: YAML aliases are not accepted; write the value out.")
+        if isinstance(token, yaml.TagToken):
+            raise ConfigError(f"{where}: YAML tags are not accepted; a config has values only.")
+        kind = type(token).__name__
+        depth += kind.endswith("StartToken")
+        depth -= kind.endswith("EndToken")
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{where}: nested deeper than {MAX_DEPTH} levels; a config has values only.")
+
+
+def _refuse_interpolation(value: Any, where: str) -> None:
+    if isinstance(value, str) and "${" in value:
+        raise ConfigError(f"{where}: {value!r} is an expression; a config has values only, write it out.")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_interpolation(inner, f"{where}: {key}")
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_interpolation(inner, where)
+
+
+def _set(data: dict[str, Any], names: Sequence[str], value: Any, where: str) -> None:
     *groups, last = names
     for name in groups:
         inner = data.setdefault(name, {})
@@ -172,7 +215,7 @@ def _put(data: dict[str, Any], names: Sequence[str], value: Any, where: str) -> 
 
 
 def _build(cls: Any, data: Any, where: str, base: Any) -> Any:
-    """An instance of the dataclass `cls`; what `data` lacks comes from `base`, else from the class."""
+    """An instance of the dataclass `cls`; fields missing in `data` come from `base`, else from the class."""
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise TypeError(f"from_dict needs a dataclass, got {cls!r}.")
     if not isinstance(data, Mapping):
@@ -200,7 +243,7 @@ def _has_default(field: dataclasses.Field[Any]) -> bool:
 
 
 def _default(field: dataclasses.Field[Any], base: Any) -> Any:
-    """The value this field has before the file speaks (None when there is none)."""
+    """The value of a field that the file leaves out (None if there is none)."""
     if base is not None:
         return getattr(base, field.name)
     if field.default_factory is not dataclasses.MISSING:
@@ -209,20 +252,20 @@ def _default(field: dataclasses.Field[Any], base: Any) -> Any:
 
 
 def _unknown_key(key: Any, known: list[str], where: str) -> str:
-    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
-    hint = f"did you mean {near[0]}?" if near else "it has no fields."
+    closest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+    hint = f"did you mean {closest[0]}?" if closest else "it has no fields."
     return f"{where}: unknown key {key!r}; {hint} (known: {', '.join(known)})"
 
 
 def _convert(hint: Any, value: Any, where: str, base: Any = None) -> Any:
-    """`value` as the type `hint` says, or ConfigError naming `where`."""
+    """`value` as the type `hint`, or ConfigError with the path `where`."""
     origin = typing.get_origin(hint)
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, where, base if type(base) is hint else None)
     if origin is typing.Literal:
-        return _choice(value, typing.get_args(hint), where)
+        return _literal(value, typing.get_args(hint), where)
     if origin in (typing.Union, types.UnionType):
         return _union(hint, value, where, base)
     if origin in (tuple, list) or origin is Sequence:
@@ -234,7 +277,7 @@ def _convert(hint: Any, value: Any, where: str, base: Any = None) -> Any:
     return _scalar(hint, value, where)
 
 
-def _choice(value: Any, choices: tuple[Any, ...], where: str) -> Any:
+def _literal(value: Any, choices: tuple[Any, ...], where: str) -> Any:
     for choice in choices:
         if value == choice and type(value) is type(choice):
             return choice
@@ -248,7 +291,7 @@ def _union(hint: Any, value: Any, where: str, base: Any) -> Any:
     if len(members) == 1:
         return _convert(members[0], value, where, base)
     if all(map(dataclasses.is_dataclass, members)):
-        return _convert(_plug(members, value, where), value, where, base)
+        return _convert(_by_kind(members, value, where), value, where, base)
     for member in sorted(members, key=lambda m: m is not type(value)):  # an exact type before int -> float
         try:
             return _convert(member, value, where, base)
@@ -257,11 +300,11 @@ def _union(hint: Any, value: Any, where: str, base: Any) -> Any:
     raise _wrong_type(hint, value, where)
 
 
-def _plug(members: Sequence[Any], value: Any, where: str) -> Any:
-    """Of several dataclasses the one whose `kind` the values name; without a kind the first."""
+def _by_kind(members: Sequence[Any], value: Any, where: str) -> Any:
+    """The dataclass whose `kind` the values give; without a kind the first."""
     kind = value.get("kind") if isinstance(value, Mapping) else None
     kinds = {getattr(member, "kind", None): member for member in members}
-    if kind is not None and kind not in list(kinds):  # a list may be asked for what has no hash
+    if kind is not None and kind not in list(kinds):  # not `in kinds`: the value may be unhashable
         known = ", ".join(repr(name) for name in kinds if name is not None)
         raise ConfigError(f"{where}: kind {kind!r} is unknown; leave it out, or one of {known}.")
     return members[0] if kind is None else kinds[kind]
@@ -291,21 +334,15 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
 
 
 def _wrong_type(hint: Any, value: Any, where: str) -> ConfigError:
-    name = (
-        hint.__name__
-        if isinstance(hint, type) and not typing.get_args(hint)
-        else str(hint).replace("typing.", "")
-    )
+    plain = isinstance(hint, type) and not typing.get_args(hint)
+    name = hint.__name__ if plain else str(hint).replace("typing.", "")
     return ConfigError(f"{where}: expected {name}, got {value!r} ({type(value).__name__}).")
 
 
 def _plain(obj: Any, where: str) -> Any:
     if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        return {
-            f.name: _plain(getattr(obj, f.name), f"{where}.{f.name}")
-            for f in dataclasses.fields(obj)
-            if f.init
-        }
+        names = [f.name for f in dataclasses.fields(obj) if f.init]
+        return {name: _plain(getattr(obj, name), f"{where}.{name}") for name in names}
     if isinstance(obj, Mapping):
         return {str(k): _plain(v, f"{where}.{k}") for k, v in obj.items()}
     if isinstance(obj, tuple | list):
@@ -314,20 +351,7 @@ def _plain(obj: Any, where: str) -> Any:
         return str(obj)
     if obj is None or isinstance(obj, bool | int | float | str):
         return obj
-    raise ConfigError(f"{where}: a config holds plain values, got {type(obj).__name__}.")
-
-
-def _refuse_interpolation(value: Any, where: str) -> None:
-    if isinstance(value, str) and "${" in value:
-        raise ConfigError(
-            f"{where}: {value!r} holds an expression; a config holds values only, write the value out."
-        )
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            _refuse_interpolation(inner, f"{where}: {key}")
-    elif isinstance(value, list):
-        for inner in value:
-            _refuse_interpolation(inner, where)
+    raise ConfigError(f"{where}: a config has plain values only, got {type(obj).__name__}.")
 
 
 def _reason(error: Exception) -> str:

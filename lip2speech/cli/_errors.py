@@ -1,7 +1,7 @@
-"""What a command says when something goes wrong: one line on stderr, and an exit code that scripts can read.
+"""Errors of commands: one line on stderr and an exit code for scripts.
 
-Anything a caller can cause (a bad file, a bad option, a missing extra) gets its line and no traceback;
-anything else is our mistake, keeps its traceback and leaves with code 1.
+Anything a caller can cause (a bad file, a bad option, a missing extra) is reported in one line, without a
+traceback; anything else is a bug, keeps its traceback and exits with code 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SOME_FAILED = 3
 NO_FACE = 4
 BAD_MODEL = 5
 INTERRUPTED = 130
-"""What a shell reports for a program that Ctrl-C ended."""
+"""The shell's code for a program ended by Ctrl-C."""
 
 EXTRAS = {
     "espeakng_loader": "synth",
@@ -43,30 +43,30 @@ EXTRAS = {
     "ray": "ray",
     "submitit": "slurm",
 }
-"""Outside module -> the extra of ours that installs it."""
+"""Third-party module -> our extra that installs it."""
 
 SYSTEM_PACKAGES = {"libGL.so": "libgl1", "libgthread-2.0": "libglib2.0-0", "libglib-2.0": "libglib2.0-0"}
-"""Shared library that mediapipe's OpenCV needs -> the Debian and Ubuntu package that holds it."""
+"""Shared library required by mediapipe's OpenCV -> its Debian and Ubuntu package."""
 
 
 class UsageError(ValueError):
-    """The command line itself asks for something that cannot be done; nothing was started."""
+    """The command line is invalid; nothing was started."""
 
 
 def one_line(text: object) -> str:
-    """Printable, on one line: newlines, escapes and undecodable bytes of a file name are shown, not sent."""
+    """Printable text on one line; control characters and undecodable bytes of file names are escaped."""
     clean = " ".join(str(text).split())
     clean = clean.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in clean)
 
 
 def eprint(text: object) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     typer.echo(one_line(text), err=True)
 
 
 def user_message(error: BaseException) -> str | None:
-    """The line for an error that a caller can cause, or None when it is ours."""
+    """The line for an error that a caller can cause; None for a bug."""
     if isinstance(error, ImportError):
         return _explain_import(error)
     if isinstance(error, OSError) and error.strerror:
@@ -91,12 +91,9 @@ def _explain_import(error: ImportError) -> str | None:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code for an error that ends a whole command."""
+    """The exit code for an error that ends the command."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    if names & {
-        "CheckpointError",
-        "HubError",
-    }:  # by name: the class lives beside torch, which --help must not import
+    if names & {"CheckpointError", "HubError"}:  # by name: their modules import torch, which is slow
         return BAD_MODEL
     if "NoFaceError" in names:
         return NO_FACE
@@ -110,13 +107,13 @@ def exit_code(error: BaseException) -> int:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a caller's mistake into its line and exit code; Ctrl-C into 130; let our own errors show."""
+    """Report errors that a caller can cause in one line, with their exit code; Ctrl-C exits with 130."""
     try:
         yield
     except KeyboardInterrupt:
         eprint("stopped.")
         raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:  # the reader of stdout has gone, as with `| head`
+    except BrokenPipeError:  # stdout was closed, as by `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(OK) from None
     except Exception as error:

@@ -84,8 +84,7 @@ class _Dispatch(dict[int, Callable[[Any], None]]):
     """Opcode -> method; any other opcode is an error."""
 
     def __missing__(self, code: int) -> Callable[[Any], None]:
-        known = pickletools.code2op.get(chr(code))
-        name = known.name if known else hex(code)
+        name = next((op.name for op in pickletools.opcodes if op.code == chr(code)), hex(code))
         raise ForeignFileError(f"the pickle uses opcode {name}, which is not accepted.")
 
 

@@ -103,7 +103,7 @@ class TorchFile:
             self._archive: _Archive = (
                 ZipTorchFile(self._file) if magic == ZIP_MAGIC else LegacyTorchFile(self._file)
             )
-            self.contents = self._archive.contents
+            self.contents: Any = self._archive.contents
         except DAMAGE as error:
             self._file.close()
             raise ForeignFileError(f"{self.path}: {error}") from None
@@ -208,7 +208,7 @@ class ZipTorchFile:
         if self.entries[pickles[0]].file_size > MAX_PICKLE_BYTES:
             raise ForeignFileError(f"its pickle is longer than {MAX_PICKLE_BYTES} bytes without the weights.")
         data = BoundedReader(io.BytesIO(self.zip.read(self.entries[pickles[0]])))
-        self.contents = TorchUnpickler(data, self).load()
+        self.contents: Any = TorchUnpickler(data, self).load()
 
     def check_storage(self, pid: tuple[Any, ...], ref: StorageRef) -> None:
         """The declared size is that of the entry."""
@@ -244,7 +244,7 @@ class LegacyTorchFile:
         little = isinstance(system, dict) and system.get("little_endian") is True
         if protocol != LEGACY_PROTOCOL or not little:
             raise ForeignFileError("a legacy PyTorch file of an unknown protocol, or big-endian.")
-        self.contents = TorchUnpickler(self.file, self).load()
+        self.contents: Any = TorchUnpickler(self.file, self).load()
         self._find_offsets(SafeUnpickler(self.file).load())
 
     def check_storage(self, pid: tuple[Any, ...], ref: StorageRef) -> None:

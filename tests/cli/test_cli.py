@@ -1,4 +1,4 @@
-"""The command as a shell sees it: quick to answer, and whole."""
+"""The command run from a shell: start-up time, version, usage errors."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 from lip2speech import __version__
 
 LIMIT_S = 0.5
-"""What `lip2speech --help` may take; the best of five, since a busy machine is no fault of ours."""
+"""Limit for `lip2speech --help`: the fastest of five runs, as the machine may be busy."""
 
 
 def lip2speech(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -18,7 +18,7 @@ def lip2speech(*arguments: str, **options: object) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
 
 
-def test_help_answers_in_half_a_second() -> None:
+def test_help_takes_less_than_half_a_second() -> None:
     times = []
     for _ in range(5):
         start = time.perf_counter()
@@ -28,13 +28,13 @@ def test_help_answers_in_half_a_second() -> None:
     assert min(times) < LIMIT_S, f"took {min(times):.2f} s"
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_no_heavy_package() -> None:
     code = (
         "import sys; sys.argv = ['lip2speech', '--help']\n"
         "from lip2speech.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'numpy', 'av', 'mediapipe', 'cv2', 'omegaconf'} & set(sys.modules)))"
+        "print(sorted({'torch', 'numpy', 'av', 'mediapipe', 'cv2', 'yaml'} & set(sys.modules)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
@@ -42,32 +42,32 @@ def test_help_imports_nothing_heavy() -> None:
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_root_offers_lip2speech_and_nothing_else_by_accident() -> None:
+def test_an_unknown_attribute_of_the_package_is_an_error() -> None:
     import lip2speech
 
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         lip2speech.nonsense  # noqa: B018
 
 
-def test_version_is_the_packages() -> None:
+def test_version_is_that_of_the_package() -> None:
     assert lip2speech("--version").stdout == f"lip2speech {__version__}\n"
 
 
-def test_no_argument_shows_the_help_and_a_wrong_one_is_usage() -> None:
+def test_no_argument_prints_help_and_an_unknown_command_is_a_usage_error() -> None:
     result = lip2speech()
     assert "convert" in result.stdout + result.stderr
     assert lip2speech("nonsense").returncode == 2
 
 
-def test_a_recipe_is_checked_without_training(tmp_path: Path) -> None:
-    recipe = tmp_path / "k.yaml"
-    recipe.write_text("n_units: 7\n")
-    result = lip2speech("train", "kmeans", str(recipe), "seed=3", "--out", str(tmp_path / "run"), "--dry-run")
+def test_a_dry_run_validates_the_config(tmp_path: Path) -> None:
+    config = tmp_path / "k.yaml"
+    config.write_text("n_units: 7\n")
+    result = lip2speech("train", "kmeans", str(config), "seed=3", "--out", str(tmp_path / "run"), "--dry-run")
     assert result.returncode == 0, result.stderr
     assert "n_units: 7\n" in result.stdout
     assert "seed: 3\n" in result.stdout
-    recipe.write_text("n_unit: 7\n")
-    result = lip2speech("train", "kmeans", str(recipe), "--out", str(tmp_path / "run"), "--dry-run")
+    config.write_text("n_unit: 7\n")
+    result = lip2speech("train", "kmeans", str(config), "--out", str(tmp_path / "run"), "--dry-run")
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "unknown key 'n_unit'; did you mean n_units?" in result.stderr

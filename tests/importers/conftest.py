@@ -1,4 +1,4 @@
-"""Watches that a hostile file neither runs nor takes memory or time."""
+"""A guard for tests of malicious files: nothing executed, little memory and time."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ MEMORY_LIMIT = 48 << 20
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Fails a test in which a file was made, a marked module imported, or much memory or time used."""
+    """Fail a test that creates the file MARK, imports a marked module, or takes much memory or time."""
     monkeypatch.chdir(tmp_path)
     for module in ("marked", "fairseq", "sentencepiece"):
         (tmp_path / f"{module}.py").write_text("open('MARK', 'w')")

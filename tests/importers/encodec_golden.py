@@ -1,4 +1,4 @@
-"""Public EnCodec files made of the golden weights: the official state dict and the transformers folder."""
+"""Public EnCodec files with the golden weights: the official state dict and the transformers folder."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def official(name: str = "full_24k_causal") -> dict[str, Tensor]:
 
 
 def transformers_name(key: str, *, old: bool = False) -> str:
-    """transformers' name of an official weight; `old`: as the published safetensors spell weight norm."""
+    """transformers' name of an official weight; `old`: with the weight norm names of PyTorch 1."""
     for theirs, ours in (
         ("coder.model.", "coder.layers."),
         (".conv.conv.", ".conv."),
@@ -37,7 +37,7 @@ def transformers_name(key: str, *, old: bool = False) -> str:
 
 
 def settings(name: str = "full_24k_causal") -> dict[str, Any]:
-    """The golden numbers in transformers' words."""
+    """The golden config in transformers' keys."""
     config = golden.read(name)[0]
     return {
         "model_type": "encodec",

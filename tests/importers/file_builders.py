@@ -1,4 +1,4 @@
-"""Builds hostile files and folders for `kinds.py`: a folder in, what was written there out."""
+"""Build malicious files and folders for `malicious.py`: each takes a folder and returns the path it wrote."""
 
 import io
 import json
@@ -29,18 +29,18 @@ Build = Callable[[Path], Path]
 
 
 def pickled(contents: Any, *, legacy: bool = False, **more: Any) -> Build:
-    """A checkpoint whose pickle holds this."""
+    """A checkpoint with these pickled contents."""
     write = write_legacy if legacy else write_zip
     return lambda folder: write(folder / "x.pt", contents, **more)
 
 
 def extra(value: Any) -> Build:
-    """The same beside honest weights."""
+    """A checkpoint with this value beside valid weights."""
     return pickled({**GOOD, "extra_state": value})
 
 
 def weight(value: Any) -> Build:
-    """The same as a weight."""
+    """A checkpoint with this value as a weight."""
     return pickled({"model": {"model.w": value}})
 
 
@@ -55,7 +55,7 @@ def data(content: bytes, file: str = "x.pt") -> Build:
 
 
 def endless() -> Raw:
-    """A list that holds itself."""
+    """A list that contains itself."""
     return Raw(b"]q\x09h\x09a")
 
 
@@ -78,7 +78,7 @@ def deflate_bomb(folder: Path) -> Path:
 
 
 def patched(field: int, value: bytes, *, entry: bytes = b"archive/data/0") -> Build:
-    """An honest zip with some bytes of an entry's directory record changed."""
+    """A valid zip with some bytes of an entry's directory record changed."""
 
     def build(folder: Path) -> Path:
         path = write_zip(folder / "x.pt", GOOD)
@@ -100,7 +100,7 @@ def zip_of(*entries: tuple[Any, bytes]) -> bytes:
 
 
 def link_entry() -> zipfile.ZipInfo:
-    """A zip's entry that says it is a symbolic link."""
+    """A zip entry declared as a symbolic link."""
     info = zipfile.ZipInfo("archive/data.pkl")
     info.external_attr = 0o120777 << 16
     return info
@@ -149,7 +149,7 @@ def fifo(folder: Path) -> Path:
 def safetensors(
     head: Any, content: bytes = FOUR, *, length: int | None = None, grow: int = 0, raw: bytes | None = None
 ) -> Build:
-    """A safetensors file with this head; `length` is what it claims, `grow` makes the file one of holes."""
+    """A safetensors file with this header; `length` is its declared length, `grow` a sparse file size."""
 
     def build(folder: Path) -> Path:
         text = json.dumps(head).encode() if raw is None else raw
@@ -167,7 +167,7 @@ def entry(shape: list[Any], start: int = 0, end: int = 16, dtype: str = "F32") -
 
 
 def in_folder(config: bytes | Build, weights: bytes | None = None) -> Build:
-    """A transformers folder: honest weights (or a hostile pytorch_model.bin) beside a hostile config.json."""
+    """A transformers folder: valid weights or a malicious pytorch_model.bin, and a malicious config."""
 
     def build(folder: Path) -> Path:
         from tests.importers.encodec_golden import write_transformers
@@ -187,7 +187,7 @@ def in_folder(config: bytes | Build, weights: bytes | None = None) -> Build:
 
 
 def settings_with(**changes: Any) -> Build:
-    """A config.json that is right but for these."""
+    """A valid config.json with these changes."""
 
     def build(folder: Path) -> Path:
         from tests.importers.encodec_golden import settings
@@ -199,7 +199,7 @@ def settings_with(**changes: Any) -> Build:
 
 
 def ours(yaml: str) -> Build:
-    """A checkpoint folder of our own kind with this config.yaml and sums that are right."""
+    """A checkpoint folder of ours with this config.yaml and valid checksums."""
 
     def build(folder: Path) -> Path:
         import hashlib
@@ -231,7 +231,7 @@ def objects(folder: Path) -> Path:
 
 
 def codes(**claims: Any) -> Build:
-    """A container of codes whose head claims this and whose checksums are right."""
+    """A code file with these header fields and valid checksums."""
 
     def build(folder: Path) -> Path:
         import zlib

@@ -1,4 +1,4 @@
-"""Builds PyTorch and joblib files opcode by opcode, honest and hostile ones, without torch or joblib."""
+"""Build PyTorch and joblib files opcode by opcode, valid and malicious ones, without torch or joblib."""
 
 import pickle
 import zipfile
@@ -80,7 +80,7 @@ def write_zip(
     deflate: bool = False,
     **extra: bytes,
 ) -> Path:
-    """A zip file as torch.save writes it; `extra` entries lie beside data.pkl."""
+    """A zip file as torch.save writes it; `extra` are entries beside data.pkl."""
     kind = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
     pickled = (
         contents if isinstance(contents, bytes) and not isinstance(contents, Raw) else document(contents)
@@ -97,7 +97,7 @@ def write_zip(
 def write_legacy(
     path: Path, contents: Any, *, keys: Any = ("0",), lengths: tuple[int, ...] = (4,), data: bytes = FOUR
 ) -> Path:
-    """A file of the format before zip."""
+    """A file in the legacy format."""
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
     parts = [document(value) for value in (MAGIC, 1001, system, contents, list(keys))]
     step = len(data) // max(1, len(lengths))
@@ -108,7 +108,7 @@ def write_legacy(
 
 
 def dtype(code: Any = "f4", order: Any = "<") -> Raw:
-    """numpy's record of a type of numbers."""
+    """A pickled numpy dtype."""
     return call("numpy.dtype", code, False, True, state=(3, order, None, None, None, -1, -1, 0))
 
 
@@ -121,7 +121,7 @@ def array(shape: Any = (2, 2), data: bytes = FOUR, *, padding: bytes | None = b"
 
 
 def write_kmeans(path: Path, contents: Any = None, **state: Any) -> Path:
-    """A file of these contents; without any, of an estimator that has this state beside two centroids."""
+    """A joblib file of these contents; by default an estimator with two centroids and this state."""
     if contents is None:
         contents = new(ESTIMATOR, {"n_clusters": 2, "cluster_centers_": array(), **state})
     path.write_bytes(document(contents))
@@ -151,4 +151,4 @@ CALLS: dict[str, Any] = {
     "sklearn.cluster._kmeans.KMeans": new("sklearn.cluster._kmeans.KMeans", {}),
     "builtins.bytearray": call("builtins.bytearray", TERA),
 }
-"""What the file wants called -> a value that asks for it."""
+"""Name that the file calls -> the pickled call."""

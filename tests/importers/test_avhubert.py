@@ -1,4 +1,4 @@
-"""Official AV-HuBERT files become checkpoint folders, whole or not at all."""
+"""Official AV-HuBERT files become checkpoint folders, or nothing is written."""
 
 import argparse
 from pathlib import Path

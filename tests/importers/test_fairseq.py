@@ -1,4 +1,4 @@
-"""Honest fairseq files of every age: weights come out, classes stay inert, settings are found."""
+"""fairseq files of every format: weights are read, classes stay inert, settings are found."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ from tests.models.golden import FINETUNED, PRETRAINED
 FORMATS: dict[str, dict[str, Any]] = {
     "zip": {},
     "zip, protocol 4": {"pickle_protocol": 4},
-    "before zip": {"_use_new_zipfile_serialization": False},
+    "legacy": {"_use_new_zipfile_serialization": False},
 }
 
 
@@ -39,7 +39,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_every_kind_of_tensor_comes_back(tmp_path: Path, fmt: str) -> None:
+def test_every_dtype_and_layout_is_read(tmp_path: Path, fmt: str) -> None:
     saved = weights()
     torch.save({"model": saved}, tmp_path / "x.pt", **FORMATS[fmt])
     found = read_fairseq(tmp_path / "x.pt").model
@@ -51,21 +51,21 @@ def test_every_kind_of_tensor_comes_back(tmp_path: Path, fmt: str) -> None:
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-def test_a_modules_own_state_dict_comes_back(tmp_path: Path, fmt: str) -> None:
+def test_a_state_dict_is_read(tmp_path: Path, fmt: str) -> None:
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     torch.save({"model": module.state_dict()}, tmp_path / "x.pt", **FORMATS[fmt])
     found = read_fairseq(tmp_path / "x.pt").model
     module.load_state_dict(found, strict=True)
 
 
-def test_parameters_count_as_tensors(tmp_path: Path) -> None:
+def test_parameters_are_read_as_tensors(tmp_path: Path) -> None:
     torch.save({"model": dict(nn.Linear(2, 3).named_parameters())}, tmp_path / "x.pt")
     assert read_fairseq(tmp_path / "x.pt").model["weight"].shape == (3, 2)
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("cfg", ["dict", "omegaconf", "Namespace"])
-def test_settings_are_found_in_every_form(tmp_path: Path, fmt: str, cfg: str) -> None:
+def test_settings_are_found_in_every_format(tmp_path: Path, fmt: str, cfg: str) -> None:
     nested = {"model": {"heads": 4, "w2v_args": {"model": {"layers": 2}}}, "task": {"labels": ["km"]}}
     contents: dict[str, Any] = {"model": {"w": torch.zeros(1)}, "cfg": nested, "args": None}
     if cfg == "omegaconf":
@@ -80,7 +80,7 @@ def test_settings_are_found_in_every_form(tmp_path: Path, fmt: str, cfg: str) ->
     assert file.setting("model", "absent") is None
 
 
-def test_classes_and_scalars_of_a_training_run_stay_inert(tmp_path: Path) -> None:
+def test_classes_and_scalars_of_a_training_run_become_stubs(tmp_path: Path) -> None:
     words = {"symbols": ["<s>", "a"], "count": [1, 1]}
     double = call("numpy.dtype", "f8", 0, 1, state=(3, "<", None, None, None, -1, -1, 0))
     extra = {
@@ -98,14 +98,14 @@ def test_classes_and_scalars_of_a_training_run_stay_inert(tmp_path: Path) -> Non
         assert read_fairseq(path).model["w"].tolist() == [[0, 1], [2, 3]]
 
 
-def test_official_files_are_read_without_their_packages() -> None:
+def test_official_files_are_read_without_fairseq() -> None:
     there = set(sys.modules)  # of other tests in this process
     assert len(read_fairseq(PRETRAINED).model) == 186
     assert len(read_fairseq(FINETUNED).model) == 214
     assert not {"fairseq", "sentencepiece"} & (set(sys.modules) - there)
 
 
-def test_equals_what_torch_itself_reads(tmp_path: Path) -> None:
+def test_weights_equal_those_that_torch_reads(tmp_path: Path) -> None:
     torch.save({"model": read_fairseq(PRETRAINED).model}, tmp_path / "x.pt")
     trusted = torch.load(tmp_path / "x.pt", weights_only=True)["model"]
     for key, value in read_fairseq(PRETRAINED).model.items():

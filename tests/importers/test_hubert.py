@@ -1,4 +1,4 @@
-"""Official HuBERT files and their k-means become checkpoint folders, whole or not at all."""
+"""Official HuBERT files and their k-means become checkpoint folders, or nothing is written."""
 
 import json
 from pathlib import Path

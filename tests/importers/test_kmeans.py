@@ -1,4 +1,4 @@
-"""k-means files of scikit-learn, as joblib writes them: their centroids come out, nothing is run."""
+"""k-means files of scikit-learn, as joblib writes them: their centroids are read, nothing is executed."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ FITTED = {
 }
 
 
-def test_the_official_file_gives_the_stored_centroids() -> None:
+def test_the_official_file_has_the_stored_centroids() -> None:
     assert read_kmeans(KMEANS, 64).equal(stored()["cluster_centers"])
 
 

@@ -1,4 +1,4 @@
-"""Hostile and damaged k-means files: nothing is run or imported, no memory is taken, each is refused."""
+"""Malicious and damaged k-means files: each is refused, nothing is executed, little memory is taken."""
 
 import os
 import pickle
@@ -44,7 +44,7 @@ NAMES = {path: value for path, value in CALLS.items() if not path.startswith("sk
     "sklearn.pipeline.Pipeline": new("sklearn.pipeline.Pipeline", {}),
     "sklearn.cluster._kmeans.os.system": call("sklearn.cluster._kmeans.os.system", "touch MARK"),
 }
-"""What the file wants called or made -> a value that asks for it."""
+"""Name that the file calls -> the pickled call."""
 
 ARRAYS: dict[str, tuple[Any, str]] = {
     "4 TB of numbers": (array((TERA, 1)), "claims 4398046511104 bytes; the file is smaller"),
@@ -86,7 +86,7 @@ CONTENTS: dict[str, tuple[Any, str]] = {
 
 
 def refused(path: Path, message: str) -> None:
-    """The file is refused with a line that names it and never advises an unsafe load."""
+    """The file is refused in one line that names it and never recommends an unsafe load."""
     with pytest.raises(ForeignFileError, match=message) as error:
         read_kmeans(path, 2)
     text = str(error.value)
@@ -95,18 +95,18 @@ def refused(path: Path, message: str) -> None:
     assert len(text) < 500
 
 
-def test_the_builders_make_a_file_that_is_read(tmp_path: Path) -> None:
+def test_the_builders_write_a_valid_file(tmp_path: Path) -> None:
     path = write_kmeans(tmp_path / "km.bin", labels_=array((4,)), inertia_=1.5)
     assert read_kmeans(path, 2).tolist() == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize("padding", [None, b"\0", b"\5.....", b"\xff" + b"." * 255])
-def test_every_padding_is_stepped_over(tmp_path: Path, padding: bytes | None) -> None:
+def test_every_padding_is_skipped(tmp_path: Path, padding: bytes | None) -> None:
     path = write_kmeans(tmp_path / "km.bin", cluster_centers_=array(padding=padding), after=array())
     assert read_kmeans(path, 2).tolist() == [[0, 1], [2, 3]]
 
 
-def test_numbers_that_look_like_opcodes_are_never_read_as_such(tmp_path: Path) -> None:
+def test_values_that_look_like_opcodes_are_skipped(tmp_path: Path) -> None:
     shell = b"cos\nsystem\n(S'touch MARK'\ntR."
     data = shell + bytes(-len(shell) % 8)
     path = write_kmeans(tmp_path / "km.bin", other=array((len(data) // 4,), data))
@@ -115,7 +115,7 @@ def test_numbers_that_look_like_opcodes_are_never_read_as_such(tmp_path: Path) -
 
 @pytest.mark.parametrize("path", NAMES)
 @pytest.mark.parametrize("place", ["state", "centroids", "top"])
-def test_a_name_that_is_not_on_the_list_is_refused(tmp_path: Path, path: str, place: str) -> None:
+def test_a_global_outside_the_allowlist_is_refused(tmp_path: Path, path: str, place: str) -> None:
     file, value = tmp_path / "km.bin", NAMES[path]
     if place == "top":
         write_kmeans(file, value)
@@ -126,18 +126,18 @@ def test_a_name_that_is_not_on_the_list_is_refused(tmp_path: Path, path: str, pl
 
 @pytest.mark.parametrize("kind", ARRAYS)
 @pytest.mark.parametrize("field", ["cluster_centers_", "labels_"])
-def test_arrays_that_cannot_be_are_refused(tmp_path: Path, kind: str, field: str) -> None:
+def test_impossible_arrays_are_refused(tmp_path: Path, kind: str, field: str) -> None:
     value, message = ARRAYS[kind]
     refused(write_kmeans(tmp_path / "km.bin", **{field: value}), message)
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_contents_that_are_no_kmeans_are_refused(tmp_path: Path, kind: str) -> None:
+def test_other_contents_are_refused(tmp_path: Path, kind: str) -> None:
     value, message = CONTENTS[kind]
     refused(write_kmeans(tmp_path / "km.bin", value), message)
 
 
-def test_a_real_attack_runs_nothing(tmp_path: Path) -> None:
+def test_a_real_exploit_executes_nothing(tmp_path: Path) -> None:
     class Attack:
         def __reduce__(self) -> Any:
             return os.system, ("touch MARK",)
@@ -161,7 +161,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "fifo", "not a file")
 
 
-def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     whole = write_kmeans(tmp_path / "km.bin", labels_=array((4,))).read_bytes()
     for end in range(len(whole)):
         (tmp_path / "cut.bin").write_bytes(whole[:end])
@@ -169,7 +169,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
 
 
 def test_any_flipped_byte_is_read_or_refused(tmp_path: Path) -> None:
-    """Hundreds of damaged files; none may end in another error, none may give other than numbers."""
+    """Hundreds of damaged files; none may raise another error or give NaN."""
     whole = write_kmeans(tmp_path / "km.bin", labels_=array((4,))).read_bytes()
     refusals = 0
     for at in range(len(whole)):
@@ -184,7 +184,7 @@ def test_any_flipped_byte_is_read_or_refused(tmp_path: Path) -> None:
     assert refusals > len(whole) / 2
 
 
-def test_a_pickle_that_is_too_long_is_refused_and_arrays_do_not_count(
+def test_a_long_pickle_is_refused_and_arrays_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lip2speech.importers.safe_pickle.MAX_PICKLE_BYTES", 4096)
@@ -198,7 +198,7 @@ def test_deep_nesting_does_not_exhaust_the_stack(tmp_path: Path) -> None:
     assert read_kmeans(write_kmeans(tmp_path / "km.bin", init=deep)).shape == (2, 2)
 
 
-def test_a_named_opcode_outside_the_list_is_refused(tmp_path: Path) -> None:
+def test_an_opcode_outside_the_allowlist_is_refused(tmp_path: Path) -> None:
     (tmp_path / "km.bin").write_bytes(b"\x80\x02(" + body("touch MARK") + b"ios\nsystem\n.")
     refused(tmp_path / "km.bin", "opcode INST")
     (tmp_path / "km.bin").write_bytes(b"\x80\x02" + body("os") + body("system") + b"\x93.")

@@ -1,4 +1,4 @@
-"""Official multi-target models become folders that convert videos, whole or not at all."""
+"""Official multi-target models become folders that convert videos, or nothing is written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ from tests.importers.unit_golden import (
     key_list,
     load_model,
     model_rows,
-    share,
+    relative_error,
     stored,
     video,
 )
@@ -42,7 +42,7 @@ PLAIN, WITH_AVHUBERT = (FOLDER / f"{name}.pt" for name in MODELS)
 
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A vector of a foreign speaker encoder."""
+    """An embedding of a foreign speaker encoder."""
     path = tmp_path_factory.mktemp("voices") / "ann.npy"
     np.save(path, stored("multi_target")["spk_emb"][0].numpy())
     return path
@@ -102,7 +102,7 @@ def test_no_two_foreign_names_map_to_the_same_weight() -> None:
         assert len(read.tensors) == len(official) - len(read.dropped) + len(lip2speech_unit.MISSING_IN_SOURCE)
 
 
-# The folder, from video to sound
+# The folder, from video to audio
 
 
 @pytest.mark.parametrize("vocoder", [None, "griffin-lim"])
@@ -126,7 +126,7 @@ def test_the_audio_equals_the_official_model_and_vocoder_in_sequence(folder: Pat
         wav = model.vocode(prediction)
         units = golden["gen_units_tokens"][:1] - 4
         again = model.vocoders["hifigan"].generate(golden["gen_mel_0"].T[None], units, golden["spk_emb"][:1])
-    assert share(wav, again[0, 0]) < 1e-4
+    assert relative_error(wav, again[0, 0]) < 1e-4
 
 
 def test_another_speaker_embedding_changes_the_audio(folder: Path) -> None:
@@ -153,7 +153,9 @@ def test_a_recording_is_refused_as_a_voice(folder: Path, tmp_path: Path) -> None
     from lip2speech.audio.io import write_wav
 
     write_wav(tmp_path / "x.wav", torch.rand(16000))
-    with pytest.raises(ValueError, match="takes speaker embeddings of 256 dimensions from an external encoder"):
+    with pytest.raises(
+        ValueError, match="takes speaker embeddings of 256 dimensions from an external encoder"
+    ):
         Lip2Speech.from_pretrained(folder, device="cpu").speaker_embedding(tmp_path / "x.wav")
 
 
@@ -191,7 +193,7 @@ def test_the_card_gives_terms_and_dropped_weights(folder: Path) -> None:
         assert words in card
 
 
-# What does not fit
+# Mismatches
 
 
 def unlike(config: dict[str, Any]) -> None:

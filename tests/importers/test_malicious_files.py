@@ -1,4 +1,4 @@
-"""Malicious files at every door that takes a stranger's file: one line each, nothing run, no memory taken."""
+"""Every reader of untrusted files refuses malicious ones in one line and executes nothing."""
 
 import re
 import resource
@@ -17,10 +17,10 @@ from lip2speech.codecs.compress import CodecCompressor
 from lip2speech.importers import IMPORTERS
 from lip2speech.models.speaker_encoder.base import read_embedding
 from tests.factories import make_codec
-from tests.importers.malicious import GROWS, KINDS, LIES, RUNS
+from tests.importers.malicious import CODE_EXECUTION, FILES, INCONSISTENT, RESOURCE_EXHAUSTION
 
-PEAK = 48 << 20  # bytes that Python and numpy may take: the file itself, and an error
-ADDRESSES = 1 << 30  # bytes of address space that all the rest may ask for
+PEAK = 48 << 20  # bytes allocated by Python and numpy: the file itself, and an error
+ADDRESSES = 1 << 30  # bytes of address space for everything else
 SECONDS = 10
 ADVICE = ("weights_only", "allow_pickle", "trust", "torch.load(", "unsafe")
 
@@ -31,7 +31,7 @@ def files() -> CodecCompressor:
 
 
 def refusal(act: Callable[[], object]) -> str:
-    """What a command would print: the line for an error that a caller can cause."""
+    """The line that a command would print."""
     with pytest.raises((ValueError, OSError)) as error:
         act()
     line = user_message(error.value)
@@ -39,18 +39,18 @@ def refusal(act: Callable[[], object]) -> str:
     return line
 
 
-def knock(door: str, path: Path, out: Path, files: CodecCompressor) -> object:
-    """Give the file to what a command of this name would give it to."""
-    if door == "folder":
+def read(reader: str, path: Path, out: Path, files: CodecCompressor) -> object:
+    """Open the file with this reader."""
+    if reader == "folder":
         return load_codec_from_model(path)
-    if door == "codes":
+    if reader == "codes":
         return files.decode(path, out / "a.wav")
-    return read_embedding(str(path), 4) if door == "vector" else IMPORTERS[door](path, out / "model")
+    return read_embedding(str(path), 4) if reader == "vector" else IMPORTERS[reader](path, out / "model")
 
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """No more than `ADDRESSES` beyond what the process has, and no more than `PEAK` of Python's own."""
+    """At most `ADDRESSES` of additional address space, and at most `PEAK` allocated by Python."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ADDRESSES, hard))
@@ -65,9 +65,9 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the bound on memory is Linux's")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", FILES)
 def test_a_malicious_file_is_refused_in_one_line(
-    kind: str, files: CodecCompressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, files: CodecCompressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "marked.py").write_text("open('MARK', 'w')")
@@ -75,19 +75,19 @@ def test_a_malicious_file_is_refused_in_one_line(
     monkeypatch.syspath_prepend(str(tmp_path))
     place = tmp_path / "given"
     place.mkdir()
-    path = KINDS[kind].build(place)
+    path = FILES[name].build(place)
     started = time.process_time()
     with little_memory():
-        said = refusal(lambda: knock(KINDS[kind].door, path, tmp_path / "out", files))
+        message = refusal(lambda: read(FILES[name].reader, path, tmp_path / "out", files))
     assert time.process_time() - started < SECONDS
     assert not list(tmp_path.rglob("MARK")), "the file was run"
     assert "marked" not in sys.modules, "a module was imported"
     assert not list((tmp_path / "out").iterdir()), "something was written"
-    assert "\n" not in said, said
-    assert len(said) < 700, said
-    assert not any(word in said for word in ADVICE), said
-    assert re.search(KINDS[kind].says, said), said
+    assert "\n" not in message, message
+    assert len(message) < 700, message
+    assert not any(word in message for word in ADVICE), message
+    assert re.search(FILES[name].message, message), message
 
 
-def test_the_kinds_are_many_and_no_two_are_one() -> None:
-    assert len(KINDS) == len(RUNS) + len(GROWS) + len(LIES) >= 41
+def test_names_of_the_files_are_unique() -> None:
+    assert len(FILES) == len(CODE_EXECUTION) + len(RESOURCE_EXHAUSTION) + len(INCONSISTENT)

@@ -1,4 +1,4 @@
-"""Hostile and damaged checkpoints: nothing is run or imported, no memory is taken, each is refused."""
+"""Malicious and damaged checkpoints: each is refused, nothing is executed, little memory is taken."""
 
 import io
 import os
@@ -84,7 +84,7 @@ DAMAGED: dict[str, bytes] = {
 
 
 def refused(path: Path, message: str) -> None:
-    """The file is refused with a line that names it and never advises an unsafe load."""
+    """The file is refused in one line that names it and never recommends an unsafe load."""
     with pytest.raises(ForeignFileError, match=message) as error:
         read_fairseq(path)
     text = str(error.value)
@@ -96,36 +96,36 @@ def refused(path: Path, message: str) -> None:
 
 @pytest.mark.parametrize("fmt", ["zip", "legacy"])
 @pytest.mark.parametrize("path", CALLS)
-def test_a_name_that_is_not_on_the_list_is_refused(tmp_path: Path, path: str, fmt: str) -> None:
+def test_a_global_outside_the_allowlist_is_refused(tmp_path: Path, path: str, fmt: str) -> None:
     write = write_zip if fmt == "zip" else write_legacy
     contents = {"model": {"w": tensor()}, "extra_state": CALLS[path]}
     refused(write(tmp_path / "x.pt", contents), f"names {path}, which is not on the allowlist")
 
 
-def test_a_name_built_on_the_stack_is_refused(tmp_path: Path) -> None:
+def test_a_global_built_on_the_stack_is_refused(tmp_path: Path) -> None:
     refused(
         write_zip(tmp_path / "x.pt", {"model": STACK_GLOBAL}),
         "names os.system, which is not on the allowlist",
     )
 
 
-def test_a_refused_name_is_printed_short_and_plain(tmp_path: Path) -> None:
+def test_a_refused_name_is_shortened_and_escaped(tmp_path: Path) -> None:
     ugly = Raw(b"cos\nsystem" + b"\x1b[31m" + b"x" * 900 + b"\n")
     refused(write_zip(tmp_path / "x.pt", {"model": ugly}), r"os.system\\x1b\[31mx+\.\.\.")
 
 
 @pytest.mark.parametrize("opcode", OPCODES)
-def test_an_opcode_that_is_not_on_the_list_is_refused(tmp_path: Path, opcode: str) -> None:
+def test_an_opcode_outside_the_allowlist_is_refused(tmp_path: Path, opcode: str) -> None:
     refused(write_zip(tmp_path / "x.pt", b"\x80\x02" + OPCODES[opcode]), f"opcode {opcode}")
 
 
-def test_only_listed_names_are_called(tmp_path: Path) -> None:
+def test_the_result_of_a_call_is_not_callable(tmp_path: Path) -> None:
     twice = Raw(body(call("argparse.Namespace")) + body(("touch MARK",)) + b"R")
     refused(write_zip(tmp_path / "x.pt", {"model": twice}), "model: a StubObject is called")
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
-def test_claims_that_do_not_fit_are_refused(tmp_path: Path, kind: str) -> None:
+def test_declared_sizes_that_do_not_fit_are_refused(tmp_path: Path, kind: str) -> None:
     value, message = WEIGHTS[kind]
     refused(write_zip(tmp_path / "x.pt", {"model": {"model.w": value}}), message)
 
@@ -135,7 +135,7 @@ def test_damaged_pickles_are_refused(tmp_path: Path, kind: str) -> None:
     refused(write_zip(tmp_path / "x.pt", DAMAGED[kind]), "pickle")
 
 
-def test_a_memo_of_billions_takes_no_memory(tmp_path: Path) -> None:
+def test_a_huge_memo_index_takes_no_memory(tmp_path: Path) -> None:
     sparse = Raw(b"Nr" + (2**32 - 1).to_bytes(4, "little"))
     path = write_zip(tmp_path / "x.pt", {"model": {"w": tensor()}, "args": sparse})
     assert read_fairseq(path).model["w"].tolist() == [[0, 1], [2, 3]]
@@ -146,7 +146,7 @@ def test_deep_nesting_does_not_exhaust_the_stack(tmp_path: Path) -> None:
     assert read_fairseq(write_zip(tmp_path / "x.pt", {"model": {"w": tensor()}, "args": deep})).model
 
 
-def test_one_storage_under_many_names_is_held_once(tmp_path: Path) -> None:
+def test_a_shared_storage_is_read_once(tmp_path: Path) -> None:
     data = bytes(4 << 20)
     stored = storage(numel=1 << 20)
     weights = {f"w{n}": tensor((1 << 20,), (1,), stored=stored) for n in range(200)}
@@ -166,7 +166,7 @@ def test_a_deflate_bomb_is_refused(tmp_path: Path) -> None:
     refused(path, "is compressed")
 
 
-def test_entries_that_claim_more_than_the_file_are_refused(tmp_path: Path) -> None:
+def test_entries_larger_than_the_file_are_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.pt", {"model": {"w": tensor(stored=storage(numel=1 << 28))}})
     data = bytearray(path.read_bytes())
     at = data.rindex(b"PK\x01\x02")  # the last directory record, that of data/0
@@ -175,7 +175,7 @@ def test_entries_that_claim_more_than_the_file_are_refused(tmp_path: Path) -> No
     refused(path, "claim more than the file's")
 
 
-def test_a_changed_weight_is_noticed(tmp_path: Path) -> None:
+def test_a_changed_weight_is_detected(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.pt", {"model": {"w": tensor()}})
     data = bytearray(path.read_bytes())
     data[data.index(FOUR) + 5] ^= 1
@@ -183,7 +183,7 @@ def test_a_changed_weight_is_noticed(tmp_path: Path) -> None:
     refused(path, "w: Bad CRC-32")
 
 
-def test_odd_archives_are_refused(tmp_path: Path) -> None:
+def test_invalid_archives_are_refused(tmp_path: Path) -> None:
     good = {"model": {"w": tensor()}}
     refused(write_zip(tmp_path / "script.pt", good, constants__pkl=b"x"), "TorchScript")
     refused(write_zip(tmp_path / "big.pt", good, byteorder=b"big"), "big-endian")
@@ -201,7 +201,7 @@ def test_odd_archives_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "again.pt", "two entries of one name")
 
 
-def test_old_files_that_lie_about_their_storages_are_refused(tmp_path: Path) -> None:
+def test_legacy_files_with_inconsistent_storages_are_refused(tmp_path: Path) -> None:
     good = {"model": {"w": tensor()}}
     path = tmp_path / "x.pt"
     huge = {"model": {"w": tensor(stored=storage(numel=TERA))}}
@@ -244,7 +244,7 @@ class Storages:
 
 
 def test_any_flipped_byte_is_read_or_refused() -> None:
-    """Hundreds of damaged pickles; none may end in another error."""
+    """Hundreds of damaged pickles; none may raise another error."""
     settings = {"heads": 4, "x": [1.5, None, True], "name": "a"}
     good = document({"model": {"w": tensor()}, "cfg": settings})
     refusals = 0
