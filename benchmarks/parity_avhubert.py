@@ -11,8 +11,8 @@ HEAD = f"""# AV-HuBERT parity
 
 Outputs of the official AV-HuBERT code (CPU, float32) compared with ours, for the same weights, imported by
 `lip2speech.importers.avhubert`. The difference is the maximum absolute difference divided by the tensor's
-maximum absolute value. The tolerance is {TOLERANCE:g}; the official code in float32 and float64 differs by up to
-7e-7.
+maximum absolute value. The tolerance is {TOLERANCE:g}; the official code in float32 and float64 differs
+by up to 7e-7.
 
 Printed by `python -m benchmarks.parity_avhubert`.
 

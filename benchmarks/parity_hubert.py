@@ -11,8 +11,8 @@ HEAD = f"""# HuBERT parity
 
 Outputs of the official HuBERT code (CPU, float32) compared with ours, for the same weights, imported by
 `lip2speech.importers.hubert`. The relative difference is the maximum absolute difference divided by the
-tensor's maximum absolute value. Its tolerance is {TOLERANCE:g}; the official code in float32 and float64 differs
-by up to 1.6e-6.
+tensor's maximum absolute value. Its tolerance is {TOLERANCE:g}; the official code in float32 and float64
+differs by up to 1.6e-6.
 
 Printed by `python -m benchmarks.parity_hubert`.
 

@@ -272,7 +272,7 @@ INCONSISTENT: dict[str, MaliciousFile] = {
     "settings that are no number": MaliciousFile(
         "encodec", in_folder(b'{"sampling_rate": NaN}'), "NaN is not a number"
     ),
-    "codes of another codec": MaliciousFile("codes", codes(), "was made by another codec"),
+    "codes of another codec": MaliciousFile("codes", codes(), "comes from another codec"),
     "codes cut off": MaliciousFile("codes", codes(samples=3200), "cut off or damaged"),
 }
 """Files that are inconsistent or of another format."""
