@@ -1,6 +1,6 @@
 """A folder of prompts for one speaker to mouth, and the recordings of them.
 
-    FOLDER/001.txt  the prompt    FOLDER/001.webm  its video, any format    FOLDER/001.wav  its audio, optional
+    FOLDER/001.txt  the prompt    FOLDER/001.webm  its video, any format    FOLDER/001.wav  its audio
 
 Independent of how prompts are chosen and of how videos are decoded.
 """

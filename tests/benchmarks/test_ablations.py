@@ -11,14 +11,14 @@ from lip2speech import checkpoint
 from lip2speech.config import to_dict
 from lip2speech.models.frontends.avhubert import AVHubert
 from lip2speech.models.frontends.transforms import Transform
-from tests.data.test_unit_tokenizers import mfcc_teacher
+from tests.data.test_unit_tokenizers import make_mfcc_tokenizer
 from tests.factories import make_model, prepare, save_codec
 
 
 def test_every_ablation_is_trained_and_has_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, own = make_model().config, mfcc_teacher(8)
+    model, own = make_model().config, make_mfcc_tokenizer(8)
     tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
     checkpoint.save(tmp_path / "units", {"kind": "kmeans-mfcc"}, tensors, "")
     for iteration in "12":

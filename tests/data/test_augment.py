@@ -1,4 +1,4 @@
-"""Augmentation of mouth crops and its clocks (lip2speech/data/augment.py)."""
+"""Augmentation of mouth crops, and resampling in time (lip2speech/data/augment.py)."""
 
 from dataclasses import fields, replace
 
@@ -29,18 +29,18 @@ def crops(batch: int, frames: int) -> Tensor:
 
 
 def spot(row: int, column: int) -> Tensor:
-    """One frame with one bright blot at a place: (1, 1, 96, 96) in [0, 1]."""
+    """One frame with a bright spot: (1, 1, 96, 96) in [0, 1]."""
     y, x = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
     return torch.exp(-((y - row) ** 2 + (x - column) ** 2) / 8.0)[None, None]
 
 
-def centre(picture: Tensor) -> tuple[float, float]:
-    """Row and column of the centre of brightness of (H, W)."""
-    places = torch.arange(len(picture)).float()
-    return tuple(float((picture.sum(1 - d) * places).sum() / picture.sum()) for d in (0, 1))  # type: ignore[return-value]
+def center(image: Tensor) -> tuple[float, float]:
+    """Row and column of the center of brightness of (H, W)."""
+    places = torch.arange(len(image)).float()
+    return tuple(float((image.sum(1 - d) * places).sum() / image.sum()) for d in (0, 1))  # type: ignore[return-value]
 
 
-def test_with_everything_off_it_is_the_plain_transform() -> None:
+def test_without_augmentation_it_is_the_transform() -> None:
     roi = crops(2, 3)
     found = augment(roi, torch.tensor([3, 3]), OFF, mean=T.mean, std=T.std)
     torch.testing.assert_close(found, T(roi), rtol=0, atol=2e-3)  # 1e-4 is added to black before the gamma
@@ -48,7 +48,7 @@ def test_with_everything_off_it_is_the_plain_transform() -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_the_shape_is_the_front_ends(batch: int, frames: int) -> None:
+def test_the_shape_is_that_of_the_front_end(batch: int, frames: int) -> None:
     torch.manual_seed(0)
     found = augment(
         crops(batch, frames), torch.full((batch,), frames), AugmentConfig(), mean=T.mean, std=T.std
@@ -57,7 +57,7 @@ def test_the_shape_is_the_front_ends(batch: int, frames: int) -> None:
     assert torch.isfinite(found).all()
 
 
-def test_one_seed_gives_one_picture() -> None:
+def test_a_seed_determines_the_augmentation() -> None:
     found = []
     for _ in range(2):
         torch.manual_seed(5)
@@ -66,28 +66,28 @@ def test_one_seed_gives_one_picture() -> None:
 
 
 def test_a_flip_mirrors_left_and_right() -> None:
-    row, column = centre(warp(spot(40, 30), replace(OFF, flip=1.0))[0, 0])
+    row, column = center(warp(spot(40, 30), replace(OFF, flip=1.0))[0, 0])
     assert (row, column) == pytest.approx((40 - 4, 87 - (30 - 4)), abs=0.05)
 
 
-def test_a_shift_moves_at_most_by_its_pixels() -> None:
+def test_a_shift_moves_by_at_most_its_pixels() -> None:
     torch.manual_seed(0)
-    moved = [centre(warp(spot(48, 48), replace(OFF, shift=5.0))[0, 0]) for _ in range(40)]
+    moved = [center(warp(spot(48, 48), replace(OFF, shift=5.0))[0, 0]) for _ in range(40)]
     off = torch.tensor(moved) - 44
     assert off.abs().max() <= 5.05
     assert off.abs().max() > 3
 
 
-def test_a_rotation_turns_about_the_centre() -> None:
+def test_a_rotation_turns_about_the_center() -> None:
     torch.manual_seed(0)
-    places = torch.tensor([centre(warp(spot(48, 78), replace(OFF, rotation=10.0))[0, 0]) for _ in range(20)])
+    places = torch.tensor([center(warp(spot(48, 78), replace(OFF, rotation=10.0))[0, 0]) for _ in range(20)])
     off = places - 43.5
     torch.testing.assert_close(off.norm(dim=1), torch.full((20,), 30.5), rtol=0.02, atol=0)
     angles = torch.rad2deg(torch.atan2(off[:, 0], off[:, 1]))
     assert 3 < angles.abs().max() < 12
 
 
-def test_one_clip_has_one_light() -> None:
+def test_brightness_is_constant_within_a_clip() -> None:
     torch.manual_seed(0)
     roi = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(2, 4, 16, 16)
     found = jitter_brightness(roi, AugmentConfig())
@@ -98,7 +98,7 @@ def test_one_clip_has_one_light() -> None:
     assert (found.flatten(2).diff() >= 0).all()  # brighter pixels stay brighter
 
 
-def test_noise_differs_from_clip_to_clip_and_frame_to_frame() -> None:
+def test_noise_differs_between_clips_and_frames() -> None:
     torch.manual_seed(0)
     found = corrupt(torch.full((2, 2, 88, 88), 0.5), replace(OFF, noise=0.05)) - 0.5
     flat = found.flatten(2)
@@ -108,7 +108,7 @@ def test_noise_differs_from_clip_to_clip_and_frame_to_frame() -> None:
     assert 0 < found.std() < 0.05
 
 
-def test_erasing_leaves_one_rectangle() -> None:
+def test_erasing_affects_one_rectangle() -> None:
     torch.manual_seed(1)
     x = torch.full((1, 3, 88, 88), 2.0)
     erased = (corrupt(x, replace(OFF, random_erasing=1.0)) != 2)[0]
@@ -119,7 +119,7 @@ def test_erasing_leaves_one_rectangle() -> None:
     assert 11 <= columns < 30
 
 
-def test_a_masked_run_shows_the_clips_mean_picture() -> None:
+def test_time_masks_show_the_mean_frame_of_the_clip() -> None:
     torch.manual_seed(0)
     x = torch.rand(1, 60, 4, 4)
     original = x.clone()
@@ -129,21 +129,21 @@ def test_a_masked_run_shows_the_clips_mean_picture() -> None:
     assert not changed[50:].any()
 
 
-def test_a_row_of_steps_stays_itself_at_its_own_length() -> None:
+def test_resampling_to_the_same_length_is_the_identity() -> None:
     x = torch.rand(3, 7)
     assert torch.equal(resample_linear(x, 7), x)
     assert torch.equal(resample_nearest(x, 7), x)
 
 
 @pytest.mark.parametrize("steps", [17, 19, 23, 31, 40])
-def test_pictures_and_mels_stay_in_step_at_any_speed(steps: int) -> None:
+def test_linear_and_nearest_resampling_stay_aligned(steps: int) -> None:
     ramp = torch.arange(24.0)
     smooth, nearest = resample_linear(ramp, steps), resample_nearest(ramp, steps)
     assert (smooth - nearest).abs().max() <= 0.5 + 1e-4
     assert abs(float((smooth - nearest).mean())) < 0.1
 
 
-def test_the_clocks_stay_together_when_the_speed_changes() -> None:
+def test_frames_and_mel_stay_aligned_when_the_speed_changes() -> None:
     frames, mel = (
         torch.arange(30.0),
         (torch.arange(120.0) - 1.5) / 4,

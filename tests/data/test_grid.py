@@ -1,4 +1,4 @@
-"""The GRID adapter: names, trees, splits and sounds."""
+"""The GRID corpus: sentence codes, layouts, splits and audio files."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def make(root: Path, *names: str) -> None:
         path.write_bytes(b"clip")
 
 
-def test_a_name_spells_its_words() -> None:
+def test_a_code_is_decoded_to_its_sentence() -> None:
     assert grid.code_to_text("bbaf2n") == "bin blue at f two now"
     assert grid.code_to_text("SWWZZP") == "set white with z zero please"
     assert grid.code_to_text("lgbi9a") == "lay green by i nine again"
@@ -22,14 +22,14 @@ def test_a_name_spells_its_words() -> None:
 
 
 @pytest.mark.parametrize("code", ["bbaw2n", "bbaf0n", "bbaf2", "xbaf2n", "bbaf2nn", ""])
-def test_a_name_outside_the_grammar_is_refused(code: str) -> None:
+def test_a_code_outside_the_grammar_is_rejected(code: str) -> None:
     with pytest.raises(ValueError, match="not a GRID sentence code"):
         grid.code_to_text(code)
 
 
 @pytest.mark.parametrize("folder", ["s1", "s1/video", "s1/video/mpg_6000", "video/s1"])
 @pytest.mark.parametrize("suffix", [".mpg", ".mp4", ".MPG"])
-def test_official_trees_are_understood(tmp_path: Path, folder: str, suffix: str) -> None:
+def test_official_layouts_are_read(tmp_path: Path, folder: str, suffix: str) -> None:
     make(tmp_path, f"{folder}/bbaf2n{suffix}")
     (clip,) = grid.utterances(tmp_path)
     assert (clip.id, clip.speaker, clip.text) == ("s1_bbaf2n", "s1", "bin blue at f two now")
@@ -37,40 +37,40 @@ def test_official_trees_are_understood(tmp_path: Path, folder: str, suffix: str)
     assert clip.wav is None
 
 
-def test_one_speakers_folder_is_a_corpus_too(tmp_path: Path) -> None:
+def test_the_folder_of_one_speaker_is_a_corpus(tmp_path: Path) -> None:
     make(tmp_path / "s12", "bbaf2n.mpg")
     (clip,) = grid.utterances(tmp_path / "s12")
     assert clip.speaker == "s12"
 
 
 @pytest.mark.parametrize("place", ["s2/bbaf2n.wav", "s2/audio/bbaf2n.wav", "audio_25k/s2/bbaf2n.wav"])
-def test_the_sound_beside_the_video_is_found(tmp_path: Path, place: str) -> None:
+def test_a_separate_audio_file_is_found(tmp_path: Path, place: str) -> None:
     make(tmp_path, "s2/bbaf2n.mpg", "s3/bbaf2n.mpg", place)
     second, third = grid.utterances(tmp_path)
     assert second.wav == tmp_path / place
     assert third.wav is None
 
 
-def test_speakers_and_clips_come_in_order(tmp_path: Path) -> None:
+def test_clips_are_sorted_by_speaker_and_name(tmp_path: Path) -> None:
     make(tmp_path, "s10/bbaf2n.mpg", "s2/swwz1a.mpg", "s2/bbaf2n.mpg")
     assert [clip.id for clip in grid.utterances(tmp_path)] == ["s2_bbaf2n", "s2_swwz1a", "s10_bbaf2n"]
 
 
-def test_a_clip_in_two_qualities_counts_once(tmp_path: Path) -> None:
+def test_of_two_qualities_the_larger_file_is_used(tmp_path: Path) -> None:
     make(tmp_path, "s1/video/mpg_vcd/bbaf2n.mpg", "s1/video/mpg_6000/bbaf2n.mpg")
     larger = tmp_path / "s1/video/mpg_6000/bbaf2n.mpg"
     larger.write_bytes(b"a larger clip")
     assert [clip.video for clip in grid.utterances(tmp_path)] == [larger]
 
 
-def test_split_file_decides(tmp_path: Path) -> None:
+def test_a_split_file_sets_the_splits(tmp_path: Path) -> None:
     make(tmp_path, "s1/bbaf2n.mp4", "s1/bbaf3s.mp4", "s4/bbaf2n.mp4")
     rows = "clip\tsplit\ttext\ns1/bbaf2n.mp4\tvalid\tbin blue at f two now\ns4/bbaf2n.mp4\tunseen\t\n"
     (tmp_path / "split.tsv").write_text(rows)
     assert [clip.split for clip in grid.utterances(tmp_path)] == ["valid", "unlisted", "unseen"]
 
 
-def test_without_a_split_file_the_words_decide(tmp_path: Path) -> None:
+def test_without_a_split_file_the_sentence_sets_the_split(tmp_path: Path) -> None:
     codes = [
         f"{c}{k}a{x}{d}{a}" for c in "blps" for k in "bgrw" for x in "abcde" for d in "123" for a in "anps"
     ]
@@ -89,7 +89,7 @@ def test_a_listed_clip_that_is_missing_is_an_error(tmp_path: Path) -> None:
         list(grid.utterances(tmp_path))
 
 
-def test_words_that_contradict_the_name_are_an_error(tmp_path: Path) -> None:
+def test_a_text_that_contradicts_the_code_is_an_error(tmp_path: Path) -> None:
     make(tmp_path, "s1/bbaf2n.mp4")
     (tmp_path / "split.tsv").write_text("clip\tsplit\ttext\ns1/bbaf2n.mp4\ttrain\tbin red at f two now\n")
     with pytest.raises(ValueError, match="its row has 'bin red at f two now'"):

@@ -12,7 +12,7 @@ from lip2speech.data.dataset import Clip, read_clips
 from lip2speech.data.loader import IGNORE_INDEX, BatchCollator
 from lip2speech.data.targets import TargetExtractor, Targets, extract_targets
 from lip2speech.models.frontends.transforms import Transform
-from tests.data.test_unit_tokenizers import mfcc_teacher
+from tests.data.test_unit_tokenizers import make_mfcc_tokenizer
 from tests.factories import make_codec, prepare
 
 Pool = tuple[list[Clip], list[Targets]]
@@ -23,7 +23,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     """Five clips of two speakers, 14 to 18 frames."""
     folder = prepare(tmp_path_factory.mktemp("batch") / "clips", splits="train " * 5)
     clips = read_clips([folder], "train")
-    return clips, extract_targets(clips, TargetExtractor(mfcc_teacher(), make_codec(), pitch=True))
+    return clips, extract_targets(clips, TargetExtractor(make_mfcc_tokenizer(), make_codec(), pitch=True))
 
 
 def batches(pool: Pool, config: AugmentConfig | None = None, **options: object) -> BatchCollator:
@@ -47,7 +47,7 @@ def test_clips_are_padded_to_the_longest(pool: Pool) -> None:
     assert batch.mask().sum((1, 2)).tolist() == [56, 68, 60]
 
 
-def test_without_augmentation_a_clip_is_as_it_was_prepared(pool: Pool) -> None:
+def test_without_augmentation_a_clip_is_unchanged(pool: Pool) -> None:
     clips, targets = pool
     batch = batches(pool).collate([0, 3], rng())
     torch.testing.assert_close(batch.video[:1, :, :14], Transform()(clips[0].tensors()["roi"]))
@@ -56,7 +56,7 @@ def test_without_augmentation_a_clip_is_as_it_was_prepared(pool: Pool) -> None:
     assert torch.equal(batch.codes[1], targets[3].codes)
 
 
-def test_padding_is_zero_for_the_eye_and_ignored_by_the_losses(pool: Pool) -> None:
+def test_padding_is_zero_in_video_and_ignored_in_targets(pool: Pool) -> None:
     batch = batches(pool, AugmentConfig()).collate([0, 3], rng())
     padded = int(batch.lengths().min())
     short = int(batch.lengths().argmin())
@@ -66,7 +66,7 @@ def test_padding_is_zero_for_the_eye_and_ignored_by_the_losses(pool: Pool) -> No
     assert (batch.units[short, : 2 * padded] != IGNORE_INDEX).all()
 
 
-def test_the_voice_is_another_clip_of_the_same_speaker(pool: Pool) -> None:
+def test_the_speaker_embedding_is_of_another_clip_of_the_speaker(pool: Pool) -> None:
     _, targets = pool
     for seed in range(8):
         speaker = batches(pool).collate([0, 1], rng(seed)).speaker
@@ -74,13 +74,13 @@ def test_the_voice_is_another_clip_of_the_same_speaker(pool: Pool) -> None:
         assert torch.equal(speaker[1], targets[3].speaker)
 
 
-def test_a_speaker_with_one_clip_is_its_own_voice(pool: Pool) -> None:
+def test_a_speaker_with_one_clip_uses_its_embedding(pool: Pool) -> None:
     clips, targets = pool
     one = (clips[:2], targets[:2])
     assert torch.equal(batches(one).collate([0], rng()).speaker[0], targets[0].speaker)
 
 
-def test_a_changed_speed_keeps_all_clocks_together(pool: Pool) -> None:
+def test_speed_perturbation_keeps_all_targets_aligned(pool: Pool) -> None:
     data = batches(pool, AugmentConfig(speed=0.3))
     lengths = set()
     for seed in range(12):
@@ -92,7 +92,7 @@ def test_a_changed_speed_keeps_all_clocks_together(pool: Pool) -> None:
     assert min(lengths) < 14 < max(lengths)
 
 
-def test_one_seed_draws_one_batch(pool: Pool) -> None:
+def test_a_seed_determines_the_batch(pool: Pool) -> None:
     drawn = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -101,7 +101,7 @@ def test_one_seed_draws_one_batch(pool: Pool) -> None:
     assert torch.equal(drawn[0].mel, drawn[1].mel)
 
 
-def test_no_clip_comes_twice_while_there_are_enough(pool: Pool) -> None:
+def test_clips_are_drawn_without_replacement(pool: Pool) -> None:
     mels = batches(pool).sample(5, rng()).mel
     assert len({float(m.sum()) for m in mels}) == 5
 
@@ -110,12 +110,12 @@ def test_a_batch_may_be_larger_than_the_corpus(pool: Pool) -> None:
     assert len(batches(pool).sample(9, rng()).mel) == 9
 
 
-def test_folders_get_the_share_they_are_given(pool: Pool, tmp_path: Path) -> None:
+def test_sampling_weights_are_the_shares_of_the_folders(pool: Pool, tmp_path: Path) -> None:
     clips, targets = pool
     other = read_clips([prepare(tmp_path / "other", splits="train")], "train")
     both = (
         [*clips, *other],
-        [*targets, *extract_targets(other, TargetExtractor(mfcc_teacher(), make_codec()))],
+        [*targets, *extract_targets(other, TargetExtractor(make_mfcc_tokenizer(), make_codec()))],
     )
     assert batches(both).probabilities.tolist() == pytest.approx([1 / 6] * 6)
     assert batches(both, sampling_weights=(0.5, 0.5)).probabilities.tolist() == pytest.approx(
@@ -125,7 +125,7 @@ def test_folders_get_the_share_they_are_given(pool: Pool, tmp_path: Path) -> Non
         batches(both, sampling_weights=(1.0,))
 
 
-def test_a_teacher_that_is_not_asked_leaves_no_targets(pool: Pool) -> None:
+def test_targets_without_an_extractor_are_none(pool: Pool) -> None:
     clips, _ = pool
     batch = batches((clips, extract_targets(clips, TargetExtractor(None, None)))).collate([0, 1], rng())
     assert batch.units is None
@@ -133,7 +133,7 @@ def test_a_teacher_that_is_not_asked_leaves_no_targets(pool: Pool) -> None:
     assert batch.pitch is None
 
 
-def test_another_vocal_tract_changes_sound_and_voice_but_not_the_picture(pool: Pool) -> None:
+def test_vtlp_changes_audio_targets_and_speaker_embedding_but_not_video(pool: Pool) -> None:
     still = {f.name: type(f.default)(0) for f in fields(AugmentConfig)}
     same, other = (batches(pool, AugmentConfig(**still | {"vtlp": t})) for t in (0.0, 0.2))
     torch.manual_seed(0)

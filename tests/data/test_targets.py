@@ -1,4 +1,4 @@
-"""What the lips are asked to predict (lip2speech/data/targets.py)."""
+"""Training targets of prepared clips (lip2speech/data/targets.py)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,9 @@ from lip2speech.data.targets import (
     mel_fingerprint,
 )
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
-from tests.data.test_unit_tokenizers import mfcc_teacher
+from tests.data.test_unit_tokenizers import make_mfcc_tokenizer
 from tests.factories import CODEC, make_codec, prepare
-from tests.models.hubert_golden import teacher as hubert_teacher
+from tests.models.hubert_golden import teacher as make_hubert_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     return read_clips([prepare(tmp_path_factory.mktemp("targets") / "clips")], "train")
 
 
-def test_every_target_keeps_its_clock(clips: list[Clip]) -> None:
+def test_every_target_has_its_number_of_steps_per_frame(clips: list[Clip]) -> None:
     for clip, targets in zip(
-        clips, extract_targets(clips, TargetExtractor(mfcc_teacher(), make_codec())), strict=True
+        clips, extract_targets(clips, TargetExtractor(make_mfcc_tokenizer(), make_codec())), strict=True
     ):
         assert targets.mel.shape == (80, 4 * clip.n_frames)
         assert targets.units is not None
@@ -40,14 +40,14 @@ def test_every_target_keeps_its_clock(clips: list[Clip]) -> None:
         assert targets.speaker.shape == (163,)
 
 
-def test_units_of_a_hubert_keep_the_clock_too(clips: list[Clip]) -> None:
-    targets = TargetExtractor(hubert_teacher(), None)(clips[0])
+def test_hubert_units_have_two_steps_per_frame(clips: list[Clip]) -> None:
+    targets = TargetExtractor(make_hubert_tokenizer(), None)(clips[0])
     assert targets.units is not None
-    assert torch.equal(targets.units, hubert_teacher()(clips[0].wav()))
+    assert torch.equal(targets.units, make_hubert_tokenizer()(clips[0].wav()))
     assert targets.units.shape == (2 * clips[0].n_frames,)
 
 
-def test_targets_are_those_of_the_clips_own_sound(clips: list[Clip]) -> None:
+def test_targets_are_extracted_from_the_audio_of_the_clip(clips: list[Clip]) -> None:
     codec = make_codec()
     targets = TargetExtractor(None, codec)(clips[0])
     wav = clips[0].wav()
@@ -59,12 +59,12 @@ def test_targets_are_those_of_the_clips_own_sound(clips: list[Clip]) -> None:
 
 
 @pytest.mark.parametrize("frames", [13, 16])
-def test_a_clip_whose_lengths_differ_is_refused(clips: list[Clip], frames: int) -> None:
+def test_a_clip_with_inconsistent_lengths_is_rejected(clips: list[Clip], frames: int) -> None:
     with pytest.raises(ValueError, match=f"clip0: 14 crops and 8960 samples, expected {frames} and"):
         TargetExtractor(None, None)(replace(clips[0], n_frames=frames))
 
 
-def test_a_silent_clip_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_silent_clip_is_rejected_by_its_id(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     folder = prepare(tmp_path / "clips", splits="train")
@@ -74,20 +74,20 @@ def test_a_silent_clip_is_refused_by_its_name(tmp_path: Path) -> None:
         TargetExtractor(None, None)(read_clips([folder], "train")[0])
 
 
-def test_a_codec_at_another_rate_is_refused() -> None:
+def test_a_codec_at_another_sample_rate_is_rejected() -> None:
     codec: MelCodec = make_codec(CODEC)
     codec.sample_rate = 24_000
     with pytest.raises(ValueError, match="clips are at 16000 Hz, the codec is at 24000 Hz"):
         TargetExtractor(None, codec)
 
 
-def test_letters_are_numbers_from_1_on_and_other_signs_are_left_out() -> None:
+def test_characters_are_ids_from_1_on_and_others_are_dropped() -> None:
     assert encode_text("Ab z, it's 4!").tolist() == [1, 2, 28, 26, 28, 9, 20, 27, 19, 28]
     assert encode_text("").tolist() == []
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 1279, 1280, 1281, 2000])
-def test_a_sound_is_cut_or_padded_to_640_samples_a_frame(n_samples: int) -> None:
+def test_audio_is_truncated_or_padded_to_640_samples_per_frame(n_samples: int) -> None:
     fitted = match_length(torch.ones(n_samples), 2)
     assert fitted.shape == (1280,)
     assert fitted.sum() == min(n_samples, 1280)
@@ -103,7 +103,7 @@ def test_a_sound_is_cut_or_padded_to_640_samples_a_frame(n_samples: int) -> None
         (torch.ones(24000), "lasts 1.50 s and the video 1.00 s"),
     ],
 )
-def test_a_sound_that_cannot_be_the_target_is_refused(wav: torch.Tensor, message: str) -> None:
+def test_audio_that_cannot_be_a_target_is_rejected(wav: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_audio(wav, 25)
 
@@ -114,35 +114,38 @@ def store(clip: Clip, stamps: dict[str, str], **targets: torch.Tensor) -> None:
     save_file(clip.tensors() | targets, clip.path(), stamps)
 
 
-def test_stored_targets_are_taken_where_their_stamp_fits_and_made_where_not(tmp_path: Path) -> None:
+def test_precomputed_targets_are_used_only_if_their_fingerprint_matches(tmp_path: Path) -> None:
     clip = read_clips([prepare(tmp_path / "clips", splits="train")], "train")[0]
-    maker = TargetExtractor(mfcc_teacher(), make_codec())
-    made = maker(clip)
+    extractor = TargetExtractor(make_mfcc_tokenizer(), make_codec())
+    made = extractor(clip)
     marked = {
         "mel": torch.full((80, 4 * clip.n_frames), 0.5).half(),
         "units": torch.full((2 * clip.n_frames,), 3),
         "codes": torch.full((2, 2 * clip.n_frames), 7),
         "speaker": torch.full((163,), 0.25),
     }
-    store(clip, maker.fingerprints, **marked)
-    held = maker(clip)
+    store(clip, extractor.fingerprints, **marked)
+    held = extractor(clip)
     assert all(torch.equal(getattr(held, name), marked[name]) for name in marked)
     store(clip, dict.fromkeys(marked, "another teacher's"), **marked)
-    again = maker(clip)
+    again = extractor(clip)
     for name in marked:
         assert torch.equal(getattr(again, name), getattr(made, name)), name
 
 
-def test_stored_targets_of_another_length_are_refused(tmp_path: Path) -> None:
+def test_precomputed_targets_of_another_length_are_rejected(tmp_path: Path) -> None:
     clip = read_clips([prepare(tmp_path / "clips", splits="train")], "train")[0]
-    maker = TargetExtractor(mfcc_teacher(), None)
-    store(clip, maker.fingerprints, units=torch.zeros(27, dtype=torch.int64))
+    extractor = TargetExtractor(make_mfcc_tokenizer(), None)
+    store(clip, extractor.fingerprints, units=torch.zeros(27, dtype=torch.int64))
     with pytest.raises(ValueError, match="clip0: its units have 27 steps, expected 28; prepare the clip"):
-        maker(clip)
+        extractor(clip)
 
 
-def test_every_teacher_has_its_own_stamp() -> None:
-    makers = [TargetExtractor(t, None) for t in (mfcc_teacher(), mfcc_teacher(6), hubert_teacher())]
-    assert len({maker.fingerprints["units"] for maker in makers}) == 3
-    assert TargetExtractor(mfcc_teacher(), None).fingerprints == makers[0].fingerprints
+def test_every_tokenizer_has_a_different_fingerprint() -> None:
+    extractors = [
+        TargetExtractor(t, None)
+        for t in (make_mfcc_tokenizer(), make_mfcc_tokenizer(6), make_hubert_tokenizer())
+    ]
+    assert len({extractor.fingerprints["units"] for extractor in extractors}) == 3
+    assert TargetExtractor(make_mfcc_tokenizer(), None).fingerprints == extractors[0].fingerprints
     assert mel_fingerprint(MelConfig()) != mel_fingerprint(MelConfig(n_mels=81))

@@ -1,4 +1,4 @@
-"""Unit teachers: sound to units at 50 Hz (lip2speech/data/unit_tokenizers.py)."""
+"""Unit tokenizers: audio to units (lip2speech/data/unit_tokenizers)."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tests.factories import make_model
 from tests.models.hubert_golden import CHECKPOINT, KMEANS, UNIT_LAYER, stored, teacher
 
 
-def mfcc_teacher(units: int = 5) -> MFCCTokenizer:
+def make_mfcc_tokenizer(units: int = 5) -> MFCCTokenizer:
     """One with random centroids."""
     centroids = torch.randn(units, 39, generator=torch.Generator().manual_seed(0))
     return MFCCTokenizer(centroids, torch.zeros(39), torch.ones(39))
@@ -44,51 +44,49 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_official_units_are_reproduced(imported: Path) -> None:
-    teach = load_unit_tokenizer(imported)
-    assert isinstance(teach, HubertTokenizer)
-    assert (teach.n_units, teach.layer) == (12, 2)
-    assert teach(stored()["wav"]).tolist() == stored()["units_layer2"].tolist()
+    tokenizer = load_unit_tokenizer(imported)
+    assert isinstance(tokenizer, HubertTokenizer)
+    assert (tokenizer.n_units, tokenizer.layer) == (12, 2)
+    assert tokenizer(stored()["wav"]).tolist() == stored()["units_layer2"].tolist()
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7])
-def test_every_video_frame_has_two_units_from_either_teacher(frames: int) -> None:
-    for teach in (teacher(), mfcc_teacher()):
-        units = teach(noise(640 * frames))
+def test_mfcc_and_hubert_give_two_units_per_video_frame(frames: int) -> None:
+    for tokenizer in (teacher(), make_mfcc_tokenizer()):
+        units = tokenizer(noise(640 * frames))
         assert units.shape == (2 * frames,)
         assert units.dtype == torch.int64
-        assert 0 <= int(units.min()) <= int(units.max()) < teach.n_units
+        assert 0 <= int(units.min()) <= int(units.max()) < tokenizer.n_units
 
 
-def test_the_last_unit_is_held_where_the_sound_ends_before_its_feature() -> None:
-    teach, wav = teacher(), noise(6400)
-    features = teach.model.extract_features(wav[None, None], UNIT_LAYER)[0]
-    nearest = [int((x - teach.centroids).square().sum(1).argmin()) for x in features]
+def test_the_last_feature_is_repeated_if_the_audio_ends_before_the_next() -> None:
+    tokenizer, wav = teacher(), noise(6400)
+    features = tokenizer.model.extract_features(wav[None, None], UNIT_LAYER)[0]
+    nearest = [int((x - tokenizer.centroids).square().sum(1).argmin()) for x in features]
     assert len(nearest) == 19
-    assert teach(wav).tolist() == [*nearest, nearest[-1]]
+    assert tokenizer(wav).tolist() == [*nearest, nearest[-1]]
 
 
 @pytest.mark.parametrize("rest", [0, 320, 399, 400, 1000])
-def test_a_long_sound_is_seen_in_pieces_and_keeps_its_clock(
-    monkeypatch: pytest.MonkeyPatch, rest: int
-) -> None:
+def test_long_audio_is_encoded_in_chunks_at_the_same_rate(monkeypatch: pytest.MonkeyPatch, rest: int) -> None:
     monkeypatch.setattr("lip2speech.data.unit_tokenizers.hubert.MAX_SAMPLES", 3200)
-    teach, wav = teacher(), noise(6400 + rest)
+    tokenizer, wav = teacher(), noise(6400 + rest)
     last = wav[3200:] if rest < 400 else wav[3200:6400]
-    expected = [teach.features_chunk(wav[:3200]), teach.features_chunk(last)]
+    expected = [tokenizer.features_chunk(wav[:3200]), tokenizer.features_chunk(last)]
     if rest >= 400:
-        expected.append(teach.features_chunk(wav[6400:]))
-    assert torch.equal(teach.features(wav), torch.cat(expected))
-    assert len(teach(wav)) == (6400 + rest) // 320
+        expected.append(tokenizer.features_chunk(wav[6400:]))
+    assert torch.equal(tokenizer.features(wav), torch.cat(expected))
+    assert len(tokenizer(wav)) == (6400 + rest) // 320
 
 
-def test_sounds_without_a_unit_are_refused() -> None:
+def test_audio_of_invalid_length_is_rejected() -> None:
     with pytest.raises(ValueError, match="at least 400 samples, got 320"):
         teacher()(noise(320))
     with pytest.raises(ValueError, match=r"wav must be \(T_a,\), got \(1, 640\)"):
         teacher()(noise(640)[None])
     for samples in (0, 641):
         with pytest.raises(ValueError, match=rf"a multiple of 320, got \({samples},\)"):
-            mfcc_teacher()(noise(samples))
+            make_mfcc_tokenizer()(noise(samples))
 
 
 def test_centroids_and_layer_must_fit_the_encoder() -> None:
@@ -105,8 +103,8 @@ def test_centroids_and_layer_must_fit_the_encoder() -> None:
         HubertTokenizer(Hubert(slow), own.centroids, 1)
 
 
-def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) -> None:
-    own = mfcc_teacher()
+def test_a_folder_is_loaded_by_its_kind(imported: Path, tmp_path: Path) -> None:
+    own = make_mfcc_tokenizer()
     tensors = {"centroids": own.centroids, "mean": own.mean, "std": own.std}
     checkpoint.save(tmp_path / "units", {"kind": "kmeans-mfcc"}, tensors, "")
     found = load_unit_tokenizer(tmp_path / "units")
@@ -127,7 +125,7 @@ def test_a_folder_says_which_teacher_it_holds(imported: Path, tmp_path: Path) ->
         ({"hubert": None}, "expected a group of HubertConfig fields"),
     ],
 )
-def test_a_folder_that_does_not_fit_itself_is_refused(
+def test_an_inconsistent_folder_is_rejected(
     imported: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     loaded = checkpoint.load(imported)
@@ -145,7 +143,7 @@ def test_a_unit_is_the_nearest_centroid() -> None:
     assert set(units.tolist()) == {0, 1}
 
 
-def test_cepstra_of_a_flat_spectrum_are_its_level_alone() -> None:
+def test_mfcc_of_a_flat_spectrum_is_its_level() -> None:
     features = mfcc_features(torch.full((80, 8), -3.0))
     assert features.shape == (4, 39)
     expected = torch.zeros(4, 39)
@@ -153,27 +151,27 @@ def test_cepstra_of_a_flat_spectrum_are_its_level_alone() -> None:
     torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
 
 
-def test_a_rising_level_is_in_the_first_difference() -> None:
+def test_a_rising_level_gives_a_constant_first_difference() -> None:
     features = mfcc_features(torch.arange(20.0).expand(80, 20))
     torch.testing.assert_close(features[:, 13], torch.ones(10))
     torch.testing.assert_close(features[:, 26], torch.zeros(10))
 
 
-def test_units_on_another_clock_are_refused_by_who_takes_them(tmp_path: Path) -> None:
+def test_units_at_another_rate_are_rejected(tmp_path: Path) -> None:
     front = make_model().frontend
-    teach = AVHubertTokenizer(front, Transform(), torch.randn(3, front.dim), 1)
+    tokenizer = AVHubertTokenizer(front, Transform(), torch.randn(3, front.dim), 1)
     with pytest.raises(ValueError, match="units are at 25 Hz, expected 50 Hz"):
-        TargetExtractor(teach, None)
+        TargetExtractor(tokenizer, None)
     with pytest.raises(ValueError, match="units are at 50 Hz, expected 25 Hz"):
-        require_rate(mfcc_teacher(), 25)
+        require_rate(make_mfcc_tokenizer(), 25)
     require_rate(None, 25)
-    values, tensors = teach.state()
+    values, tensors = tokenizer.state()
     checkpoint.save(tmp_path / "units", values | {"rate": 50}, tensors, "")
     with pytest.raises(ValueError, match="rate is 50 Hz, but its features are at 25 Hz"):
         load_unit_tokenizer(tmp_path / "units")
 
 
-def test_an_av_hubert_without_units_is_refused(tmp_path: Path) -> None:
+def test_an_av_hubert_without_units_is_rejected(tmp_path: Path) -> None:
     front = make_model().frontend
     values, tensors = AVHubertTokenizer(front, Transform(), torch.randn(3, front.dim), 1).state()
     del values["units"]

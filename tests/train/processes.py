@@ -29,7 +29,7 @@ from lip2speech.train.finetune.config import FinetuneConfig
 from lip2speech.train.finetune.task import FinetuneTask
 from lip2speech.train.pretrain.config import PretrainConfig
 from lip2speech.train.pretrain.task import PretrainTask
-from tests.data.test_unit_tokenizers import mfcc_teacher
+from tests.data.test_unit_tokenizers import make_mfcc_tokenizer
 from tests.factories import CODEC, MODEL
 
 SERVER = multiprocessing.get_context("forkserver")
@@ -128,7 +128,7 @@ def lip_task(folder: Path, **changes: Any) -> FinetuneTask:
 
 def pretrain_task(folder: Path, out: Path) -> PretrainTask:
     """Lips and sound with masks, dropped streams, batch norms and dropout; its clusters are kept in `out`."""
-    values, tensors = mfcc_teacher(5).state()
+    values, tensors = make_mfcc_tokenizer(5).state()
     units = out / f"units{distributed.rank()}"
     checkpoint.save(units, values, tensors, "")
     numbers: dict[str, Any] = {

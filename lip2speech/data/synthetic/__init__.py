@@ -1,10 +1,10 @@
-"""The synthetic talker: videos, with sound, of faces that say sentences of a closed grammar (extra `synth`).
+"""The synthetic corpus: videos with audio of rendered faces that speak sentences of a closed grammar (extra
+`synth`).
 
-`make_corpus` writes such a corpus, `utterances` reads it back, `audio_only` gives the sound alone.
+`make_corpus` writes a corpus, `utterances` reads it, `synthesize_audio` gives its audio without rendering.
 """
 
 from lip2speech.data.synthetic.corpus import make_corpus, utterances
-from lip2speech.data.synthetic.sample import make_sample
 from lip2speech.data.synthetic.voices import synthesize_audio
 
-__all__ = ["synthesize_audio", "make_corpus", "make_sample", "utterances"]
+__all__ = ["make_corpus", "synthesize_audio", "utterances"]

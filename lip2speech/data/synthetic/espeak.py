@@ -1,10 +1,8 @@
-"""Speech with phoneme times from espeak-ng, reached through ctypes.
+"""Text-to-speech with phoneme times by espeak-ng, through ctypes.
 
-espeak-ng is GPL-3: it is used to MAKE a corpus (extra `synth`), never when lip2speech runs. The
-`espeakng-loader` package brings the library and its data. One process holds one synthesiser, because the
-library keeps global state.
-
-It does not know sentences, voices or faces: text and a handful of numbers in, samples and phoneme times out.
+espeak-ng is GPL-3: it is used to make a corpus (extra `synth`), never when lip2speech runs. The package
+`espeakng-loader` contains the library and its data. There is one synthesizer per process, because the library
+has global state.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import ctypes
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ INITIALIZE_DONT_EXIT = 0x8000
 EVENT_END, EVENT_PHONEME = 0, 7
 FLAG_UTF8, FLAG_PHONEMES = 1, 0x100
 PARAM_RATE, PARAM_VOLUME, PARAM_PITCH, PARAM_RANGE = 1, 2, 3, 4
-STRESS_MARKS = "',%=_|;-:!^"  # decorations of a phoneme name that change neither lips nor words
+STRESS_MARKS = "',%=_|;-:!^"  # suffixes of a phoneme name that change neither lips nor words
 BUFFER_MS = 200
 VOLUME = 80
 RANDOM_SEED = 1
@@ -36,7 +35,7 @@ class MissingExtraError(ImportError):
 
 @dataclass(frozen=True)
 class Phoneme:
-    """A phoneme name of espeak-ng and its span in seconds from the start of the sound."""
+    """A phoneme, named as in espeak-ng, with its start and end in seconds from the start of the audio."""
 
     name: str
     start: float
@@ -66,19 +65,17 @@ _CALLBACK = ctypes.CFUNCTYPE(
 
 
 class EspeakSynthesizer:
-    """The espeak-ng library of this process; get it from `synthesizer()`."""
+    """The espeak-ng library of this process, see `load_espeak`."""
 
     def __init__(self, library_path: str, data_path: str) -> None:
         self._library_path = library_path
         self._data_path = data_path.encode()
-        self._callback = _CALLBACK(
-            self._collect
-        )  # the library keeps the bare pointer, so it must not be collected
+        self._callback = _CALLBACK(self._collect)  # referenced here, as the library keeps only its pointer
         self._chunks: list[np.ndarray] = []
         self._marks: list[tuple[str, int]] = []
         self._lib: ctypes.CDLL | None = None
 
-    def _collect(self, samples, n_samples: int, events) -> int:
+    def _collect(self, samples: Any, n_samples: int, events: Any) -> int:
         if samples and n_samples > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (n_samples,)).copy())
         i = 0
@@ -90,10 +87,10 @@ class EspeakSynthesizer:
         return 0
 
     def _restart(self) -> ctypes.CDLL:
-        """A freshly loaded library.
+        """Reload the library.
 
-        Starting the loaded one again is not enough: it keeps the phase of the voice, so that what it says
-        would depend on what it said before.
+        Initializing a loaded one again is not enough: it keeps the phase of the voice, so its output would
+        depend on earlier calls.
         """
         if self._lib is not None:
             self._lib.espeak_Terminate()
@@ -103,17 +100,17 @@ class EspeakSynthesizer:
         rate = lib.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, BUFFER_MS, self._data_path, options)
         if rate != NATIVE_RATE:
             raise RuntimeError(
-                f"espeak-ng starts with {rate}, expected {NATIVE_RATE} Hz; reinstall espeakng-loader."
+                f"espeak-ng is at {rate} Hz, expected {NATIVE_RATE} Hz; reinstall espeakng-loader."
             )
         lib.espeak_SetSynthCallback(self._callback)
-        lib.espeak_ng_SetRandSeed(RANDOM_SEED)  # initialisation seeds the flutter of the voice from the clock
-        ctypes.CDLL(None).srand(RANDOM_SEED)  # the breath of the Klatt voices comes from the C library
+        lib.espeak_ng_SetRandSeed(RANDOM_SEED)  # initialization seeds the flutter of the voice from the clock
+        ctypes.CDLL(None).srand(RANDOM_SEED)  # the noise of the Klatt voices is rand() of the C library
         return lib
 
     def synthesize(
         self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int
     ) -> tuple[np.ndarray, list[Phoneme]]:
-        """Speak `text`: wav (T,) float32 at `NATIVE_RATE` and its phonemes in order, pauses named `_`."""
+        """Audio (T,) float32 at `NATIVE_RATE` of a text, and its phonemes in order; pauses are named `_`."""
         lib = self._restart()
         self._chunks, self._marks = [], []
         if lib.espeak_SetVoiceByName(voice.encode()) != 0:
@@ -124,13 +121,13 @@ class EspeakSynthesizer:
         raw = text.encode()
         status = lib.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, FLAG_UTF8 | FLAG_PHONEMES, None, None)
         if status != 0 or not self._chunks:
-            raise RuntimeError(f"espeak-ng could not speak {text!r} (status {status}).")
+            raise RuntimeError(f"espeak-ng could not synthesize {text!r} (status {status}).")
         wav = np.concatenate(self._chunks).astype(np.float32) / 32768.0
         return wav, _spans(self._marks, len(wav))
 
 
 def _spans(marks: Sequence[tuple[str, int]], n_samples: int) -> list[Phoneme]:
-    """Event marks (name, first sample) -> phonemes that fill the time up to the next mark."""
+    """Events (name, first sample) -> phonemes, each until the next event."""
     ends = [start for _, start in marks[1:]] + [n_samples]
     phonemes = []
     for (name, start), end in zip(marks, ends, strict=True):
@@ -142,12 +139,12 @@ def _spans(marks: Sequence[tuple[str, int]], n_samples: int) -> list[Phoneme]:
 
 @functools.lru_cache(maxsize=1)
 def load_espeak() -> EspeakSynthesizer:
-    """The synthesiser of this process, loaded at the first call."""
+    """The synthesizer of this process, loaded at the first call. ImportError: the extra is not installed."""
     try:
         import espeakng_loader
     except ImportError:
         raise MissingExtraError(
-            "the synthetic talker needs espeak-ng, which is not installed; pip install 'lip2speech[synth]'.",
+            "the synthetic corpus needs espeak-ng, which is not installed; pip install 'lip2speech[synth]'.",
             name="espeakng_loader",
         ) from None
     return EspeakSynthesizer(str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()))

@@ -1,46 +1,45 @@
-"""The closed grammar of the synthetic corpus: six words, one from each slot.
+"""The closed grammar of the synthetic corpus: six words, one of each slot.
 
 It is the grammar of the GRID corpus (Cooke, Barker, Cunningham and Shao 2006, JASA 120(5), section II), so
-that one model can learn both. 4 x 4 x 4 x 25 x 10 x 4 = 64,000 sentences; a hash of the text, not of a seed,
-puts one in five of them into the test split, so no choice of seeds can make the splits overlap.
+that one model can be trained on both. 4 x 4 x 4 x 25 x 10 x 4 = 64,000 sentences; a hash of the text, not of
+a seed, assigns one in five to the test split, so the splits are disjoint for any seeds.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 
 import numpy as np
 
 SLOTS: dict[str, tuple[str, ...]] = {
     "command": ("bin", "lay", "place", "set"),
-    "colour": ("blue", "green", "red", "white"),
+    "color": ("blue", "green", "red", "white"),
     "preposition": ("at", "by", "in", "with"),
-    "letter": tuple("abcdefghijklmnopqrstuvxyz"),  # no w: the only letter of more than one syllable
+    "letter": tuple("abcdefghijklmnopqrstuvxyz"),  # no w, the only letter of more than one syllable
     "digit": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     "adverb": ("again", "now", "please", "soon"),
 }
 SPLITS = ("train", "test")
 TEST_ONE_IN = 5
 LETTER_SLOT = list(SLOTS).index("letter")
-# a bare "a" is read as the article; the brackets hand the synthesiser phonemes instead of text
+# A single "a" would be read as the article; brackets give espeak-ng phonemes instead of text.
 ESPEAK_OVERRIDES = {"a": "[['eI]]"}
 
 
 def check_split(split: str) -> None:
-    """ValueError unless this is a split."""
+    """Raise ValueError unless this is a split."""
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}.")
 
 
 def sentence_split(text: str) -> str:
-    """The split that a sentence belongs to, for ever: a property of its words."""
+    """The split of a sentence, which depends on its words only."""
     digest = hashlib.sha256(text.encode()).digest()
     return "test" if int.from_bytes(digest[:8], "big") % TEST_ONE_IN == 0 else "train"
 
 
 def sample_sentence(rng: np.random.Generator, split: str) -> str:
-    """One sentence of a split; every word of a slot is equally likely."""
+    """A random sentence of a split; the words of a slot are equally likely."""
     check_split(split)
     while True:
         text = " ".join(words[rng.integers(len(words))] for words in SLOTS.values())
@@ -49,20 +48,15 @@ def sample_sentence(rng: np.random.Generator, split: str) -> str:
 
 
 def is_sentence(text: str) -> bool:
-    """Whether the grammar has this sentence."""
+    """Whether the text is a sentence of the grammar."""
     words = text.split()
     return len(words) == len(SLOTS) and all(w in slot for w, slot in zip(words, SLOTS.values(), strict=True))
 
 
 def to_espeak_text(text: str) -> str:
-    """The text as the synthesiser must be given it."""
+    """The input of espeak-ng for a sentence. ValueError: it is not of the grammar."""
     if not is_sentence(text):
         raise ValueError(f"{text!r} is not a sentence of the grammar ({' '.join(SLOTS)}).")
     words = text.split()
     words[LETTER_SLOT] = ESPEAK_OVERRIDES.get(words[LETTER_SLOT], words[LETTER_SLOT])
     return " ".join(words)
-
-
-def count_sentences() -> int:
-    """Sentences of both splits together."""
-    return math.prod(len(words) for words in SLOTS.values())

@@ -1,11 +1,11 @@
-"""From phoneme times to mouth movements: dominance blending of viseme targets.
+"""Phoneme times -> mouth movements, by dominance blending of viseme targets.
 
-Every phoneme pulls each mouth parameter toward a target with a weight of its own; a parameter is the weighted
-mean of all pulls (Cohen and Massaro 1993, "Modeling coarticulation in synthetic visual speech"). Where a
-consonant does not care (weight near 0) its neighbours shine through: /t/ between rounded vowels is rounded,
-/b/ is closed everywhere.
+Every phoneme has a target and a weight for each mouth parameter; a parameter is the weighted mean of the
+targets near it in time (Cohen and Massaro 1993, "Modeling coarticulation in synthetic visual speech"). Where
+a consonant has a weight near 0, its neighbors dominate: /t/ between rounded vowels is rounded, /b/ is always
+closed.
 
-It knows names and times, not pixels: `render` turns the track into pictures.
+Independent of pixels: `render` turns the track into frames.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from lip2speech.constants import VIDEO_FPS
 from lip2speech.data.synthetic.espeak import Phoneme
 
 PARAMETERS = (
-    "opening",  # of the lips; below 0 they press
-    "spread",  # mouth width: 1 smile, -1 narrowest
+    "opening",  # of the lips; below 0 they are pressed together
+    "spread",  # mouth width: 1 widest (smile), -1 narrowest
     "rounding",  # protrusion
     "jaw",  # drop of the chin
     "tuck",  # lower lip under the upper teeth
-    "tongue",  # its tip at the gum behind the upper teeth
-    "tip",  # tongue between the teeth
+    "tongue",  # tip raised behind the upper teeth
+    "tip",  # tongue tip between the teeth
 )
 STEP_S = 0.005
-SIGMA_S = 0.032  # of the pulls in time
-ROUNDING_SIGMA_S = 0.055  # rounding starts earlier than anything else
-BURST_LEAD_S = 0.055  # a plosive's event is its burst; the closure that the eye sees comes before
+SIGMA_S = 0.032  # temporal smoothing of the dominance
+ROUNDING_SIGMA_S = 0.055  # rounding starts earlier than the other parameters
+BURST_LEAD_S = 0.055  # a plosive's event is its burst; the visible closure comes before
 EXPOSURE_S = 0.02
 FRAME_S = 1 / VIDEO_FPS
 PLOSIVES = frozenset({"p", "b", "t", "d", "k", "g", "tS", "dZ", "t#"})
 PLOSIVE_TAIL_S = 0.012
-DIPHTHONG_GLIDE = 0.5  # share of a diphthong that belongs to its first half
+DIPHTHONG_GLIDE = 0.5  # share of a diphthong's duration that has its first target
 
-# name: targets in the order of PARAMETERS, weights in the same order
+# viseme: (targets, weights), in the order of PARAMETERS
 _LOOSE = (0.5, 0.3, 0.3, 0.4, 1.0, 1.0, 1.0)
 _VOWEL = (1.0, 1.0, 1.0, 1.0, 0.6, 0.5, 0.6)
 _LIPS = (9.0, 0.6, 0.25, 2.0, 1.0, 0.3, 1.0)
@@ -84,8 +84,8 @@ DIPHTHONGS = {
 }  # fmt: skip
 
 
-def _pulls(phoneme: Phoneme) -> list[tuple[str, float, float]]:
-    """(viseme, start, end) of one phoneme: two for a diphthong, moved ahead for a plosive."""
+def _viseme_spans(phoneme: Phoneme) -> list[tuple[str, float, float]]:
+    """(viseme, start, end) of one phoneme: two for a diphthong, earlier for a plosive."""
     name = phoneme.name
     if name in DIPHTHONGS:
         middle = phoneme.start + DIPHTHONG_GLIDE * (phoneme.end - phoneme.start)
@@ -100,39 +100,44 @@ def _pulls(phoneme: Phoneme) -> list[tuple[str, float, float]]:
 
 
 def _release(phoneme: Phoneme) -> float:
-    """When the mouth lets go of a phoneme: a plosive's is over with its burst, the rest of it is breath."""
+    """When the mouth leaves a phoneme: a plosive ends with its burst, the rest of it is aspiration."""
     if phoneme.name in PLOSIVES and VISEME_ALIASES.get(phoneme.name, phoneme.name) != "tS":
         return min(phoneme.end, phoneme.start + PLOSIVE_TAIL_S)
     return phoneme.end
 
 
-def _box(times: np.ndarray, start: float, end: float, sigma: float) -> np.ndarray:
-    """A box from start to end with edges smoothed by a normal curve: (N,) in 0..1."""
+def _smooth_box(times: np.ndarray, start: float, end: float, sigma: float) -> np.ndarray:
+    """A box from start to end, convolved with a Gaussian: (N,) in 0..1."""
     from scipy.special import ndtr
 
     return ndtr((times - start) / sigma) - ndtr((times - end) / sigma)
 
 
 def mouth_track(phonemes: Sequence[Phoneme], n_frames: int, table: VisemeTable = TARGETS) -> np.ndarray:
-    """Mouth parameters per video frame, in the order of `PARAMETERS`: (n_frames, 7) float32."""
-    span = n_frames * FRAME_S
-    times = np.arange(0.0, span, STEP_S) + STEP_S / 2
-    first, last = (phonemes[0].start, phonemes[-1].end) if phonemes else (span, span)
-    pulls = [("_", -1.0, first), ("_", last, span + 1.0)]
-    free = first
+    """Mouth parameters per video frame, in the order of `PARAMETERS`: (n_frames, 7) float32.
+
+    Args:
+        phonemes: Phonemes with their times.
+        n_frames: Number of video frames.
+        table: Viseme targets and weights, those of voiced speech by default.
+    """
+    duration = n_frames * FRAME_S
+    times = np.arange(0.0, duration, STEP_S) + STEP_S / 2
+    first, last = (phonemes[0].start, phonemes[-1].end) if phonemes else (duration, duration)
+    spans = [("_", -1.0, first), ("_", last, duration + 1.0)]
+    released = first
     for phoneme in phonemes:
-        pulls += _pulls(replace(phoneme, start=free) if phoneme.name not in PLOSIVES else phoneme)
-        free = _release(phoneme)
+        spans += _viseme_spans(replace(phoneme, start=released) if phoneme.name not in PLOSIVES else phoneme)
+        released = _release(phoneme)
     total = np.full((len(times), len(PARAMETERS)), 1e-6)
     value = np.zeros((len(times), len(PARAMETERS)))
     rounding = PARAMETERS.index("rounding")
-    for viseme, start, end in pulls:
+    for viseme, start, end in spans:
         targets, weights = table[viseme]
-        near = _box(times, start, end, SIGMA_S)
-        pull = near[:, None] * np.asarray(weights)
-        pull[:, rounding] = _box(times, start, end, ROUNDING_SIGMA_S) * weights[rounding]
-        total += pull
-        value += pull * np.asarray(targets)
+        dominance = _smooth_box(times, start, end, SIGMA_S)[:, None] * np.asarray(weights)
+        dominance[:, rounding] = _smooth_box(times, start, end, ROUNDING_SIGMA_S) * weights[rounding]
+        total += dominance
+        value += dominance * np.asarray(targets)
     return _expose(value / total, n_frames)
 
 

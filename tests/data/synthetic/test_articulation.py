@@ -1,4 +1,4 @@
-"""People who mouth without a voice (lip2speech/data/synthetic/articulation.py) and the prompts read for them."""
+"""Silent speech of the synthetic corpus, and synthesized prompts."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from lip2speech.data.synthetic import make_corpus, utterances
 from lip2speech.data.synthetic.articulation import SilentSpeechStyle, apply_silent_style
-from lip2speech.data.synthetic.corpus import SynthesisJob, make_utterance, silent_speech_style
+from lip2speech.data.synthetic.clip import SynthesisJob, make_utterance, silent_speech_style
 from lip2speech.data.synthetic.prompts import sample_prompts, synthesize_prompt
 from lip2speech.data.synthetic.render.mouth import JAW, OPENING, SPREAD
 from lip2speech.data.synthetic.sentences import sentence_split
@@ -19,45 +19,45 @@ from lip2speech.data.synthetic.voices import synthesize_utterance
 SEED = 4
 
 
-def manners(count: int) -> list[SilentSpeechStyle]:
+def sample_styles(count: int) -> list[SilentSpeechStyle]:
     return [SilentSpeechStyle.sample(np.random.default_rng(i)) for i in range(count)]
 
 
-def test_silent_people_are_slower_and_open_less_each_in_their_own_way() -> None:
-    people = manners(40)
-    tempos, openings = (np.array(x) for x in zip(*((p.tempo, p.gains[OPENING]) for p in people), strict=True))
+def test_silent_styles_are_slower_less_open_and_different() -> None:
+    styles = sample_styles(40)
+    tempos, openings = (np.array(x) for x in zip(*((p.tempo, p.gains[OPENING]) for p in styles), strict=True))
     assert tempos.min() >= 1.1
     assert 1.2 < tempos.mean() < 1.5
     assert openings.mean() < 0.95
     assert openings.std() > 0.1
-    assert all(p.gains[JAW] < p.gains[OPENING] and p.gains[SPREAD] > 1 for p in people)
-    assert not np.array_equal(people[0].habits["i"], people[1].habits["i"])
+    assert all(p.gains[JAW] < p.gains[OPENING] and p.gains[SPREAD] > 1 for p in styles)
+    assert not np.array_equal(styles[0].viseme_offsets["i"], styles[1].viseme_offsets["i"])
 
 
-def test_closures_close_and_openings_open_for_everybody() -> None:
-    for person in manners(40):
-        for name, (targets, _) in person.table().items():
-            spoken = TARGETS[name][0][OPENING]
-            assert np.sign(targets[OPENING]) == np.sign(spoken), name
-    assert set(person.table()) == set(TARGETS)
+def test_closures_and_openings_keep_their_sign_in_every_style() -> None:
+    for style in sample_styles(40):
+        for name, (targets, _) in style.table().items():
+            voiced = TARGETS[name][0][OPENING]
+            assert np.sign(targets[OPENING]) == np.sign(voiced), name
+    assert set(style.table()) == set(TARGETS)
 
 
-def test_the_same_words_take_longer_without_sound() -> None:
-    speech, manner = synthesize_utterance("test", SEED, 0), manners(1)[0]
-    silent = apply_silent_style(speech, manner, np.random.default_rng(0))
-    assert [p.name for p in silent.phonemes] == [p.name for p in speech.phonemes]
-    spoken_s, silent_s = (x.phonemes[-1].end - x.phonemes[0].start for x in (speech, silent))
-    assert silent_s / spoken_s == pytest.approx(manner.tempo, rel=0.15)
-    assert not silent.wav.any()
-    assert silent.n_frames > speech.n_frames
+def test_mouthed_words_take_longer() -> None:
+    speech, style = synthesize_utterance("test", SEED, 0), sample_styles(1)[0]
+    mouthed = apply_silent_style(speech, style, np.random.default_rng(0))
+    assert [p.name for p in mouthed.phonemes] == [p.name for p in speech.phonemes]
+    voiced_s, mouthed_s = (x.phonemes[-1].end - x.phonemes[0].start for x in (speech, mouthed))
+    assert mouthed_s / voiced_s == pytest.approx(style.tempo, rel=0.15)
+    assert not mouthed.wav.any()
+    assert mouthed.n_frames > speech.n_frames
     small, large = (
         mouth_track(x.phonemes, x.n_frames, t)[:, JAW].max()
-        for x, t in ((silent, manner.table()), (speech, TARGETS))
+        for x, t in ((mouthed, style.table()), (speech, TARGETS))
     )
     assert small < large
 
 
-def test_a_person_has_one_manner_and_a_clip_its_own_words() -> None:
+def test_a_speaker_has_one_style_and_different_words_per_clip() -> None:
     jobs = [SynthesisJob(Path(), "test", SEED, i, "drawn", "mouthed", 3) for i in range(2)]
     first, second = (silent_speech_style(job) for job in jobs)
     assert first is not None
@@ -71,7 +71,7 @@ def test_a_person_has_one_manner_and_a_clip_its_own_words() -> None:
     assert silent_speech_style(SynthesisJob(Path(), "test", SEED, 0, "drawn")) is None
 
 
-def test_a_speaking_person_has_one_voice() -> None:
+def test_a_voiced_speaker_has_one_voice() -> None:
     voices = {
         make_utterance(SynthesisJob(Path(), "test", SEED, i, "drawn", "voiced", 5), None).voice.name
         for i in range(4)
@@ -79,7 +79,7 @@ def test_a_speaking_person_has_one_voice() -> None:
     assert len(voices) == 1
 
 
-def test_a_silent_clip_has_no_sound_but_words_and_times(tmp_path: Path) -> None:
+def test_a_mouthed_clip_has_no_audio_but_text_and_phoneme_times(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make_corpus(tmp_path / name, 1, SEED, "test", articulation="mouthed", speaker_id=3)
     (clip,) = utterances(tmp_path / "a")
@@ -101,19 +101,21 @@ def test_a_silent_clip_has_no_sound_but_words_and_times(tmp_path: Path) -> None:
     [
         ({"articulation": "sung"}, "articulation must be one of voiced, mouthed, got 'sung'"),
         (
-            {"person": 200, "split": "test"},
+            {"speaker_id": 200, "split": "test"},
             "speaker_id must be a drawn face, 0 to 199 of split 'test', got 200",
         ),
-        ({"person": 0, "faces": "photo"}, "speaker_id must be a drawn face"),
+        ({"speaker_id": 0, "faces": "photo"}, "speaker_id must be a drawn face"),
     ],
 )
-def test_a_person_who_is_not_there_is_refused(tmp_path: Path, arguments: dict, message: str) -> None:
+def test_invalid_speakers_and_articulations_are_rejected(
+    tmp_path: Path, arguments: dict, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         make_corpus(tmp_path / "out", 1, 0, **arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_prompts_are_different_sentences_the_model_never_learned() -> None:
+def test_prompts_are_different_sentences_of_the_test_split() -> None:
     prompts = sample_prompts(30, 1)
     assert len(set(prompts)) == 30
     assert {sentence_split(p) for p in prompts} == {"test"}
@@ -123,12 +125,12 @@ def test_prompts_are_different_sentences_the_model_never_learned() -> None:
         sample_prompts(0, 0)
 
 
-def test_prompts_of_any_words_are_read_in_several_voices() -> None:
+def test_any_prompt_is_synthesized_in_several_voices() -> None:
     first, second = (synthesize_prompt("good morning", voice) for voice in (0, 7))
     assert first.dtype == np.float32
     assert 0.1 < np.abs(first).max() < 1
     assert len(first) > 16000
     assert len(first) != len(second) or not np.array_equal(first, second)
     for text in ("...", "[[h@]]"):
-        with pytest.raises(ValueError, match="cannot be read aloud"):
+        with pytest.raises(ValueError, match="cannot be synthesized"):
             synthesize_prompt(text, 0)

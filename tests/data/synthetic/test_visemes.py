@@ -1,4 +1,4 @@
-"""From phonemes to mouth movements: closure, rounding, teeth and tongue at the right time."""
+"""Phonemes to mouth movements: closure, rounding, teeth and tongue at the right time."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ FPS = 25
 
 
 def track(*names: str, each: float = 0.16, lead: float = 0.4) -> np.ndarray:
-    """The mouth while these phonemes are said one after the other: (25, 7)."""
+    """The mouth track of a sequence of phonemes: (25, 7)."""
     phonemes = [Phoneme(name, lead + i * each, lead + (i + 1) * each) for i, name in enumerate(names)]
     return mouth_track(phonemes, 25)
 
@@ -35,7 +35,7 @@ def style() -> MouthStyle:
     return MouthStyle.sample(np.random.default_rng(0), y=1.1, skin=np.array([200.0, 150.0, 120.0]))
 
 
-def test_the_mouth_rests_in_silence() -> None:
+def test_the_mouth_is_at_rest_in_silence() -> None:
     mouth = track("a")
     assert np.abs(mouth[:5]).max() < 0.02
     assert np.abs(mouth[-5:]).max() < 0.02
@@ -43,7 +43,7 @@ def test_the_mouth_rests_in_silence() -> None:
     assert mouth.dtype == np.float32
 
 
-def test_no_speech_at_all_is_a_resting_mouth() -> None:
+def test_without_phonemes_the_mouth_is_at_rest() -> None:
     assert np.abs(mouth_track([], 5)).max() < 1e-3
 
 
@@ -58,7 +58,7 @@ def test_lips_close_before_the_burst() -> None:
 
 @pytest.mark.parametrize("name", ["b", "p", "m"])
 @pytest.mark.parametrize("vowel", ["a", "i", "u", "oU"])
-def test_lips_close_whatever_stands_around(name: str, vowel: str) -> None:
+def test_bilabials_close_the_lips_in_every_context(name: str, vowel: str) -> None:
     assert track(vowel, name, vowel)[11:18, OPENING].min() < 0.02
 
 
@@ -76,23 +76,23 @@ def test_spread_and_rounded_vowels_differ_in_width() -> None:
     assert u[ROUNDING] > 0.6 > 0.1 > i[ROUNDING]
 
 
-def test_rounding_comes_before_its_vowel() -> None:
+def test_rounding_starts_before_its_vowel() -> None:
     rounding = track("t", "u", each=0.2)[:, ROUNDING]
     assert rounding[round((0.4 + 0.2 - 0.06) * FPS)] > 0.15
 
 
-def test_a_consonant_takes_the_width_of_its_vowel() -> None:
+def test_a_consonant_has_the_width_of_its_vowel() -> None:
     assert middle(("u", "t", "u"), 1, 0.1)[SPREAD] < -0.3 < 0.3 < middle(("i", "t", "i"), 1, 0.1)[SPREAD]
 
 
-def test_tongue_and_teeth_have_their_sounds() -> None:
+def test_dentals_and_labiodentals_move_tongue_and_lip() -> None:
     assert middle(("a", "f", "a"), 1)[TUCK] > 0.7
     assert middle(("a", "T", "a"), 1)[TIP] > 0.7
     assert middle(("a", "l", "a"), 1)[TONGUE] > 0.6
     assert middle(("a", "s", "a"), 1)[JAW] < 0.4
 
 
-def test_every_name_leads_to_a_viseme() -> None:
+def test_every_phoneme_name_has_a_viseme() -> None:
     assert set(VISEME_ALIASES.values()) | {half for pair in DIPHTHONGS.values() for half in pair} <= set(
         TARGETS
     )

@@ -1,6 +1,7 @@
-"""The talker's words and voices: grammar, splits, sound, phoneme times."""
+"""Sentences and voices of the synthetic corpus: grammar, splits, audio, phoneme times."""
 
 import hashlib
+import math
 import re
 import sys
 from itertools import pairwise
@@ -15,7 +16,6 @@ from lip2speech.data.synthetic import synthesize_audio
 from lip2speech.data.synthetic.espeak import MissingExtraError, load_espeak
 from lip2speech.data.synthetic.sentences import (
     SLOTS,
-    count_sentences,
     is_sentence,
     sample_sentence,
     sentence_split,
@@ -46,7 +46,7 @@ SOUNDS = {
 
 def test_the_grammar_is_that_of_grid() -> None:
     assert [len(words) for words in SLOTS.values()] == [4, 4, 4, 25, 10, 4]
-    assert count_sentences() == 64_000
+    assert math.prod(len(words) for words in SLOTS.values()) == 64_000
     assert "w" not in SLOTS["letter"]
     assert SLOTS["digit"][0] == "zero"
 
@@ -58,8 +58,8 @@ def test_splits_share_no_sentence() -> None:
     assert all(is_sentence(text) for text in train | test)
 
 
-def test_one_sentence_in_five_is_for_test() -> None:
-    texts = [f"bin {c} {p} {x} {d} now" for c in SLOTS["colour"] for p in SLOTS["preposition"]
+def test_one_sentence_in_five_is_in_the_test_split() -> None:
+    texts = [f"bin {c} {p} {x} {d} now" for c in SLOTS["color"] for p in SLOTS["preposition"]
              for x in SLOTS["letter"] for d in SLOTS["digit"]]  # fmt: skip
     assert np.mean([sentence_split(text) == "test" for text in texts]) == pytest.approx(0.2, abs=0.02)
 
@@ -80,8 +80,8 @@ def test_splits_share_no_voice() -> None:
     assert len({v.name for v in train + test}) == len(train + test)
 
 
-def test_pitch_is_the_voice_s_own() -> None:
-    """What a voice sounds like in one sentence tells its pitch in the next."""
+def test_pitch_is_a_property_of_the_voice() -> None:
+    """The pitch of a voice is similar in all sentences, and differs between voices."""
     low, high = (
         next(v for v in synthesis_voices("test") if v.name == name) for name in ("f3-97-48", "f3-97-52")
     )
@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize("variant", ["Reed", "klatt", "croak", "f3"])
-def test_no_variant_remembers_what_was_said_before(variant: str) -> None:
+def test_no_variant_depends_on_earlier_calls(variant: str) -> None:
     voice, text = SynthesisVoice(variant, variant, 50, 1.0), "bin blue at f two now"
     first = digest(synthesize(text, voice, np.random.default_rng(1)).wav)
     synthesize(text, SynthesisVoice("m1", "m1", 50, 1.0), np.random.default_rng(1))
@@ -112,14 +112,14 @@ def digest(wav: np.ndarray) -> str:
     return hashlib.sha256(wav.tobytes()).hexdigest()
 
 
-def test_an_utterance_does_not_depend_on_what_was_said_before() -> None:
+def test_an_utterance_does_not_depend_on_earlier_ones() -> None:
     alone = synthesize_utterance("train", 3, 2)
     synthesize_utterance("test", 9, 9)
     assert synthesize_utterance("train", 3, 2).wav.tobytes() == alone.wav.tobytes()
     assert list(synthesize_audio(3, seed=3))[2][0].tobytes() == alone.wav.tobytes()
 
 
-def test_sound_is_whole_frames_of_float32_within_range() -> None:
+def test_audio_is_whole_frames_of_float32_within_range() -> None:
     for wav, text, _ in synthesize_audio(6, seed=5, split="test"):
         assert wav.dtype == np.float32
         assert wav.ndim == 1
@@ -138,7 +138,7 @@ def test_silence_surrounds_the_speech() -> None:
     assert np.abs(speech.wav[start : start + SAMPLE_RATE]).max() > 0.05
 
 
-def test_phonemes_follow_each_other_inside_the_sound() -> None:
+def test_phonemes_are_contiguous_and_inside_the_audio() -> None:
     speech = synthesize_utterance("train", 6, 1)
     assert all(p.start < p.end for p in speech.phonemes)
     assert all(a.end == pytest.approx(b.start, abs=2e-4) for a, b in pairwise(speech.phonemes))
@@ -146,7 +146,7 @@ def test_phonemes_follow_each_other_inside_the_sound() -> None:
 
 
 @pytest.mark.parametrize("offset", range(5))
-def test_the_phonemes_spell_the_transcript(offset: int) -> None:
+def test_the_phonemes_match_the_transcript(offset: int) -> None:
     letters = SLOTS["letter"][offset::5]
     for i, letter in enumerate(letters):
         text = " ".join([*(words[(i + offset) % 4] for words in list(SLOTS.values())[:3]), letter,
@@ -156,7 +156,7 @@ def test_the_phonemes_spell_the_transcript(offset: int) -> None:
         assert re.fullmatch(" ".join(SOUNDS[word] for word in text.split()), heard), (text, heard)
 
 
-def test_text_outside_the_grammar_is_refused() -> None:
+def test_text_outside_the_grammar_is_rejected() -> None:
     with pytest.raises(ValueError, match="'bin blue at w two now' is not a sentence of the grammar"):
         to_espeak_text("bin blue at w two now")
 
@@ -169,18 +169,18 @@ def test_text_outside_the_grammar_is_refused() -> None:
         (1, 1, "dev", "split must be one of train, test, got 'dev'"),
     ],
 )
-def test_bad_arguments_are_refused(sentences: int, seed: int, split: str, message: str) -> None:
+def test_invalid_arguments_are_rejected(sentences: int, seed: int, split: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         next(synthesize_audio(sentences, seed, split))
 
 
-def test_streams_of_random_numbers_are_independent() -> None:
+def test_random_streams_are_independent() -> None:
     draws = {random_stream(s, a, b, c).random() for s in ("train", "test") for a in (0, 1) for b in (0, 1)
              for c in (0, 1)}  # fmt: skip
     assert len(draws) == 16
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     load_espeak.cache_clear()
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'lip2speech\[synth\]'"):

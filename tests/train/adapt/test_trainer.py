@@ -14,7 +14,7 @@ from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.train.adapt.recordings import Recording
 from lip2speech.train.adapt.trainer import AdaptationTrainer, AdaptConfig, adapt, check_heads
-from tests.data.test_unit_tokenizers import mfcc_teacher
+from tests.data.test_unit_tokenizers import make_mfcc_tokenizer
 from tests.factories import make_model, save_system, synthetic_voice
 
 
@@ -27,7 +27,9 @@ def recording(i: int, frames: int = 16) -> Recording:
     """Noise for video, and audio that is shorter than the video."""
     generator = torch.Generator().manual_seed(i)
     roi = torch.randint(256, (frames + i, 96, 96), dtype=torch.uint8, generator=generator)
-    return Recording(f"{i:03d}", f"word {i}", roi, synthetic_voice(frames - 2, 110.0 + 20 * i)[: -7 * i or None])
+    return Recording(
+        f"{i:03d}", f"word {i}", roi, synthetic_voice(frames - 2, 110.0 + 20 * i)[: -7 * i or None]
+    )
 
 
 def trainer(recordings: list[Recording], values: AdaptConfig) -> AdaptationTrainer:
@@ -94,4 +96,4 @@ def test_adaptation_without_recordings_is_refused() -> None:
 
 def test_a_tokenizer_of_other_units_than_the_models_is_refused() -> None:
     with pytest.raises(ValueError, match="the model has 8 units, the unit tokenizer 5"):
-        check_heads(make_model(), mfcc_teacher(5))
+        check_heads(make_model(), make_mfcc_tokenizer(5))

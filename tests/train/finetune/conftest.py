@@ -9,14 +9,14 @@ from lip2speech import checkpoint
 from lip2speech.config import from_dict
 from lip2speech.train.finetune.config import FinetuneConfig
 from lip2speech.train.finetune.task import FinetuneTask
-from tests.data.test_unit_tokenizers import mfcc_teacher
+from tests.data.test_unit_tokenizers import make_mfcc_tokenizer
 from tests.factories import MODEL, save_codec
 
 
 @pytest.fixture(scope="package")
 def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of a unit tokenizer with 8 units and of a codec."""
-    folder, tokenizer = tmp_path_factory.mktemp("teachers"), mfcc_teacher(8)
+    folder, tokenizer = tmp_path_factory.mktemp("teachers"), make_mfcc_tokenizer(8)
     tensors = {"centroids": tokenizer.centroids, "mean": tokenizer.mean, "std": tokenizer.std}
     checkpoint.save(folder / "units", {"kind": "kmeans-mfcc"}, tensors, "")
     return {"unit_tokenizer": str(folder / "units"), "codec_path": str(save_codec(folder / "codec"))}

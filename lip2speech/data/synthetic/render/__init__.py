@@ -1,1 +1,1 @@
-"""Drawing of talking faces."""
+"""Rendering of talking faces."""

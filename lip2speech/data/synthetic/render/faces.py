@@ -1,11 +1,10 @@
-"""Drawn faces: a random person as a height field that a random lamp shines on.
+"""Drawn faces: random height fields under a random lamp.
 
-A face is a dome with bumps (nose, brows, cheeks, chin, lips' mound); every bump has a random place, width and
-height, so no two faces share a geometry. Its normals are lit once per clip; eyes, brows, hair and beard are
-painted by `features`. The lips are not here: `mouth` draws them anew in every frame.
+A face is a dome with bumps (nose, brows, cheeks, chin, dental arch); every bump has a random position, width
+and height, so no two faces have the same geometry. Its normals are lit once per clip; `features` paints eyes,
+brows, hair and beard. The lips are painted by `lips` in every frame.
 
-Lengths are in eye distances (1.0 = from eye centre to eye centre), x to the right and y down, 0 between the
-eyes.
+Lengths are in eye distances (1.0 = between the eye centers), x to the right and y down, 0 between the eyes.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ HEIGHT, WIDTH = round((BOTTOM - TOP) * EYE_PX), round((RIGHT - LEFT) * EYE_PX)
 
 @dataclass(frozen=True)
 class Canvas:
-    """A person before speaking: the picture, its depth, and where the mouth goes."""
+    """A face image without its mouth, the style and position of the mouth, and the light."""
 
     rgb: np.ndarray  # (HEIGHT, WIDTH, 3) float32, 0..255
-    skin: np.ndarray  # (3,) float32, colour of the lit skin around the mouth
+    skin: np.ndarray  # (3,) float32, color of the lit skin around the mouth
     mouth: MouthStyle
     light: Light
     name: str = ""
@@ -35,7 +34,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The shape of one drawn face; the numbers in `sample` are spreads around an adult's means."""
+    """The shape of one drawn face; `sample` varies the means of adults."""
 
     outline: np.ndarray  # (N, 2) y and half width
     bumps: np.ndarray  # (M, 5) x, y, width, height of the ellipse, elevation; mirrored unless x is 0
@@ -48,7 +47,7 @@ class Geometry:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> Geometry:
-        """A random adult."""
+        """A random adult face."""
         nose_y = np.clip(rng.normal(0.74, 0.05), 0.62, 0.88)
         mouth_y = nose_y + np.clip(rng.normal(0.40, 0.035), 0.30, 0.50)
         chin_y = mouth_y + np.clip(rng.normal(0.72, 0.06), 0.58, 0.90)
@@ -94,7 +93,7 @@ def _sample_bumps(rng: np.random.Generator, nose_y: float, mouth_y: float, chin_
         [0.48, -0.36, *near(0.34, 0.11, 0.06)],  # brow ridge
         [0.68, 0.42, *near(0.28, 0.22, rng.uniform(0.0, 0.10))],  # cheekbones
         [0.40, 0.62, *near(0.13, 0.22, rng.uniform(-0.05, 0.0))],  # hollow beside the nose
-        [0.0, mouth_y, *near(0.42, 0.26, 0.10)],  # mound of the teeth
+        [0.0, mouth_y, *near(0.42, 0.26, 0.10)],  # dental arch
         [0.0, mouth_y - 0.22, *near(0.05, 0.11, -rng.uniform(0.008, 0.03))],  # philtrum
         [0.0, mouth_y + 0.33, *near(0.26, 0.07, -rng.uniform(0.02, 0.07))],  # fold above the chin
         [0.0, chin_y - 0.20, *near(0.22, 0.15, rng.uniform(0.05, 0.13))],  # chin
@@ -104,7 +103,7 @@ def _sample_bumps(rng: np.random.Generator, nose_y: float, mouth_y: float, chin_
 
 
 def canvas_grid() -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of the canvas' pixel centres: x (1, WIDTH) and y (HEIGHT, 1) float32."""
+    """Coordinates of the pixel centers of the canvas: x (1, WIDTH) and y (HEIGHT, 1) float32."""
     x = LEFT + (np.arange(WIDTH, dtype=np.float32) + 0.5) / EYE_PX
     y = TOP + (np.arange(HEIGHT, dtype=np.float32) + 0.5) / EYE_PX
     return x[None, :], y[:, None]
@@ -122,7 +121,7 @@ def half_width(geometry: Geometry, y: np.ndarray) -> np.ndarray:
 
 
 def elevation(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Height of the face, and how far inside its outline a pixel lies: (HEIGHT, WIDTH) float32 each."""
+    """Height of the face, and signed distance to its outline (positive inside): (HEIGHT, WIDTH) float32."""
     x, y = canvas_grid()
     width = half_width(geometry, y[:, 0])[:, None]
     top, chin = geometry.outline[0, 0], geometry.chin_y
@@ -145,7 +144,7 @@ def normals(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def noise(rng: np.random.Generator, cells: int, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
-    """Smooth noise with `cells` blobs over the height: (H, W) float32, deviation about 1."""
+    """Smooth noise with `cells` blobs over the height: (H, W) float32, standard deviation about 1."""
     import cv2
 
     small = rng.standard_normal((cells, max(2, cells * shape[1] // shape[0]))).astype(np.float32)

@@ -1,7 +1,6 @@
-"""What is painted on a drawn face once per clip: skin, eyes, brows, nostrils, hair, beard, neck and clothes.
+"""Features painted on a drawn face once per clip: skin, eyes, brows, nostrils, hair, beard, neck, clothes.
 
-Same lengths and axes as `faces`. Every painter takes the canvas picture (HEIGHT, WIDTH, 3) float32 and
-changes it.
+Same units and axes as `faces`. Painters modify the canvas image (HEIGHT, WIDTH, 3) float32 in place.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from lip2speech.data.synthetic.render.faces import (
 from lip2speech.data.synthetic.render.light import Light, sample_light
 from lip2speech.data.synthetic.render.mouth import MouthStyle
 
-# skin under white light from light to dark, RGB; a face mixes two neighbours
+# skin under white light from light to dark, RGB; a face interpolates between two adjacent ones
 SKINS = np.array(
     [[246, 212, 190], [232, 190, 160], [214, 164, 130], [184, 132, 98], [142, 96, 70], [98, 64, 48]], float
 )
@@ -35,19 +34,19 @@ def step(distance: np.ndarray, softness: float) -> np.ndarray:
     return np.clip(distance / softness + 0.5, 0.0, 1.0)
 
 
-def paint(picture: np.ndarray, colour: np.ndarray, mask: np.ndarray) -> None:
-    """Lay `colour` ((3,) or (H, W, 3)) over the picture where mask (H, W) is 1, in place."""
+def paint(image: np.ndarray, color: np.ndarray, mask: np.ndarray) -> None:
+    """Blend `color` ((3,) or (H, W, 3)) into the image with the opacity mask (H, W), in place."""
     rows = np.flatnonzero(mask.any(axis=1))
     if len(rows) == 0:
         return
     band = slice(rows[0], rows[-1] + 1)
     cover = mask[band].astype(np.float32)[..., None]
-    colour = np.asarray(colour, np.float32)
-    picture[band] += (colour[band] if colour.ndim == 3 else colour) * cover - picture[band] * cover
+    color = np.asarray(color, np.float32)
+    image[band] += (color[band] if color.ndim == 3 else color) * cover - image[band] * cover
 
 
 def draw_canvas(identity: np.random.Generator, scene: np.random.Generator, name: str = "") -> Canvas:
-    """The person that `identity` draws, in the light and before the background that `scene` draws."""
+    """A face sampled from `identity`, with light and background sampled from `scene`."""
     geometry = Geometry.sample(identity)
     where = identity.uniform(0, len(SKINS) - 1)
     low = min(int(where), len(SKINS) - 2)
@@ -57,28 +56,28 @@ def draw_canvas(identity: np.random.Generator, scene: np.random.Generator, name:
     light = sample_light(scene)
     z, inside = elevation(geometry)
     shade = light.shade(*normals(z))
-    picture = _background(scene)
+    image = _background(scene)
     long_hair = identity.random() < 0.4
-    _draw_body(picture, geometry, skin, light, identity)
+    _draw_body(image, geometry, skin, light, identity)
     if long_hair:
-        _draw_long_hair(picture, geometry, hair, identity)
-    albedo = _skin_colour(skin, geometry, identity)
+        _draw_long_hair(image, geometry, hair, identity)
+    albedo = _skin_albedo(skin, geometry, identity)
     _beard(albedo, geometry, mouth, hair, identity)
-    paint(picture, albedo * shade, step(inside, 0.03))
-    _draw_nostrils(picture, geometry)
+    paint(image, albedo * shade, step(inside, 0.03))
+    _draw_nostrils(image, geometry)
     lit = light.on_front(0.7)
     iris = IRISES[identity.integers(len(IRISES))] * identity.uniform(0.8, 1.2)
     for side in (-1, 1):
-        _draw_eye(picture, side, iris, lit)
-        _draw_brow(picture, side, hair * lit, geometry)
-    _draw_hair(picture, geometry, hair * lit, identity)
+        _draw_eye(image, side, iris, lit)
+        _draw_brow(image, side, hair * lit, geometry)
+    _draw_hair(image, geometry, hair * lit, identity)
     return Canvas(
-        np.clip(picture, 0, 255).astype(np.float32), (skin * lit).astype(np.float32), mouth, light, name
+        np.clip(image, 0, 255).astype(np.float32), (skin * lit).astype(np.float32), mouth, light, name
     )
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
-    """A wall, out of focus: gradient and a few soft blobs."""
+    """A wall out of focus: a gradient and a few soft blobs."""
     x, y = canvas_grid()
     base = rng.uniform(20, 220) + rng.normal(0, 18, 3)
     tilt = rng.normal(0, 12, 2)
@@ -88,8 +87,8 @@ def _background(rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def _skin_colour(skin: np.ndarray, geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
-    """Skin with flush, blotches, pores and freckles, before the light: (H, W, 3) float32."""
+def _skin_albedo(skin: np.ndarray, geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
+    """Albedo of skin with flush, blotches, pores and freckles: (H, W, 3) float32."""
     x, y = canvas_grid()
     albedo = np.empty((*np.broadcast_shapes(x.shape, y.shape), 3), np.float32)
     albedo[...] = skin
@@ -104,7 +103,7 @@ def _skin_colour(skin: np.ndarray, geometry: Geometry, rng: np.random.Generator)
 
 
 def _folds(geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
-    """Nasolabial folds: darkness of the line from the nose's wing past the mouth's corner, (H, W)."""
+    """Darkness of the nasolabial folds, from the nostrils past the corners of the mouth: (H, W)."""
     x, y = canvas_grid()
     depth = rng.uniform(0.0, 0.16)
     along = np.clip((y - (geometry.nose_y - 0.08)) / 0.5, 0, 1)
@@ -116,7 +115,7 @@ def _folds(geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
 def _beard(
     albedo: np.ndarray, geometry: Geometry, mouth: MouthStyle, hair: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Stubble, moustache or beard round the mouth, in place; most faces have none."""
+    """Stubble, moustache or beard around the mouth, in place; most faces have none."""
     kind, roughness = rng.random(), noise(rng, 260) * 0.3
     density, reach = rng.uniform(0.1, 0.45), rng.uniform(0.9, 1.1)
     if kind > 0.4:
@@ -132,23 +131,23 @@ def _beard(
     paint(albedo, hair.astype(np.float32), cover)
 
 
-def _draw_nostrils(picture: np.ndarray, geometry: Geometry) -> None:
+def _draw_nostrils(image: np.ndarray, geometry: Geometry) -> None:
     x, y = canvas_grid()
     width = geometry.nose_width
     for side in (-1, 1):
         dx, dy = x - side * 0.42 * width, y - geometry.nose_y - 0.015
         hole = np.exp(-(((dx / (0.22 * width)) ** 2 + ((dy - 0.1 * side * dx) / 0.035) ** 2) ** 1.3))
-        picture *= (1 - 0.6 * hole)[..., None]
+        image *= (1 - 0.6 * hole)[..., None]
         wing = np.exp(
             -(((np.abs(x) - 0.92 * width) / 0.03) ** 2 + ((y - geometry.nose_y + 0.05) / 0.07) ** 2)
         )
-        picture *= (1 - 0.10 * wing)[..., None]
+        image *= (1 - 0.10 * wing)[..., None]
     under = np.exp(-((x / (0.8 * width)) ** 4) - ((y - geometry.nose_y - 0.05) / 0.05) ** 2)
-    picture *= (1 - 0.18 * under)[..., None]
+    image *= (1 - 0.18 * under)[..., None]
 
 
-def _draw_eye(picture: np.ndarray, side: int, iris: np.ndarray, lit: np.ndarray) -> None:
-    """One eye: lids, white, iris, pupil, a glint and the crease above."""
+def _draw_eye(image: np.ndarray, side: int, iris: np.ndarray, lit: np.ndarray) -> None:
+    """One eye: lids, white, iris, pupil, highlight and the crease above."""
     x, y = canvas_grid()
     half, tall = 0.235, 0.088
     dx, dy = (x - side * 0.5) * side, y - 0.0
@@ -157,33 +156,33 @@ def _draw_eye(picture: np.ndarray, side: int, iris: np.ndarray, lit: np.ndarray)
     inside = step(half - np.abs(dx), 0.02)
     open_eye = step(dy - upper, 0.025) * step(lower - dy, 0.025) * inside
     shade = 0.70 + 0.30 * np.clip((dy - upper) / tall, 0, 1)
-    paint(picture, (np.array([225.0, 218.0, 212.0]) * lit) * shade[..., None], open_eye)
+    paint(image, (np.array([225.0, 218.0, 212.0]) * lit) * shade[..., None], open_eye)
     radius = np.hypot(dx, dy + 0.012)
     paint(
-        picture,
+        image,
         iris * lit * (0.7 + 2.2 * np.clip(radius, 0, 0.2))[..., None],
         open_eye * step(0.108 - radius, 0.02),
     )
-    paint(picture, np.array([10.0, 8.0, 8.0]), open_eye * step(0.048 - radius, 0.02))
+    paint(image, np.array([10.0, 8.0, 8.0]), open_eye * step(0.048 - radius, 0.02))
     glint = np.hypot(dx - 0.03, dy + 0.045)
-    paint(picture, np.array([250.0, 250.0, 250.0]), 0.8 * open_eye * step(0.018 - glint, 0.015))
+    paint(image, np.array([250.0, 250.0, 250.0]), 0.8 * open_eye * step(0.018 - glint, 0.015))
     lash = (
         np.exp(-(((dy - upper) / 0.020) ** 2)) * inside
         + 0.25 * np.exp(-(((dy - lower) / 0.015) ** 2)) * inside
     )
-    paint(picture, np.array([24.0, 16.0, 14.0]), np.clip(0.85 * lash, 0, 1))
+    paint(image, np.array([24.0, 16.0, 14.0]), np.clip(0.85 * lash, 0, 1))
     crease = np.exp(-(((dy - 1.35 * upper + 0.035) / 0.018) ** 2)) * inside
-    picture *= (1 - 0.22 * crease)[..., None]
+    image *= (1 - 0.22 * crease)[..., None]
 
 
-def _draw_brow(picture: np.ndarray, side: int, hair: np.ndarray, geometry: Geometry) -> None:
+def _draw_brow(image: np.ndarray, side: int, hair: np.ndarray, geometry: Geometry) -> None:
     x, y = canvas_grid()
     dx = (x - side * 0.5) * side
     u = np.clip(dx / 0.34, -1, 1)
     arc = -0.30 - 0.06 * (1 - (u - 0.25) ** 2) + 0.02 * geometry.bumps[6, 4]
     thick = 0.032 * (1.15 - 0.5 * u)
     mask = np.exp(-(((y - arc) / thick) ** 2)) * step(0.34 - np.abs(dx), 0.06)
-    paint(picture, hair * 0.8, 0.85 * mask)
+    paint(image, hair * 0.8, 0.85 * mask)
 
 
 def _strands(rng: np.random.Generator) -> np.ndarray:
@@ -195,7 +194,7 @@ def _strands(rng: np.random.Generator) -> np.ndarray:
     return 1 + 0.22 * cv2.blur(fine, (1, 21)) * 2.0 + 0.10 * np.sin(5 * x + 2 * y)
 
 
-def _draw_hair(picture: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: np.random.Generator) -> None:
+def _draw_hair(image: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: np.random.Generator) -> None:
     """Short hair: a cap over the hairline, or a bald head with hair at the sides."""
     x, y = canvas_grid()
     width = half_width(geometry, np.maximum(y[:, 0], geometry.outline[1, 0]))[:, None]
@@ -211,11 +210,11 @@ def _draw_hair(picture: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: n
     bald = rng.random() < 0.12
     if bald:
         hairy = hairy * step(np.abs(x) - 0.85 * geometry.outline[4, 1], 0.1) * step(y + 0.9, 0.3)
-    paint(picture, hair * _strands(rng)[..., None], np.clip(hairy, 0, 1))
+    paint(image, hair * _strands(rng)[..., None], np.clip(hairy, 0, 1))
 
 
 def _draw_long_hair(
-    picture: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: np.random.Generator
+    image: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: np.random.Generator
 ) -> None:
     """Hair behind the face down to the shoulders."""
     x, y = canvas_grid()
@@ -227,26 +226,26 @@ def _draw_long_hair(
         * step(length - y, 0.3)
         * step(y + 1.6, 0.3)
     )
-    paint(picture, hair * 0.75 * _strands(rng)[..., None], mask)
+    paint(image, hair * 0.75 * _strands(rng)[..., None], mask)
 
 
 def _draw_body(
-    picture: np.ndarray, geometry: Geometry, skin: np.ndarray, light: Light, rng: np.random.Generator
+    image: np.ndarray, geometry: Geometry, skin: np.ndarray, light: Light, rng: np.random.Generator
 ) -> None:
-    """Neck in the chin's shadow, and shoulders in plain clothes."""
+    """Neck in the shadow of the chin, and shoulders in plain clothes."""
     x, y = canvas_grid()
     wide = 0.62 + 0.25 * np.clip((y - geometry.chin_y - 0.35) / 0.8, 0, 1) ** 2
     neck = step(wide - np.abs(x), 0.04) * step(y - 0.9, 0.1)
     roundness = np.sqrt(np.clip(1 - (x / 0.75) ** 2, 0.1, 1))
     shadow = 1 - 0.5 * np.exp(-np.clip(y - geometry.chin_y + 0.1, 0, None) / 0.35)
-    colour = skin * light.on_front(0.6)
-    paint(picture, colour * (roundness * shadow)[..., None], neck)
+    color = skin * light.on_front(0.6)
+    paint(image, color * (roundness * shadow)[..., None], neck)
     cloth = rng.uniform(15, 215, 3)
     neckline = geometry.chin_y + rng.uniform(0.45, 0.75) - 0.5 * np.clip(1 - (x / 0.5) ** 2, 0, 1) * -0.5
     slope = neckline + 0.12 * np.abs(x) ** 1.5
     cloth_mask = step(y - slope, 0.06)
     paint(
-        picture,
+        image,
         cloth * light.on_front(0.6) * (1 + 0.05 * noise(rng, 12))[..., None],
         cloth_mask,
     )

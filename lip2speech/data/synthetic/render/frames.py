@@ -1,7 +1,7 @@
-"""Frames of a talking face: canvas + mouth track + pose -> pictures.
+"""Frames of a talking face from canvas, mouth track and pose.
 
-Per frame: the skin of the lower face is stretched after the jaw and the lips, the mouth is painted over it,
-and the whole canvas goes through the pose's map and the camera.
+Per frame, the skin of the lower face is warped to follow jaw and lips, the mouth is painted over it, and the
+canvas is projected by the pose and passed through the camera effects.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from lip2speech.data.synthetic.render.lips import MouthPainter
 from lip2speech.data.synthetic.render.mouth import JAW, Curves, MouthStyle, lip_curves
 from lip2speech.data.synthetic.render.scene import Camera, CameraEffects, HeadProjector, Pose
 
-SKIN_X, SKIN_TOP, SKIN_BOTTOM = 1.15, -0.42, 1.45  # the part that moves, eye distances around the mouth
-LIPS = 1.45  # the part that is painted anew, half mouth widths around the mouth
+SKIN_X, SKIN_TOP, SKIN_BOTTOM = 1.15, -0.42, 1.45  # the region that moves, eye distances around the mouth
+LIPS = 1.45  # the region repainted per frame, half mouth widths around the mouth
 CHIN_SHARE = 0.75  # of the lower lip's drop that the chin follows
 LIFT_SHARE = 0.6  # of the upper lip's lift that the skin above follows
-PINCH_SHARE = 0.7  # of the corners' way that the cheeks follow
+PINCH_SHARE = 0.7  # of the motion of the corners that the cheeks follow
 JAW_DROP = 0.2  # half mouth widths by which an open jaw lowers the chin behind closed lips
 
 
@@ -30,7 +30,7 @@ def smooth(value: np.ndarray) -> np.ndarray:
 
 
 class SkinWarp:
-    """How the skin around one mouth gives way; x (1, W), y (H, 1) in eye distances from the mouth."""
+    """Warp of the skin around one mouth; x (1, W), y (H, 1) in eye distances from the mouth."""
 
     def __init__(self, style: MouthStyle, x: np.ndarray, y: np.ndarray) -> None:
         span, shape = style.half_width, (y.shape[0], x.shape[1])
@@ -44,8 +44,8 @@ class SkinWarp:
         pinch = x * np.exp(-((x / (1.3 * span)) ** 4) - (y / 0.32) ** 2) * rim
         self._drop, self._lift, self._pinch = ((EYE_PX * f).astype(np.float32) for f in (drop, lift, pinch))
 
-    def __call__(self, picture: np.ndarray, curves: Curves, pose: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 at rest -> the same part of the face in this pose (7,)."""
+    def __call__(self, image: np.ndarray, curves: Curves, pose: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 at rest -> the same region with mouth parameters `pose` (7,)."""
         import cv2
 
         style = self._style
@@ -53,35 +53,35 @@ class SkinWarp:
         lift = LIFT_SHARE * curves.lift * style.half_width
         map_x = self._map_x + PINCH_SHARE * (1 / curves.width - 1) * self._pinch
         map_y = self._map_y - jaw * self._drop + lift * self._lift
-        return cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 class LowerFace:
-    """The moving part of one canvas as a camera's film renders it; index maps are computed once per clip."""
+    """The moving region of one canvas, tone-mapped; index maps are computed once per clip."""
 
-    def __init__(self, canvas: Canvas, lens: CameraEffects) -> None:
+    def __init__(self, canvas: Canvas, effects: CameraEffects) -> None:
         style = canvas.mouth
-        self._style, self._lens = style, lens
+        self._style, self._effects = style, effects
         base = np.clip(canvas.rgb, 0, 255).astype(np.uint8)
-        self._toned = lens.tone(base)
+        self._toned = effects.tone(base)
         self._rows = _pixels(style.y + SKIN_TOP, style.y + SKIN_BOTTOM, TOP, base.shape[0])
         self._columns = _pixels(style.x - SKIN_X, style.x + SKIN_X, LEFT, base.shape[1])
         self._skin_at_rest = base[self._rows, self._columns]
-        x, y = _centres(self._columns, LEFT) - style.x, _centres(self._rows, TOP) - style.y
-        self._stretch = SkinWarp(style, x[None, :], y[:, None])
+        x, y = _pixel_centers(self._columns, LEFT) - style.x, _pixel_centers(self._rows, TOP) - style.y
+        self._warp = SkinWarp(style, x[None, :], y[:, None])
         reach = LIPS * style.half_width
         self._window = (_pixels(-reach, reach, y[0], len(y)), _pixels(-reach, reach, x[0], len(x)))
         self._lip_x = x[self._window[1]] / style.half_width
         self._paint = MouthPainter(style, canvas.light, self._lip_x, y[self._window[0]] / style.half_width)
 
     def __call__(self, pose: np.ndarray) -> np.ndarray:
-        """The canvas with the mouth at `pose` (7,): (HEIGHT, WIDTH, 3) uint8, valid until the next call."""
+        """The canvas with mouth parameters (7,): (HEIGHT, WIDTH, 3) uint8, valid until the next call."""
         curves = lip_curves(self._style, pose, self._lip_x)
-        patch = self._stretch(self._skin_at_rest, curves, pose)
+        patch = self._warp(self._skin_at_rest, curves, pose)
         window = patch[self._window].astype(np.float32)
         self._paint(window, curves, pose)
         patch[self._window] = np.clip(window, 0, 255).astype(np.uint8)
-        self._toned[self._rows, self._columns] = self._lens.tone(patch)
+        self._toned[self._rows, self._columns] = self._effects.tone(patch)
         return self._toned
 
 
@@ -89,7 +89,7 @@ def _pixels(low: float, high: float, origin: float, limit: int) -> slice:
     return slice(max(0, round((low - origin) * EYE_PX)), min(limit, round((high - origin) * EYE_PX)))
 
 
-def _centres(pixels: slice, origin: float) -> np.ndarray:
+def _pixel_centers(pixels: slice, origin: float) -> np.ndarray:
     return ((np.arange(pixels.start, pixels.stop) + 0.5) / EYE_PX + origin).astype(np.float32)
 
 
@@ -97,13 +97,7 @@ def render_frames(
     canvas: Canvas, track: np.ndarray, pose: Pose, camera: Camera, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """One frame (H, W, 3) uint8 RGB per row of the mouth track (T, 7)."""
-    lens = CameraEffects(camera, canvas.skin, rng)
-    face, project = LowerFace(canvas, lens), HeadProjector(camera)
+    effects = CameraEffects(camera, canvas.skin, rng)
+    face, project = LowerFace(canvas, effects), HeadProjector(camera)
     for t, mouth in enumerate(track):
-        yield lens.expose(project(face(mouth), pose, t))
-
-
-def lip_measures(style: MouthStyle, track: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the frames should show: opening and width of the lips in half mouth widths, (T,) each."""
-    curves = [lip_curves(style, pose, np.linspace(-1, 1, 33)) for pose in track]
-    return np.array([c.aperture for c in curves]), np.array([2 * c.width for c in curves])
+        yield effects.expose(project(face(mouth), pose, t))

@@ -1,4 +1,4 @@
-"""The light of a clip: one lamp and the sky."""
+"""The light of a clip: one lamp and ambient light."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Light:
-    """One lamp and the sky, in RGB; `direction` points to the lamp: x right, y down, z to the camera."""
+    """One lamp and ambient light, RGB; `direction` points to the lamp: x right, y down, z to the camera."""
 
     direction: np.ndarray  # (3,), length 1
     key: np.ndarray  # (3,)
     ambient: np.ndarray  # (3,)
 
     def shade(self, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray) -> np.ndarray:
-        """Normals (H, W) each -> (H, W, 3): colour by which the skin's own colour is multiplied."""
+        """Components of the normals (H, W) -> irradiance (H, W, 3), to be multiplied by the albedo."""
         x, y, z = self.direction
         lambert = np.clip(nx * x + ny * y + nz * z, 0.0, None)[..., None]
         return (self.ambient * (0.85 - 0.15 * ny)[..., None] + self.key * lambert).astype(np.float32)
 
     def on_front(self, share: float) -> np.ndarray:
-        """(3,): what falls on a surface that faces the camera and gets `share` of the lamp."""
+        """(3,): irradiance of a surface that faces the camera and receives `share` of the lamp."""
         return (self.ambient + share * self.key).astype(np.float32)
 
 
 def sample_light(rng: np.random.Generator) -> Light:
-    """A lamp somewhere in front and mostly above, warm or cool, hard or soft."""
+    """A random lamp in front of the face and mostly above it, warm or cool, hard or soft."""
     side, up = rng.normal(0.0, 0.5), rng.uniform(-0.1, 0.8)
     direction = np.array([np.sin(side), -np.sin(up), 0.9 * np.cos(side) * np.cos(up)])
     warmth = rng.normal(0.0, 0.06)

@@ -1,8 +1,8 @@
-"""The picture of a mouth, painted anew in every frame: lips, teeth, tongue and the dark behind them.
+"""Painting of the mouth in every frame: lips, teeth, tongue and the oral cavity.
 
-It paints over the skin between and around the curves of `mouth`, in the same lengths: half mouth widths at
-rest, x right, y down. A pixel's colour is a matter of its row against a few curves, so everything is done by
-comparing a column of rows with a row of columns.
+Paints over the skin between and around the curves of `mouth`, in the same units: half mouth widths at rest, x
+right, y down. A pixel's color depends on its row relative to a few curves of x, so everything is computed by
+broadcasting rows against columns.
 """
 
 from __future__ import annotations
@@ -14,53 +14,54 @@ from lip2speech.data.synthetic.render.mouth import TIP, TONGUE, Curves, MouthSty
 
 CAVITY = np.array([46.0, 18.0, 18.0], np.float32)
 TOOTH = 0.235  # width of a tooth, half mouth widths
-INSIDE_LIGHT = 0.55  # share of the lamp that reaches the mouth's inside
+INSIDE_LIGHT = 0.55  # share of the lamp that reaches the oral cavity
 
 
 def ramp(distance: np.ndarray, softness: float) -> np.ndarray:
-    """0 where distance << 0, 1 where >> 0, a straight edge of width `softness` between."""
+    """0 where distance << 0, 1 where >> 0, linear over `softness` in between."""
     return np.clip(distance / softness + 0.5, 0.0, 1.0)
 
 
-def mix(picture: np.ndarray, colour: np.ndarray, mask: np.ndarray) -> None:
-    """Paint `colour` ((3,) or (H, W, 3)) over picture (H, W, 3) where mask (H, W) is 1, in place."""
-    picture += (colour - picture) * mask[..., None]
+def mix(image: np.ndarray, color: np.ndarray, mask: np.ndarray) -> None:
+    """Blend `color` ((3,) or (H, W, 3)) into the image (H, W, 3) with the opacity mask (H, W), in place."""
+    image += (color - image) * mask[..., None]
 
 
 class MouthPainter:
-    """Paints one person's mouth in one light.
+    """Paints one speaker's mouth in one light.
 
     Args:
-        style: the person's mouth.
-        light: the clip's light.
-        x, y: coordinates of the window's columns (W,) and rows (H,), float32.
+        style: The speaker's mouth.
+        light: The clip's light.
+        x: Coordinates of the window's columns, (W,) float32.
+        y: Coordinates of the window's rows, (H,) float32.
     """
 
     def __init__(self, style: MouthStyle, light: Light, x: np.ndarray, y: np.ndarray) -> None:
         self._style, self._light = style, light
         self._x, self._rows = x, y[:, None]
         self._pixel = float(x[1] - x[0])
-        self._above = max(0.0, float(-light.direction[1]) + 0.25)  # how much the lamp hangs above the face
+        self._above = max(0.0, float(-light.direction[1]) + 0.25)  # how far the lamp is above the face
         self._tooth_gaps = 0.88 + 0.12 * np.clip(np.abs(np.sin(x * np.pi / TOOTH)) * 3.0, 0, 1)
 
-    def __call__(self, picture: np.ndarray, curves: Curves, pose: np.ndarray) -> None:
-        """Paint the mouth over the skin in `picture` (H, W, 3) float32, in place; pose is (7,)."""
+    def __call__(self, image: np.ndarray, curves: Curves, pose: np.ndarray) -> None:
+        """Paint the mouth over the skin in `image` (H, W, 3) float32, in place; pose is (7,)."""
         x, rows, pixel = self._x, self._rows, self._pixel
         gap = ramp(rows - curves.upper_inner, 1.6 * pixel) * ramp(curves.lower_inner - rows, 1.6 * pixel)
         gap *= (np.abs(x) < 0.98 * curves.width) * np.float32(min(1.0, curves.aperture / (0.5 * pixel)))
         if curves.aperture > 0.02:
-            mix(picture, self._interior(curves, pose) * self._light.on_front(INSIDE_LIGHT), gap)
+            mix(image, self._interior(curves, pose) * self._light.on_front(INSIDE_LIGHT), gap)
         u = np.clip(x / curves.width, -1, 1)
         fold = np.exp(-(((rows - curves.lower_outer - 0.16) / 0.16) ** 2)) * (1 - u * u)
-        picture *= (1 - 0.20 * self._above * fold)[..., None]
-        self._paint_lip(picture, curves, u, gap, is_upper=True)
-        self._paint_lip(picture, curves, u, gap, is_upper=False)
+        image *= (1 - 0.20 * self._above * fold)[..., None]
+        self._paint_lip(image, curves, u, gap, is_upper=True)
+        self._paint_lip(image, curves, u, gap, is_upper=False)
         seam = (curves.upper_inner + curves.lower_inner) / 2
         line = np.exp(-(((rows - seam) / (1.1 * pixel)) ** 2)) * ramp(1.02 - np.abs(x) / curves.width, 0.06)
-        picture *= (1 - 0.55 * line * (1 - gap))[..., None]
+        image *= (1 - 0.55 * line * (1 - gap))[..., None]
 
     def _interior(self, curves: Curves, pose: np.ndarray) -> np.ndarray:
-        """Colours between the lips under white light: (H, W, 3) float32."""
+        """Colors between the lips under white light: (H, W, 3) float32."""
         style, x, rows, pixel = self._style, self._x, self._rows, self._pixel
         depth = np.clip((rows - curves.upper_inner) / max(curves.aperture, 0.05), 0, 1)
         inner = CAVITY * (0.45 + 0.55 * depth)[..., None].astype(np.float32)
@@ -85,9 +86,9 @@ class MouthPainter:
         return inner
 
     def _paint_lip(
-        self, picture: np.ndarray, curves: Curves, u: np.ndarray, gap: np.ndarray, *, is_upper: bool
+        self, image: np.ndarray, curves: Curves, u: np.ndarray, gap: np.ndarray, *, is_upper: bool
     ) -> None:
-        """One lip: a bulge from its outer to its inner edge, finely wrinkled; the lower one may shine."""
+        """One lip: convex from its outer to its inner edge, with wrinkles; the lower one has a highlight."""
         import cv2
 
         style, rows, pixel = self._style, self._rows, self._pixel
@@ -106,10 +107,10 @@ class MouthPainter:
         nz = np.sqrt(np.clip(1 - ny * ny - nx * nx, 0.05, 1))
         columns = np.broadcast_to((u + 1) * 127.5, across.shape).astype(np.float32)
         grain = cv2.remap(style.wrinkles, columns, (across * 60).astype(np.float32), cv2.INTER_LINEAR)
-        colour = style.lip * self._light.shade(np.broadcast_to(nx, ny.shape), ny, nz)
-        colour *= (1 + 0.045 * grain - 0.25 * across**6)[..., None]
+        color = style.lip * self._light.shade(np.broadcast_to(nx, ny.shape), ny, nz)
+        color *= (1 + 0.045 * grain - 0.25 * across**6)[..., None]
         if not is_upper:
             shine = np.exp(-(((across - 0.62) / 0.16) ** 2) - (u / 0.45) ** 2) * (1 + 0.3 * grain)
             strength = 90 * style.gloss * max(0.1, self._above + 0.05)
-            colour += (strength * shine)[..., None].astype(np.float32) * self._light.key
-        mix(picture, colour, mask)
+            color += (strength * shine)[..., None].astype(np.float32) * self._light.key
+        mix(image, color, mask)

@@ -1,8 +1,8 @@
-"""The shape of a mouth: how one person's lips look, and where their edges are in a frame.
+"""The shape of a mouth: how one speaker's lips look, and where their edges are in a frame.
 
-Each curve of a lip (outer and inner edge) is a function of x alone, so that a picture of the mouth is made of
-comparisons of a row and a column: a few dozen small array operations a frame. Lengths are in half mouth
-widths at rest (1.0 = from the middle to a corner), x right, y down, 0 at the middle of the closed lips.
+Each curve of a lip (outer and inner edge) is a function of x, so that painting compares rows with columns: a
+few dozen small array operations per frame. Lengths are in half mouth widths at rest (1.0 = from the middle to
+a corner), x right, y down, 0 at the middle of the closed lips.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OPENING, SPREAD, ROUNDING, JAW, TUCK, TONGUE, TIP = range(len(PARAMETERS))
 
 @dataclass(frozen=True)
 class MouthStyle:
-    """How one person's mouth looks and moves."""
+    """How one speaker's mouth looks and moves."""
 
     half_width: float  # eye distances
     x: float  # of the middle, eye distances
@@ -29,10 +29,10 @@ class MouthStyle:
     corner: float  # corners below (+) or above (-) the middle
     slant: float
     effort: float  # amplitude of the articulation
-    narrowing: float  # share of the width that full rounding takes away
+    narrowing: float  # relative decrease of the width at full rounding
     rest: float  # opening at rest
-    upper_share: float  # share of an opening that the upper lip makes
-    lip: np.ndarray  # (3,) colour under white light, 0..255
+    upper_share: float  # share of the opening by the upper lip
+    lip: np.ndarray  # (3,) color under white light, 0..255
     teeth: np.ndarray  # (3,)
     tongue: np.ndarray  # (3,)
     teeth_length: float  # lower edge of the upper teeth, half mouth widths below the rest line
@@ -43,7 +43,7 @@ class MouthStyle:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, *, y: float, skin: np.ndarray) -> MouthStyle:
-        """A random mouth on skin of the given colour (3,)."""
+        """A random mouth on skin of the given color (3,)."""
         fullness = np.exp(rng.normal(0.0, 0.22))
         redness = rng.uniform(0.0, 1.0)
         natural = skin * np.array([0.86, 0.58, 0.60]) * rng.uniform(0.85, 1.05)
@@ -82,7 +82,7 @@ class MouthStyle:
 
 @dataclass(frozen=True)
 class Curves:
-    """The lips of one frame at columns x (N,): outer and inner edges (N,), and the sizes that made them."""
+    """The lips of one frame at columns x (N,): outer and inner edges (N,), and their sizes."""
 
     upper_outer: np.ndarray
     upper_inner: np.ndarray
@@ -96,7 +96,7 @@ class Curves:
 
 MAX_APERTURE = 0.68  # half mouth widths, at opening 1 and effort 1: about 17 mm on an adult
 SPREADING = 0.14  # half mouth widths by which a full smile widens the mouth
-INNER_SHARE = 0.90  # of the lips' width is where they can part; rounding closes the rest
+INNER_SHARE = 0.90  # of the width, where the lips can part; rounding reduces it
 
 
 def lip_curves(style: MouthStyle, pose: np.ndarray, x: np.ndarray) -> Curves:
@@ -128,7 +128,7 @@ def lip_curves(style: MouthStyle, pose: np.ndarray, x: np.ndarray) -> Curves:
 
 
 def _half_width(style: MouthStyle, pose: np.ndarray) -> float:
-    """From the middle to a corner; a dropped jaw pulls the corners in."""
+    """Distance from the middle to a corner; a dropped jaw pulls the corners in."""
     spread = float(pose[SPREAD])
     change = SPREADING * max(0.0, spread) - style.narrowing * max(0.0, -spread)
     return 1.0 + style.effort * change - 0.05 * float(pose[JAW])
@@ -137,7 +137,7 @@ def _half_width(style: MouthStyle, pose: np.ndarray) -> float:
 def _thickness(
     style: MouthStyle, pose: np.ndarray, u: np.ndarray, opening: float, rounding: float, tuck: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What is seen of the upper and the lower lip at u (N,): lips that press, stretch or tuck are thinner."""
+    """Visible thickness of the upper and the lower lip at u (N,): thinner if pressed, stretched or tucked."""
     pressed = 1 - 0.9 * min(max(0.0, -opening), 0.6)
     stretched = 1 - 0.10 * pose[SPREAD] - 0.12 * max(0.0, opening)
     shape = pressed * stretched * np.power(np.clip(1 - u * u, 0, 1), 0.72)

@@ -1,8 +1,8 @@
-"""The one photograph that the corpus uses: the public-domain portrait that scikit-image ships, made to speak.
+"""The one photo face of the corpus: the public-domain portrait included in scikit-image, animated.
 
-The portrait (NASA, astronaut Eileen Collins) smiles; its mouth is painted over with the skin around it, and
-the same drawn mouth as on a drawn face takes its place. A random smooth warp of the face, a mirror and a
-change of colour make a somewhat different person of it in every clip.
+The portrait (NASA, astronaut Eileen Collins) smiles; its mouth is inpainted with the surrounding skin and
+replaced by the mouth of the drawn faces. A random smooth warp, a flip and a color change give a somewhat
+different face in every clip.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from lip2speech.data.synthetic.render.faces import EYE_PX, LEFT, TOP, Canvas, ca
 from lip2speech.data.synthetic.render.light import Light
 from lip2speech.data.synthetic.render.mouth import MouthStyle
 
-# pixels of skimage.data.astronaut(), as mediapipe's face mesh finds them
+# pixels of skimage.data.astronaut(), from mediapipe's face mesh
 LEFT_EYE, RIGHT_EYE = np.array([204.2, 102.3]), np.array([247.1, 104.4])
 MOUTH = np.array([223.3, 146.5])  # middle of the smile
 NEW_MOUTH = np.array([223.4, 145.0])  # middle of the drawn mouth at rest
-ERASE = (28.0, 13.5)  # half width and half height of what is painted over
+ERASE = (28.0, 13.5)  # half width and half height of the inpainted ellipse
 TILT_DEGREES = 2.8
 CHIN = (slice(160, 170), slice(212, 232))  # plain skin
 LIGHT_DIRECTION = (-0.25, -0.35, 0.9)
-WARP_CELLS, WARP_SIZE = 5, 0.045  # blobs over the height; deviation in eye distances
+WARP_CELLS, WARP_SIZE = 5, 0.045  # blobs over the height; standard deviation in eye distances
 
 
 @functools.lru_cache(maxsize=1)
@@ -40,8 +40,8 @@ def portrait() -> np.ndarray:
 
     photo = np.ascontiguousarray(data.astronaut()[..., :3])
     mask = np.zeros(photo.shape[:2], np.uint8)
-    centre, axes = [round(float(v)) for v in MOUTH], [round(v) for v in ERASE]
-    cv2.ellipse(mask, centre, axes, TILT_DEGREES, 0, 360, (255,), -1)
+    center, axes = [round(float(v)) for v in MOUTH], [round(v) for v in ERASE]
+    cv2.ellipse(mask, center, axes, TILT_DEGREES, 0, 360, (255,), -1)
     filled = cv2.inpaint(photo, mask, 4, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(filled, (0, 0), 3.0).astype(np.float32)
     soft += np.random.default_rng(0).normal(0, 3.0, photo.shape[:2])[..., None]
@@ -50,7 +50,7 @@ def portrait() -> np.ndarray:
 
 
 def photo_canvas(rng: np.random.Generator, name: str = "photo") -> Canvas:
-    """The portrait as somebody else, ready to speak."""
+    """The portrait, randomly warped and recolored."""
     import cv2
 
     photo = portrait()
@@ -61,29 +61,29 @@ def photo_canvas(rng: np.random.Generator, name: str = "photo") -> Canvas:
     across, middle = RIGHT_EYE - LEFT_EYE, (LEFT_EYE + RIGHT_EYE) / 2
     map_x = middle[0] + across[0] * u - across[1] * v
     map_y = middle[1] + across[1] * u + across[0] * v
-    picture = cv2.remap(
+    image = cv2.remap(
         photo,
         map_x.astype(np.float32),
         map_y.astype(np.float32),
         cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REFLECT,
     ).astype(np.float32)
-    mouth = _place(NEW_MOUTH, map_x, map_y)
+    mouth = _canvas_position(NEW_MOUTH, map_x, map_y)
     tone = np.exp(rng.normal(0.0, 0.05, 3)) * rng.uniform(0.45, 1.0)
-    picture = np.clip(picture * tone, 0, 255)
+    image = np.clip(image * tone, 0, 255)
     skin = photo[CHIN].reshape(-1, 3).mean(0) * tone
     direction = np.array(LIGHT_DIRECTION)
     if rng.random() < 0.5:
-        picture = np.ascontiguousarray(picture[:, ::-1])
+        image = np.ascontiguousarray(image[:, ::-1])
         mouth[0], direction[0] = -mouth[0], -direction[0]
     style = replace(MouthStyle.sample(rng, y=mouth[1], skin=skin), x=mouth[0])
     direction = (direction / np.linalg.norm(direction)).astype(np.float32)
     light = Light(direction, np.full(3, 0.55, np.float32), np.full(3, 0.5, np.float32))
-    return Canvas(picture, skin.astype(np.float32), style, light, name)
+    return Canvas(image, skin.astype(np.float32), style, light, name)
 
 
-def _place(point: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarray:
-    """Where on the canvas the photo's `point` (2,) has come to lie: x and y in eye distances, (2,)."""
+def _canvas_position(point: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarray:
+    """Position on the canvas of the photo's `point` (2,): x and y in eye distances, (2,)."""
     away = (map_x - point[0]) ** 2 + (map_y - point[1]) ** 2
     row, column = np.unravel_index(int(np.argmin(away)), away.shape)
     return np.array([LEFT + (column + 0.5) / EYE_PX, TOP + (row + 0.5) / EYE_PX])

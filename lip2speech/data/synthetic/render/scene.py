@@ -1,7 +1,7 @@
-"""The camera's side of a clip: frame size, the head's pose and motion, and what lens and sensor do.
+"""The camera of a clip: frame size, the head's pose and motion, and the effects of lens and sensor.
 
-The head turns by parallax: a pixel moves sideways by its depth times the yaw. That is true for a few degrees
-and good enough up to the 12 degrees that are used here.
+Head rotation is approximated by parallax: a pixel moves sideways by its depth times the yaw. That is accurate
+for a few degrees and sufficient up to the 12 degrees used here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from lip2speech.data.synthetic.render.faces import EYE_PX, LEFT, TOP
 
 GRID_STEP = 8  # the map from frame to canvas is computed at every 8th pixel
 NOISE_MARGIN = 32
-_NO_MAP = np.empty(0, np.float32)  # the map's two planes are one array
-AUTO_EXPOSURE = 0.85  # 1: every skin comes out equally light; 0: no automatic exposure
+_NO_MAP = np.empty(0, np.float32)  # both planes of the map are in one array
+AUTO_EXPOSURE = 0.85  # 1: every skin is equally bright; 0: no automatic exposure
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Camera:
     height: int
     crf: int
     gamma: float
-    exposure: float  # gray level that the automatic exposure wants for the skin
+    exposure: float  # gray level of the skin after automatic exposure
     noise: float
     blur: float
     saturation: float
 
 
 def sample_camera(rng: np.random.Generator) -> Camera:
-    """A small frame, square or not, and a better or worse camera."""
+    """A random small frame, square or not, and random camera quality."""
     height = int(rng.integers(128, 201)) * 2
     width = int(np.clip(height * rng.choice([1.0, 1.0, 1.25, 1.33]), 256, 400)) // 2 * 2
     return Camera(
@@ -51,7 +51,7 @@ def sample_camera(rng: np.random.Generator) -> Camera:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is in every frame of a clip, (T,) each."""
+    """Position and orientation of the head in every frame of a clip, (T,) each."""
 
     scale: np.ndarray  # frame pixels per eye distance
     roll: np.ndarray  # radians, like yaw and pitch
@@ -62,7 +62,7 @@ class Pose:
 
 
 def _drift(rng: np.random.Generator, n_frames: int, size: float) -> np.ndarray:
-    """Slow smooth motion of the given deviation: (T,)."""
+    """Slow smooth motion of the given standard deviation: (T,)."""
     t = np.arange(n_frames) / VIDEO_FPS
     waves = sum(
         rng.normal() * np.sin(2 * np.pi * (rng.uniform(0.1, 1.1) * t + rng.random())) / np.sqrt(2.0)
@@ -72,7 +72,7 @@ def _drift(rng: np.random.Generator, n_frames: int, size: float) -> np.ndarray:
 
 
 def sample_pose(rng: np.random.Generator, camera: Camera, n_frames: int) -> Pose:
-    """A nearly frontal head with the small motions of a person who speaks; the mouth stays in the frame."""
+    """A nearly frontal head with the small motions of a speaker; the mouth stays in the frame."""
     calm = rng.uniform(0.2, 1.0)
     scale = min(camera.width, camera.height) * rng.uniform(0.175, 0.255)
     radians = np.pi / 180
@@ -87,7 +87,7 @@ def sample_pose(rng: np.random.Generator, camera: Camera, n_frames: int) -> Pose
 
 
 class HeadProjector:
-    """Canvas -> frame of the clip's size, for one pose at a time."""
+    """Projects the canvas to a frame of the clip's size, for one pose at a time."""
 
     def __init__(self, camera: Camera) -> None:
         rows, columns = -(-camera.height // GRID_STEP) + 1, -(-camera.width // GRID_STEP) + 1
@@ -105,11 +105,11 @@ class HeadProjector:
         depth = _head_depth(u, v)
         u, v = u - pose.yaw[t] * depth, v - pose.pitch[t] * depth
         coarse = np.stack([(u - LEFT) * EYE_PX - 0.5, (v - TOP) * EYE_PX - 0.5], axis=-1).astype(np.float32)
-        dense = _enlarge(coarse, self._size)
+        dense = _upsample(coarse, self._size)
         return cv2.remap(canvas, dense, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
-def _enlarge(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _upsample(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(h, w, 2) at every `GRID_STEP`-th pixel -> (H, W, 2) at every pixel, linear; size is (W, H)."""
     import cv2
 
@@ -119,14 +119,14 @@ def _enlarge(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _head_depth(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Rough depth of a head at canvas coordinates: a dome that ends in the plane of the ears, and a nose."""
+    """Approximate depth of a head at canvas coordinates: a dome down to the plane of the ears, and a nose."""
     dome = np.clip(1 - (u / 1.35) ** 2 - ((v - 0.2) / 2.1) ** 2, 0, 1) ** 0.75
     nose = 0.3 * np.exp(-((u / 0.2) ** 2) - ((v - 0.62) / 0.28) ** 2)
     return dome + nose
 
 
 class CameraEffects:
-    """Blur, exposure, colour and noise of one clip."""
+    """Blur, exposure, color and noise of one clip."""
 
     def __init__(self, camera: Camera, skin: np.ndarray, rng: np.random.Generator) -> None:
         self._camera = camera
@@ -142,13 +142,13 @@ class CameraEffects:
         )
         self._grain = grain.astype(np.int16)
         s = camera.saturation
-        self._colour = (s * np.eye(3) + (1 - s) * gray[None, :]).astype(np.float32)
+        self._color = (s * np.eye(3) + (1 - s) * gray[None, :]).astype(np.float32)
 
-    def tone(self, picture: np.ndarray) -> np.ndarray:
+    def tone(self, image: np.ndarray) -> np.ndarray:
         """Exposure, gamma and saturation: (H, W, 3) uint8 -> the same shape and type."""
         import cv2
 
-        return cv2.LUT(cv2.transform(picture, self._colour), self._curve)
+        return cv2.LUT(cv2.transform(image, self._color), self._curve)
 
     def expose(self, frame: np.ndarray) -> np.ndarray:
         """Blur and noise: (H, W, 3) uint8 -> the same shape and type."""
