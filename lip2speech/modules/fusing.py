@@ -5,6 +5,9 @@ A fused model can no longer be trained or saved. Modules with a `fold` method fu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, cast
+
 from torch import nn
 
 
@@ -12,7 +15,9 @@ def fold(model: nn.Module) -> int:
     """Call `fold` of every module of a model in eval mode; returns how many have one."""
     if model.training:
         raise ValueError("the model is in training mode; call eval() first.")
-    folds = [module.fold for module in model.modules() if hasattr(module, "fold")]
+    folds: list[Callable[[], None]] = [
+        cast(Any, module).fold for module in model.modules() if hasattr(module, "fold")
+    ]
     for fold_module in folds:
         fold_module()
     return len(folds)

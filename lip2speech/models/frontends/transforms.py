@@ -7,12 +7,15 @@ to 0..1, then (x - 0.421) / 0.165. The numbers are part of a checkpoint's config
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 FLIP_PROBABILITY = 0.5
+
+UInt8Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,13 @@ class Transform:
     std: float = 0.165
     crop: int = 88
 
-    def __call__(self, roi: Tensor | np.ndarray) -> Tensor:
+    def __call__(self, roi: Tensor | UInt8Array) -> Tensor:
         """Center crop: (T, H, W) or (B, T, H, W) uint8 -> (B, 1, T, crop, crop) float32."""
         clips = self._check(roi)
         top, left = (round((size - self.crop) / 2) for size in clips.shape[-2:])
         return self._normalize(clips[..., top : top + self.crop, left : left + self.crop])
 
-    def random(self, roi: Tensor | np.ndarray, generator: torch.Generator | None = None) -> Tensor:
+    def random(self, roi: Tensor | UInt8Array, generator: torch.Generator | None = None) -> Tensor:
         """For training: a random crop and a random flip of each clip; shapes as above."""
         clips = self._check(roi)
         rows, columns = (size - self.crop + 1 for size in clips.shape[-2:])
@@ -51,7 +54,7 @@ class Transform:
             crops.append(patch.flip(-1) if flip else patch)
         return self._normalize(torch.stack(crops))
 
-    def _check(self, roi: Tensor | np.ndarray) -> Tensor:
+    def _check(self, roi: Tensor | UInt8Array) -> Tensor:
         """(T, H, W) or (B, T, H, W) uint8 -> (B, T, H, W) uint8."""
         clips = torch.as_tensor(roi)
         if clips.dtype != torch.uint8 or clips.dim() not in (3, 4):
