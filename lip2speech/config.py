@@ -6,7 +6,7 @@ Independent of any model: every module has its own config dataclass beside its c
 
 Why not pydantic: a group keeps the outer default of the fields that it leaves out, and among several
 dataclasses the `kind` chooses one. Both need a walk over the type hints before `TypeAdapter` can run, and its
-errors need translating; together that is about as much code as the builder below.
+errors need translating, which leaves little to save.
 """
 
 from __future__ import annotations

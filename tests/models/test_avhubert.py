@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import re
 
 import pytest
 import torch
