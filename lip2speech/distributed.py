@@ -79,7 +79,7 @@ def all_reduce_tensors(tensors: Sequence[Tensor]) -> None:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])  # one message instead of hundreds
     dist.all_reduce(flat)
-    for tensor, total in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+    for tensor, total in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
         tensor.copy_(total.view(tensor.shape))
 
 

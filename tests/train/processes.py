@@ -97,17 +97,8 @@ class Line(TrainingTask):
     def validate(self) -> dict[str, float]:
         return {"loss": float(distributed.rank())}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "net": self.net.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["net"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    def checkpointed(self) -> dict[str, Any]:
+        return {"net": self.net, "ema": self.ema, "optimizer": self.optimizer}
 
     def export(self, folder: Path) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}

@@ -61,7 +61,8 @@ class TargetSynthesizer:
 
 def stack_frames(mel: Tensor) -> Tensor:
     """Mel (B, 80, 2N) at 100 Hz -> two consecutive frames side by side at 50 Hz, (B, N, 160)."""
-    return mel.unflatten(2, (-1, 2)).permute(0, 2, 3, 1).flatten(2)
+    pairs = mel.reshape(*mel.shape[:2], -1, 2)  # (B, 80, N, 2)
+    return pairs.permute(0, 2, 3, 1).flatten(2)
 
 
 def pairwise_cost(

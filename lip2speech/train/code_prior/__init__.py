@@ -1,1 +1,1 @@
-"""Training of the prior over codes."""
+"""Training of the prior over codec codes."""

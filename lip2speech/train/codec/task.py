@@ -30,7 +30,7 @@ from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
 from lip2speech.train.core.optim import OptimizerWithSchedule
-from lip2speech.train.core.task import TrainingTask
+from lip2speech.train.core.task import Stateful, TrainingTask
 from lip2speech.train.gan import AdversarialTrainer, build_adversarial_trainer
 
 N_VALIDATION_SEGMENTS = 24
@@ -182,26 +182,14 @@ class CodecTask(TrainingTask):
         """The codec with EMA weights, in eval mode."""
         return self.ema.copy_to(self.build_codec())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Codec, EMA, optimizers, discriminators, balancer."""
-        state: dict[str, Any] = {
-            "codec": self.codec.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        if self.balancer:
-            state["balancer"] = self.balancer.state_dict()
-        return state | (self.gan.state_dict() if self.gan else {})
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict`; discriminators and balancer start fresh if the run had none before."""
-        self.codec.load_state_dict(state["codec"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.gan and "discriminator" in state:
-            self.gan.load_state_dict(state)
-        if self.balancer and "balancer" in state:
-            self.balancer.load_state_dict(state["balancer"])
+    def checkpointed(self) -> dict[str, Stateful]:
+        """Codec, EMA, optimizer; discriminators and balancer, which start fresh if the run had none before."""
+        parts: dict[str, Stateful] = {"codec": self.codec, "ema": self.ema, "optimizer": self.optimizer}
+        if self.balancer is not None:
+            parts["balancer"] = self.balancer
+        if self.gan is not None:
+            parts["gan"] = self.gan
+        return parts
 
     @torch.no_grad()
     def samples(self) -> dict[str, Tensor]:

@@ -64,7 +64,7 @@ class OptimizerWithSchedule:
         """
         if micro_batch.first:
             self.adamw.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         if not micro_batch.last:
             return math.nan
         average_gradients(self.parameters, micro_batch.count)

@@ -50,12 +50,12 @@ class TrainingTask(ABC):
     def validate(self) -> dict[str, float]:
         """Metrics on held-out data; of `loss`, lower is better."""
 
+    @abstractmethod
     def checkpointed(self) -> Mapping[str, Stateful]:
         """Everything a resumed run needs, by name: networks, EMA, optimizers, sampler.
 
         A name that a checkpoint lacks, such as that of a part that joins later, is left as it is.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what belongs to its checkpoints.")
 
     @abstractmethod
     def export(self, folder: Path) -> None:

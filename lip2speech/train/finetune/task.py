@@ -116,6 +116,8 @@ class FinetuneTask(TrainingTask):
             features = self.model.frontend(batch.video, padding_mask=batch.padding_mask, chunk=chunk)
             codes = None if batch.codes is None else targets.teacher_codes
             prediction = self.model.heads(features, batch.speaker, batch.padding_mask, codes)
+        loss: Tensor
+        logs: dict[str, float]
         loss, logs = self.loss(prediction, targets)
         if c.weights.ctc and batch.text is not None:
             ctc = losses.ctc_loss(self.ctc_head(features.float()), batch.lengths(), batch.text)

@@ -123,7 +123,7 @@ def extract_clusters(
     fingerprint = clusters_fingerprint(clips, tokenizer)
     lengths = [clip.n_frames for clip in clips]
     if (stored := load_clusters(file, fingerprint)) is not None:
-        return list(stored.split(lengths))
+        return list(torch.split(stored, lengths))
     share = -(-len(clips) // distributed.world_size())
     first = distributed.rank() * share
     rows = [clip_clusters(clip, tokenizer) for clip in clips[first : first + share]]
@@ -133,7 +133,7 @@ def extract_clusters(
         temporary = file.with_suffix(".tmp")
         temporary.write_bytes(save({"clusters": clusters}, metadata={"fingerprint": fingerprint}))
         temporary.replace(file)
-    return list(clusters.split(lengths))
+    return list(torch.split(clusters, lengths))
 
 
 def clip_clusters(clip: Clip, tokenizer: UnitTokenizer) -> Tensor:

@@ -1,1 +1,1 @@
-"""Speaker encoder training."""
+"""Training of the speaker encoder."""

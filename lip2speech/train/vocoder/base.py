@@ -19,7 +19,7 @@ from lip2speech.train.core.config import OptimizerConfig, TrainerConfig
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.optim import OptimizerWithSchedule
-from lip2speech.train.core.task import TrainingTask
+from lip2speech.train.core.task import Stateful, TrainingTask
 from lip2speech.train.vocoder.data import VocoderDataset
 from lip2speech.vocoders import TRAINED_VOCODERS
 from lip2speech.vocoders.registry import KIND
@@ -118,19 +118,9 @@ class VocoderTask(TrainingTask, Generic[Config]):
         """The vocoder with EMA weights, in eval mode."""
         return self.ema.copy_to(TRAINED_VOCODERS[self.name](self.config.vocoder_config))
 
-    def state_dict(self) -> dict[str, Any]:
+    def checkpointed(self) -> dict[str, Stateful]:
         """Vocoder, EMA, optimizer."""
-        return {
-            self.name: self.vocoder.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.vocoder.load_state_dict(state[self.name])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        return {self.name: self.vocoder, "ema": self.ema, "optimizer": self.optimizer}
 
     @classmethod
     def dummy_config(cls, config: Config, dummy: DummyData) -> Config:

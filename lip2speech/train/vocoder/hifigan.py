@@ -10,7 +10,7 @@ wavs.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from lip2speech.train.core.config import OptimizerConfig
 from lip2speech.train.core.device import autocast, training_device
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch, seed_step
+from lip2speech.train.core.task import Stateful
 from lip2speech.train.gan import AdversarialTrainer, build_adversarial_trainer
 from lip2speech.train.vocoder.base import N_VALIDATION_SEGMENTS, BaseVocoderTrainConfig, VocoderTask
 from lip2speech.train.vocoder.data import UNIT_RATIO, VocoderBatch, blur_and_noise_mel, corrupt_units
@@ -177,15 +178,9 @@ class HiFiGANTask(VocoderTask[HiFiGANTrainConfig]):
         discriminators = {"discriminators": self.gan.discriminator} if self.gan else {}
         return {self.name: self.vocoder} | discriminators
 
-    def state_dict(self) -> dict[str, Any]:
-        """Generator, EMA, discriminators, optimizers."""
-        return super().state_dict() | (self.gan.state_dict() if self.gan else {})
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict`; discriminators start fresh if the run had none before."""
-        super().load_state_dict(state)
-        if self.gan and "discriminator" in state:
-            self.gan.load_state_dict(state)
+    def checkpointed(self) -> dict[str, Stateful]:
+        """Generator, EMA, optimizer; discriminators, which start fresh if the run had none before."""
+        return super().checkpointed() | ({"gan": self.gan} if self.gan else {})
 
 
 def generate(vocoder: HiFiGAN, batch: VocoderBatch) -> Tensor:

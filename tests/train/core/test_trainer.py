@@ -56,17 +56,8 @@ class Small(TrainingTask):
         torch.rand(5)  # a validation that draws must not change the training
         return {"loss": 1.0}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "net": self.net.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["net"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    def checkpointed(self) -> dict[str, Any]:
+        return {"net": self.net, "ema": self.ema, "optimizer": self.optimizer}
 
     def export(self, folder: Path) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
