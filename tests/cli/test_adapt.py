@@ -37,22 +37,28 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_prompts_are_written_and_printed(tmp_path: Path) -> None:
     code, out, _ = run("prompts", tmp_path / "me", "--count", 3)
-    assert code == 0 and len(out.splitlines()) == 3
+    assert code == 0
+    assert len(out.splitlines()) == 3
     first = (tmp_path / "me" / "001.txt").read_text().strip()
-    assert out.startswith(f"001  {first}\n") and len(first.split()) == 6
+    assert out.startswith(f"001  {first}\n")
+    assert len(first.split()) == 6
 
 
 def test_prompts_do_not_overwrite_a_folder(tmp_path: Path) -> None:
     (tmp_path / "me").mkdir()
     (tmp_path / "me" / "001.txt").write_text("mine")
     code, _, error = run("prompts", tmp_path / "me")
-    assert code == 2 and "is not empty" in error and error.count("\n") == 1
+    assert code == 2
+    assert "is not empty" in error
+    assert error.count("\n") == 1
 
 
 def test_a_prompt_list_without_sentences_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "own.txt").write_text("\n")
     code, _, error = run("prompts", tmp_path / "me", "--prompts", tmp_path / "own.txt")
-    assert code == 2 and "no sentences" in error and not (tmp_path / "me").exists()
+    assert code == 2
+    assert "no sentences" in error
+    assert not (tmp_path / "me").exists()
 
 
 def test_training_writes_a_model_and_prints_a_table(recorded: Path, tmp_path: Path) -> None:
@@ -60,14 +66,16 @@ def test_training_writes_a_model_and_prints_a_table(recorded: Path, tmp_path: Pa
     changes = ("steps=2", "batch_size=2", "n_crops=1")
     code, out, error = run("train", recorded, *changes, "-o", own, "--model", base, "--held-out", 1)
     assert code == 0, error
-    assert "trained on 2 videos" in out and "1 held-out prompts" in out
+    assert "trained on 2 videos" in out
+    assert "1 held-out prompts" in out
     assert Lip2Speech.from_pretrained(own, "cpu").vocoder_names
 
 
 def test_training_does_not_overwrite_a_model_unasked(recorded: Path, tmp_path: Path) -> None:
     own = save_system(tmp_path / "mine")
     code, _, error = run("train", recorded, "-o", own, "--model", own)
-    assert code == 2 and "pass --overwrite" in error
+    assert code == 2
+    assert "pass --overwrite" in error
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,10 @@ def test_an_invalid_config_is_one_line_and_writes_nothing(
 ) -> None:
     base, own = save_system(tmp_path / "base"), tmp_path / "mine"
     code, _, error = run("train", recorded, change, "-o", own, "--model", base, "--held-out", 1)
-    assert code != 0 and message in error and error.count("\n") == 1 and not own.exists()
+    assert code != 0
+    assert message in error
+    assert error.count("\n") == 1
+    assert not own.exists()
 
 
 def test_the_table_shows_metrics_before_and_after() -> None:

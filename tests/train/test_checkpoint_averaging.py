@@ -24,7 +24,8 @@ def test_weights_are_averaged_and_the_config_is_kept(tmp_path: Path) -> None:
     assert average_checkpoints(folders, tmp_path / "mean") == 2
     found = checkpoint.load(tmp_path / "mean")
     assert torch.equal(found.tensors["w"], torch.full((2, 3), 3.0))
-    assert found.tensors["steps"].tolist() == [7] and found.config == {"kind": "x"}
+    assert found.tensors["steps"].tolist() == [7]
+    assert found.config == {"kind": "x"}
     assert found.card.startswith("# Mean of 3 checkpoints")
 
 

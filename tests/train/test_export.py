@@ -222,7 +222,8 @@ def test_a_trained_vocoder_is_included_and_can_be_the_default(
     own = {"default_voice": "ben", "vocoder": name}
     export_model(config(prepared, parts, inference=own), tmp_path / "model")
     model = Lip2Speech.from_pretrained(tmp_path / "model", device="cpu")
-    assert name in model.vocoder_names and model.config.vocoder == name
+    assert name in model.vocoder_names
+    assert model.config.vocoder == name
     wav = model.synthesize(np.zeros((2, 96, 96), np.uint8))
     assert wav.shape == (1280,)
     assert not torch.equal(wav, model.synthesize(np.zeros((2, 96, 96), np.uint8), vocoder="mel"))

@@ -31,7 +31,9 @@ def add_adapters(model: nn.Module, target_modules: Sequence[str], rank: int) -> 
     """Freeze `model` except for adapters and biases of some linear layers.
 
     Args:
+        model: changed in place.
         target_modules: suffixes of the names of the adapted linear layers.
+        rank: of the adapters.
     Returns:
         the trainable parameters.
     Raises:

@@ -182,6 +182,6 @@ def check_sizes(config: CodePriorConfig, codec: Codec, encoder: SpeakerEncoder) 
         )
     if config.speaker_dim not in (0, encoder.dim):
         raise ValueError(
-            f"prior.speaker_dim is {config.speaker_dim}, speaker embeddings have {encoder.dim} values; set it "
-            "to that, or to 0 for no speaker conditioning."
+            f"prior.speaker_dim is {config.speaker_dim}, speaker embeddings have {encoder.dim} values; set "
+            "it to that, or to 0 for no speaker conditioning."
         )

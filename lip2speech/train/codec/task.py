@@ -183,7 +183,7 @@ class CodecTask(TrainingTask):
         return self.ema.copy_to(self.build_codec())
 
     def checkpointed(self) -> dict[str, Stateful]:
-        """Codec, EMA, optimizer; discriminators and balancer, which start fresh if the run had none before."""
+        """Codec, EMA, optimizer; discriminators and balancer start fresh if the run had none before."""
         parts: dict[str, Stateful] = {"codec": self.codec, "ema": self.ema, "optimizer": self.optimizer}
         if self.balancer is not None:
             parts["balancer"] = self.balancer

@@ -20,7 +20,11 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def training_device(name: Device) -> torch.device:
-    """The device of this process; under torchrun the GPU of its local rank. ValueError: it is not available."""
+    """The device of this process, under torchrun the GPU of its local rank.
+
+    Raises:
+        ValueError: the device is not available.
+    """
     return choose_device(name, mps=False)
 
 

@@ -81,8 +81,8 @@ class DummyData:
             return path
         if frame_rate * 2 != MEL_RATE or len(set(codebook_sizes)) != 1:
             raise ValueError(
-                f"there is no dummy codec of {describe_codebooks(codebook_sizes)} at {frame_rate} Hz; give a trained one, "
-                f"got {path!r}."
+                f"there is no dummy codec of {describe_codebooks(codebook_sizes)} at {frame_rate} Hz; give a "
+                f"trained one, got {path!r}."
             )
         values = {
             "encoder": {"width": 16, "blocks": [1, 1]},

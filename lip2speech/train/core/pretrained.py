@@ -14,6 +14,8 @@ def init_from_checkpoint(model: LipModel, folder: str | Path, new_prefixes: tupl
     """Load a whole lip model, or a pretrained AV-HuBERT into the front end.
 
     Args:
+        model: changed in place.
+        folder: checkpoint folder.
         new_prefixes: prefixes of tensor names that the checkpoint may lack or have in another shape; those
             tensors keep their random initialization.
     Returns:

@@ -20,16 +20,15 @@ def build_target_extractor(config: FinetuneConfig) -> TargetExtractor:
     n_units = units.n_units if units else 0
     if heads.n_units != n_units:
         raise ValueError(
-            f"model.heads.n_units is {heads.n_units}, unit_tokenizer {config.unit_tokenizer!r} has {n_units}; "
-            "set it to that."
+            f"model.heads.n_units is {heads.n_units}, unit_tokenizer {config.unit_tokenizer!r} has {n_units} "
+            "units; set it to that."
         )
     found = (codec.codebook_sizes, codec.frame_rate) if codec else ((), 0)
     expected = (heads.codebook_sizes, heads.code_frame_rate) if heads.n_q else ((), 0)
     if found != expected:
         raise ValueError(
-            f"model.heads has {describe_codebooks(expected[0])} at {expected[1]} Hz, codec_path {config.codec_path!r} "
-            f"{describe_codebooks(found[0])} at {found[1]} Hz; set n_q, codebook_size and code_frame_rate of model.heads to "
-            "those of the codec."
+            f"model.heads has {describe(*expected)}, codec_path {config.codec_path!r} {describe(*found)}; "
+            "set n_q, codebook_size and code_frame_rate of model.heads to those of the codec."
         )
     speaker_encoder = load_speaker_encoder(config.speaker_encoder)
     if heads.speaker_dim != speaker_encoder.dim:
@@ -39,3 +38,8 @@ def build_target_extractor(config: FinetuneConfig) -> TargetExtractor:
             f"{speaker_encoder.dim} values; set it to that."
         )
     return TargetExtractor(units, codec, pitch=bool(heads.pitch_dim), speaker_encoder=speaker_encoder)
+
+
+def describe(codebook_sizes: tuple[int, ...], frame_rate: int) -> str:
+    """Number, size and rate of codes, for a message."""
+    return f"{describe_codebooks(codebook_sizes)} at {frame_rate} Hz"

@@ -76,8 +76,8 @@ class PretrainConfig:
             raise ValueError(f"iteration must be 1 .. {len(self.iterations)}, got {self.iteration}.")
         if not (self.video_mask.mask_prob or self.audio_mask.mask_prob or self.unmasked_weight):
             raise ValueError(
-                "nothing is masked, so there is nothing to predict; give video_mask or audio_mask a mask_prob "
-                "above 0."
+                "nothing is masked, so there is nothing to predict; give video_mask or audio_mask a "
+                "mask_prob above 0."
             )
         for name in ("modality_dropout", "audio_dropout", "unmasked_weight"):
             if not 0 <= getattr(self, name) <= 1:
@@ -104,6 +104,6 @@ def check_iteration(iteration: PretrainIteration, number: int, n_layers: int) ->
     if layer and number == 1 and not iteration.model:
         raise ValueError("iteration 1 has no previous model; give feature_layer 0 (MFCC), or a model.")
     if not layer and number > 1:
-        raise ValueError(f"iteration {number} clusters features of the previous model; give feature_layer.")
+        raise ValueError(f"iteration {number} clusters the previous model; give its feature_layer.")
     if layer > n_layers and not iteration.model:
         raise ValueError(f"iteration {number}: feature_layer must be 1 .. {n_layers}, got {layer}.")

@@ -118,6 +118,8 @@ def extract_clusters(
     """The cluster of each video frame of each clip, (T,) int32.
 
     Args:
+        clips: of one split.
+        tokenizer: makes the units.
         file: where they are stored; its contents are used if they are of these clips and this tokenizer.
     """
     fingerprint = clusters_fingerprint(clips, tokenizer)

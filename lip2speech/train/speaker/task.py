@@ -137,7 +137,7 @@ class SpeakerTask(TrainingTask):
         config = {"kind": KIND, "encoder": to_dict(self.config.encoder)}
         n_train, n_valid = len(self.train_set.names), len(self.valid_set.names)
         card = (
-            f"# Speaker encoder\nTrained by `lip2speech train speaker` on {n_train} speakers; equal error rate "
-            f"on {n_valid} others: {self.validate()['eer']:.3f}.\n"
+            f"# Speaker encoder\nTrained by `lip2speech train speaker` on {n_train} speakers; equal error "
+            f"rate on {n_valid} others: {self.validate()['eer']:.3f}.\n"
         )
         checkpoint.save(folder, config, self.ema_model().state_dict(), card, overwrite=True)

@@ -17,7 +17,8 @@ def test_unit_accuracy_and_wer_are_fractions(units: str, tmp_path: Path) -> None
     model = Lip2Speech.from_pretrained(save_system(tmp_path / "base"), "cpu")
     recordings = [recording(0), recording(1)]
     found = evaluate(model, recordings, config(unit_tokenizer=units), lambda wav, text: int(text == "word 1"))
-    assert found.unit_accuracy is not None and 0 <= found.unit_accuracy <= 1
+    assert found.unit_accuracy is not None
+    assert 0 <= found.unit_accuracy <= 1
     assert found.wer == 0.25
 
 

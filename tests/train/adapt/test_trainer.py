@@ -66,14 +66,17 @@ def test_the_adapted_folder_differs_from_its_base_in_the_adapted_layers_only(
         tmp_path / "adapted",
         progress=fractions.append,
     )
-    assert len(losses) == 3 and size > 0 and fractions[-1] == 1.0
+    assert len(losses) == 3
+    assert size > 0
+    assert fractions[-1] == 1.0
     old, new = checkpoint.load(base), checkpoint.load(tmp_path / "adapted")
     assert "Adapted to one speaker" in new.card
     assert "confidence" not in new.config["inference"]  # the base's calibration does not hold
     old.config["inference"].pop("confidence", None)
     assert old.config == new.config
     changed = {n for n, t in old.tensors.items() if not torch.allclose(t, new.tensors[n], 1e-3, 1e-3)}
-    assert changed and all("proj" in n or "fc" in n or "heads.in_proj" in n for n in changed)
+    assert changed
+    assert all("proj" in n or "fc" in n or "heads.in_proj" in n for n in changed)
     Lip2Speech.from_pretrained(tmp_path / "adapted", "cpu")
 
 

@@ -64,7 +64,8 @@ def test_a_task_trains_on_a_gpu_as_on_the_cpu(name: str, tmp_path: Path) -> None
         found, _ = train([task].pop, (gpu,), tmp_path / "gpu")
     assert apart(expected, found) < 1e-3
     learned = [p for network in task.networks().values() for p in network.parameters()]
-    assert learned and all(isinstance(p, OnGpu) for p in learned)
+    assert learned
+    assert all(isinstance(p, OnGpu) for p in learned)
     assert all(isinstance(p.grad, OnGpu) for p in learned if p.grad is not None)
 
 
@@ -87,11 +88,13 @@ def test_the_loop_places_the_task_and_its_snapshots_are_the_cpus(
     monkeypatch.setattr(trainer, "training_device", lambda name: asked.append(name) or GPU)
     with pretended():
         Trainer(LINE, tmp_path, quiet=True).fit(task)
-    assert asked == ["auto"] and task.device == GPU
+    assert asked == ["auto"]
+    assert task.device == GPU
     assert all(isinstance(value, OnGpu) for value in task.ema.shadow.values())
     state = torch.load(tmp_path / "step-00000006.pt", weights_only=True)
     tensors = [x for x in tree_leaves(state) if isinstance(x, Tensor)]
-    assert tensors and all(x.device == CPU for x in tensors)
+    assert tensors
+    assert all(x.device == CPU for x in tensors)
     assert (tmp_path / "final" / "model.safetensors").is_file()
 
 
@@ -118,9 +121,10 @@ def test_the_pretence_sees_what_a_gpu_would_refuse() -> None:
 def test_a_task_that_was_not_placed_is_told_apart(tmp_path: Path) -> None:
     """The check can fail: a batch on the GPU and networks that stayed."""
     task = made_up("speaker", tmp_path)()
-    with pretended() as gpu, pytest.raises(RuntimeError, match="meets one of the GPU"):
+    with pretended() as gpu:
         task.device = gpu
-        task.training_step(0)
+        with pytest.raises(RuntimeError, match="meets one of the GPU"):
+            task.training_step(0)
 
 
 @pytest.mark.parametrize("kind", ["hubert", "avhubert"])
@@ -137,7 +141,8 @@ def test_a_teacher_on_a_gpu_takes_and_gives_what_it_did(kind: str, prepared: Pat
         own.model.to(gpu)
         found = own(wav, roi)
         assert own.features(wav, roi).device == CPU
-    assert torch.equal(found, expected) and type(found) is Tensor
+    assert torch.equal(found, expected)
+    assert type(found) is Tensor
     assert own.fingerprint == mark
 
 
@@ -148,8 +153,10 @@ def test_codes_made_on_a_gpu_are_kept_on_the_cpu(prepared: Path) -> None:
     with pretended() as gpu:
         codec.to(gpu)
         found = TargetExtractor(None, codec)(clip).codes
-    assert expected is not None and found is not None
-    assert torch.equal(found, expected) and found.device == CPU
+    assert expected is not None
+    assert found is not None
+    assert torch.equal(found, expected)
+    assert found.device == CPU
 
 
 def test_adaptation_learns_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +181,8 @@ def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path:
     (tmp_path / "recipe.yaml").write_text("train_data: [no/such/corpus]\n")
     words = ["speaker", str(tmp_path / "recipe.yaml"), "trainer.device=cuda", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(app, ["train", *words])
-    assert done.exit_code != 0 and "device 'cuda' cannot be used here" in done.output
+    assert done.exit_code != 0
+    assert "device 'cuda' cannot be used here" in done.output
     assert len(done.output.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
@@ -182,7 +190,8 @@ def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path:
 def test_a_dry_run_tells_the_device_and_what_a_gpu_had_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     task, config = CASES["speaker"]
     lines = dry_run(task, config)
-    assert lines[0] == "device: cpu" and not any("GPU" in line for line in lines)
+    assert lines[0] == "device: cpu"
+    assert not any("GPU" in line for line in lines)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**20 * (device.index + 1))
     assert gpu_peak(torch.device("cuda", 1)) == "; GPU peak 6 MiB"
 
@@ -210,22 +219,34 @@ def test_gradients_of_a_gpu_are_averaged_where_they_are(monkeypatch: pytest.Monk
         line.to(gpu)
         line.net(torch.ones(1, 3, device=gpu)).sum().backward()
         average_gradients(line.optimizer.parameters, 2)
-    assert summed[0] == CPU and set(summed[1:]) == {GPU} and len(summed) == 5
+    assert summed[0] == CPU
+    assert set(summed[1:]) == {GPU}
+    assert len(summed) == 5
 
 
 def test_whatever_holds_tensors_is_moved() -> None:
-    x, Two = torch.ones(1), namedtuple("Two", "a b")
+    x, pair_class = torch.ones(1), namedtuple("Pair", "a b")
     with pretended() as gpu:
         segments, pairs = move_to((VocoderBatch(x, x, x), DenoisingPair(x, x, x)), gpu)
         assert (
-            isinstance(segments, VocoderBatch) and isinstance(segments.mel, OnGpu) and segments.units is None
+            isinstance(segments, VocoderBatch)
         )
-        assert isinstance(pairs, DenoisingPair) and isinstance(pairs.denoise, OnGpu)
-        held = move_to({"a": [x, 1, "b"], "c": Two(x, None), "d": (0.9, x)}, gpu)
-        assert held["a"][1:] == [1, "b"] and held["d"][0] == 0.9 and held["c"].b is None
+        assert (
+            isinstance(segments.mel, OnGpu)
+        )
+        assert (
+            segments.units is None
+        )
+        assert isinstance(pairs, DenoisingPair)
+        assert isinstance(pairs.denoise, OnGpu)
+        held = move_to({"a": [x, 1, "b"], "c": pair_class(x, None), "d": (0.9, x)}, gpu)
+        assert held["a"][1:] == [1, "b"]
+        assert held["d"][0] == 0.9
+        assert held["c"].b is None
         assert all(isinstance(t, OnGpu) for t in (held["a"][0], held["c"].a, held["d"][1]))
         back = move_to(held, CPU)
-    assert back["a"][0].tolist() == [1.0] and move_to(x, CPU) is x
+    assert back["a"][0].tolist() == [1.0]
+    assert move_to(x, CPU) is x
 
 
 def test_the_comparison_says_that_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +263,8 @@ def test_the_comparison_of_a_device_with_itself_finds_nothing(
     assert "| speaker | 0.0e+00 | 0.0e+00 | 0.0e+00 |" in capsys.readouterr().out
     far = iter([[0.0, 0.1, 0.0], [0.0, math.inf, 0.0]])
     monkeypatch.setattr(gpu_check, "compare", lambda *_: (next(far), [1.0, 2.0]))
-    assert not gpu_check.table(["speaker"], CPU) and not gpu_check.table(["speaker"], CPU)
+    assert not gpu_check.table(["speaker"], CPU)
+    assert not gpu_check.table(["speaker"], CPU)
 
 
 def test_figures_are_compared_as_shares_and_those_that_count_are_left_out() -> None:

@@ -103,7 +103,8 @@ def test_a_recipe_is_tried_without_its_corpus_and_teachers(name: str) -> None:
     assert [line.split(": ")[1] for line in lines if line.startswith("dummy")] == missing
     assert any(line.endswith(" parameters") for line in lines)
     assert any(line.startswith("memory: ") for line in lines)
-    assert lines[-1].startswith("2 steps on dummy clips: ") and "nan" not in lines[-1]
+    assert lines[-1].startswith("2 steps on dummy clips: ")
+    assert "nan" not in lines[-1]
 
 
 def test_what_autograd_keeps_is_counted_once_and_weights_are_not() -> None:

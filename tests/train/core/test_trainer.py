@@ -201,14 +201,16 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_counted(bad: float) -> 
     resumed.load_state_dict(opt.state_dict())
     assert resumed.skipped_steps == 1
     opt.step(weight.sum(), 2)
-    assert torch.isfinite(weight).all() and not torch.equal(weight.detach(), before)
+    assert torch.isfinite(weight).all()
+    assert not torch.equal(weight.detach(), before)
 
 
 def test_the_gradient_is_clipped_and_its_norm_told() -> None:
     weight = nn.Parameter(torch.zeros(4))
     opt = OptimizerWithSchedule([weight], OptimizerConfig(grad_clip=0.5), 10)
     assert opt.step((3 * weight).sum(), 0) == pytest.approx(6.0)
-    assert weight.grad is not None and float(weight.grad.norm()) == pytest.approx(0.5, rel=1e-4)
+    assert weight.grad is not None
+    assert float(weight.grad.norm()) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_the_rate_warms_up_and_falls_to_its_end() -> None:
@@ -280,7 +282,8 @@ def test_the_parts_of_a_step_share_a_draw_and_nothing_else() -> None:
             )
         )
     assert [*drawn[0][0], *drawn[1][0]] == whole.tolist()
-    assert drawn[0][1] != drawn[1][1] and drawn[0][2] != drawn[1][2]
+    assert drawn[0][1] != drawn[1][1]
+    assert drawn[0][2] != drawn[1][2]
 
 
 @pytest.mark.parametrize(

@@ -62,11 +62,15 @@ def test_code_heads_learn_codebooks_of_different_sizes(
     prepared: Path, teachers: dict[str, str], tmp_path: Path, delayed: bool
 ) -> None:
     codec = {"codec_path": str(save_sacodec(tmp_path / "sa"))}
-    heads = MODEL["heads"] | {"codebook_size": [6, 16], "codebook_pattern": "delay" if delayed else "parallel"}
+    heads = MODEL["heads"] | {
+        "codebook_size": [6, 16],
+        "codebook_pattern": "delay" if delayed else "parallel",
+    }
     values = config(prepared, teachers, model=MODEL | {"heads": heads}, augment={"time_mask": 0}, **codec)
     task = FinetuneTask(values)
     losses = [task.training_step(step)["loss"] for step in range(10)]
-    assert np.mean(losses[-3:]) < np.mean(losses[:3]) and task.optimizer.skipped_steps == 0
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert task.optimizer.skipped_steps == 0
     assert np.isfinite(list(task.validate().values())).all()
     batch = next(iter(task.valid_sets.values()))[0]
     found = task.ema_model()(batch.video, batch.speaker, batch.padding_mask)

@@ -34,10 +34,12 @@ def test_stored_clusters_are_reused_for_the_same_clips_and_tokenizer_only(
     make = data.clip_clusters
     monkeypatch.setattr(data, "clip_clusters", lambda clip, t: (computed.append(clip), make(clip, t))[1])
     again = extract_clusters(clips, teacher, tmp_path / "kept.safetensors")
-    assert not computed and all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not computed
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     teacher.centroids = teacher.centroids.flip(0)
     other = extract_clusters(clips, teacher, tmp_path / "kept.safetensors")
-    assert computed == clips and not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert computed == clips
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
     assert len(extract_clusters(clips[:2], teacher, tmp_path / "kept.safetensors")) == 2
 
 
@@ -51,12 +53,14 @@ def test_masked_frames_are_substituted_by_others_of_the_clip_and_the_rest_is_unc
     task: PretrainTask,
 ) -> None:
     batch = unaugmented(task).collate([0, 3], np.random.default_rng(0))
-    assert batch.video_mask.any() and not batch.video_mask[batch.padding_mask].any()
+    assert batch.video_mask.any()
+    assert not batch.video_mask[batch.padding_mask].any()
     for row, i in enumerate([0, 3]):
         own = task.config.transform(task.train_set.clips[i].tensors()["roi"])[0, 0]
         for t, hidden in enumerate(batch.video_mask[row, : len(own)].tolist()):
             same = [k for k, frame in enumerate(own) if torch.equal(frame, batch.video[row, 0, t])]
-            assert len(same) == 1 and (same[0] != t) == hidden
+            assert len(same) == 1
+            assert (same[0] != t) == hidden
 
 
 def test_audio_and_clusters_are_not_moved_by_masking(task: PretrainTask) -> None:
@@ -74,7 +78,8 @@ def test_video_and_audio_are_masked_independently(task: PretrainTask) -> None:
     assert torch.equal(batch.masked(), batch.video_mask | batch.audio_mask)
     silent = unaugmented(task, audio_mask=replace(task.config.audio_mask, mask_prob=0.0))
     batch = silent.collate([0, 1], np.random.default_rng(0))
-    assert batch.video_mask.any() and not batch.audio_mask.any()
+    assert batch.video_mask.any()
+    assert not batch.audio_mask.any()
 
 
 def test_a_long_clip_is_cropped_to_a_random_span(task: PretrainTask) -> None:
@@ -87,4 +92,5 @@ def test_a_long_clip_is_cropped_to_a_random_span(task: PretrainTask) -> None:
         assert torch.equal(batch.video[0, 0], own[start : start + 8])
         assert torch.equal(batch.clusters[0], task.train_set.clusters[0][start : start + 8].long())
         starts.add(start)
-    assert len(starts) > 3 and max(starts) <= 14 - 8
+    assert len(starts) > 3
+    assert max(starts) <= 14 - 8

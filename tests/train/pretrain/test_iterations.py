@@ -42,13 +42,15 @@ def test_the_second_iteration_clusters_features_of_the_first_model(prepared: Pat
     assert done.exit_code == 0, done.output
     first, second = (load_unit_tokenizer(out / str(number) / "units") for number in (1, 2))
     assert (first.n_units, first.rate, second.n_units, second.rate) == (5, 50, 4, 25)
-    assert isinstance(second, AVHubertTokenizer) and (second.layer, second.use_audio) == (1, True)
+    assert isinstance(second, AVHubertTokenizer)
+    assert (second.layer, second.use_audio) == (1, True)
     made = checkpoint.load(out / "1" / "final")
     assert all(torch.equal(t, made.tensors[f"frontend.{k}"]) for k, t in second.model.state_dict().items())
     final = checkpoint.load(out / "2" / "final")
     assert (final.config["kind"], final.config["clusters"]["n_clusters"]) == ("avhubert", 4)
     again = call(write_config(prepared, tmp_path), "--out", str(out))
-    assert again.exit_code == 0 and "every iteration is finished" in again.output
+    assert again.exit_code == 0
+    assert "every iteration is finished" in again.output
 
 
 def test_units_equal_those_of_train_kmeans_and_are_not_fitted_again(
@@ -86,7 +88,8 @@ def test_an_iteration_without_its_predecessor_is_refused_in_one_line(prepared: P
 )
 def test_a_user_error_is_one_line(words: list[str], message: str, prepared: Path, tmp_path: Path) -> None:
     done = call(write_config(prepared, tmp_path), "--out", str(tmp_path / "run"), *words)
-    assert done.exit_code == 2 and message in done.output
+    assert done.exit_code == 2
+    assert message in done.output
     assert len(done.output.strip().splitlines()) == 1
 
 
@@ -96,7 +99,8 @@ def test_a_corpus_without_validation_clips_is_refused_before_any_work(prepared: 
     index = clips / "index.jsonl"
     index.write_text(index.read_text().replace('"valid"', '"train"'))
     done = call(write_config(clips, tmp_path), "--out", str(out))
-    assert done.exit_code == 2 and f"no clip of split 'valid' in {clips}; give" in done.output
+    assert done.exit_code == 2
+    assert f"no clip of split 'valid' in {clips}; give" in done.output
     assert not (out / "1").exists()
 
 
@@ -117,5 +121,6 @@ def test_a_dry_run_needs_neither_clips_nor_the_previous_iteration(prepared: Path
     words = ["train_data=[no/clips]", "--out", str(tmp_path / "run"), "--iteration", "2", "--dry-run"]
     done = call(write_config(prepared, tmp_path), *words)
     assert done.exit_code == 0, done.output
-    assert "2 steps on dummy clips: loss" in done.output and "run/2/units" in done.output
+    assert "2 steps on dummy clips: loss" in done.output
+    assert "run/2/units" in done.output
     assert not (tmp_path / "run").exists()

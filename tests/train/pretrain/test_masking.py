@@ -22,7 +22,8 @@ def test_spans_have_the_configured_length_and_may_overlap() -> None:
     lengths = [
         b - a for seed in range(50) for a, b in masked_spans(sample_mask(60, SpanMask(0.5, 6), rng(seed)))
     ]
-    assert min(lengths) == 6 and max(lengths) > 6
+    assert min(lengths) == 6
+    assert max(lengths) > 6
     assert lengths.count(6) > len(lengths) / 3
 
 
@@ -62,7 +63,8 @@ def test_a_masked_frame_never_shows_itself() -> None:
         mask = sample_mask(30, SpanMask(0.8, 10), rng(seed))
         indices = substitute_frames(mask, rng(seed))
         assert (indices[mask] != np.flatnonzero(mask)).all()
-        assert indices.min() >= 0 and indices.max() < 30
+        assert indices.min() >= 0
+        assert indices.max() < 30
 
 
 def test_without_a_long_enough_span_the_longer_side_is_repeated() -> None:

@@ -45,8 +45,8 @@ def test_training_predicts_masked_clusters_better_than_the_majority_baseline(tmp
     fit_kmeans(KMeansConfig(train_data=(str(folder),), n_units=N_UNITS), tmp_path / "units")
     values = config(
         folder, str(tmp_path / "units"), trainer={"steps": 400, "batch_size": 2}, modality_dropout=0.0,
-        optimizer={"lr": 6e-3, "warmup_steps": 5}, audio_mask={"mask_prob": 0.6, "mask_length": 4}, feature_grad_mult=1.0,
-        feature_penalty=0.0,
+        optimizer={"lr": 6e-3, "warmup_steps": 5}, audio_mask={"mask_prob": 0.6, "mask_length": 4},
+        feature_grad_mult=1.0, feature_penalty=0.0,
     )  # fmt: skip
     task = PretrainTask(values)
     rows = [task.training_step(step) for step in range(70)]
@@ -104,7 +104,7 @@ def test_validation_reports_each_set_of_modalities_and_is_deterministic(task: Pr
     [
         ({"iteration": 2}, r"iteration must be 1 \.\. 1, got 2"),
         ({"iterations": [{"feature_layer": 1}]}, "iteration 1 has no previous model"),
-        ({"iterations": [{}, {}]}, "iteration 2 clusters features of the previous model; give feature_layer"),
+        ({"iterations": [{}, {}]}, "iteration 2 clusters the previous model; give its feature_layer"),
         ({"iterations": [{}, {"feature_layer": 2}]}, r"iteration 2: feature_layer must be 1 \.\. 1, got 2"),
         ({"iterations": [{"model": "x"}]}, "iteration 1 has a model but no feature_layer"),
         ({"modality_dropout": 1.5}, r"modality_dropout must be 0 \.\. 1, got 1\.5"),
