@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measure(model: Lip2Speech, config: StreamConfig, frames: list[NDArray[Any]]) -> Latency:
-    """One live run on a simulated clock: frame times plus the time that each push took."""
+    """One live run in simulated time: frame times plus the time that each push took."""
     stream = Stream(model, config=config)
     now = output_s = compute_s = 0.0
     delays = []

@@ -35,7 +35,7 @@ WORDS = {
     r"far too sure": "over-confident",
 }
 ALLOWED = {
-    "plugs?|sockets?": re.compile(r"web/|live\.js|tests/web/|WebSocket|websocket"),
+    "plugs?|sockets?": re.compile(r"web/|live\.js|tests/web/|WebSocket|websocket|S_ISSOCK"),
     "figures?": re.compile(r"matplotlib|plt\.|\.figure\(|[Ff]igure \d"),
     "letters": re.compile(r"letters? \w+ of the alphabet"),
     "clocks?": re.compile(r"wall[- ]clock|perf_counter|monotonic|o'clock"),

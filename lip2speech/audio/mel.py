@@ -142,8 +142,8 @@ def band_edges(config: MelConfig) -> Tensor:
 def warp_mel(x: Tensor, factor: float, config: MelConfig) -> Tensor:
     """Vocal tract length perturbation (VTLP, Jaitly and Hinton 2013) of values per mel band, (n_mels, ...).
 
-    Shifts every band to `factor` times its frequency, as a vocal tract shorter by `factor` does; the pitch
-    shifts too. The bands at the ends repeat.
+    Shifts every band to `factor` times its frequency, like a shorter vocal tract; the pitch shifts too. The
+    bands at the ends repeat.
     """
     centers = band_edges(config)[1:-1]
     source = centers / factor

@@ -50,7 +50,7 @@ def estimate_frame_f0(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     low, high = int(SAMPLE_RATE / F0_RANGE_HZ[1]), int(SAMPLE_RATE / F0_RANGE_HZ[0])
     spectrum = torch.fft.rfft(frames - frames.mean(1, keepdim=True), N_FFT)
     correlation = torch.fft.irfft(spectrum.abs() ** 2)[:, : high + 1]
-    overlap = 1.0 - torch.arange(high + 1) / FRAME_LENGTH  # longer lags sum fewer products
+    overlap = 1.0 - torch.arange(high + 1) / FRAME_LENGTH  # longer delays sum fewer products
     correlation = correlation / (correlation[:, :1] + 1e-6) / overlap
     # Twice the period fits as well as the period itself, so shorter ones are favored.
     preference = 1.0 - SHORT_PERIOD_BIAS * torch.arange(low, high + 1) / high

@@ -151,7 +151,7 @@ class CropState:
 class CausalCropper:
     """Crops without lookahead, for live video: the shape is averaged over the past, at most 13 frames.
 
-    On a turning head, scale and angle lag by a quarter of a second; the center does not.
+    On a turning head, scale and angle are a quarter of a second late; the center is not.
     """
 
     def start(self) -> CropState:

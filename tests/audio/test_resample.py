@@ -9,9 +9,9 @@ RATES = [(44_100, 16_000), (48_000, 16_000), (16_000, 24_000), (8_000, 16_000), 
 
 
 @pytest.mark.parametrize(("rate", "new_rate"), RATES)
-@pytest.mark.parametrize("n_blocks", [1, 37, 5000])
+@pytest.mark.parametrize("n_blocks", [1, 37, 300])
 def test_streaming_equals_one_pass(rate: int, new_rate: int, n_blocks: int) -> None:
-    wav = torch.randn(min(rate, 12_345), generator=torch.Generator().manual_seed(0))
+    wav = torch.randn(min(rate, 5_000), generator=torch.Generator().manual_seed(0))
     resampler, state, blocks = Resampler(rate, new_rate), None, []
     for block in wav.split(-(-len(wav) // n_blocks)):
         y, state = resampler.step(block, state)
