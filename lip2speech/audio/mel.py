@@ -140,10 +140,10 @@ def band_edges(config: MelConfig) -> Tensor:
 
 
 def warp_mel(x: Tensor, factor: float, config: MelConfig) -> Tensor:
-    """Vocal tract length perturbation (VTLP, Jaitly and Hinton 2013) of values per mel band, (n_mels, ...).
+    """Warp values per mel band, (n_mels, ...), by vocal tract length perturbation (VTLP).
 
-    Shifts every band to `factor` times its frequency, like a shorter vocal tract; the pitch shifts too. The
-    bands at the ends repeat.
+    Jaitly and Hinton 2013. Shifts every band to `factor` times its frequency, like a vocal tract
+    shorter by `factor`; the pitch shifts too. The bands at the ends repeat.
     """
     centers = band_edges(config)[1:-1]
     source = centers / factor
