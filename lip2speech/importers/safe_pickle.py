@@ -4,9 +4,9 @@
 out: a name must be on an allowlist and becomes a `GlobalRef` (its name, never the object), a call becomes a
 `StubObject` (name, arguments, state), and only the opcodes of plain data, calls and states are accepted.
 
-Why not `torch.load(weights_only=True, mmap=True)` with stub classes: it loads 6 of our malicious files without
-an error (a changed weight, a storage that declares 4 TB, a view of another storage, ...), one crashes the
-process (nested tuples as a dictionary key), and it reads neither protocol 4 nor joblib.
+Why not `torch.load(weights_only=True, mmap=True)` with stub classes: it loads 6 of our malicious files and
+raises no error (a changed weight, a storage that declares 4 TB, a view of another storage, ...), one crashes
+the process (nested tuples as a dictionary key), and it reads neither protocol 4 nor joblib.
 """
 
 from __future__ import annotations
