@@ -1,15 +1,15 @@
-"""Print the cost of the way from file to mouth crops, against a face detector on every frame, in one run.
+"""Print the cost of video file -> mouth crops, against a face detector on every frame, in one run.
 
     OMP_NUM_THREADS=1 python -m benchmarks.preprocess FACE.mp4
 
-The clip is scaled to 512x512 and played to and fro for 10 and 60 seconds: any short clip of a face will do.
-Both sides read the same file with PyAV in the same process, in turn:
+The clip is scaled to 512x512 and looped forwards and backwards for 10 and 60 seconds: any short clip of a
+face will do. Both sides read the same file with PyAV in the same process, alternately:
 
-    ours   decode -> one face followed -> smoothed 96x96 crops (`load_roi` without keeping the crops)
-    peer   decode -> mediapipe's full-range face detection on every frame; no crop is made
+    ours   decode -> face tracking -> smoothed 96x96 crops (`load_roi` without storing the crops)
+    peer   decode -> mediapipe's full-range face detection on every frame, without crops
 
-CPU milliseconds per frame of all threads of this process, which a busy machine disturbs less than the clock.
-Memory is the peak of a fresh process for each length.
+CPU milliseconds per frame, summed over all threads of the process, which is less sensitive to other load than
+wall time. Memory is the peak of a new process for each length.
 """
 
 import re
@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 import av
-import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.video import crop_mouths, read_frames, track_faces
 
@@ -50,9 +50,9 @@ def main() -> None:
 
 
 def print_speed(clip: Path) -> None:
-    """A/B/A/B: milliseconds of CPU per frame."""
+    """CPU milliseconds per frame, measured alternately."""
     detector = peer_detector()
-    runs = {
+    runs: dict[str, Callable[[], int]] = {
         "ours": lambda: ours(clip),
         "peer": lambda: peer(clip, detector),
         "decode only": lambda: decode(clip),
@@ -66,9 +66,9 @@ def print_speed(clip: Path) -> None:
             times[name].append(cpu_ms(call))
         row = [times[name][-1] for name in runs]
         print(f"| {k + 1} |", " | ".join(f"{ms:.2f}" for ms in row), f"| {row[0] / row[1]:.2f} |")
-    for what, of in (("median", median), ("least", min)):
-        row = [of(times[name]) for name in runs]
-        print(f"| {what} |", " | ".join(f"{ms:.2f}" for ms in row), f"| {row[0] / row[1]:.2f} |")
+    for name, statistic in (("median", median), ("minimum", min)):
+        row = [statistic(times[run]) for run in runs]
+        print(f"| {name} |", " | ".join(f"{ms:.2f}" for ms in row), f"| {row[0] / row[1]:.2f} |")
     print("\nCPU ms per frame at 512x512; the target is a ratio of 0.75 at most.\n")
 
 
@@ -78,26 +78,26 @@ def print_growth(clips: dict[int, Path]) -> None:
     for seconds, clip in clips.items():
         peaks = [memory_of(which, clip) for which in ("ours", "peer")]
         print(f"| {seconds} |", " | ".join(f"{peak:.0f}" for peak in peaks), "|")
-    print("\nPeak resident memory of a fresh process.")
+    print("\nPeak resident memory of a new process.")
 
 
 def ours(clip: Path) -> int:
-    """Frames for which a crop was made."""
+    """Number of crops."""
     with read_frames(clip) as frames:
         return sum(1 for _ in crop_mouths(track_faces(frames)))
 
 
 def peer(clip: Path, detector: Any) -> int:
-    """Frames in which the detector looked for a face."""
+    """Number of frames passed to the detector."""
     return sum(1 for pixels in decoded(clip) if detector.process(pixels) is not None)
 
 
 def decode(clip: Path) -> int:
-    """Frames turned into RGB."""
+    """Number of frames decoded to RGB."""
     return sum(1 for _ in decoded(clip))
 
 
-def decoded(clip: Path) -> Iterator[np.ndarray]:
+def decoded(clip: Path) -> Iterator[NDArray[Any]]:
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
@@ -118,22 +118,22 @@ def cpu_ms(call: Callable[[], int]) -> float:
 
 
 def write_square(source: Path, target: Path, n: int) -> None:
-    """n frames of the middle of a clip, 512x512 at 25 per second, to and fro so that nothing jumps."""
+    """Write n center-cropped frames of a clip, 512x512 at 25 fps, looped forwards and backwards."""
     with read_frames(source) as reader:
-        pictures = [square(pixels) for pixels in islice(reader, 8 * FPS)]
-    to_and_fro = cycle(chain(pictures, pictures[-2:0:-1]))
+        images = [square(pixels) for pixels in islice(reader, 8 * FPS)]
+    loop = cycle(chain(images, images[-2:0:-1]))
     with av.open(str(target), "w") as container:
         stream: Any = container.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
-        for k, pixels in enumerate(islice(to_and_fro, n)):
+        for k, pixels in enumerate(islice(loop, n)):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = k, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def square(pixels: np.ndarray) -> np.ndarray:
-    """The middle of (H, W, 3), scaled to (512, 512, 3)."""
+def square(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Center crop of (H, W, 3), scaled to (512, 512, 3)."""
     import cv2
 
     height, width = pixels.shape[:2]
@@ -149,14 +149,16 @@ def memory_of(which: str, clip: Path) -> float:
 
 
 def print_memory(which: str, clip: Path) -> None:
-    """MB at the peak; called in a process of its own."""
+    """Print the peak memory in MB; called in a separate process."""
     if which == "ours":
         ours(clip)
     else:
         peer(clip, peer_detector())
-    # Not getrusage: a child that is started by vfork has its parent's peak there.
+    # Not getrusage: a child started by vfork inherits its parent's peak there.
     status = Path("/proc/self/status").read_text()
-    print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
+    match = re.search(r"VmHWM:\s+(\d+)", status)
+    assert match is not None, "Linux reports VmHWM"
+    print(int(match[1]) / 1024)
 
 
 if __name__ == "__main__":

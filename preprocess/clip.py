@@ -61,17 +61,14 @@ class ClipProcessor:
         """Prepare one clip, or return its previous row if nothing has changed."""
         utterance, previous = task.utterance, task.previous_row
         try:
-            hashes = {
-                "source_hash": content_hash(utterance),
-                "config_hash": config_fingerprint(self.targets),
-            }
-            if previous is not None and all(getattr(previous, key) == h for key, h in hashes.items()):
+            source, config = content_hash(utterance), config_fingerprint(self.targets)
+            if previous is not None and (previous.source_hash, previous.config_hash) == (source, config):
                 return previous
             try:
                 row = prepare_clip(utterance, task.path, self.targets)
             except (NoFaceError, UnusableClipError) as error:
                 row = replace(failed_row(utterance, error), status="skipped")
-            return replace(row, **hashes)
+            return replace(row, source_hash=source, config_hash=config)
         except Exception as error:  # one bad clip must not stop the corpus
             return failed_row(utterance, error)
 

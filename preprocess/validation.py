@@ -22,7 +22,7 @@ def check_id(clip_id: str) -> str:
     """The id itself. ValueError: it is not a safe file name below the prepared folder."""
     if len(clip_id) > _MAX_ID_LENGTH or not _ID.fullmatch(clip_id):
         raise ValueError(
-            f"clip id {clip_id[:80]!r} cannot be a file name; expected letters, digits and _ - + . in parts "
+            f"clip id {clip_id[:80]!r} cannot be a file name; expected A-Z, a-z, 0-9 and _ - + . in parts "
             f"joined by '/', none beginning with '.', at most {_MAX_ID_LENGTH} characters: rename the clip"
         )
     return clip_id

@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.mel import MelConfig, warp_mel
@@ -158,7 +160,7 @@ class BatchCollator:
         return sample_other_clip(self.clips, self.groups, i, rng)
 
 
-def _sampling_probabilities(clips: Sequence[Clip], weights: Sequence[float] | None) -> np.ndarray:
+def _sampling_probabilities(clips: Sequence[Clip], weights: Sequence[float] | None) -> NDArray[Any]:
     """Probability of each clip, (len(clips),), from the probabilities of the folders."""
     folders = list(dict.fromkeys(c.folder for c in clips))
     if weights and len(weights) != len(folders):
@@ -167,7 +169,8 @@ def _sampling_probabilities(clips: Sequence[Clip], weights: Sequence[float] | No
     sizes = Counter(c.folder for c in clips)
     shares = dict(zip(folders, weights, strict=True)) if weights else sizes
     probabilities = np.array([shares[c.folder] / sizes[c.folder] for c in clips])
-    return probabilities / probabilities.sum()
+    normalized: NDArray[Any] = probabilities / probabilities.sum()
+    return normalized
 
 
 def pad_targets(rows: Sequence[Tensor | None]) -> Tensor | None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME
 from lip2speech.data.synthetic.espeak import Phoneme
@@ -39,7 +41,7 @@ class SilentSpeechStyle:
 
     tempo: float
     gains: tuple[float, ...]
-    viseme_offsets: Mapping[str, np.ndarray]
+    viseme_offsets: Mapping[str, NDArray[Any]]
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> SilentSpeechStyle:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.data.synthetic.articulation import SilentSpeechStyle, apply_silent_style
@@ -122,7 +123,7 @@ def make_utterance(job: SynthesisJob, style: SilentSpeechStyle | None) -> Synthe
 
 def make_frames(
     job: SynthesisJob, utterance: SynthesizedUtterance
-) -> tuple[Iterator[np.ndarray], Camera, Canvas, np.ndarray]:
+) -> tuple[Iterator[NDArray[Any]], Camera, Canvas, NDArray[Any]]:
     """The frames (H, W, 3) uint8 of one clip, its camera, its face and its mouth track (T, 7)."""
     rng = _stream(job, SCENE_STREAM)
     canvas, camera, style = _make_canvas(job), sample_camera(rng), silent_speech_style(job)
@@ -132,7 +133,7 @@ def make_frames(
     return render_frames(canvas, track, pose, camera, rng), camera, canvas, track
 
 
-def write_clip(path: Path, frames: Iterable[np.ndarray], camera: Camera, wav: np.ndarray | None) -> None:
+def write_clip(path: Path, frames: Iterable[NDArray[Any]], camera: Camera, wav: NDArray[Any] | None) -> None:
     """Write an mp4 of H.264 frames at 25 fps and, if given, FLAC audio (T_a,) float32 at 16 kHz."""
     import av
 

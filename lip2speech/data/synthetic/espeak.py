@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 NATIVE_RATE = 22050
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -71,7 +72,7 @@ class EspeakSynthesizer:
         self._library_path = library_path
         self._data_path = data_path.encode()
         self._callback = _CALLBACK(self._collect)  # referenced here, as the library keeps only its pointer
-        self._chunks: list[np.ndarray] = []
+        self._chunks: list[NDArray[Any]] = []
         self._marks: list[tuple[str, int]] = []
         self._lib: ctypes.CDLL | None = None
 
@@ -103,13 +104,13 @@ class EspeakSynthesizer:
                 f"espeak-ng is at {rate} Hz, expected {NATIVE_RATE} Hz; reinstall espeakng-loader."
             )
         lib.espeak_SetSynthCallback(self._callback)
-        lib.espeak_ng_SetRandSeed(RANDOM_SEED)  # initialization seeds the flutter of the voice from the clock
+        lib.espeak_ng_SetRandSeed(RANDOM_SEED)  # initialization seeds the flutter of the voice from the time
         ctypes.CDLL(None).srand(RANDOM_SEED)  # the noise of the Klatt voices is rand() of the C library
         return lib
 
     def synthesize(
         self, text: str, *, voice: str, rate: int, pitch: int, pitch_range: int
-    ) -> tuple[np.ndarray, list[Phoneme]]:
+    ) -> tuple[NDArray[Any], list[Phoneme]]:
         """Audio (T,) float32 at `NATIVE_RATE` of a text, and its phonemes in order; pauses are named `_`."""
         lib = self._restart()
         self._chunks, self._marks = [], []

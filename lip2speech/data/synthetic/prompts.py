@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.data.synthetic.espeak import NATIVE_RATE, load_espeak
@@ -26,7 +29,7 @@ def sample_prompts(count: int, seed: int) -> list[str]:
     return list(prompts)
 
 
-def synthesize_prompt(text: str, voice: int) -> np.ndarray:
+def synthesize_prompt(text: str, voice: int) -> NDArray[Any]:
     """Any English text in a training variant's voice (modulo their number): (T_a,) float32 at 16 kHz."""
     from scipy.signal import resample_poly
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.data.synthetic.espeak import Phoneme
@@ -106,14 +108,15 @@ def _release(phoneme: Phoneme) -> float:
     return phoneme.end
 
 
-def _smooth_box(times: np.ndarray, start: float, end: float, sigma: float) -> np.ndarray:
+def _smooth_box(times: NDArray[Any], start: float, end: float, sigma: float) -> NDArray[Any]:
     """A box from start to end, convolved with a Gaussian: (N,) in 0..1."""
     from scipy.special import ndtr
 
-    return ndtr((times - start) / sigma) - ndtr((times - end) / sigma)
+    box: NDArray[Any] = ndtr((times - start) / sigma) - ndtr((times - end) / sigma)
+    return box
 
 
-def mouth_track(phonemes: Sequence[Phoneme], n_frames: int, table: VisemeTable = TARGETS) -> np.ndarray:
+def mouth_track(phonemes: Sequence[Phoneme], n_frames: int, table: VisemeTable = TARGETS) -> NDArray[Any]:
     """Mouth parameters per video frame, in the order of `PARAMETERS`: (n_frames, 7) float32.
 
     Args:
@@ -141,12 +144,9 @@ def mouth_track(phonemes: Sequence[Phoneme], n_frames: int, table: VisemeTable =
     return _expose(value / total, n_frames)
 
 
-def _expose(fine: np.ndarray, n_frames: int) -> np.ndarray:
+def _expose(fine: NDArray[Any], n_frames: int) -> NDArray[Any]:
     """Mean over the exposure of each frame: (N, P) every `STEP_S` -> (n_frames, P) float32."""
     per_frame, open_steps = round(FRAME_S / STEP_S), round(EXPOSURE_S / STEP_S)
-    return (
-        fine[: n_frames * per_frame]
-        .reshape(n_frames, per_frame, -1)[:, :open_steps]
-        .mean(1)
-        .astype(np.float32)
-    )
+    exposed = fine[: n_frames * per_frame].reshape(n_frames, per_frame, -1)[:, :open_steps]
+    mean: NDArray[Any] = exposed.mean(1)
+    return mean.astype(np.float32)

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME
 from lip2speech.data.synthetic.espeak import NATIVE_RATE, Phoneme, load_espeak
@@ -70,7 +72,7 @@ class SynthesizedUtterance:
         phonemes: Its phonemes with their times in `wav`.
     """
 
-    wav: np.ndarray
+    wav: NDArray[Any]
     text: str
     voice: SynthesisVoice
     phonemes: tuple[Phoneme, ...]
@@ -139,16 +141,16 @@ def synthesize(text: str, voice: SynthesisVoice, rng: np.random.Generator) -> Sy
     return SynthesizedUtterance(padded, text, voice, shifted)
 
 
-def _scale_vocal_tract(wav: np.ndarray, factor: float) -> np.ndarray:
+def _scale_vocal_tract(wav: NDArray[Any], factor: float) -> NDArray[Any]:
     """(T,) at `NATIVE_RATE` -> (T',) at 16 kHz, played `factor` times faster."""
     from scipy.signal import resample_poly
 
     ratio = (Fraction(SAMPLE_RATE, NATIVE_RATE) / Fraction(factor)).limit_denominator(MAX_FILTER_PHASES)
-    resampled: np.ndarray = resample_poly(wav, ratio.numerator, ratio.denominator).astype(np.float32)
+    resampled: NDArray[Any] = resample_poly(wav, ratio.numerator, ratio.denominator).astype(np.float32)
     return resampled
 
 
-def _set_level(wav: np.ndarray, level_db: float) -> np.ndarray:
+def _set_level(wav: NDArray[Any], level_db: float) -> NDArray[Any]:
     """Scale to an RMS of `level_db` dBFS, or less if peaks would clip."""
     rms = float(np.sqrt(np.mean(np.square(wav), dtype=np.float64)))
     gain = min(10 ** (level_db / 20) / max(rms, 1e-6), PEAK / max(float(np.abs(wav).max()), 1e-6))
@@ -157,7 +159,7 @@ def _set_level(wav: np.ndarray, level_db: float) -> np.ndarray:
 
 def synthesize_audio(
     sentences: int, seed: int, split: str = "train"
-) -> Iterator[tuple[np.ndarray, str, SynthesisVoice]]:
+) -> Iterator[tuple[NDArray[Any], str, SynthesisVoice]]:
     """The audio of the corpus without video: (wav (T_a,) float32 at 16 kHz, text, voice) per utterance.
 
     Utterance i is that of clip i of `make_corpus` with this seed and split, for any number of `sentences`.

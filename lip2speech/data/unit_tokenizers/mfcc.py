@@ -74,4 +74,4 @@ def mfcc_features(mel: Tensor) -> Tensor:
     mfcc = dct @ mel.float() / 80
     delta = torch.gradient(mfcc, dim=1)[0]
     stacked = torch.cat([mfcc, delta, torch.gradient(delta, dim=1)[0]])  # (39, 4T)
-    return stacked.unflatten(1, (-1, 2)).mean(2).T
+    return stacked.reshape(len(stacked), -1, 2).mean(2).T

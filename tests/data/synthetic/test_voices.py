@@ -147,13 +147,13 @@ def test_phonemes_are_contiguous_and_inside_the_audio() -> None:
 
 @pytest.mark.parametrize("offset", range(5))
 def test_the_phonemes_match_the_transcript(offset: int) -> None:
-    letters = SLOTS["letter"][offset::5]
-    for i, letter in enumerate(letters):
+    characters = SLOTS["letter"][offset::5]
+    for i, letter in enumerate(characters):
         text = " ".join([*(words[(i + offset) % 4] for words in list(SLOTS.values())[:3]), letter,
                          SLOTS["digit"][(2 * i + offset) % 10], SLOTS["adverb"][i % 4]])  # fmt: skip
         speech = synthesize(text, synthesis_voices("train")[7 * i % 40], np.random.default_rng(i))
-        heard = " ".join(p.name for p in speech.phonemes if p.name != "_")
-        assert re.fullmatch(" ".join(SOUNDS[word] for word in text.split()), heard), (text, heard)
+        transcribed = " ".join(p.name for p in speech.phonemes if p.name != "_")
+        assert re.fullmatch(" ".join(SOUNDS[word] for word in text.split()), transcribed), (text, transcribed)
 
 
 def test_text_outside_the_grammar_is_rejected() -> None:

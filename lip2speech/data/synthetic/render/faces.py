@@ -10,8 +10,10 @@ Lengths are in eye distances (1.0 = between the eye centers), x to the right and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.data.synthetic.render.light import Light
 from lip2speech.data.synthetic.render.mouth import MouthStyle
@@ -25,8 +27,8 @@ HEIGHT, WIDTH = round((BOTTOM - TOP) * EYE_PX), round((RIGHT - LEFT) * EYE_PX)
 class Canvas:
     """A face image without its mouth, the style and position of the mouth, and the light."""
 
-    rgb: np.ndarray  # (HEIGHT, WIDTH, 3) float32, 0..255
-    skin: np.ndarray  # (3,) float32, color of the lit skin around the mouth
+    rgb: NDArray[Any]  # (HEIGHT, WIDTH, 3) float32, 0..255
+    skin: NDArray[Any]  # (3,) float32, color of the lit skin around the mouth
     mouth: MouthStyle
     light: Light
     name: str = ""
@@ -36,8 +38,8 @@ class Canvas:
 class Geometry:
     """The shape of one drawn face; `sample` varies the means of adults."""
 
-    outline: np.ndarray  # (N, 2) y and half width
-    bumps: np.ndarray  # (M, 5) x, y, width, height of the ellipse, elevation; mirrored unless x is 0
+    outline: NDArray[Any]  # (N, 2) y and half width
+    bumps: NDArray[Any]  # (M, 5) x, y, width, height of the ellipse, elevation; mirrored unless x is 0
     dome: float
     nose_y: float
     nose_width: float
@@ -76,7 +78,7 @@ class Geometry:
         )
 
 
-def _sample_bumps(rng: np.random.Generator, nose_y: float, mouth_y: float, chin_y: float) -> np.ndarray:
+def _sample_bumps(rng: np.random.Generator, nose_y: float, mouth_y: float, chin_y: float) -> NDArray[Any]:
     """Rows (x, y, width, height, elevation) of the bumps on the dome: (M, 5)."""
 
     def near(*values: float) -> list[float]:
@@ -102,14 +104,14 @@ def _sample_bumps(rng: np.random.Generator, nose_y: float, mouth_y: float, chin_
     return np.array(rows)
 
 
-def canvas_grid() -> tuple[np.ndarray, np.ndarray]:
+def canvas_grid() -> tuple[NDArray[Any], NDArray[Any]]:
     """Coordinates of the pixel centers of the canvas: x (1, WIDTH) and y (HEIGHT, 1) float32."""
     x = LEFT + (np.arange(WIDTH, dtype=np.float32) + 0.5) / EYE_PX
     y = TOP + (np.arange(HEIGHT, dtype=np.float32) + 0.5) / EYE_PX
     return x[None, :], y[:, None]
 
 
-def half_width(geometry: Geometry, y: np.ndarray) -> np.ndarray:
+def half_width(geometry: Geometry, y: NDArray[Any]) -> NDArray[Any]:
     """Half width of the head at the heights y (N,), 0 above and below it: (N,) float32."""
     from scipy.interpolate import PchipInterpolator
 
@@ -120,7 +122,7 @@ def half_width(geometry: Geometry, y: np.ndarray) -> np.ndarray:
     ).astype(np.float32)
 
 
-def elevation(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+def elevation(geometry: Geometry) -> tuple[NDArray[Any], NDArray[Any]]:
     """Height of the face, and signed distance to its outline (positive inside): (HEIGHT, WIDTH) float32."""
     x, y = canvas_grid()
     width = half_width(geometry, y[:, 0])[:, None]
@@ -136,14 +138,14 @@ def elevation(geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     return z.astype(np.float32), np.where(width > 0, width - np.abs(x), -1.0).astype(np.float32)
 
 
-def normals(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def normals(z: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Unit normals of a height field (H, W) given in eye distances: x, y, z parts, (H, W) each."""
     dy, dx = np.gradient(z * EYE_PX)
     length = 1.0 / np.sqrt(dx * dx + dy * dy + 1.0)
     return -dx * length, -dy * length, length
 
 
-def noise(rng: np.random.Generator, cells: int, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> np.ndarray:
+def noise(rng: np.random.Generator, cells: int, shape: tuple[int, int] = (HEIGHT, WIDTH)) -> NDArray[Any]:
     """Smooth noise with `cells` blobs over the height: (H, W) float32, standard deviation about 1."""
     import cv2
 

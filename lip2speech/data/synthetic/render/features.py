@@ -5,7 +5,10 @@ Same units and axes as `faces`. Painters modify the canvas image (HEIGHT, WIDTH,
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.data.synthetic.render.faces import (
     Canvas,
@@ -29,12 +32,12 @@ HAIRS = np.array(
 IRISES = np.array([[74, 48, 30], [96, 70, 44], [84, 110, 128], [90, 112, 84], [40, 28, 22]], float)
 
 
-def step(distance: np.ndarray, softness: float) -> np.ndarray:
+def step(distance: NDArray[Any], softness: float) -> NDArray[Any]:
     """0 where distance << 0, 1 where >> 0."""
     return np.clip(distance / softness + 0.5, 0.0, 1.0)
 
 
-def paint(image: np.ndarray, color: np.ndarray, mask: np.ndarray) -> None:
+def paint(image: NDArray[Any], color: NDArray[Any], mask: NDArray[Any]) -> None:
     """Blend `color` ((3,) or (H, W, 3)) into the image with the opacity mask (H, W), in place."""
     rows = np.flatnonzero(mask.any(axis=1))
     if len(rows) == 0:
@@ -76,18 +79,17 @@ def draw_canvas(identity: np.random.Generator, scene: np.random.Generator, name:
     )
 
 
-def _background(rng: np.random.Generator) -> np.ndarray:
+def _background(rng: np.random.Generator) -> NDArray[Any]:
     """A wall out of focus: a gradient and a few soft blobs."""
     x, y = canvas_grid()
     base = rng.uniform(20, 220) + rng.normal(0, 18, 3)
     tilt = rng.normal(0, 12, 2)
     blobs = noise(rng, int(rng.integers(3, 9))) * rng.uniform(2, 28)
-    return (base + (tilt[0] * x + tilt[1] * y + blobs)[..., None] * rng.uniform(0.7, 1.3, 3)).astype(
-        np.float32
-    )
+    wall: NDArray[Any] = base + (tilt[0] * x + tilt[1] * y + blobs)[..., None] * rng.uniform(0.7, 1.3, 3)
+    return wall.astype(np.float32)
 
 
-def _skin_albedo(skin: np.ndarray, geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
+def _skin_albedo(skin: NDArray[Any], geometry: Geometry, rng: np.random.Generator) -> NDArray[Any]:
     """Albedo of skin with flush, blotches, pores and freckles: (H, W, 3) float32."""
     x, y = canvas_grid()
     albedo = np.empty((*np.broadcast_shapes(x.shape, y.shape), 3), np.float32)
@@ -102,18 +104,19 @@ def _skin_albedo(skin: np.ndarray, geometry: Geometry, rng: np.random.Generator)
     return albedo
 
 
-def _folds(geometry: Geometry, rng: np.random.Generator) -> np.ndarray:
+def _folds(geometry: Geometry, rng: np.random.Generator) -> NDArray[Any]:
     """Darkness of the nasolabial folds, from the nostrils past the corners of the mouth: (H, W)."""
     x, y = canvas_grid()
     depth = rng.uniform(0.0, 0.16)
     along = np.clip((y - (geometry.nose_y - 0.08)) / 0.5, 0, 1)
     line = 0.24 + 0.30 * along**0.8
     near = np.exp(-(((np.abs(x) - line) / 0.035) ** 2)) + 0.5 * np.exp(-(((np.abs(x) - line) / 0.10) ** 2))
-    return depth * near * np.sin(np.pi * along)
+    darkness: NDArray[Any] = depth * near * np.sin(np.pi * along)
+    return darkness
 
 
 def _beard(
-    albedo: np.ndarray, geometry: Geometry, mouth: MouthStyle, hair: np.ndarray, rng: np.random.Generator
+    albedo: NDArray[Any], geometry: Geometry, mouth: MouthStyle, hair: NDArray[Any], rng: np.random.Generator
 ) -> None:
     """Stubble, moustache or beard around the mouth, in place; most faces have none."""
     kind, roughness = rng.random(), noise(rng, 260) * 0.3
@@ -131,7 +134,7 @@ def _beard(
     paint(albedo, hair.astype(np.float32), cover)
 
 
-def _draw_nostrils(image: np.ndarray, geometry: Geometry) -> None:
+def _draw_nostrils(image: NDArray[Any], geometry: Geometry) -> None:
     x, y = canvas_grid()
     width = geometry.nose_width
     for side in (-1, 1):
@@ -146,7 +149,7 @@ def _draw_nostrils(image: np.ndarray, geometry: Geometry) -> None:
     image *= (1 - 0.18 * under)[..., None]
 
 
-def _draw_eye(image: np.ndarray, side: int, iris: np.ndarray, lit: np.ndarray) -> None:
+def _draw_eye(image: NDArray[Any], side: int, iris: NDArray[Any], lit: NDArray[Any]) -> None:
     """One eye: lids, white, iris, pupil, highlight and the crease above."""
     x, y = canvas_grid()
     half, tall = 0.235, 0.088
@@ -175,7 +178,7 @@ def _draw_eye(image: np.ndarray, side: int, iris: np.ndarray, lit: np.ndarray) -
     image *= (1 - 0.22 * crease)[..., None]
 
 
-def _draw_brow(image: np.ndarray, side: int, hair: np.ndarray, geometry: Geometry) -> None:
+def _draw_brow(image: NDArray[Any], side: int, hair: NDArray[Any], geometry: Geometry) -> None:
     x, y = canvas_grid()
     dx = (x - side * 0.5) * side
     u = np.clip(dx / 0.34, -1, 1)
@@ -185,7 +188,7 @@ def _draw_brow(image: np.ndarray, side: int, hair: np.ndarray, geometry: Geometr
     paint(image, hair * 0.8, 0.85 * mask)
 
 
-def _strands(rng: np.random.Generator) -> np.ndarray:
+def _strands(rng: np.random.Generator) -> NDArray[Any]:
     """Texture of combed hair: (H, W) float32 around 1."""
     x, y = canvas_grid()
     import cv2
@@ -194,7 +197,7 @@ def _strands(rng: np.random.Generator) -> np.ndarray:
     return 1 + 0.22 * cv2.blur(fine, (1, 21)) * 2.0 + 0.10 * np.sin(5 * x + 2 * y)
 
 
-def _draw_hair(image: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: np.random.Generator) -> None:
+def _draw_hair(image: NDArray[Any], geometry: Geometry, hair: NDArray[Any], rng: np.random.Generator) -> None:
     """Short hair: a cap over the hairline, or a bald head with hair at the sides."""
     x, y = canvas_grid()
     width = half_width(geometry, np.maximum(y[:, 0], geometry.outline[1, 0]))[:, None]
@@ -214,7 +217,7 @@ def _draw_hair(image: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: np.
 
 
 def _draw_long_hair(
-    image: np.ndarray, geometry: Geometry, hair: np.ndarray, rng: np.random.Generator
+    image: NDArray[Any], geometry: Geometry, hair: NDArray[Any], rng: np.random.Generator
 ) -> None:
     """Hair behind the face down to the shoulders."""
     x, y = canvas_grid()
@@ -230,7 +233,7 @@ def _draw_long_hair(
 
 
 def _draw_body(
-    image: np.ndarray, geometry: Geometry, skin: np.ndarray, light: Light, rng: np.random.Generator
+    image: NDArray[Any], geometry: Geometry, skin: NDArray[Any], light: Light, rng: np.random.Generator
 ) -> None:
     """Neck in the shadow of the chin, and shoulders in plain clothes."""
     x, y = canvas_grid()

@@ -7,8 +7,10 @@ canvas is projected by the pose and passed through the camera effects.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.data.synthetic.render.faces import EYE_PX, LEFT, TOP, Canvas
 from lip2speech.data.synthetic.render.lips import MouthPainter
@@ -23,16 +25,17 @@ PINCH_SHARE = 0.7  # of the motion of the corners that the cheeks follow
 JAW_DROP = 0.2  # half mouth widths by which an open jaw lowers the chin behind closed lips
 
 
-def smooth(value: np.ndarray) -> np.ndarray:
+def smooth(value: NDArray[Any]) -> NDArray[Any]:
     """0 below 0, 1 above 1, a smooth step between."""
-    value = np.clip(value, 0, 1)
-    return value * value * (3 - 2 * value)
+    clipped: NDArray[Any] = np.clip(value, 0, 1)
+    smoothed: NDArray[Any] = clipped * clipped * (3 - 2 * clipped)
+    return smoothed
 
 
 class SkinWarp:
     """Warp of the skin around one mouth; x (1, W), y (H, 1) in eye distances from the mouth."""
 
-    def __init__(self, style: MouthStyle, x: np.ndarray, y: np.ndarray) -> None:
+    def __init__(self, style: MouthStyle, x: NDArray[Any], y: NDArray[Any]) -> None:
         span, shape = style.half_width, (y.shape[0], x.shape[1])
         self._style = style
         self._map_x = np.broadcast_to(np.arange(shape[1], dtype=np.float32)[None, :], shape)
@@ -44,7 +47,7 @@ class SkinWarp:
         pinch = x * np.exp(-((x / (1.3 * span)) ** 4) - (y / 0.32) ** 2) * rim
         self._drop, self._lift, self._pinch = ((EYE_PX * f).astype(np.float32) for f in (drop, lift, pinch))
 
-    def __call__(self, image: np.ndarray, curves: Curves, pose: np.ndarray) -> np.ndarray:
+    def __call__(self, image: NDArray[Any], curves: Curves, pose: NDArray[Any]) -> NDArray[Any]:
         """(H, W, 3) uint8 at rest -> the same region with mouth parameters `pose` (7,)."""
         import cv2
 
@@ -74,7 +77,7 @@ class LowerFace:
         self._lip_x = x[self._window[1]] / style.half_width
         self._paint = MouthPainter(style, canvas.light, self._lip_x, y[self._window[0]] / style.half_width)
 
-    def __call__(self, pose: np.ndarray) -> np.ndarray:
+    def __call__(self, pose: NDArray[Any]) -> NDArray[Any]:
         """The canvas with mouth parameters (7,): (HEIGHT, WIDTH, 3) uint8, valid until the next call."""
         curves = lip_curves(self._style, pose, self._lip_x)
         patch = self._warp(self._skin_at_rest, curves, pose)
@@ -89,13 +92,13 @@ def _pixels(low: float, high: float, origin: float, limit: int) -> slice:
     return slice(max(0, round((low - origin) * EYE_PX)), min(limit, round((high - origin) * EYE_PX)))
 
 
-def _pixel_centers(pixels: slice, origin: float) -> np.ndarray:
+def _pixel_centers(pixels: slice, origin: float) -> NDArray[Any]:
     return ((np.arange(pixels.start, pixels.stop) + 0.5) / EYE_PX + origin).astype(np.float32)
 
 
 def render_frames(
-    canvas: Canvas, track: np.ndarray, pose: Pose, camera: Camera, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+    canvas: Canvas, track: NDArray[Any], pose: Pose, camera: Camera, rng: np.random.Generator
+) -> Iterator[NDArray[Any]]:
     """One frame (H, W, 3) uint8 RGB per row of the mouth track (T, 7)."""
     effects = CameraEffects(camera, canvas.skin, rng)
     face, project = LowerFace(canvas, effects), HeadProjector(camera)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Light:
     """One lamp and ambient light, RGB; `direction` points to the lamp: x right, y down, z to the camera."""
 
-    direction: np.ndarray  # (3,), length 1
-    key: np.ndarray  # (3,)
-    ambient: np.ndarray  # (3,)
+    direction: NDArray[Any]  # (3,), length 1
+    key: NDArray[Any]  # (3,)
+    ambient: NDArray[Any]  # (3,)
 
-    def shade(self, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray) -> np.ndarray:
+    def shade(self, nx: NDArray[Any], ny: NDArray[Any], nz: NDArray[Any]) -> NDArray[Any]:
         """Components of the normals (H, W) -> irradiance (H, W, 3), to be multiplied by the albedo."""
         x, y, z = self.direction
         lambert = np.clip(nx * x + ny * y + nz * z, 0.0, None)[..., None]
-        return (self.ambient * (0.85 - 0.15 * ny)[..., None] + self.key * lambert).astype(np.float32)
+        irradiance: NDArray[Any] = self.ambient * (0.85 - 0.15 * ny)[..., None] + self.key * lambert
+        return irradiance.astype(np.float32)
 
-    def on_front(self, share: float) -> np.ndarray:
+    def on_front(self, share: float) -> NDArray[Any]:
         """(3,): irradiance of a surface that faces the camera and receives `share` of the lamp."""
-        return (self.ambient + share * self.key).astype(np.float32)
+        irradiance: NDArray[Any] = self.ambient + share * self.key
+        return irradiance.astype(np.float32)
 
 
 def sample_light(rng: np.random.Generator) -> Light:

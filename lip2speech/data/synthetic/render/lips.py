@@ -7,7 +7,10 @@ broadcasting rows against columns.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.data.synthetic.render.light import Light
 from lip2speech.data.synthetic.render.mouth import TIP, TONGUE, Curves, MouthStyle
@@ -17,12 +20,12 @@ TOOTH = 0.235  # width of a tooth, half mouth widths
 INSIDE_LIGHT = 0.55  # share of the lamp that reaches the oral cavity
 
 
-def ramp(distance: np.ndarray, softness: float) -> np.ndarray:
+def ramp(distance: NDArray[Any], softness: float) -> NDArray[Any]:
     """0 where distance << 0, 1 where >> 0, linear over `softness` in between."""
     return np.clip(distance / softness + 0.5, 0.0, 1.0)
 
 
-def mix(image: np.ndarray, color: np.ndarray, mask: np.ndarray) -> None:
+def mix(image: NDArray[Any], color: NDArray[Any], mask: NDArray[Any]) -> None:
     """Blend `color` ((3,) or (H, W, 3)) into the image (H, W, 3) with the opacity mask (H, W), in place."""
     image += (color - image) * mask[..., None]
 
@@ -37,14 +40,14 @@ class MouthPainter:
         y: Coordinates of the window's rows, (H,) float32.
     """
 
-    def __init__(self, style: MouthStyle, light: Light, x: np.ndarray, y: np.ndarray) -> None:
+    def __init__(self, style: MouthStyle, light: Light, x: NDArray[Any], y: NDArray[Any]) -> None:
         self._style, self._light = style, light
         self._x, self._rows = x, y[:, None]
         self._pixel = float(x[1] - x[0])
         self._above = max(0.0, float(-light.direction[1]) + 0.25)  # how far the lamp is above the face
         self._tooth_gaps = 0.88 + 0.12 * np.clip(np.abs(np.sin(x * np.pi / TOOTH)) * 3.0, 0, 1)
 
-    def __call__(self, image: np.ndarray, curves: Curves, pose: np.ndarray) -> None:
+    def __call__(self, image: NDArray[Any], curves: Curves, pose: NDArray[Any]) -> None:
         """Paint the mouth over the skin in `image` (H, W, 3) float32, in place; pose is (7,)."""
         x, rows, pixel = self._x, self._rows, self._pixel
         gap = ramp(rows - curves.upper_inner, 1.6 * pixel) * ramp(curves.lower_inner - rows, 1.6 * pixel)
@@ -60,11 +63,11 @@ class MouthPainter:
         line = np.exp(-(((rows - seam) / (1.1 * pixel)) ** 2)) * ramp(1.02 - np.abs(x) / curves.width, 0.06)
         image *= (1 - 0.55 * line * (1 - gap))[..., None]
 
-    def _interior(self, curves: Curves, pose: np.ndarray) -> np.ndarray:
+    def _interior(self, curves: Curves, pose: NDArray[Any]) -> NDArray[Any]:
         """Colors between the lips under white light: (H, W, 3) float32."""
         style, x, rows, pixel = self._style, self._x, self._rows, self._pixel
         depth = np.clip((rows - curves.upper_inner) / max(curves.aperture, 0.05), 0, 1)
-        inner = CAVITY * (0.45 + 0.55 * depth)[..., None].astype(np.float32)
+        inner: NDArray[Any] = CAVITY * (0.45 + 0.55 * depth)[..., None].astype(np.float32)
         bend = (x / curves.width) ** 2
         side = np.clip(1 - 1.35 * bend, 0, 1)
         tongue_up, tip = (float(np.clip(pose[i], 0, 1)) for i in (TONGUE, TIP))
@@ -86,7 +89,7 @@ class MouthPainter:
         return inner
 
     def _paint_lip(
-        self, image: np.ndarray, curves: Curves, u: np.ndarray, gap: np.ndarray, *, is_upper: bool
+        self, image: NDArray[Any], curves: Curves, u: NDArray[Any], gap: NDArray[Any], *, is_upper: bool
     ) -> None:
         """One lip: convex from its outer to its inner edge, with wrinkles; the lower one has a highlight."""
         import cv2

@@ -8,8 +8,10 @@ a corner), x right, y down, 0 at the middle of the closed lips.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.data.synthetic.visemes import PARAMETERS
 
@@ -32,17 +34,17 @@ class MouthStyle:
     narrowing: float  # relative decrease of the width at full rounding
     rest: float  # opening at rest
     upper_share: float  # share of the opening by the upper lip
-    lip: np.ndarray  # (3,) color under white light, 0..255
-    teeth: np.ndarray  # (3,)
-    tongue: np.ndarray  # (3,)
+    lip: NDArray[Any]  # (3,) color under white light, 0..255
+    teeth: NDArray[Any]  # (3,)
+    tongue: NDArray[Any]  # (3,)
     teeth_length: float  # lower edge of the upper teeth, half mouth widths below the rest line
     lower_teeth: float  # upper edge of the lower teeth above the lower lip's inner edge
     edge: float  # sharpness of the lip's border, 0..1
     gloss: float
-    wrinkles: np.ndarray  # (64, 256) float32, mean 0
+    wrinkles: NDArray[Any]  # (64, 256) float32, mean 0
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, *, y: float, skin: np.ndarray) -> MouthStyle:
+    def sample(cls, rng: np.random.Generator, *, y: float, skin: NDArray[Any]) -> MouthStyle:
         """A random mouth on skin of the given color (3,)."""
         fullness = np.exp(rng.normal(0.0, 0.22))
         redness = rng.uniform(0.0, 1.0)
@@ -84,10 +86,10 @@ class MouthStyle:
 class Curves:
     """The lips of one frame at columns x (N,): outer and inner edges (N,), and their sizes."""
 
-    upper_outer: np.ndarray
-    upper_inner: np.ndarray
-    lower_inner: np.ndarray
-    lower_outer: np.ndarray
+    upper_outer: NDArray[Any]
+    upper_inner: NDArray[Any]
+    lower_inner: NDArray[Any]
+    lower_outer: NDArray[Any]
     width: float  # half width of the lips
     aperture: float  # opening between the inner edges in the middle
     drop: float  # of the lower lip
@@ -99,7 +101,7 @@ SPREADING = 0.14  # half mouth widths by which a full smile widens the mouth
 INNER_SHARE = 0.90  # of the width, where the lips can part; rounding reduces it
 
 
-def lip_curves(style: MouthStyle, pose: np.ndarray, x: np.ndarray) -> Curves:
+def lip_curves(style: MouthStyle, pose: NDArray[Any], x: NDArray[Any]) -> Curves:
     """Edges of the lips for mouth parameters `pose` (7,) at columns x (N,)."""
     opening = style.effort * pose[OPENING] + style.rest * (1 - min(1.0, 4 * abs(pose[OPENING])))
     rounding, tuck = (float(np.clip(pose[i], 0, 1)) for i in (ROUNDING, TUCK))
@@ -127,7 +129,7 @@ def lip_curves(style: MouthStyle, pose: np.ndarray, x: np.ndarray) -> Curves:
     )
 
 
-def _half_width(style: MouthStyle, pose: np.ndarray) -> float:
+def _half_width(style: MouthStyle, pose: NDArray[Any]) -> float:
     """Distance from the middle to a corner; a dropped jaw pulls the corners in."""
     spread = float(pose[SPREAD])
     change = SPREADING * max(0.0, spread) - style.narrowing * max(0.0, -spread)
@@ -135,8 +137,8 @@ def _half_width(style: MouthStyle, pose: np.ndarray) -> float:
 
 
 def _thickness(
-    style: MouthStyle, pose: np.ndarray, u: np.ndarray, opening: float, rounding: float, tuck: float
-) -> tuple[np.ndarray, np.ndarray]:
+    style: MouthStyle, pose: NDArray[Any], u: NDArray[Any], opening: float, rounding: float, tuck: float
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Visible thickness of the upper and the lower lip at u (N,): thinner if pressed, stretched or tucked."""
     pressed = 1 - 0.9 * min(max(0.0, -opening), 0.6)
     stretched = 1 - 0.10 * pose[SPREAD] - 0.12 * max(0.0, opening)

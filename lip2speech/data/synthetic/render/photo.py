@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.data.synthetic.render.faces import EYE_PX, LEFT, TOP, Canvas, canvas_grid, noise
 from lip2speech.data.synthetic.render.light import Light
@@ -28,7 +30,7 @@ WARP_CELLS, WARP_SIZE = 5, 0.045  # blobs over the height; standard deviation in
 
 
 @functools.lru_cache(maxsize=1)
-def portrait() -> np.ndarray:
+def portrait() -> NDArray[Any]:
     """The photo without its mouth: (512, 512, 3) uint8 RGB."""
     try:
         from skimage import data
@@ -38,7 +40,7 @@ def portrait() -> np.ndarray:
         ) from None
     import cv2
 
-    photo = np.ascontiguousarray(data.astronaut()[..., :3])
+    photo = np.ascontiguousarray(data.astronaut()[..., :3])  # type: ignore[no-untyped-call]  # scikit-image has no types
     mask = np.zeros(photo.shape[:2], np.uint8)
     center, axes = [round(float(v)) for v in MOUTH], [round(v) for v in ERASE]
     cv2.ellipse(mask, center, axes, TILT_DEGREES, 0, 360, (255,), -1)
@@ -82,7 +84,7 @@ def photo_canvas(rng: np.random.Generator, name: str = "photo") -> Canvas:
     return Canvas(image, skin.astype(np.float32), style, light, name)
 
 
-def _canvas_position(point: np.ndarray, map_x: np.ndarray, map_y: np.ndarray) -> np.ndarray:
+def _canvas_position(point: NDArray[Any], map_x: NDArray[Any], map_y: NDArray[Any]) -> NDArray[Any]:
     """Position on the canvas of the photo's `point` (2,): x and y in eye distances, (2,)."""
     away = (map_x - point[0]) ** 2 + (map_y - point[1]) ** 2
     row, column = np.unravel_index(int(np.argmin(away)), away.shape)

@@ -7,8 +7,10 @@ for a few degrees and sufficient up to the 12 degrees used here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.data.synthetic.render.faces import EYE_PX, LEFT, TOP
@@ -53,15 +55,15 @@ def sample_camera(rng: np.random.Generator) -> Camera:
 class Pose:
     """Position and orientation of the head in every frame of a clip, (T,) each."""
 
-    scale: np.ndarray  # frame pixels per eye distance
-    roll: np.ndarray  # radians, like yaw and pitch
-    yaw: np.ndarray
-    pitch: np.ndarray
-    x: np.ndarray  # of the point between the eyes, frame pixels
-    y: np.ndarray
+    scale: NDArray[Any]  # frame pixels per eye distance
+    roll: NDArray[Any]  # radians, like yaw and pitch
+    yaw: NDArray[Any]
+    pitch: NDArray[Any]
+    x: NDArray[Any]  # of the point between the eyes, frame pixels
+    y: NDArray[Any]
 
 
-def _drift(rng: np.random.Generator, n_frames: int, size: float) -> np.ndarray:
+def _drift(rng: np.random.Generator, n_frames: int, size: float) -> NDArray[Any]:
     """Slow smooth motion of the given standard deviation: (T,)."""
     t = np.arange(n_frames) / VIDEO_FPS
     waves = sum(
@@ -95,7 +97,7 @@ class HeadProjector:
         self._x = (np.arange(columns, dtype=np.float32) * GRID_STEP)[None, :]
         self._y = (np.arange(rows, dtype=np.float32) * GRID_STEP)[:, None]
 
-    def __call__(self, canvas: np.ndarray, pose: Pose, t: int) -> np.ndarray:
+    def __call__(self, canvas: NDArray[Any], pose: Pose, t: int) -> NDArray[Any]:
         """canvas (HEIGHT, WIDTH, 3) uint8 -> frame (H, W, 3) uint8."""
         import cv2
 
@@ -109,7 +111,7 @@ class HeadProjector:
         return cv2.remap(canvas, dense, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
-def _upsample(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _upsample(grid: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """(h, w, 2) at every `GRID_STEP`-th pixel -> (H, W, 2) at every pixel, linear; size is (W, H)."""
     import cv2
 
@@ -118,7 +120,7 @@ def _upsample(grid: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.warpAffine(grid, affine, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _head_depth(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _head_depth(u: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
     """Approximate depth of a head at canvas coordinates: a dome down to the plane of the ears, and a nose."""
     dome = np.clip(1 - (u / 1.35) ** 2 - ((v - 0.2) / 2.1) ** 2, 0, 1) ** 0.75
     nose = 0.3 * np.exp(-((u / 0.2) ** 2) - ((v - 0.62) / 0.28) ** 2)
@@ -128,7 +130,7 @@ def _head_depth(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 class CameraEffects:
     """Blur, exposure, color and noise of one clip."""
 
-    def __init__(self, camera: Camera, skin: np.ndarray, rng: np.random.Generator) -> None:
+    def __init__(self, camera: Camera, skin: NDArray[Any], rng: np.random.Generator) -> None:
         self._camera = camera
         gray = np.array([0.299, 0.587, 0.114])
         gain = (camera.exposure / max(float(skin @ gray), 20.0)) ** AUTO_EXPOSURE
@@ -144,13 +146,13 @@ class CameraEffects:
         s = camera.saturation
         self._color = (s * np.eye(3) + (1 - s) * gray[None, :]).astype(np.float32)
 
-    def tone(self, image: np.ndarray) -> np.ndarray:
+    def tone(self, image: NDArray[Any]) -> NDArray[Any]:
         """Exposure, gamma and saturation: (H, W, 3) uint8 -> the same shape and type."""
         import cv2
 
         return cv2.LUT(cv2.transform(image, self._color), self._curve)
 
-    def expose(self, frame: np.ndarray) -> np.ndarray:
+    def expose(self, frame: NDArray[Any]) -> NDArray[Any]:
         """Blur and noise: (H, W, 3) uint8 -> the same shape and type."""
         import cv2
 
