@@ -81,7 +81,8 @@ def codec_from_checkpoint(
     config = codec_config(loaded.config["codec"]["name"], loaded.config["codec"]["config"])
     check_mel(mel, config, "codec")
     check, tensors = partial(check_codec, heads), loaded.subset("codec.")
-    return build_and_load(lambda: build_codec(config), config, tensors, "codec", check=check)
+    out: Codec | None = build_and_load(lambda: build_codec(config), config, tensors, "codec", check=check)
+    return out
 
 
 def stored_vocoder_from_checkpoint(
@@ -94,7 +95,10 @@ def stored_vocoder_from_checkpoint(
     config = vocoder_config(name, loaded.config["vocoder"]["config"])
     check_mel(mel, config, "vocoder")
     check, tensors = partial(check_vocoder, heads), loaded.subset("vocoder.")
-    return build_and_load(lambda: build_vocoder(name, config), config, tensors, "vocoder", check=check)
+    out: Vocoder | None = build_and_load(
+        lambda: build_vocoder(name, config), config, tensors, "vocoder", check=check
+    )
+    return out
 
 
 def code_prior_from_checkpoint(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech import checkpoint
@@ -256,13 +257,13 @@ class Lip2Speech:
             progress(1.0)
 
     def synthesize(
-        self, roi: np.ndarray | Tensor, speaker: Tensor | None = None, vocoder: str | None = None
+        self, roi: NDArray[np.uint8] | Tensor, speaker: Tensor | None = None, vocoder: str | None = None
     ) -> Tensor:
         """Mouth crops (T, 96, 96) uint8 -> wav (640 T,) float32 in [-1, 1], in one window."""
         return self.vocode(self.predict(roi, speaker), vocoder)
 
     @torch.no_grad()
-    def predict(self, roi: np.ndarray | Tensor, speaker: Tensor | None = None) -> Prediction:
+    def predict(self, roi: NDArray[np.uint8] | Tensor, speaker: Tensor | None = None) -> Prediction:
         """The prediction for one clip (B = 1).
 
         Args:
@@ -272,14 +273,16 @@ class Lip2Speech:
         if roi.ndim != 3:
             raise ValueError(f"roi must be one clip (T, 96, 96), got {tuple(roi.shape)}.")
         x = self.transform(roi).to(self.device)  # (1, 1, T, 88, 88)
-        return self.model(x, self.speaker_embedding(speaker)[None])
+        out: Prediction = self.model(x, self.speaker_embedding(speaker)[None])
+        return out
 
     @torch.no_grad()
     def vocode(self, prediction: Prediction, vocoder: str | None = None) -> Tensor:
         """Prediction (B = 1) -> wav (640 T,)."""
-        return self.vocoders[self.resolve_vocoder(vocoder)](prediction)[0, 0].float().cpu()
+        out: Tensor = self.vocoders[self.resolve_vocoder(vocoder)](prediction)[0, 0].float().cpu()
+        return out
 
-    def frame_features(self, prediction: Prediction, roi: np.ndarray | Tensor) -> FrameFeatures:
+    def frame_features(self, prediction: Prediction, roi: NDArray[np.uint8] | Tensor) -> FrameFeatures:
         """What confidence is computed from, for each of T video frames (B = 1)."""
         bits, _ = self.code_bits(prediction)
         return confidence_features(prediction, roi, bits)

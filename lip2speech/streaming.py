@@ -24,6 +24,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.io import wav_writer
@@ -143,7 +144,7 @@ class Stream:
         return self._renderer.latency / SAMPLE_RATE
 
     @property
-    def crop(self) -> np.ndarray | None:
+    def crop(self) -> NDArray[np.uint8] | None:
         """The last input of the model: (96, 96) uint8."""
         return None if self._last is None else self._last.pixels
 
@@ -153,7 +154,7 @@ class Stream:
         tracker = self._post_process.tracker
         return None if tracker is None else tracker.mean
 
-    def push(self, frame: np.ndarray, time: float) -> None:
+    def push(self, frame: NDArray[np.uint8], time: float) -> None:
         """The next frame (H, W, 3) uint8 RGB, shown at `time` seconds; one that comes too late is dropped.
 
         Raises:
@@ -173,7 +174,7 @@ class Stream:
         self._last = self._crop(frame)
         self._process(self._last, now)
 
-    def pull(self) -> np.ndarray:
+    def pull(self) -> NDArray[np.float32]:
         """All samples that are ready, (n,) float32 in [-1, 1]; often none."""
         pieces = [self._ready.popleft() for _ in range(len(self._ready))]
         return torch.cat(pieces).numpy() if pieces else np.zeros(0, np.float32)
@@ -200,7 +201,7 @@ class Stream:
         self._buffer, self._renderer = make_renderer(self._model, self._speaker, self._vocoder, self._config)
         self._last = None
 
-    def _check_frame(self, frame: np.ndarray, time: float) -> None:
+    def _check_frame(self, frame: NDArray[np.uint8], time: float) -> None:
         if self._finished:
             raise ValueError("the stream is finished; make a new one.")
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
@@ -208,7 +209,7 @@ class Stream:
         if not np.isfinite(time):
             raise ValueError(f"a frame's time must be a finite number of seconds, got {time}.")
 
-    def _crop(self, frame: np.ndarray) -> MouthCrop:
+    def _crop(self, frame: NDArray[np.uint8]) -> MouthCrop:
         tracked = self._tracker.step(frame)
         pixels, self._crop_state = self._cropper.step(tracked, self._crop_state)
         self.stats.face_detected = tracked.landmarks is not None
@@ -247,7 +248,7 @@ class Stream:
         self.stats.no_face_frames = self.report.no_face_frames
 
 
-def bounding_box(points: np.ndarray) -> tuple[float, float, float, float]:
+def bounding_box(points: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Left, top, width, height of points (L, 2)."""
     (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
     return left, top, right - left, bottom - top
@@ -312,7 +313,7 @@ class WindowRenderer:
 
 def stream_roi(
     model: Lip2Speech,
-    roi: np.ndarray,
+    roi: NDArray[np.uint8],
     options: SynthesisOptions = SynthesisOptions(),
     config: StreamConfig = StreamConfig(),
 ) -> RenderedFrames:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.crossfade import FADE_SAMPLES, crossfade
@@ -43,7 +44,7 @@ class Window:
     hop: int
 
     @property
-    def pixels(self) -> np.ndarray:
+    def pixels(self) -> NDArray[np.uint8]:
         """(T, 96, 96) uint8."""
         return np.stack([crop.pixels for crop in self.crops])
 

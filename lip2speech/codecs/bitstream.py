@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +128,7 @@ class CodesWriter:
         self._pending_bits = np.zeros(0, np.uint8)
         file.write(bytes(HEADER.size) + header.size_table)
 
-    def write(self, codes: NDArray[np.integer]) -> None:
+    def write(self, codes: NDArray[np.integer[Any]]) -> None:
         """Append frames: (n_q, T) integers below the size of their codebook."""
         n_q = self.header.n_q
         if codes.ndim != 2 or codes.shape[0] != n_q or not np.issubdtype(codes.dtype, np.integer):
@@ -206,7 +206,7 @@ def codes_reader(path: str | os.PathLike[str]) -> Iterator[CodesReader]:
         yield CodesReader(file, Path(path).name)
 
 
-def to_bits(codes: NDArray[np.integer], widths: tuple[int, ...]) -> NDArray[np.uint8]:
+def to_bits(codes: NDArray[np.integer[Any]], widths: tuple[int, ...]) -> NDArray[np.uint8]:
     """(n_q, T) integers, bits per code of each codebook -> (T * sum(widths),) bits as uint8, MSB first."""
     shifts = (np.arange(width - 1, -1, -1, dtype=np.uint32) for width in widths)
     rows = (row.astype(np.uint32)[:, None] >> shift & 1 for row, shift in zip(codes, shifts, strict=True))

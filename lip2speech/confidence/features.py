@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.models.prediction import Prediction
@@ -33,7 +34,7 @@ class FrameFeatures(NamedTuple):
 
 @torch.no_grad()
 def confidence_features(
-    prediction: Prediction, roi: np.ndarray | Tensor, code_bits: Tensor | None = None
+    prediction: Prediction, roi: NDArray[np.uint8] | Tensor, code_bits: Tensor | None = None
 ) -> FrameFeatures:
     """The features of each video frame, and how much of it is speech.
 

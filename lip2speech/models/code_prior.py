@@ -126,7 +126,8 @@ class ConditioningBias(nn.Module):
         """(B, S) or None -> (B or 1, C, 1, n_q)."""
         if self.speaker is None or speaker is None:
             return self.codebook[None]
-        return self.codebook + self.speaker(speaker)[..., None, None]
+        out: Tensor = self.codebook + self.speaker(speaker)[..., None, None]
+        return out
 
 
 class GatedPixelCNNBlock(nn.Module):

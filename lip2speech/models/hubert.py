@@ -194,7 +194,8 @@ def frame_mask(padding_mask: Tensor, frames: int) -> Tensor:
     a frame is padding if all of its samples are.
     """
     samples = padding_mask.shape[1] // frames
-    return padding_mask[:, : samples * frames].unflatten(1, (frames, samples)).all(2)
+    out: Tensor = padding_mask[:, : samples * frames].unflatten(1, (frames, samples)).all(2)
+    return out
 
 
 def hubert_from_checkpoint(loaded: checkpoint.Checkpoint) -> Hubert:

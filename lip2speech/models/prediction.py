@@ -48,4 +48,5 @@ class Prediction:
             raise ValueError(
                 f"this vocoder needs {name}, the model predicts {present}; choose another vocoder or model."
             )
-        return value
+        out: Tensor = value
+        return out

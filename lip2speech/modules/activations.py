@@ -42,7 +42,8 @@ class _ELU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         # The slope is exp(x) = y + 1 below zero and 1 above.
-        return torch.ops.aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)
+        out: Tensor = torch.ops.aten.elu_backward(grad, 1.0, 1.0, 1.0, True, y)
+        return out
 
 
 def gated_activation(x: Tensor) -> Tensor:

@@ -61,11 +61,13 @@ class RelativeAttention(nn.Module):
         y = F.scaled_dot_product_attention(
             q + self.content_bias[:, None], k, v, attn_mask=bias, dropout_p=dropout
         )
-        return self.out_proj(y.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
+        return out
 
     def split(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, heads, T, D / heads)."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        out: Tensor = x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return out
 
 
 def rel_shift(scores: Tensor) -> Tensor:
@@ -78,7 +80,8 @@ def rel_shift(scores: Tensor) -> Tensor:
     if time == 1:
         return scores
     trimmed = scores.flatten(2)[..., time - 1 : -1]
-    return trimmed.unflatten(2, (time, width - 1))[..., :time]
+    out: Tensor = trimmed.unflatten(2, (time, width - 1))[..., :time]
+    return out
 
 
 class FeedForward(nn.Module):
@@ -91,7 +94,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.fc2(self.dropout(F.relu(self.fc1(x))))
+        out: Tensor = self.fc2(self.dropout(F.relu(self.fc1(x))))
+        return out
 
 
 class ConvModule(nn.Module):
@@ -116,7 +120,8 @@ class ConvModule(nn.Module):
         y = F.glu(self.pointwise1(x.transpose(1, 2)), 1)
         if mask is not None:
             y = y * mask[:, None]
-        return self.pointwise2(F.silu(self.norm(self.depthwise(y)))).transpose(1, 2)
+        out: Tensor = self.pointwise2(F.silu(self.norm(self.depthwise(y)))).transpose(1, 2)
+        return out
 
     def fold(self) -> None:
         """For inference only: fuse the batch norm into the depthwise convolution."""
@@ -147,7 +152,8 @@ class ConformerLayer(nn.Module):
         x = x + 0.5 * self.dropout(self.ffn1(self.ffn1_norm(x)))
         x = x + self.dropout(self.attention(self.attention_norm(x), positions, attention_mask))
         x = x + self.dropout(self.conv(self.conv_norm(x), conv_mask))
-        return self.norm(x + 0.5 * self.dropout(self.ffn2(self.ffn2_norm(x))))
+        out: Tensor = self.norm(x + 0.5 * self.dropout(self.ffn2(self.ffn2_norm(x))))
+        return out
 
 
 class Conformer(nn.Module):
@@ -194,7 +200,8 @@ class Conformer(nn.Module):
         x = self.dropout(x * math.sqrt(self.dim))
         for layer in self.layers:
             x = layer(x, positions, mask, conv_mask)
-        return self.norm(x)
+        out: Tensor = self.norm(x)
+        return out
 
 
 def layer_norm(dim: int) -> nn.LayerNorm:

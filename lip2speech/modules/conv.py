@@ -146,7 +146,8 @@ class StreamingConv1d(nn.Module):
     def _run(self, x: Tensor) -> Tensor:
         """Padded (B, C_in, T) -> (B, C_out, frames)."""
         weight, bias = self.conv.weight, self.conv.bias
-        return self.norm(conv1d(x, weight, bias, self.stride, self.dilation, self.groups))
+        out: Tensor = self.norm(conv1d(x, weight, bias, self.stride, self.dilation, self.groups))
+        return out
 
 
 class StreamingConvTranspose1d(nn.Module):
@@ -202,7 +203,8 @@ class StreamingConvTranspose1d(nn.Module):
         if self.trim_left == 0 and isinstance(self.norm, nn.Identity):
             return self._run(pad(x, self.context, 0, "constant"))
         y = self.norm(self._run(pad(x, self.context, self.context, "constant")))
-        return y[..., self.trim_left : y.shape[-1] - self.trim_right]
+        out: Tensor = y[..., self.trim_left : y.shape[-1] - self.trim_right]
+        return out
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C_in, T), state -> (B, C_out, T * stride), state."""

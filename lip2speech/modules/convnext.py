@@ -50,4 +50,5 @@ class ConvNeXtBlock(nn.Module):
 
     def _pointwise(self, x: Tensor) -> Tensor:
         """Norm and mlp, frame by frame: (B, C, T) -> (B, C, T)."""
-        return (self.gamma * self.mlp(self.norm(x.transpose(1, 2)))).transpose(1, 2)
+        out: Tensor = (self.gamma * self.mlp(self.norm(x.transpose(1, 2)))).transpose(1, 2)
+        return out

@@ -63,7 +63,10 @@ class BasicBlock(nn.Module):
         y = self.act1(self.norm1(self.conv1(x)))
         # Slicing replaces the stride: oneDNN's strided 1x1 convolution of fewer than 16 channels writes past
         # the end of its gradients for an odd number of images (PyTorch 2.14) and crashes the process.
-        return self.act2(self.norm2(self.conv2(y)) + self.shortcut(x[..., :: self.stride, :: self.stride]))
+        out: Tensor = self.act2(
+            self.norm2(self.conv2(y)) + self.shortcut(x[..., :: self.stride, :: self.stride])
+        )
+        return out
 
     def fold(self) -> None:
         """For inference only: fuse batch norms into the convolutions before them."""
@@ -176,12 +179,14 @@ class LipResNet(nn.Module):
         """The stem's convolution: (B, 1, T, H, W) -> (B * T', width, H', W')."""
         # With one channel, channels-last is the same memory, and the output has the layout the trunk prefers.
         x = self.stem(video.to(memory_format=torch.channels_last_3d))
-        return x.transpose(1, 2).flatten(0, 1)  # still channels-last
+        out: Tensor = x.transpose(1, 2).flatten(0, 1)  # still channels-last
+        return out
 
     def run_trunk(self, x: Tensor) -> Tensor:
         """Everything after the stem's convolution: (N, width, H, W) -> (N, 8 * width)."""
         x = self.act(self.norm(x))
-        return self.trunk(F.max_pool2d(x, 3, 2, 1) if self.stem_stride == 2 else x)
+        out: Tensor = self.trunk(F.max_pool2d(x, 3, 2, 1) if self.stem_stride == 2 else x)
+        return out
 
     def fold(self) -> None:
         """For inference only: fuse the stem's batch norm into its convolution."""

@@ -61,7 +61,8 @@ class ConvPositionalEmbedding(nn.Module):
         """The convolution's weight: (D, D / groups, K)."""
         if self.weight_g is None:
             return self.weight_v
-        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+        out: Tensor = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
+        return out
 
     def fold(self) -> None:
         """For inference only: compute the weight once."""
@@ -119,7 +120,8 @@ class SelfAttention(nn.Module):
         q, k, v = self.project(x)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-        return self.out_proj(y.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
+        return out
 
     def step(self, x: Tensor, cache: KVCache | None, left_context: int) -> tuple[Tensor, KVCache]:
         """Next chunk (B, T, D), keys and values of at most `left_context` frames -> (B, T, D), cache."""
@@ -185,7 +187,8 @@ class TransformerLayer(nn.Module):
         """The second residual branch and its norm, frame by frame: (B, T, D) -> (B, T, D)."""
         y = self.ffn_norm(x) if self.norm_first else x
         y = x + self.dropout(self.fc2(self.activation_dropout(F.gelu(self.fc1(y)))))
-        return y if self.norm_first else self.ffn_norm(y)
+        out: Tensor = y if self.norm_first else self.ffn_norm(y)
+        return out
 
 
 class TransformerEncoder(nn.Module):
@@ -257,7 +260,8 @@ class TransformerEncoder(nn.Module):
 
     def embed_input(self, x: Tensor) -> Tensor:
         """Input of the first layer, from features with positions added: (B, T, D) -> (B, T, D)."""
-        return self.dropout(x if self.norm_first else self.norm(x))
+        out: Tensor = self.dropout(x if self.norm_first else self.norm(x))
+        return out
 
     def final_norm(self, x: Tensor) -> Tensor:
         """The encoder's output, from that of the last layer: (B, T, D) -> (B, T, D)."""

@@ -132,7 +132,8 @@ class AVHubert(nn.Module):
         chunk: int | None = None,
     ) -> Tensor:
         """(B, 1, T, 88, 88) and/or (B, 104, T), (B, T) -> (B, T, C)."""
-        return self.encoder(self.embed(video, audio, padding_mask), padding_mask, chunk)
+        out: Tensor = self.encoder(self.embed(video, audio, padding_mask), padding_mask, chunk)
+        return out
 
     def step(self, video: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Next chunk: (B, 1, T, 88, 88), state -> (B, T, C), state."""
@@ -172,15 +173,18 @@ class AVHubert(nn.Module):
         given = video_features if video_features is not None else audio_features
         assert given is not None, "_check requires at least one modality"
         both = [torch.zeros_like(given) if x is None else x for x in (audio_features, video_features)]
-        return self.dropout_input(self.fusion_proj(self.fusion_norm(torch.cat(both, dim=-1))))
+        out: Tensor = self.dropout_input(self.fusion_proj(self.fusion_norm(torch.cat(both, dim=-1))))
+        return out
 
     def video_features(self, video: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(B, 1, T, 88, 88), (B, T) or None -> (B, T, C)."""
-        return self.video_proj(self.resnet(video, padding_mask))
+        out: Tensor = self.video_proj(self.resnet(video, padding_mask))
+        return out
 
     def audio_features(self, audio: Tensor) -> Tensor:
         """(B, 104, T) -> (B, T, C)."""
-        return self.audio_proj(audio.transpose(1, 2))
+        out: Tensor = self.audio_proj(audio.transpose(1, 2))
+        return out
 
     def _check(self, video: Tensor | None, audio: Tensor | None, padding_mask: Tensor | None) -> None:
         """ValueError unless video, audio and padding_mask agree on batch and time."""

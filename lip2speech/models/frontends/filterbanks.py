@@ -42,7 +42,8 @@ def log_filterbanks(wav: Tensor) -> Tensor:
     windows = F.pad(x, (0, hops * HOP_LENGTH + WIN_LENGTH - len(x))).unfold(0, WIN_LENGTH, HOP_LENGTH)
     power = torch.fft.rfft(windows, N_FFT).abs().square() / N_FFT
     energy = power @ mel_filters().T
-    return energy.where(energy > 0, MIN_ENERGY).log().float()
+    out: Tensor = energy.where(energy > 0, MIN_ENERGY).log().float()
+    return out
 
 
 def mel_filters() -> Tensor:

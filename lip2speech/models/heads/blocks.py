@@ -31,7 +31,8 @@ class ConvBlock(nn.Module):
         if self.causal:
             y, _ = with_context(y, None, self.conv.kernel_size[0] - 1)
         y = F.gelu(self.conv(y)).transpose(1, 2)
-        return x + self.dropout(self.out(y))
+        out: Tensor = x + self.dropout(self.out(y))
+        return out
 
     def step(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Next steps: (B, T, C), state -> (B, T, C), state."""
@@ -53,4 +54,5 @@ class SubPixelUpsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, factor * T, C_out)."""
         batch, steps, _ = x.shape
-        return self.linear(x).reshape(batch, steps * self.factor, -1)
+        out: Tensor = self.linear(x).reshape(batch, steps * self.factor, -1)
+        return out

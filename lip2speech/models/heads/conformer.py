@@ -133,7 +133,8 @@ class ConformerHeads(nn.Module):
     def encode(self, features: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """Features (B, T, C), padding_mask (B, 2T) or None -> input of both tasks (B, 2T, D)."""
         x = self.embed(self.project(features)).repeat_interleave(self.units_per_frame, 1)
-        return self.encoder(x, padding_mask)
+        out: Tensor = self.encoder(x, padding_mask)
+        return out
 
     def predict_mel(self, x: Tensor, speaker: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, 2T, D), speaker (B, S), mask (B, 2T) or None (True = valid) -> (B, n_mels, 4T)."""
@@ -144,7 +145,8 @@ class ConformerHeads(nn.Module):
         # Channel 2c + s is band c of the s-th of the two frames: (B, 2T, n_mels, 2).
         pairs = self.mel(y.transpose(1, 2)).float().unflatten(2, (-1, MEL_FRAMES_PER_UNIT))
         mel = pairs.transpose(2, 3).flatten(1, 2) * self.mel_std + self.mel_mean
-        return mel.transpose(1, 2)  # (B, T, C) -> (B, C, T)
+        out: Tensor = mel.transpose(1, 2)  # (B, T, C) -> (B, C, T)
+        return out
 
     def step(self, features: Tensor, speaker: Tensor, state: Any = None) -> tuple[Prediction, Any]:
         """ValueError: a conformer sees the whole clip."""

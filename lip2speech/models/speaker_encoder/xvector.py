@@ -62,7 +62,8 @@ class XVectorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
-        return x + self.out(F.relu(self.norm(self.conv(x))))
+        out: Tensor = x + self.out(F.relu(self.norm(self.conv(x))))
+        return out
 
 
 class XVectorNet(nn.Module):
@@ -107,7 +108,8 @@ class XVectorNet(nn.Module):
             raise ValueError(
                 f"a speaker embedding needs half a second of speech or more, got {seconds:.2f} s."
             )
-        return self(mel)[0]
+        out: Tensor = self(mel)[0]
+        return out
 
 
 class XVectorSpeakerEncoder:
