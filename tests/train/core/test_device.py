@@ -1,7 +1,7 @@
-"""Training where a GPU is (lip2speech/train/core/device.py and every task), with a GPU that is pretended.
+"""Training on a fake GPU (lip2speech/train/core/device.py and every task).
 
-`pretend.py` says what that proves: that no operation meets tensors of two devices, that nothing but dropout
-is drawn on the GPU, and that every figure is the CPU's. benchmarks/gpu_check.py asks a real one.
+`tests/train/fake_gpu.py` says what this shows: no operation mixes devices, only dropout draws random numbers
+on the GPU, and every metric equals the CPU's. benchmarks/gpu_check.py runs on a real GPU.
 """
 
 import copy
@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from typer.testing import CliRunner
 
 from benchmarks import gpu_check
-from benchmarks.gpu_check import CASES, apart, made_up, train
+from benchmarks.gpu_check import CASES, max_difference, task_factory, train
 from lip2speech import distributed
 from lip2speech.cli import app
 from lip2speech.config import from_dict
@@ -57,12 +57,12 @@ SLOW = {"finetune", "encodec", "simvq", "vqvae"}
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - SLOW))
 def test_a_task_trains_on_a_gpu_as_on_the_cpu(name: str, tmp_path: Path) -> None:
-    make = made_up(name, tmp_path)
+    make = task_factory(name, tmp_path)
     expected, _ = train(make, (CPU,), tmp_path / "cpu")
     task = make()
     with pretended() as gpu:
         found, _ = train([task].pop, (gpu,), tmp_path / "gpu")
-    assert apart(expected, found) < 1e-3
+    assert max_difference(expected, found) < 1e-3
     learned = [p for network in task.networks().values() for p in network.parameters()]
     assert learned
     assert all(isinstance(p, OnGpu) for p in learned)
@@ -70,17 +70,17 @@ def test_a_task_trains_on_a_gpu_as_on_the_cpu(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("name", "on_gpu_first"), [("hifigan", True), ("speaker", False)])
-def test_a_run_goes_on_on_the_other_device(name: str, on_gpu_first: bool, tmp_path: Path) -> None:
-    make = made_up(name, tmp_path)
+def test_a_run_resumes_on_another_device(name: str, on_gpu_first: bool, tmp_path: Path) -> None:
+    make = task_factory(name, tmp_path)
     expected, _ = train(make, (CPU, CPU), tmp_path / "cpu")
     tasks = [make(), make()]
     with pretended() as gpu:
         devices = (gpu, CPU) if on_gpu_first else (CPU, gpu)
         found, _ = train(tasks.pop, devices, tmp_path / "both")
-    assert apart(expected, found) < 1e-3
+    assert max_difference(expected, found) < 1e-3
 
 
-def test_the_loop_places_the_task_and_its_snapshots_are_the_cpus(
+def test_the_trainer_moves_the_task_and_checkpoints_hold_cpu_tensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Line(2)
@@ -98,7 +98,7 @@ def test_the_loop_places_the_task_and_its_snapshots_are_the_cpus(
     assert (tmp_path / "final" / "model.safetensors").is_file()
 
 
-def test_the_pretence_sees_what_a_gpu_would_refuse() -> None:
+def test_the_fake_gpu_refuses_what_a_gpu_would_refuse() -> None:
     cpu, index = torch.ones(2), torch.tensor([1])
     with pretended() as gpu:
         there = torch.ones(2, device=gpu)
@@ -118,9 +118,9 @@ def test_the_pretence_sees_what_a_gpu_would_refuse() -> None:
             there.numpy()
 
 
-def test_a_task_that_was_not_placed_is_told_apart(tmp_path: Path) -> None:
+def test_a_batch_on_the_gpu_and_networks_on_the_cpu_are_refused(tmp_path: Path) -> None:
     """The check can fail: a batch on the GPU and networks that stayed."""
-    task = made_up("speaker", tmp_path)()
+    task = task_factory("speaker", tmp_path)()
     with pretended() as gpu:
         task.device = gpu
         with pytest.raises(RuntimeError, match="meets one of the GPU"):
@@ -128,7 +128,7 @@ def test_a_task_that_was_not_placed_is_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hubert", "avhubert"])
-def test_a_teacher_on_a_gpu_takes_and_gives_what_it_did(kind: str, prepared: Path) -> None:
+def test_a_tokenizer_on_a_gpu_gives_the_same_units_on_the_cpu(kind: str, prepared: Path) -> None:
     own: Any = copy.deepcopy(teacher())  # other tests have the same one, on the CPU
     if kind == "avhubert":
         model = make_model().frontend
@@ -146,7 +146,7 @@ def test_a_teacher_on_a_gpu_takes_and_gives_what_it_did(kind: str, prepared: Pat
     assert own.fingerprint == mark
 
 
-def test_codes_made_on_a_gpu_are_kept_on_the_cpu(prepared: Path) -> None:
+def test_codes_computed_on_a_gpu_are_stored_on_the_cpu(prepared: Path) -> None:
     clip, codec = read_clips([str(prepared)], "train")[0], make_codec()
     maker = TargetExtractor(None, codec)
     expected = maker(clip).codes
@@ -159,7 +159,7 @@ def test_codes_made_on_a_gpu_are_kept_on_the_cpu(prepared: Path) -> None:
     assert found.device == CPU
 
 
-def test_adaptation_learns_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adaptation_trains_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     recordings, losses = [recording(0), recording(1)], []
     for there in (False, True):
         model = make_model()
@@ -177,7 +177,7 @@ def test_adaptation_learns_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatc
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path: Path) -> None:
+def test_a_missing_gpu_is_reported_in_one_line_before_the_data_are_read(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("train_data: [no/such/corpus]\n")
     words = ["speaker", str(tmp_path / "recipe.yaml"), "trainer.device=cuda", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(app, ["train", *words])
@@ -187,7 +187,7 @@ def test_a_gpu_that_is_not_there_is_one_line_before_the_corpus_is_read(tmp_path:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_tells_the_device_and_what_a_gpu_had_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_reports_the_device_and_the_gpu_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     task, config = CASES["speaker"]
     lines = dry_run(task, config)
     assert lines[0] == "device: cpu"
@@ -196,7 +196,7 @@ def test_a_dry_run_tells_the_device_and_what_a_gpu_had_in_use(monkeypatch: pytes
     assert gpu_peak(torch.device("cuda", 1)) == "; GPU peak 6 MiB"
 
 
-def test_processes_with_gpus_sum_tensors_of_either_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_with_gpus_reduce_tensors_of_both_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Any] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "set_device", told.append)
@@ -208,7 +208,7 @@ def test_processes_with_gpus_sum_tensors_of_either_device(monkeypatch: pytest.Mo
     assert told == ["gloo", "end", torch.device("cuda", 1), "cpu:gloo,cuda:nccl", "end"]
 
 
-def test_gradients_of_a_gpu_are_averaged_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_averaged_on_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which parameters were used is told by a tensor of the CPU, gradients are summed on the GPU."""
     summed: list[torch.device] = []
     monkeypatch.setattr(
@@ -224,19 +224,13 @@ def test_gradients_of_a_gpu_are_averaged_where_they_are(monkeypatch: pytest.Monk
     assert len(summed) == 5
 
 
-def test_whatever_holds_tensors_is_moved() -> None:
+def test_nested_containers_of_tensors_are_moved() -> None:
     x, pair_class = torch.ones(1), namedtuple("Pair", "a b")
     with pretended() as gpu:
         segments, pairs = move_to((VocoderBatch(x, x, x), DenoisingPair(x, x, x)), gpu)
-        assert (
-            isinstance(segments, VocoderBatch)
-        )
-        assert (
-            isinstance(segments.mel, OnGpu)
-        )
-        assert (
-            segments.units is None
-        )
+        assert isinstance(segments, VocoderBatch)
+        assert isinstance(segments.mel, OnGpu)
+        assert segments.units is None
         assert isinstance(pairs, DenoisingPair)
         assert isinstance(pairs.denoise, OnGpu)
         held = move_to({"a": [x, 1, "b"], "c": pair_class(x, None), "d": (0.9, x)}, gpu)
@@ -249,31 +243,35 @@ def test_whatever_holds_tensors_is_moved() -> None:
     assert move_to(x, CPU) is x
 
 
-def test_the_comparison_says_that_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_check_exits_with_a_message_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["gpu_check"])
     with pytest.raises(SystemExit) as ended:  # its text goes to stderr, and the command ends with 1
         gpu_check.main()
     assert ended.value.code == "no GPU here: torch.cuda.is_available() is False."
 
 
-def test_the_comparison_of_a_device_with_itself_finds_nothing(
+def test_gpu_check_finds_no_difference_between_a_device_and_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert gpu_check.table(["speaker"], CPU)
+    assert gpu_check.print_comparison(["speaker"], CPU)
     assert "| speaker | 0.0e+00 | 0.0e+00 | 0.0e+00 |" in capsys.readouterr().out
     far = iter([[0.0, 0.1, 0.0], [0.0, math.inf, 0.0]])
     monkeypatch.setattr(gpu_check, "compare", lambda *_: (next(far), [1.0, 2.0]))
-    assert not gpu_check.table(["speaker"], CPU)
-    assert not gpu_check.table(["speaker"], CPU)
+    assert not gpu_check.print_comparison(["speaker"], CPU)
+    assert not gpu_check.print_comparison(["speaker"], CPU)
 
 
-def test_figures_are_compared_as_shares_and_those_that_count_are_left_out() -> None:
-    assert apart([{"loss": 100.0, "acc": 0.0}], [{"loss": 101.0, "acc": 1.0}]) == 0.01
-    assert apart([{"loss": 0.01}, {"bits": math.nan}], [{"loss": 0.02}, {"bits": math.nan}]) == 0.01
-    assert apart([{"loss": 1.0}], [{"d": 1.0}]) == apart([{"loss": 1.0}], [{"loss": math.nan}]) == math.inf
+def test_gpu_check_compares_relative_differences_without_discrete_metrics() -> None:
+    assert max_difference([{"loss": 100.0, "acc": 0.0}], [{"loss": 101.0, "acc": 1.0}]) == 0.01
+    assert max_difference([{"loss": 0.01}, {"bits": math.nan}], [{"loss": 0.02}, {"bits": math.nan}]) == 0.01
+    assert (
+        max_difference([{"loss": 1.0}], [{"loss/disc": 1.0}])
+        == max_difference([{"loss": 1.0}], [{"loss": math.nan}])
+        == math.inf
+    )
 
 
-def test_recipes_know_three_devices() -> None:
+def test_an_unknown_device_is_refused() -> None:
     assert from_dict(TrainerConfig, {"device": "cuda"}).device == "cuda"
     with pytest.raises(ValueError, match="device"):
         from_dict(TrainerConfig, {"device": "tpu"})

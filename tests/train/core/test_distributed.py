@@ -42,8 +42,8 @@ def ranks(out: Path) -> list[dict[str, Any]]:
     return [torch.load(out / f"rank{rank}.pt") for rank in (0, 1)]
 
 
-def two_parts() -> list[MicroBatch]:
-    """The parts of an update of one process that accumulates two."""
+def two_micro_batches() -> list[MicroBatch]:
+    """The micro-batches of a process that accumulates two."""
     return [MicroBatch(0, 2, True, False), MicroBatch(1, 2, False, True)]
 
 
@@ -65,29 +65,29 @@ def test_two_processes_equal_one_with_the_same_global_batch(out: Path, tmp_path:
     assert worst(exported, alone(tmp_path / "half", 2)) > 1e-3
 
 
-def test_two_parts_of_one_process_equal_a_batch_of_double_size(tmp_path: Path) -> None:
+def test_two_micro_batches_equal_a_batch_of_double_size(tmp_path: Path) -> None:
     parted = alone(tmp_path / "parted", 2, replace(LINE, grad_accum_steps=2))
     assert worst(parted, alone(tmp_path / "whole", 4)) < 1e-6
 
 
-def test_two_processes_equal_the_two_parts_of_one_to_the_bit(ranks: list, prepared: Path) -> None:
+def test_two_processes_equal_two_micro_batches_of_one_process_to_the_bit(ranks: list, prepared: Path) -> None:
     """With dropout, augmentation and batch norms, whose running figures alone differ."""
     task = lip_task(prepared)
     for step in range(3):
-        for micro_batch in two_parts():
+        for micro_batch in two_micro_batches():
             task.training_step(step, micro_batch)
     expected = {name: p.detach() for name, p in task.model.named_parameters()}
     for own in ranks:
         assert all(torch.equal(own["lips"][name], p) for name, p in expected.items())
 
 
-def test_two_processes_pretrain_as_the_two_parts_of_one(
+def test_two_processes_pretrain_as_the_two_micro_batches_of_one(
     ranks: list, out: Path, prepared: Path, tmp_path: Path
 ) -> None:
     """Each part with masks and streams of its own, on clusters of which each process made its share."""
     task = pretrain_task(prepared, tmp_path)
     for step in range(4):
-        for micro_batch in two_parts():
+        for micro_batch in two_micro_batches():
             task.training_step(step, micro_batch)
     expected = {name: p.detach() for name, p in task.model.named_parameters()}
     for own in ranks:
@@ -98,7 +98,7 @@ def test_two_processes_pretrain_as_the_two_parts_of_one(
     assert kept[0].read_bytes() == kept[1].read_bytes()
 
 
-def test_processes_end_alike_down_to_running_figures_and_judges(ranks: list) -> None:
+def test_processes_end_with_equal_weights_statistics_and_discriminators(ranks: list) -> None:
     first, second = ranks
     assert worst(first["lips"], second["lips"]) == 0
     for path in (("codec",), ("gan", "discriminator"), ("ema", "shadow")):
@@ -107,24 +107,26 @@ def test_processes_end_alike_down_to_running_figures_and_judges(ranks: list) -> 
     assert first["codec"]["balancer"] == second["codec"]["balancer"]
 
 
-def test_judges_learn_in_two_processes_as_in_the_parts_of_one(ranks: list, prepared: Path) -> None:
+def test_discriminators_learn_in_two_processes_as_in_micro_batches_of_one(
+    ranks: list, prepared: Path
+) -> None:
     """Codebooks and balancer, which see all processes at once but parts one by one, are near, not equal."""
     task = codec_task(prepared)
     before = {k: v.clone() for k, v in task.state_dict()["gan"]["discriminator"].items()}
     for step in range(6):
-        for micro_batch in two_parts():
+        for micro_batch in two_micro_batches():
             task.training_step(step, micro_batch)
     after = task.state_dict()["gan"]["discriminator"]
     assert worst(after, ranks[0]["codec"]["gan"]["discriminator"]) < 0.2 * worst(after, before)
 
 
-def test_codebooks_follow_the_rows_of_all_processes(ranks: list) -> None:
+def test_codebooks_are_updated_with_the_vectors_of_all_processes(ranks: list) -> None:
     first, second = (own["books"] for own in ranks)
     assert worst(first, second) == 0
     assert worst(first, quantise(ROWS)) < 1e-6
 
 
-def test_all_skip_the_step_of_which_one_had_no_finite_gradient(out: Path, ranks: list) -> None:
+def test_all_processes_skip_a_step_whose_gradient_is_not_finite_in_one(out: Path, ranks: list) -> None:
     assert [own["skipped_steps"] for own in ranks] == [1, 1]
     assert worst(ranks[0]["line"], ranks[1]["line"]) == 0
     assert all(tensor.isfinite().all() for tensor in ranks[0]["line"].values())
@@ -132,24 +134,24 @@ def test_all_skip_the_step_of_which_one_had_no_finite_gradient(out: Path, ranks:
     assert [row["skipped_steps"] for row in rows if "valid" not in row] == [0, 1, 1]
 
 
-def test_all_stop_when_one_is_asked_and_the_first_saves(out: Path, ranks: list) -> None:
+def test_a_signal_to_one_process_stops_all_and_rank_0_saves(out: Path, ranks: list) -> None:
     assert [own["seen"] for own in ranks] == [2, 2]
     assert [p.name for p in (out / "stopped").glob("step-*")] == ["step-00000002.pt"]
     assert not (out / "stopped" / "final").exists()
 
 
-def test_the_first_process_alone_validates_and_writes(out: Path) -> None:
+def test_only_rank_0_validates_and_writes(out: Path) -> None:
     rows = [json.loads(line) for line in (out / "line" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 3, 4, 6, 6]
     assert [row["valid"] for row in rows if "valid" in row] == [{"loss": 0.0}] * 2
     assert sorted(p.name for p in (out / "line").glob("step-*")) == ["step-00000003.pt", "step-00000006.pt"]
 
 
-def test_rows_are_gathered_also_from_a_process_without_any(ranks: list) -> None:
+def test_rows_are_gathered_also_from_a_process_without_rows(ranks: list) -> None:
     assert [own["gathered"].tolist() for own in ranks] == [[[1], [1]]] * 2
 
 
-def test_processes_share_an_epoch_without_a_clip_twice(ranks: list) -> None:
+def test_processes_share_an_epoch_without_repeating_a_clip(ranks: list) -> None:
     in_turn = [batch for pair in zip(*(own["epoch"] for own in ranks), strict=True) for batch in pair]
     assert len(in_turn) == 6
     for epoch in (in_turn[:3], in_turn[3:]):

@@ -1,4 +1,4 @@
-"""What a run tells (lip2speech/train/core/logging.py): parts, torn lines, sounds, pictures, TensorBoard."""
+"""Logs of a run: rows, lines, samples, TensorBoard (lip2speech/train/core/logging.py)."""
 
 import json
 from pathlib import Path
@@ -17,31 +17,31 @@ from tests.train.processes import Line, codec_task, lip_task
 CONFIG = TrainerConfig(steps=4, log_every=2, valid_every=4, save_every=4, sample_every=2)
 
 
-def test_figures_of_an_update_are_means_over_its_parts_but_those_of_its_end() -> None:
+def test_metrics_are_averaged_over_micro_batches_except_those_of_the_whole_step() -> None:
     rows = [
-        {"loss": 1.0, "grad_norm": float("nan"), "skipped_steps": 0, "text": 4.0},
+        {"loss": 1.0, "grad_norm": float("nan"), "skipped_steps": 0, "ctc": 4.0},
         {"loss": 3.0, "grad_norm": 5.0, "skipped_steps": 1},
     ]
-    assert mean_over_micro_batches(rows) == {"loss": 2.0, "grad_norm": 5.0, "skipped_steps": 1, "text": 4.0}
+    assert mean_over_micro_batches(rows) == {"loss": 2.0, "grad_norm": 5.0, "skipped_steps": 1, "ctc": 4.0}
 
 
-def test_a_line_that_a_kill_tore_stays_alone(tmp_path: Path) -> None:
+def test_a_line_torn_by_a_kill_does_not_damage_the_next_one(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"st')
     MetricLogger(CONFIG, tmp_path, 1, quiet=True).write_row({"step": 2})
     lines = (tmp_path / "log.jsonl").read_text().splitlines()
     assert [lines[0], json.loads(lines[2])] == ['{"step": 1}', {"step": 2}]
 
 
-def test_the_caller_may_take_the_lines_and_the_share_that_is_done(tmp_path: Path) -> None:
+def test_lines_and_progress_are_passed_to_the_callbacks(tmp_path: Path) -> None:
     lines: list[str] = []
-    shares: list[float] = []
-    Trainer(CONFIG, tmp_path, log_fn=lines.append, progress=shares.append).fit(Line(2))
-    assert shares == [0.25, 0.5, 0.75, 1.0]
+    fractions: list[float] = []
+    Trainer(CONFIG, tmp_path, log_fn=lines.append, progress=fractions.append).fit(Line(2))
+    assert fractions == [0.25, 0.5, 0.75, 1.0]
     assert [line.split()[:2] for line in lines] == [["step", "2/4"], ["step", "4/4"], ["valid", "4"]]
 
 
-class Singer(Line):
-    """A task with sounds; one of them is broken."""
+class TaskWithSamples(Line):
+    """A task with two samples, one of them not finite."""
 
     sample_rate = 24_000
 
@@ -50,34 +50,32 @@ class Singer(Line):
         return {"tone": 0.5 * torch.sin(2765 * time), "broken": torch.full((24_000,), float("nan"))}
 
 
-def test_samples_are_written_as_sound_and_picture_and_to_the_board(tmp_path: Path, capsys: Any) -> None:
+def test_samples_are_written_as_audio_and_image_and_to_tensorboard(tmp_path: Path, capsys: Any) -> None:
     import cv2
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    Trainer(TrainerConfig(**(vars(CONFIG) | {"tensorboard": True})), tmp_path).fit(Singer(2))
+    Trainer(TrainerConfig(**(vars(CONFIG) | {"tensorboard": True})), tmp_path).fit(TaskWithSamples(2))
     assert "step 2: sample broken is not finite; skipped." in capsys.readouterr().out
     for step in (2, 4):
-        place = tmp_path / "samples" / f"step-{step:08d}"
-        assert sorted(p.name for p in place.iterdir()) == ["tone.png", "tone.wav"]
-        assert read_wav(place / "tone.wav", 24_000).shape == (24_000,)
-        assert cv2.imread(str(place / "tone.png")).shape == (320, 300, 3)
-    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert {"train/loss", "train/grad_norm", "valid/loss"} <= set(board.Tags()["scalars"])
-    assert [event.step for event in board.Scalars("train/loss")] == [2, 4]
-    assert board.Tags()["audio"] == board.Tags()["images"] == ["tone"]
+        folder = tmp_path / "samples" / f"step-{step:08d}"
+        assert sorted(p.name for p in folder.iterdir()) == ["tone.png", "tone.wav"]
+        assert read_wav(folder / "tone.wav", 24_000).shape == (24_000,)
+        assert cv2.imread(str(folder / "tone.png")).shape == (320, 300, 3)
+    tensorboard = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert {"train/loss", "train/grad_norm", "valid/loss"} <= set(tensorboard.Tags()["scalars"])
+    assert [event.step for event in tensorboard.Scalars("train/loss")] == [2, 4]
+    assert tensorboard.Tags()["audio"] == tensorboard.Tags()["images"] == ["tone"]
 
 
 @pytest.mark.parametrize(
-    ("build", "names"), [(lip_task, {"said", "heard"}), (codec_task, {"heard", "decoded"})]
+    ("build", "names"), [(lip_task, {"predicted", "reference"}), (codec_task, {"original", "decoded"})]
 )
-def test_tasks_that_speak_give_a_held_out_clip_always_the_same(
-    build: Any, names: set, prepared: Path
-) -> None:
+def test_samples_are_finite_and_deterministic(build: Any, names: set, prepared: Path) -> None:
     task = build(prepared)
     torch.manual_seed(0)  # Griffin-Lim begins with random phases
-    sounds = task.samples()
-    assert set(sounds) == names
-    assert len({wav.shape for wav in sounds.values()}) == 1
-    assert all(wav.dim() == 1 and wav.isfinite().all() for wav in sounds.values())
+    samples = task.samples()
+    assert set(samples) == names
+    assert len({wav.shape for wav in samples.values()}) == 1
+    assert all(wav.dim() == 1 and wav.isfinite().all() for wav in samples.values())
     torch.manual_seed(0)
-    assert all(torch.equal(wav, sounds[name]) for name, wav in task.samples().items())
+    assert all(torch.equal(wav, samples[name]) for name, wav in task.samples().items())

@@ -1,4 +1,4 @@
-"""Batches of similar length, each clip once in an epoch (lip2speech/train/core/sampler.py)."""
+"""Length-bucketed batches (lip2speech/train/core/sampler.py)."""
 
 import numpy as np
 import pytest
@@ -9,18 +9,20 @@ from lip2speech.train.core.sampler import BucketBatchSampler
 LENGTHS = np.random.default_rng(0).integers(13, 156, 300).tolist()
 
 
-def drawn(epochs: BucketBatchSampler, count: int) -> list[list[int]]:
-    return [epochs.next_batch(FULL_BATCH) for _ in range(count)]
+def next_batches(sampler: BucketBatchSampler, count: int) -> list[list[int]]:
+    return [sampler.next_batch(FULL_BATCH) for _ in range(count)]
 
 
-def test_every_clip_comes_once_in_every_epoch() -> None:
-    epochs = BucketBatchSampler(LENGTHS, 600, 0)
-    orders = [[i for batch in drawn(epochs, epochs.batches_per_epoch) for i in batch] for _ in range(3)]
+def test_every_clip_comes_once_per_epoch_in_another_order() -> None:
+    sampler = BucketBatchSampler(LENGTHS, 600, 0)
+    orders = [
+        [i for batch in next_batches(sampler, sampler.batches_per_epoch) for i in batch] for _ in range(3)
+    ]
     assert all(sorted(order) == list(range(300)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
 
 
-def test_a_batch_holds_its_frames_and_little_padding() -> None:
+def test_batches_respect_the_frame_limit_with_little_padding() -> None:
     batches = [[LENGTHS[i] for i in batch] for batch in BucketBatchSampler(LENGTHS, 600, 0).batches(0)]
     assert max(len(batch) * max(batch) for batch in batches) <= 600
     padded = sum(len(batch) * max(batch) for batch in batches)
@@ -28,23 +30,23 @@ def test_a_batch_holds_its_frames_and_little_padding() -> None:
     assert 600 * len(batches) < 1.35 * sum(LENGTHS)
 
 
-def test_it_goes_on_where_it_stood() -> None:
+def test_a_restored_sampler_continues_with_the_same_batches() -> None:
     first, second = BucketBatchSampler(LENGTHS, 600, 0), BucketBatchSampler(LENGTHS, 600, 0)
-    drawn(first, first.batches_per_epoch + 7)
+    next_batches(first, first.batches_per_epoch + 7)
     second.load_state_dict(first.state_dict())
-    assert drawn(first, 5) == drawn(second, 5)
+    assert next_batches(first, 5) == next_batches(second, 5)
 
 
-def test_two_processes_draw_what_one_draws_twice() -> None:
+def test_two_processes_together_draw_the_batches_of_one() -> None:
     one, *two = (BucketBatchSampler(LENGTHS, 600, 0) for _ in range(3))
     pairs = [
         (two[0].next_batch(MicroBatch(0, 2)), two[1].next_batch(MicroBatch(1, 2)))
         for _ in range(one.batches_per_epoch)
     ]
-    assert [batch for pair in pairs for batch in pair] == drawn(one, 2 * one.batches_per_epoch)
+    assert [batch for pair in pairs for batch in pair] == next_batches(one, 2 * one.batches_per_epoch)
 
 
-def test_a_clip_that_is_longer_than_a_batch_is_refused() -> None:
+def test_a_clip_longer_than_the_frame_limit_is_refused() -> None:
     with pytest.raises(
         ValueError, match="max_frames_per_batch is 100, the longest clip has 155 frames; raise it"
     ):

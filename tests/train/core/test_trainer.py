@@ -1,4 +1,4 @@
-"""The training loop (lip2speech/train/core/trainer.py): resume, stop, skipped steps, averages, log."""
+"""The trainer, its optimizer, EMA and random numbers (lip2speech/train/core/)."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def whole(tmp_path: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("dies_at", [0, 1, 3, 5, 9])
-def test_a_killed_run_goes_on_to_the_same_bits(whole: dict, tmp_path: Path, dies_at: int) -> None:
+def test_a_killed_run_resumes_to_the_same_bits(whole: dict, tmp_path: Path, dies_at: int) -> None:
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
         Trainer(CONFIG, folder, quiet=True).fit(Small(dies_at=dies_at))
@@ -92,17 +92,17 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole: dict, tmp_path: Path, dies
     assert same(final(folder), whole)
 
 
-def test_a_half_written_snapshot_is_passed_over_and_cleared(whole: dict, tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_ignored_and_deleted(whole: dict, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
         Trainer(CONFIG, folder, quiet=True).fit(Small(dies_at=4))
-    (folder / "step-00000004.tmp").write_bytes(b"half a snapsho")
+    (folder / "step-00000004.tmp").write_bytes(b"half a checkpo")
     Trainer(CONFIG, folder, quiet=True).fit(Small())
     assert same(final(folder), whole)
     assert not list(folder.glob("*.tmp"))
 
 
-def test_a_snapshot_that_cannot_be_written_leaves_the_last_one(
+def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "full"
@@ -125,7 +125,9 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_last_one(
     assert second.seen[0] == 3
 
 
-def test_sigterm_ends_the_step_saves_and_goes_on_later(whole: dict, tmp_path: Path, capsys: Any) -> None:
+def test_sigterm_ends_the_run_after_the_step_with_a_checkpoint(
+    whole: dict, tmp_path: Path, capsys: Any
+) -> None:
     folder, before = tmp_path / "stopped", signal.getsignal(signal.SIGTERM)
     first = Small(signal_at=4)
     Trainer(CONFIG, folder).fit(first)
@@ -137,7 +139,7 @@ def test_sigterm_ends_the_step_saves_and_goes_on_later(whole: dict, tmp_path: Pa
     assert same(final(folder), whole)
 
 
-def test_a_signal_during_validation_loses_nothing(whole: dict, tmp_path: Path) -> None:
+def test_a_signal_during_validation_ends_the_next_step(whole: dict, tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     task = Small()
     task.validate = lambda: os.kill(os.getpid(), signal.SIGINT) or {"loss": 1.0}  # type: ignore[method-assign]
@@ -148,26 +150,26 @@ def test_a_signal_during_validation_loses_nothing(whole: dict, tmp_path: Path) -
     assert same(final(folder), whole)
 
 
-def test_a_finished_run_exports_again_without_a_step(whole: dict, tmp_path: Path) -> None:
+def test_a_finished_run_exports_again_without_training(whole: dict, tmp_path: Path) -> None:
     again = Small()
     Trainer(CONFIG, tmp_path / "whole", quiet=True).fit(again)
     assert again.seen == []
     assert same(final(tmp_path / "whole"), whole)
 
 
-def test_it_runs_in_a_thread(whole: dict, tmp_path: Path) -> None:
+def test_training_works_in_a_thread(whole: dict, tmp_path: Path) -> None:
     thread = threading.Thread(target=Trainer(CONFIG, tmp_path / "t", quiet=True).fit, args=(Small(),))
     thread.start()
     thread.join()
     assert same(final(tmp_path / "t"), whole)
 
 
-def test_only_the_newest_snapshots_stay(whole: dict, tmp_path: Path) -> None:
+def test_only_the_newest_checkpoints_are_kept(whole: dict, tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / "whole").glob("step-*"))
     assert names == ["step-00000009.pt", "step-00000010.pt"]
 
 
-def test_the_log_is_one_json_row_per_interval(whole: dict, tmp_path: Path) -> None:
+def test_the_log_has_one_json_row_per_interval(whole: dict, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "valid" not in row] == [2, 4, 6, 8, 10]
     assert [(row["step"], row["valid"]) for row in rows if "valid" in row] == [
@@ -177,7 +179,7 @@ def test_the_log_is_one_json_row_per_interval(whole: dict, tmp_path: Path) -> No
     assert {"loss", "grad_norm", "sec_per_step"} <= set(rows[0])
 
 
-def test_a_figure_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
+def test_a_metric_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
     task = Small()
     task.validate = lambda: {"loss": float("nan")}  # type: ignore[method-assign]
     Trainer(CONFIG, tmp_path / "run", quiet=True).fit(task)
@@ -187,7 +189,7 @@ def test_a_figure_that_is_not_finite_is_null_in_the_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_step_without_a_finite_gradient_is_skipped_and_counted(bad: float) -> None:
+def test_a_step_with_a_non_finite_gradient_is_skipped_and_counted(bad: float) -> None:
     weight = nn.Parameter(torch.ones(2))
     opt = OptimizerWithSchedule([weight], OptimizerConfig(warmup_steps=0), 10)
     opt.step(weight.sum(), 0)
@@ -205,7 +207,7 @@ def test_a_step_without_a_finite_gradient_is_skipped_and_counted(bad: float) -> 
     assert not torch.equal(weight.detach(), before)
 
 
-def test_the_gradient_is_clipped_and_its_norm_told() -> None:
+def test_the_gradient_is_clipped_and_its_norm_returned() -> None:
     weight = nn.Parameter(torch.zeros(4))
     opt = OptimizerWithSchedule([weight], OptimizerConfig(grad_clip=0.5), 10)
     assert opt.step((3 * weight).sum(), 0) == pytest.approx(6.0)
@@ -213,7 +215,7 @@ def test_the_gradient_is_clipped_and_its_norm_told() -> None:
     assert float(weight.grad.norm()) == pytest.approx(0.5, rel=1e-4)
 
 
-def test_the_rate_warms_up_and_falls_to_its_end() -> None:
+def test_the_learning_rate_warms_up_and_decays_to_its_minimum() -> None:
     opt = OptimizerWithSchedule(
         [nn.Parameter(torch.zeros(1))], OptimizerConfig(lr=2.0, warmup_steps=4, min_lr_ratio=0.1), 104
     )
@@ -221,14 +223,14 @@ def test_the_rate_warms_up_and_falls_to_its_end() -> None:
     assert rates == pytest.approx([0.5, 2.0, 2.0, 1.1, 0.2, 0.2])
 
 
-def test_matrices_decay_and_vectors_do_not() -> None:
+def test_weight_decay_applies_to_matrices_only() -> None:
     net = nn.Linear(2, 2)
     opt = OptimizerWithSchedule(net.parameters(), OptimizerConfig(weight_decay=0.3), 10)
     decays = {p.ndim: group["weight_decay"] for group in opt.adamw.param_groups for p in group["params"]}
     assert decays == {2: 0.3, 1: 0.0}
 
 
-def test_slow_parameters_learn_at_their_share_of_the_rate() -> None:
+def test_scaled_parameters_have_a_scaled_learning_rate() -> None:
     fast, slow = nn.Linear(2, 2), nn.Linear(2, 2)
     both = [*fast.parameters(), *slow.parameters()]
     config = OptimizerConfig(lr=1.0, warmup_steps=0, weight_decay=0.0, grad_clip=1e9)
@@ -239,7 +241,7 @@ def test_slow_parameters_learn_at_their_share_of_the_rate() -> None:
     assert moves == pytest.approx([1.0, 1.0, 0.1, 0.1], rel=1e-3)
 
 
-def test_an_average_follows_slowly_and_faster_at_first() -> None:
+def test_the_ema_decay_warms_up() -> None:
     net = nn.BatchNorm1d(1)
     average = EMA(net, 0.5)
     with torch.no_grad():
@@ -253,7 +255,7 @@ def test_an_average_follows_slowly_and_faster_at_first() -> None:
     assert float(average.shadow["weight"]) == pytest.approx(3.0)
 
 
-def test_an_average_of_what_stands_still_stands_still() -> None:
+def test_the_ema_of_constant_weights_is_constant() -> None:
     net = nn.Linear(5, 5)
     average = EMA(net, 0.999)
     for _ in range(20):
@@ -269,7 +271,7 @@ def test_every_step_has_its_own_random_numbers() -> None:
     assert drawn[0] == drawn[2] != drawn[1]
 
 
-def test_the_parts_of_a_step_share_a_draw_and_nothing_else() -> None:
+def test_micro_batches_share_the_drawn_batch_and_no_other_random_numbers() -> None:
     halves = [MicroBatch(i, 2) for i in range(2)]
     drawn, whole = [], seed_step(3, 1).permutation(6)
     for micro_batch in halves:
@@ -290,6 +292,6 @@ def test_the_parts_of_a_step_share_a_draw_and_nothing_else() -> None:
     "name",
     ["batch_size", "grad_accum_steps", "log_every", "valid_every", "save_every", "keep_last_n_checkpoints"],
 )
-def test_an_interval_of_0_is_refused(name: str) -> None:
+def test_an_interval_of_zero_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name} must be 1 or more, got 0"):
         from_dict(TrainerConfig, {name: 0})
