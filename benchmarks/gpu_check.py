@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from lip2speech.config import from_dict, load_config, read_config
-from lip2speech.device import CPU
+from lip2speech.utils.device import CPU
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
 from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.checkpointing import resume, save_checkpoint

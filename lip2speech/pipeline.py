@@ -35,7 +35,6 @@ from lip2speech.confidence.calibration import Calibration
 from lip2speech.confidence.features import FrameFeatures, confidence_features
 from lip2speech.config import from_dict
 from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS, per_video_frame
-from lip2speech.device import choose_device
 from lip2speech.models.code_prior import CodePrior, CodePriorState, bits_per_code
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.lip2speech import LipModel
@@ -43,6 +42,7 @@ from lip2speech.models.prediction import Prediction
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder, SpeakerEncoder, read_embedding
 from lip2speech.pretrained import resolve_model_path
 from lip2speech.synthesis import AudioChunk, PostProcessor, ScoreSummary, SynthesisOptions, SynthesisResult
+from lip2speech.utils.device import choose_device
 from lip2speech.video import crop_mouths, read_frames, track_faces
 from lip2speech.video.crop import MouthCrop
 from lip2speech.voices.store import list_voices, load_voice

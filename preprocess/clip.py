@@ -19,7 +19,7 @@ from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from lip2speech.data.dataset import MIN_FRAMES
 from lip2speech.data.targets import check_audio, match_length
 from lip2speech.data.utterance import Utterance
-from lip2speech.files import atomic_write
+from lip2speech.utils.files import atomic_write
 from lip2speech.video import NoFaceError
 from lip2speech.video.formats import open_regular_file
 from preprocess.index import IndexRow, failed_row, index_row

@@ -15,7 +15,7 @@ from typing import Any
 
 from lip2speech.data.dataset import index_files, latest_rows
 from lip2speech.data.utterance import RejectedClip, Utterance
-from lip2speech.files import atomic_write
+from lip2speech.utils.files import atomic_write
 
 _MAX_REASON_LENGTH = 500
 

@@ -35,12 +35,26 @@ WORDS = {
 }
 ALLOWED = {
     "plugs?|sockets?": re.compile(r"web/|WebSocket|websocket|S_ISSOCK|render/|import socket|socket\."),
-    "figures?": re.compile(r"matplotlib|plots|reliability|[Ff]igure \d|\bfigure[.,]|figure\(|<figure|^figure"),
+    "figures?": re.compile(
+        r"matplotlib|plots|reliability|[Ff]igure \d|\bfigure[.,]|figure\(|<figure|^figure"
+    ),
     "clocks?": re.compile(r"[Cc]lock of|wall[- ]clock|perf_counter|monotonic|CLOCK"),
     r"snapshots?": re.compile(r"download"),
     r"(?<!vocal )(?<!vocal\n)tracts?": re.compile(r"vocal|vtlp|VTLP|voices\.py|speaker_encoder"),
 }
-FILES = ("*.py", "*.md", "*.yaml", "*.yml", "*.toml", "*.cff", "*.js", "*.css", "*.html", "Makefile", "Dockerfile")
+FILES = (
+    "*.py",
+    "*.md",
+    "*.yaml",
+    "*.yml",
+    "*.toml",
+    "*.cff",
+    "*.js",
+    "*.css",
+    "*.html",
+    "Makefile",
+    "Dockerfile",
+)
 EXEMPT = ("tests/check_words.py", "docs/log/", "tests/golden/")
 
 

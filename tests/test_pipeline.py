@@ -28,12 +28,12 @@ from lip2speech.video.crop import MouthCrop
 from tests.factories import (
     CODEC,
     MODEL,
-    synthetic_voice,
-    make_codec,
     make_code_prior,
+    make_codec,
     make_model,
     save_codec,
     save_system,
+    synthetic_voice,
     system,
 )
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lip2speech.audio.resample import Resampler, resample
 from lip2speech.constants import SAMPLE_RATE
-from lip2speech.files import atomic_write
+from lip2speech.utils.files import atomic_write
 from lip2speech.video.errors import MediaError
 from lip2speech.video.formats import HEAD_BYTES, detect_demuxer, open_regular_file
 from lip2speech.video.reader import first_frame_time, has_video, open_media

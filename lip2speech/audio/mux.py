@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lip2speech.audio.io import to_pcm
 from lip2speech.constants import MUX_SUFFIXES, SAMPLE_RATE, VIDEO_FPS
-from lip2speech.files import atomic_write
+from lip2speech.utils.files import atomic_write
 from lip2speech.video.reader import first_frame_time, open_media, read_frames, video_stream
 
 # Codecs for containers that do not take AAC and H.264.

@@ -102,8 +102,8 @@ def load_compressor(folder: str, device: str) -> CodecCompressor:
     """The codec that `--codec` and `--device` name."""
     from lip2speech.codecs import load_codec_from_model
     from lip2speech.codecs.compress import CodecCompressor
-    from lip2speech.device import choose_device
     from lip2speech.pretrained import resolve_model_path
+    from lip2speech.utils.device import choose_device
 
     torch_device = choose_device(device)
     compressor = CodecCompressor(load_codec_from_model(resolve_model_path(folder)))

@@ -80,9 +80,9 @@ def train(
 
 
 def _train_task(task_class: Any, config: Any, out: Path, dry_run: bool, quiet: bool) -> None:
-    from lip2speech import distributed
     from lip2speech.train.core.device import training_device
     from lip2speech.train.core.trainer import Trainer
+    from lip2speech.utils import distributed
 
     if dry_run:
         _dry_run(task_class, config)
@@ -103,10 +103,10 @@ def _train_kmeans(config: Any, out: Path, quiet: bool) -> None:
 
 
 def _train_pretrain(config: Any, out: Path, iteration: int | None, dry_run: bool, quiet: bool) -> None:
-    from lip2speech import distributed
     from lip2speech.train.core.device import training_device
     from lip2speech.train.pretrain.iterations import config_of_iteration, run_iteration, unfinished_iterations
     from lip2speech.train.pretrain.task import PretrainTask
+    from lip2speech.utils import distributed
 
     if dry_run:
         _dry_run(PretrainTask, config_of_iteration(config, out, 1 if iteration is None else iteration))

@@ -37,8 +37,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lip2speech.files import atomic_write
 from lip2speech.modules.codebook_patterns import describe_codebooks
+from lip2speech.utils.files import atomic_write
 from lip2speech.video.errors import MediaError
 from lip2speech.video.formats import open_regular_file
 

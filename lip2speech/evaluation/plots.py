@@ -22,7 +22,7 @@ from lip2speech.evaluation.metrics.common import log_mel
 from lip2speech.evaluation.metrics.registry import COLUMNS
 from lip2speech.evaluation.report import EvaluationReport
 from lip2speech.evaluation.results import ResultRow
-from lip2speech.files import atomic_write
+from lip2speech.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

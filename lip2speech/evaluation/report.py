@@ -15,7 +15,7 @@ from typing import Any
 
 from lip2speech.evaluation.results import ResultRow, Score, summarize
 from lip2speech.evaluation.tables import results_table
-from lip2speech.files import atomic_write
+from lip2speech.utils.files import atomic_write
 
 FORMAT = "lip2speech evaluation 3"
 

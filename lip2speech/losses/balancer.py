@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lip2speech import distributed
+from lip2speech.utils import distributed
 
 EPSILON = 1e-12
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lip2speech.constants import VIDEO_FPS
-from lip2speech.files import atomic_write
+from lip2speech.utils.files import atomic_write
 from lip2speech.video.crop import CROP_CENTER, CROP_SIZE, warp_placement
 from lip2speech.video.errors import NoFaceError
 from lip2speech.video.face_report import CropSource, FaceReport

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from lip2speech.config import from_dict
-from lip2speech.files import atomic_write
 from lip2speech.models.speaker_encoder import SpeakerEncoder
+from lip2speech.utils.files import atomic_write
 
 VOICES_DIR_VARIABLE = "LIP2SPEECH_VOICES"
 FORMAT = 1

@@ -11,7 +11,7 @@ from lip2speech.cli import app
 from lip2speech.cli.adapt import progress_line, table
 from lip2speech.pipeline import Lip2Speech
 from lip2speech.train.adapt.evaluate import AdaptationMetrics
-from tests.factories import synthetic_voice, save_system
+from tests.factories import save_system, synthetic_voice
 
 ROI = np.random.default_rng(0).integers(0, 256, (16, 96, 96), dtype=np.uint8)
 

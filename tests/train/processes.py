@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lip2speech import checkpoint, distributed
+from lip2speech import checkpoint
 from lip2speech.codecs.quantization import QuantizerConfig, ResidualVQ
 from lip2speech.config import from_dict
 from lip2speech.train.codec import CodecTask, CodecTrainConfig
@@ -29,6 +29,7 @@ from lip2speech.train.finetune.config import FinetuneConfig
 from lip2speech.train.finetune.task import FinetuneTask
 from lip2speech.train.pretrain.config import PretrainConfig
 from lip2speech.train.pretrain.task import PretrainTask
+from lip2speech.utils import distributed
 from tests.data.test_unit_tokenizers import make_mfcc_tokenizer
 from tests.factories import CODEC, MODEL
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lip2speech.codecs.quantization.kmeans import kmeans, nearest, sample_vectors
-from lip2speech.distributed import all_gather_rows
+from lip2speech.utils.distributed import all_gather_rows
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lip2speech.codecs.quantization.codebooks import QuantizerConfig, UsageTrackedCodebook
 from lip2speech.codecs.quantization.kmeans import nearest, sample_vectors
-from lip2speech.distributed import all_gather_rows
+from lip2speech.utils.distributed import all_gather_rows
 
 
 class FactorizedCodebook(UsageTrackedCodebook):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lip2speech.distributed import broadcast
+from lip2speech.utils.distributed import broadcast
 
 
 def nearest(x: Tensor, entries: Tensor) -> Tensor:

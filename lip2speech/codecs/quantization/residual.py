@@ -22,7 +22,7 @@ from lip2speech.codecs.quantization.simvq import (
     SimVQCodebook,
     SimVQConfig,
 )
-from lip2speech.distributed import all_gather_rows
+from lip2speech.utils.distributed import all_gather_rows
 
 
 class ResidualQuantizer(nn.Module):

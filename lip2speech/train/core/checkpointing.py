@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from lip2speech.device import CPU
 from lip2speech.train.core.device import move_to
 from lip2speech.train.core.task import TrainingTask
+from lip2speech.utils.device import CPU
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lip2speech.device import choose_device
+from lip2speech.utils.device import choose_device
 
 Device = Literal["auto", "cpu", "cuda"]
 """auto: a GPU if torch sees one, else the CPU."""

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lip2speech import distributed
 from lip2speech.train.core.device import move_to
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
+from lip2speech.utils import distributed
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lip2speech import distributed
 from lip2speech.audio.io import write_wav
 from lip2speech.audio.mel import LogMel, MelConfig
 from lip2speech.train.core.config import TrainerConfig
+from lip2speech.utils import distributed
 
 LAST_MICRO_BATCH_KEYS = ("grad_norm", "skipped_steps")
 """Metrics of a whole step, known to its last micro-batch only."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech import distributed
+from lip2speech.utils import distributed
 
 Rows = TypeVar("Rows", Tensor, "np.ndarray[Any, Any]", "list[Any]")
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lip2speech import distributed
 from lip2speech.train.core.config import OptimizerConfig
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
+from lip2speech.utils import distributed
 
 
 class OptimizerWithSchedule:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lip2speech.constants import SAMPLE_RATE
-from lip2speech.device import CPU
 from lip2speech.train.core.device import move_to
 from lip2speech.train.core.dummy_data import DummyData
 from lip2speech.train.core.ema import EMA
 from lip2speech.train.core.micro_batch import FULL_BATCH, MicroBatch
+from lip2speech.utils.device import CPU
 
 
 class Stateful(Protocol):

@@ -14,14 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lip2speech import distributed
-from lip2speech.device import CPU
 from lip2speech.train.core.checkpointing import resume, save_checkpoint
 from lip2speech.train.core.config import TrainerConfig
 from lip2speech.train.core.device import move_to, training_device
 from lip2speech.train.core.logging import MetricLogger, mean_over_micro_batches
 from lip2speech.train.core.micro_batch import micro_batches
 from lip2speech.train.core.task import TrainingTask
+from lip2speech.utils import distributed
+from lip2speech.utils.device import CPU
 
 
 class Trainer:

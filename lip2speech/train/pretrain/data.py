@@ -19,7 +19,6 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
-from lip2speech import distributed
 from lip2speech.constants import SAMPLES_PER_FRAME, per_video_frame
 from lip2speech.data.dataset import Clip, pad_stack
 from lip2speech.data.loader import IGNORE_INDEX
@@ -28,6 +27,7 @@ from lip2speech.data.unit_tokenizers import UnitTokenizer
 from lip2speech.models.frontends.filterbanks import stacked_filterbanks
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.train.pretrain.masking import SpanMask, sample_mask, substitute_frames
+from lip2speech.utils import distributed
 
 
 @dataclass(frozen=True)

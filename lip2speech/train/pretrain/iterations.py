@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from lip2speech import distributed
 from lip2speech.data.dataset import read_clips
 from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.kmeans import KMeansConfig, fit_kmeans
 from lip2speech.train.pretrain.config import PretrainConfig
 from lip2speech.train.pretrain.task import PretrainTask
+from lip2speech.utils import distributed
 
 
 def config_of_iteration(config: PretrainConfig, out: Path, number: int) -> PretrainConfig:

@@ -1,4 +1,4 @@
-"""Training in two processes (lip2speech/distributed.py, lip2speech/train/core/)."""
+"""Training in two processes (lip2speech/utils/distributed.py, lip2speech/train/core/)."""
 
 import json
 from dataclasses import replace

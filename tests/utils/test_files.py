@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lip2speech.files import atomic_write
+from lip2speech.utils.files import atomic_write
 
 
 def test_the_file_appears_only_after_the_block(tmp_path: Path) -> None:

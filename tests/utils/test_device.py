@@ -1,10 +1,10 @@
-"""Choice of the device (lip2speech/device.py)."""
+"""Choice of the device (lip2speech/utils/device.py)."""
 
 import pytest
 import torch
 
-from lip2speech import device as module
-from lip2speech.device import CPU, choose_device
+from lip2speech.utils import device as module
+from lip2speech.utils.device import CPU, choose_device
 
 
 @pytest.fixture
