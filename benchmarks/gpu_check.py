@@ -27,7 +27,6 @@ import torch
 from torch import nn
 
 from lip2speech.config import from_dict, load_config, read_config
-from lip2speech.utils.device import CPU
 from lip2speech.train.code_prior.task import CodePriorTask, CodePriorTrainConfig
 from lip2speech.train.codec import CodecTask, CodecTrainConfig
 from lip2speech.train.core.checkpointing import resume, save_checkpoint
@@ -38,6 +37,7 @@ from lip2speech.train.finetune.task import FinetuneTask
 from lip2speech.train.speaker.task import SpeakerTask, SpeakerTrainConfig
 from lip2speech.train.vocoder.hifigan import HiFiGANTask, HiFiGANTrainConfig
 from lip2speech.train.vocoder.wavenet import WaveNetTask, WaveNetTrainConfig
+from lip2speech.utils.device import CPU
 from tests.factories import CODEC, MODEL
 from tests.train.codec.test_family import SMALL
 from tests.train.core.test_dry_run import FINETUNE, HEADS, TASKS, TRAINER

@@ -20,13 +20,11 @@ from typer.testing import CliRunner
 
 from benchmarks import gpu_check
 from benchmarks.gpu_check import CASES, max_difference, task_factory, train
-from lip2speech.utils import distributed
 from lip2speech.cli import app
 from lip2speech.config import from_dict
 from lip2speech.data.dataset import read_clips
 from lip2speech.data.targets import TargetExtractor
 from lip2speech.data.unit_tokenizers import AVHubertTokenizer, HubertTokenizer
-from lip2speech.utils.device import CPU
 from lip2speech.models.frontends.transforms import Transform
 from lip2speech.models.speaker_encoder import LTASSpeakerEncoder
 from lip2speech.train.adapt.trainer import AdaptationTrainer
@@ -38,6 +36,8 @@ from lip2speech.train.core.dry_run import dry_run, gpu_peak
 from lip2speech.train.core.optim import average_gradients
 from lip2speech.train.core.trainer import Trainer
 from lip2speech.train.vocoder.data import VocoderBatch
+from lip2speech.utils import distributed
+from lip2speech.utils.device import CPU
 from tests.factories import make_codec, make_model
 from tests.models.hubert_golden import teacher
 from tests.train.adapt.test_trainer import config as adapt_config
