@@ -65,7 +65,7 @@ def test_a_threshold_of_0_replaces_nothing() -> None:
     assert processed("mute", SECONDS, threshold=0.0)[: 125 * 640].eq(1).all()
 
 
-def test_an_interpolated_mouth_is_heard_but_has_no_confidence() -> None:
+def test_an_interpolated_mouth_is_not_muted_but_has_no_confidence() -> None:
     post_process = PostProcessor(CALIBRATION, 0.5)
     chunk = post_process(frames("x" * 15 + "i" * 10))
     assert chunk.wav.eq(1).all()

@@ -1,7 +1,7 @@
 """Which input becomes which output file: everything about names is settled before any work starts.
 
 Knows paths only. Refuses what would lose a file: two inputs with one output, an output that is an input, an
-output that exists (unless told), an output that is no plain file.
+output that exists (without --overwrite), an output that is no plain file.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from lip2speech.video.errors import MediaError
 
 BLOCK_S = 2.0
 MAX_NON_STREAMING_S = 120.0  # EnCodec at 24 kHz needs about 2 GB for this
-MAX_LATENCY_FRAMES = 8  # by which the codes of a codec may lag its input
+MAX_LATENCY_FRAMES = 8  # the most that the codes of a codec may be delayed
 MAX_WAV_BYTES = (1 << 32) - (1 << 12)  # limit of the 32-bit sizes in a wav file
 
 

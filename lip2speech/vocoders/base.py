@@ -17,7 +17,7 @@ class Vocoder(nn.Module, ABC):
     Attributes:
         needs: fields of the Prediction that must be set.
         sample_rate: in Hz.
-        latency: samples by which the output of `step` lags its input.
+        latency: samples by which the output of `step` lies behind its input.
 
     Shape:
         forward: Prediction of T video frames -> wav (B, 1, 640 T) float32 in [-1, 1]

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# The command with a stand-in model that writes half a file and then sends the signal to its own process.
+# The command with a fake model that writes half a file and then sends the signal to its own process.
 PROGRAM = """
 import importlib, os, sys, time
 from lip2speech.cli import main

@@ -115,7 +115,7 @@ def test_predicts_lists_mel_units_and_speaker() -> None:
     assert not SMALL.predicts(("codes",))
 
 
-# Models of other plugs
+# Models with other front ends and heads
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A prepared folder and tiny recipes for the training tests."""
+"""A prepared folder and tiny configs for the training tests."""
 
 from pathlib import Path
 

@@ -134,7 +134,7 @@ def pretrain_task(folder: Path, out: Path) -> PretrainTask:
 
 
 def codec_task(folder: Path, **loop: Any) -> CodecTask:
-    """A codec with everything that has a state: codebooks, judges, balancer, two optimisers, an average."""
+    """A codec with everything that has a state: codebooks, discriminators, balancer, two optimisers, an average."""
     numbers = {
         "codec": CODEC,
         "trainer": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | loop,
@@ -149,13 +149,13 @@ def codec_task(folder: Path, **loop: Any) -> CodecTask:
     return CodecTask(from_dict(CodecTrainConfig, numbers))
 
 
-def quantise(rows: Tensor) -> dict[str, Tensor]:
-    """What two training steps make of a quantiser, on this process' share of rows (8, C, T)."""
+def quantize(rows: Tensor) -> dict[str, Tensor]:
+    """A quantizer after two training steps, on this process' share of rows (8, C, T)."""
     torch.manual_seed(1)
     quantizer = ResidualVQ(
         QuantizerConfig(n_q=2, codebook_size=4, codebook_dim=3, dead_code_threshold=0.0)
     ).train()
-    depths = torch.tensor([2] * 4 + [1] * 4)  # no row of the second process reaches the second book
+    depths = torch.tensor([2] * 4 + [1] * 4)  # no row of the second process reaches the second codebook
     own, own_depths = (x.chunk(distributed.world_size())[distributed.rank()] for x in (rows, depths))
     quantizer(own)
     quantizer(own, own_depths)
@@ -181,7 +181,7 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
         for micro_batch in micro_batches(1):
             guess.training_step(step, micro_batch)
     own |= {"guess": guess.model.state_dict(), "clusters": guess.train_set.clusters}
-    own |= {"lips": lips.model.state_dict(), "books": quantise(rows)}
+    own |= {"lips": lips.model.state_dict(), "codebooks": quantize(rows)}
     codec = codec_task(prepared)
     for step in range(6):
         for micro_batch in micro_batches(1):
@@ -203,8 +203,8 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
 LINE = TrainerConfig(steps=6, save_every=3, log_every=2, valid_every=3)
 
 
-def train_and_tell(prepared: Path, folder: Path, told: Any, dies: str) -> None:
-    """Say so and train in `folder`; die while a snapshot is written, or right after its renaming."""
+def train_and_signal(prepared: Path, folder: Path, sender: Any, dies: str) -> None:
+    """Send "ready" and train in `folder`; die while a checkpoint is written, or right after it is renamed."""
     task = codec_task(prepared)
     if dies == "writing":
         write = torch.save
@@ -212,5 +212,5 @@ def train_and_tell(prepared: Path, folder: Path, told: Any, dies: str) -> None:
     if dies == "renamed":
         rename = Path.replace
         Path.replace = lambda a, b: (rename(a, b), os.kill(os.getpid(), 9))  # type: ignore[method-assign]
-    told.send("ready")
+    sender.send("ready")
     Trainer(task.config.trainer, folder, quiet=True).fit(task)

@@ -44,7 +44,7 @@ def test_a_video_frame_becomes_640_samples(vocoder: HiFiGAN, batch: int, frames:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["mel", "unit_logits", "speaker"])
-def test_every_input_is_heard_and_asked_for(vocoder: HiFiGAN, name: str) -> None:
+def test_every_input_is_used_and_required(vocoder: HiFiGAN, name: str) -> None:
     given, other = prediction(1, 3), prediction(1, 3, seed=1)
     changed = replace(given, **{name: getattr(other, name)})
     assert not torch.allclose(vocoder(changed), vocoder(given), atol=1e-6)
@@ -53,7 +53,7 @@ def test_every_input_is_heard_and_asked_for(vocoder: HiFiGAN, name: str) -> None
 
 
 @torch.no_grad()
-def test_the_likeliest_unit_is_the_one_that_is_said(vocoder: HiFiGAN) -> None:
+def test_the_most_likely_unit_is_rendered(vocoder: HiFiGAN) -> None:
     given = prediction(2, 3)
     assert given.mel is not None
     assert given.unit_logits is not None
@@ -63,7 +63,7 @@ def test_the_likeliest_unit_is_the_one_that_is_said(vocoder: HiFiGAN) -> None:
 
 
 @torch.no_grad()
-def test_clips_of_a_batch_do_not_hear_each_other(vocoder: HiFiGAN) -> None:
+def test_clips_of_a_batch_do_not_influence_each_other(vocoder: HiFiGAN) -> None:
     both = prediction(2, 3)
     for i in range(2):
         alone = Prediction(**{name: getattr(both, name)[i : i + 1] for name in vocoder.needs})

@@ -178,8 +178,8 @@ def test_adaptation_trains_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_missing_gpu_is_reported_in_one_line_before_the_data_are_read(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text("train_data: [no/such/corpus]\n")
-    words = ["speaker", str(tmp_path / "recipe.yaml"), "trainer.device=cuda", "--out", str(tmp_path / "run")]
+    (tmp_path / "config.yaml").write_text("train_data: [no/such/corpus]\n")
+    words = ["speaker", str(tmp_path / "config.yaml"), "trainer.device=cuda", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(app, ["train", *words])
     assert done.exit_code != 0
     assert "device 'cuda' cannot be used here" in done.output
@@ -197,19 +197,19 @@ def test_a_dry_run_reports_the_device_and_the_gpu_peak(monkeypatch: pytest.Monke
 
 
 def test_processes_with_gpus_reduce_tensors_of_both_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
+    calls: list[Any] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(torch.cuda, "set_device", told.append)
-    monkeypatch.setattr(dist, "init_process_group", lambda backend, **_: told.append(backend))
-    monkeypatch.setattr(dist, "destroy_process_group", lambda: told.append("end"))
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **_: calls.append(backend))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: calls.append("end"))
     for device in (CPU, torch.device("cuda", 1)):
         with distributed.process_group(device):
             pass
-    assert told == ["gloo", "end", torch.device("cuda", 1), "cpu:gloo,cuda:nccl", "end"]
+    assert calls == ["gloo", "end", torch.device("cuda", 1), "cpu:gloo,cuda:nccl", "end"]
 
 
 def test_gradients_are_averaged_on_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which parameters were used is told by a tensor of the CPU, gradients are summed on the GPU."""
+    """A CPU tensor holds which parameters were used; gradients are summed on the GPU."""
     summed: list[torch.device] = []
     monkeypatch.setattr(
         distributed, "all_reduce_tensors", lambda tensors: summed.extend(t.device for t in tensors)

@@ -20,7 +20,7 @@ from tests.train.processes import (
     codec_task,
     lip_task,
     pretrain_task,
-    quantise,
+    quantize,
     together,
     train_together,
 )
@@ -71,7 +71,7 @@ def test_two_micro_batches_equal_a_batch_of_double_size(tmp_path: Path) -> None:
 
 
 def test_two_processes_equal_two_micro_batches_of_one_process_to_the_bit(ranks: list, prepared: Path) -> None:
-    """With dropout, augmentation and batch norms, whose running figures alone differ."""
+    """With dropout, augmentation and batch norms, whose running statistics alone differ."""
     task = lip_task(prepared)
     for step in range(3):
         for micro_batch in two_micro_batches():
@@ -121,9 +121,9 @@ def test_discriminators_learn_in_two_processes_as_in_micro_batches_of_one(
 
 
 def test_codebooks_are_updated_with_the_vectors_of_all_processes(ranks: list) -> None:
-    first, second = (own["books"] for own in ranks)
+    first, second = (own["codebooks"] for own in ranks)
     assert worst(first, second) == 0
-    assert worst(first, quantise(ROWS)) < 1e-6
+    assert worst(first, quantize(ROWS)) < 1e-6
 
 
 def test_all_processes_skip_a_step_whose_gradient_is_not_finite_in_one(out: Path, ranks: list) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lip2speech.codecs import load_codec
 from lip2speech.train.core.trainer import Trainer
-from tests.train.processes import SERVER, codec_task, start, train_and_tell
+from tests.train.processes import SERVER, codec_task, start, train_and_signal
 
 DEATHS = ["any moment"] * 12 + ["writing"] * 4 + ["renamed"] * 4
 LONGEST = 0.2  # seconds to live: some steps
@@ -27,9 +27,9 @@ def tensors(state: Any, where: str = "") -> dict[str, Tensor | float]:
 
 def kill(prepared: Path, folder: Path, dies: str, rng: random.Random) -> int:
     """Let a child train for a moment, or until it dies by itself; its exit code."""
-    told, tell = SERVER.Pipe(duplex=False)
-    child = start(train_and_tell, prepared, folder, tell, dies)
-    assert told.poll(60)
+    receiver, sender = SERVER.Pipe(duplex=False)
+    child = start(train_and_signal, prepared, folder, sender, dies)
+    assert receiver.poll(60)
     if dies == "any moment":
         time.sleep(rng.uniform(0, LONGEST))
         child.kill()
