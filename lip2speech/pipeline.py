@@ -159,8 +159,8 @@ class Lip2Speech:
         no_voice = not config.default_voice and not self.voices
         if config.vocoder not in self.vocoders or not (no_voice or config.default_voice in self.voices):
             raise checkpoint.CheckpointError(
-                f"{folder}: its default vocoder {config.vocoder!r} or voice {config.default_voice!r} is not in "
-                f"it (vocoders {', '.join(self.vocoder_names)}; voices {', '.join(self.voices)})."
+                f"{folder}: its default vocoder {config.vocoder!r} or voice {config.default_voice!r} is "
+                f"not in it (vocoders {', '.join(self.vocoder_names)}; voices {', '.join(self.voices)})."
             )
         if config.confidence is not None and config.confidence.code_nll and self.code_prior is None:
             raise checkpoint.CheckpointError(

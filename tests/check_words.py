@@ -1,4 +1,5 @@
-"""Fail if a word that this project does not use stands in code, docs or configs: `python tests/check_words.py`.
+"""Fail if a word that this project does not use stands in code, docs or configs: `python
+tests/check_words.py`.
 
 Each had a private meaning once; the second column is the field's word. Part of `make lint`.
 """

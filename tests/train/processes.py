@@ -134,7 +134,8 @@ def pretrain_task(folder: Path, out: Path) -> PretrainTask:
 
 
 def codec_task(folder: Path, **loop: Any) -> CodecTask:
-    """A codec with everything that has a state: codebooks, discriminators, balancer, two optimisers, an average."""
+    """A codec with everything that has a state: codebooks, discriminators, balancer, two optimisers, an
+    average."""
     numbers = {
         "codec": CODEC,
         "trainer": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | loop,
