@@ -38,45 +38,50 @@ SERVER.set_forkserver_preload(["torch._dynamo", "tests.train.processes"])  # the
 
 
 def start(target: Callable[..., None], *arguments: Any) -> Any:
-    """A child that runs `target` with one thread."""
-    child = SERVER.Process(target=alone, args=(target, arguments))
+    """Start a child process that runs `target` with one thread."""
+    child = SERVER.Process(target=run_single_threaded, args=(target, arguments))
     child.start()
     return child
 
 
-def alone(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """What a child does."""
+def run_single_threaded(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Run `target` with one thread."""
     torch.set_num_threads(1)
     target(*arguments)
 
 
-def together(target: Callable[..., None], *arguments: Any, world: int = 2) -> None:
-    """Run `target` in `world` processes that know each other, as under torchrun; all must end well."""
+def run_distributed(target: Callable[..., None], *arguments: Any, world: int = 2) -> None:
+    """Run `target` in `world` processes of one process group, as under torchrun; all must succeed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    children = [start(one_of, rank, world, port, target, arguments) for rank in range(world)]
+    children = [start(run_rank, rank, world, port, target, arguments) for rank in range(world)]
     for child in children:
         child.join(100)
     assert [child.exitcode for child in children] == [0] * world
 
 
-def one_of(rank: int, world: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    """One process of `together`."""
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": world, "RANK": rank}
-    os.environ.update({name: str(value) for name, value in meeting.items()})
+def run_rank(
+    rank: int, world: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    """One process of `run_distributed`."""
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": world, "RANK": rank}
+    os.environ.update({name: str(value) for name, value in environment.items()})
     with distributed.process_group():
         target(*arguments)
 
 
 class Line(TrainingTask):
-    """A line through noisy points, without dropout. At step `bad` the last part has no finite loss; at step
-    `stopped` the process that sees the last part is asked to stop."""
+    """Linear regression without dropout.
+
+    At step `bad` the loss of the last micro-batch is NaN; at step `stopped` the process with the last
+    micro-batch gets SIGTERM.
+    """
 
     def __init__(self, batch_size: int, *, bad: int = -1, stopped: int = -1):
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
-        self.unused = nn.Linear(2, 2)  # by the first part of each update
+        self.unused = nn.Linear(2, 2)  # by the first micro-batch of each step
         both = [*self.net.parameters(), *self.unused.parameters()]
         self.optimizer = OptimizerWithSchedule(both, OptimizerConfig(lr=0.05, warmup_steps=2), 10)
         self.ema = EMA(self.net, 0.9)
@@ -103,42 +108,41 @@ class Line(TrainingTask):
 
     def export(self, folder: Path) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.ema.shadow.items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.shadow.items()}
         checkpoint.save(folder, {"kind": "line"}, tensors, "", overwrite=True)
 
 
 def lip_task(folder: Path, **changes: Any) -> FinetuneTask:
-    """A lip model with batch norms, dropout and augmentation, without teachers."""
+    """Fine-tuning with batch norm, dropout and augmentation, without units and codes."""
     heads = MODEL["heads"] | {"n_units": 0, "n_q": 0, "dropout": 0.2}
-    numbers: dict[str, Any] = {
+    values: dict[str, Any] = {
         "model": MODEL | {"heads": heads},
         "train_data": [str(folder)],
         "trainer": {"steps": 3, "batch_size": 2},
     }
-    return FinetuneTask(from_dict(FinetuneConfig, numbers | changes))
+    return FinetuneTask(from_dict(FinetuneConfig, values | changes))
 
 
 def pretrain_task(folder: Path, out: Path) -> PretrainTask:
-    """Lips and sound with masks, dropped streams, batch norms and dropout; its clusters are kept in `out`."""
-    values, tensors = make_mfcc_tokenizer(5).state()
+    """Pre-training with masks, modality dropout, batch norm and dropout; clusters are stored in `out`."""
+    stored, tensors = make_mfcc_tokenizer(5).state()
     units = out / f"units{distributed.rank()}"
-    checkpoint.save(units, values, tensors, "")
-    numbers: dict[str, Any] = {
+    checkpoint.save(units, stored, tensors, "")
+    values: dict[str, Any] = {
         "frontend": MODEL["frontend"],
         "iterations": [{"n_units": 5, "unit_tokenizer": str(units)}],
         "train_data": [str(folder)],
         "trainer": {"steps": 4, "batch_size": 2},
         "final_dim": 8,
     }
-    return PretrainTask(from_dict(PretrainConfig, numbers), out)
+    return PretrainTask(from_dict(PretrainConfig, values), out)
 
 
-def codec_task(folder: Path, **loop: Any) -> CodecTask:
-    """A codec with everything that has a state: codebooks, discriminators, balancer, two optimisers, an
-    average."""
-    numbers = {
+def codec_task(folder: Path, **trainer: Any) -> CodecTask:
+    """Codec training with everything that has a state: codebooks, GAN, balancer, two optimizers, EMA."""
+    values = {
         "codec": CODEC,
-        "trainer": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | loop,
+        "trainer": {"steps": 16, "batch_size": 2, "save_every": 1, "valid_every": 99} | trainer,
         "data": {"prepared_dirs": [str(folder)], "seconds": 0.1},
         "msstftd": {"filters": 2, "n_ffts": [128]},
         "disc_update_prob": 0.7,
@@ -147,24 +151,26 @@ def codec_task(folder: Path, **loop: Any) -> CodecTask:
         "freeze_encoder_step": 1000,
         "use_balancer": True,
     }
-    return CodecTask(from_dict(CodecTrainConfig, numbers))
+    return CodecTask(from_dict(CodecTrainConfig, values))
 
 
-def quantize(rows: Tensor) -> dict[str, Tensor]:
-    """A quantizer after two training steps, on this process' share of rows (8, C, T)."""
+def train_quantizer(rows: Tensor) -> dict[str, Tensor]:
+    """State of a quantizer after two training steps on this process' share of vectors (8, C, T)."""
     torch.manual_seed(1)
     quantizer = ResidualVQ(
         QuantizerConfig(n_q=2, codebook_size=4, codebook_dim=3, dead_code_threshold=0.0)
     ).train()
-    depths = torch.tensor([2] * 4 + [1] * 4)  # no row of the second process reaches the second codebook
-    own, own_depths = (x.chunk(distributed.world_size())[distributed.rank()] for x in (rows, depths))
+    n_codebooks = torch.tensor([2] * 4 + [1] * 4)  # the second process does not use the second codebook
+    own, own_n_codebooks = (
+        x.chunk(distributed.world_size())[distributed.rank()] for x in (rows, n_codebooks)
+    )
     quantizer(own)
-    quantizer(own, own_depths)
+    quantizer(own, own_n_codebooks)
     return quantizer.state_dict()
 
 
 def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
-    """All that two processes are asked to do, in one go; each writes what it has in the end."""
+    """Everything that two processes train in the tests; each rank saves its results."""
     Trainer(LINE, out / "line", quiet=True).fit(Line(2))
     Trainer(LINE, out / "bad", quiet=True).fit(bad := Line(2, bad=2))
     Trainer(LINE, out / "stopped", quiet=True).fit(stopped := Line(2, stopped=1))
@@ -173,16 +179,16 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
         "line": bad.net.state_dict(),
         "skipped_steps": bad.optimizer.skipped_steps,
     }
-    lips = lip_task(prepared)
+    lip = lip_task(prepared)
     for step in range(3):
         for micro_batch in micro_batches(1):
-            lips.training_step(step, micro_batch)
-    guess = pretrain_task(prepared, out / "guess")
+            lip.training_step(step, micro_batch)
+    pretrain = pretrain_task(prepared, out / "pretrain")
     for step in range(4):
         for micro_batch in micro_batches(1):
-            guess.training_step(step, micro_batch)
-    own |= {"guess": guess.model.state_dict(), "clusters": guess.train_set.clusters}
-    own |= {"lips": lips.model.state_dict(), "codebooks": quantize(rows)}
+            pretrain.training_step(step, micro_batch)
+    own |= {"pretrain": pretrain.model.state_dict(), "clusters": pretrain.train_set.clusters}
+    own |= {"lip": lip.model.state_dict(), "quantizer": train_quantizer(rows)}
     codec = codec_task(prepared)
     for step in range(6):
         for micro_batch in micro_batches(1):
@@ -190,11 +196,11 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
     own |= {"codec": codec.state_dict()}
     rank = distributed.rank()
     own |= {"gathered": distributed.all_gather_rows(torch.full((2 * rank, 1), rank))}
-    epochs = lip_task(prepared, max_frames_per_batch=40).sampler
+    sampler = lip_task(prepared, max_frames_per_batch=40).sampler
     own |= {
         "epoch": [
-            epochs.next_batch(micro_batch)
-            for _ in range(epochs.batches_per_epoch)
+            sampler.next_batch(micro_batch)
+            for _ in range(sampler.batches_per_epoch)
             for micro_batch in micro_batches(1)
         ]
     }
@@ -204,8 +210,8 @@ def train_together(out: Path, prepared: Path, rows: Tensor) -> None:
 LINE = TrainerConfig(steps=6, save_every=3, log_every=2, valid_every=3)
 
 
-def train_and_signal(prepared: Path, folder: Path, sender: Any, dies: str) -> None:
-    """Send "ready" and train in `folder`; die while a checkpoint is written, or right after it is renamed."""
+def train_until_killed(prepared: Path, folder: Path, connection: Any, dies: str) -> None:
+    """Signal readiness and train; die while a checkpoint is written, or right after it was renamed."""
     task = codec_task(prepared)
     if dies == "writing":
         write = torch.save
@@ -213,5 +219,5 @@ def train_and_signal(prepared: Path, folder: Path, sender: Any, dies: str) -> No
     if dies == "renamed":
         rename = Path.replace
         Path.replace = lambda a, b: (rename(a, b), os.kill(os.getpid(), 9))  # type: ignore[method-assign]
-    sender.send("ready")
+    connection.send("ready")
     Trainer(task.config.trainer, folder, quiet=True).fit(task)

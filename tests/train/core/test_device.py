@@ -42,7 +42,7 @@ from tests.factories import make_codec, make_model
 from tests.models.hubert_golden import teacher
 from tests.train.adapt.test_trainer import config as adapt_config
 from tests.train.adapt.test_trainer import recording
-from tests.train.fake_gpu import GPU, OnGpu, pretended
+from tests.train.fake_gpu import GPU, OnGpu, fake_gpu
 from tests.train.processes import LINE, Line
 
 
@@ -60,7 +60,7 @@ def test_a_task_trains_on_a_gpu_as_on_the_cpu(name: str, tmp_path: Path) -> None
     make = task_factory(name, tmp_path)
     expected, _ = train(make, (CPU,), tmp_path / "cpu")
     task = make()
-    with pretended() as gpu:
+    with fake_gpu() as gpu:
         found, _ = train([task].pop, (gpu,), tmp_path / "gpu")
     assert max_difference(expected, found) < 1e-3
     learned = [p for network in task.networks().values() for p in network.parameters()]
@@ -74,7 +74,7 @@ def test_a_run_resumes_on_another_device(name: str, on_gpu_first: bool, tmp_path
     make = task_factory(name, tmp_path)
     expected, _ = train(make, (CPU, CPU), tmp_path / "cpu")
     tasks = [make(), make()]
-    with pretended() as gpu:
+    with fake_gpu() as gpu:
         devices = (gpu, CPU) if on_gpu_first else (CPU, gpu)
         found, _ = train(tasks.pop, devices, tmp_path / "both")
     assert max_difference(expected, found) < 1e-3
@@ -86,7 +86,7 @@ def test_the_trainer_moves_the_task_and_checkpoints_hold_cpu_tensors(
     task = Line(2)
     asked: list[str] = []
     monkeypatch.setattr(trainer, "training_device", lambda name: asked.append(name) or GPU)
-    with pretended():
+    with fake_gpu():
         Trainer(LINE, tmp_path, quiet=True).fit(task)
     assert asked == ["auto"]
     assert task.device == GPU
@@ -100,7 +100,7 @@ def test_the_trainer_moves_the_task_and_checkpoints_hold_cpu_tensors(
 
 def test_the_fake_gpu_refuses_what_a_gpu_would_refuse() -> None:
     cpu, index = torch.ones(2), torch.tensor([1])
-    with pretended() as gpu:
+    with fake_gpu() as gpu:
         there = torch.ones(2, device=gpu)
         assert ((2 * there + torch.tensor(1.0)).tolist(), there[index].tolist()) == ([3.0, 3.0], [1.0])
         refused: list[Any] = [
@@ -121,7 +121,7 @@ def test_the_fake_gpu_refuses_what_a_gpu_would_refuse() -> None:
 def test_a_batch_on_the_gpu_and_networks_on_the_cpu_are_refused(tmp_path: Path) -> None:
     """The check can fail: a batch on the GPU and networks that stayed."""
     task = task_factory("speaker", tmp_path)()
-    with pretended() as gpu:
+    with fake_gpu() as gpu:
         task.device = gpu
         with pytest.raises(RuntimeError, match="meets one of the GPU"):
             task.training_step(0)
@@ -137,7 +137,7 @@ def test_a_tokenizer_on_a_gpu_gives_the_same_units_on_the_cpu(kind: str, prepare
     tensors = read_clips([str(prepared)], "train")[0].tensors()
     wav, roi, mark = tensors["wav"].float() / 32768, tensors["roi"], own.fingerprint
     expected = own(wav, roi)
-    with pretended() as gpu:
+    with fake_gpu() as gpu:
         own.model.to(gpu)
         found = own(wav, roi)
         assert own.features(wav, roi).device == CPU
@@ -150,7 +150,7 @@ def test_codes_computed_on_a_gpu_are_stored_on_the_cpu(prepared: Path) -> None:
     clip, codec = read_clips([str(prepared)], "train")[0], make_codec()
     maker = TargetExtractor(None, codec)
     expected = maker(clip).codes
-    with pretended() as gpu:
+    with fake_gpu() as gpu:
         codec.to(gpu)
         found = TargetExtractor(None, codec)(clip).codes
     assert expected is not None
@@ -169,7 +169,7 @@ def test_adaptation_trains_on_a_gpu_as_on_the_cpu(monkeypatch: pytest.MonkeyPatc
                 losses.append([work.training_step(step) for step in range(2)])
                 continue
             patch.setattr("lip2speech.train.adapt.trainer.training_device", lambda name: GPU)
-            with pretended():
+            with fake_gpu():
                 work = AdaptationTrainer(model, Transform(), recordings, adapt_config(), LTASSpeakerEncoder())
                 losses.append([work.training_step(step) for step in range(2)])
                 weights = work.merged_model().state_dict()
@@ -209,13 +209,13 @@ def test_processes_with_gpus_reduce_tensors_of_both_devices(monkeypatch: pytest.
 
 
 def test_gradients_are_averaged_on_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU tensor holds which parameters were used; gradients are summed on the GPU."""
+    """Which parameters were used is reduced on the CPU, gradients on the GPU."""
     summed: list[torch.device] = []
     monkeypatch.setattr(
         distributed, "all_reduce_tensors", lambda tensors: summed.extend(t.device for t in tensors)
     )
     line = Line(2)
-    with pretended() as gpu:
+    with fake_gpu() as gpu:
         line.to(gpu)
         line.net(torch.ones(1, 3, device=gpu)).sum().backward()
         average_gradients(line.optimizer.parameters, 2)
@@ -226,19 +226,19 @@ def test_gradients_are_averaged_on_their_device(monkeypatch: pytest.MonkeyPatch)
 
 def test_nested_containers_of_tensors_are_moved() -> None:
     x, pair_class = torch.ones(1), namedtuple("Pair", "a b")
-    with pretended() as gpu:
+    with fake_gpu() as gpu:
         segments, pairs = move_to((VocoderBatch(x, x, x), DenoisingPair(x, x, x)), gpu)
         assert isinstance(segments, VocoderBatch)
         assert isinstance(segments.mel, OnGpu)
         assert segments.units is None
         assert isinstance(pairs, DenoisingPair)
         assert isinstance(pairs.denoise, OnGpu)
-        held = move_to({"a": [x, 1, "b"], "c": pair_class(x, None), "d": (0.9, x)}, gpu)
-        assert held["a"][1:] == [1, "b"]
-        assert held["d"][0] == 0.9
-        assert held["c"].b is None
-        assert all(isinstance(t, OnGpu) for t in (held["a"][0], held["c"].a, held["d"][1]))
-        back = move_to(held, CPU)
+        moved = move_to({"a": [x, 1, "b"], "c": pair_class(x, None), "d": (0.9, x)}, gpu)
+        assert moved["a"][1:] == [1, "b"]
+        assert moved["d"][0] == 0.9
+        assert moved["c"].b is None
+        assert all(isinstance(t, OnGpu) for t in (moved["a"][0], moved["c"].a, moved["d"][1]))
+        back = move_to(moved, CPU)
     assert back["a"][0].tolist() == [1.0]
     assert move_to(x, CPU) is x
 

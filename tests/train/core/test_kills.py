@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lip2speech.codecs import load_codec
 from lip2speech.train.core.trainer import Trainer
-from tests.train.processes import SERVER, codec_task, start, train_and_signal
+from tests.train.processes import SERVER, codec_task, start, train_until_killed
 
 DEATHS = ["any moment"] * 12 + ["writing"] * 4 + ["renamed"] * 4
-LONGEST = 0.2  # seconds to live: some steps
+MAX_LIFETIME_S = 0.2  # seconds to live: some steps
 
 
 def tensors(state: Any, where: str = "") -> dict[str, Tensor | float]:
@@ -28,10 +28,10 @@ def tensors(state: Any, where: str = "") -> dict[str, Tensor | float]:
 def kill(prepared: Path, folder: Path, dies: str, rng: random.Random) -> int:
     """Let a child train for a moment, or until it dies by itself; its exit code."""
     receiver, sender = SERVER.Pipe(duplex=False)
-    child = start(train_and_signal, prepared, folder, sender, dies)
+    child = start(train_until_killed, prepared, folder, sender, dies)
     assert receiver.poll(60)
     if dies == "any moment":
-        time.sleep(rng.uniform(0, LONGEST))
+        time.sleep(rng.uniform(0, MAX_LIFETIME_S))
         child.kill()
     child.join(60)
     return int(child.exitcode)
