@@ -118,7 +118,7 @@ def train(
     for device in devices:
         task = make()
         task.to(device)
-        start = resume(task, folder)
+        start = resume(task, folder).step
         for step in range(start, start + STEPS):
             start_time = time.perf_counter()
             rows.append(task.training_step(step))

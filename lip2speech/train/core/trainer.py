@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lip2speech.train.core.checkpointing import resume, save_checkpoint
+from lip2speech.train.core.checkpointing import resume, save_checkpoint, set_aside
 from lip2speech.train.core.config import TrainerConfig
 from lip2speech.train.core.device import move_to, training_device
 from lip2speech.train.core.logging import MetricLogger, mean_over_micro_batches
@@ -49,17 +49,20 @@ class Trainer:
         self.quiet, self.log_fn, self.progress = quiet, log_fn, progress
 
     def fit(self, task: TrainingTask) -> None:
-        """Train from the newest checkpoint in the folder to config.steps, then export to folder/final.
+        """Train from the newest whole checkpoint in the folder to config.steps, then export to folder/final.
 
         SIGTERM or SIGINT ends the run after the current step, with a checkpoint and without an export.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         task.to(training_device(self.config.device))
-        start = resume(task, self.folder)
+        resumed = resume(task, self.folder)
+        start = resumed.step
         check_same_step(start, self.folder)
         logger = MetricLogger(
             self.config, self.folder, start, quiet=self.quiet, log_fn=self.log_fn, progress=self.progress
         )
+        if distributed.rank() == 0:
+            set_aside(resumed, logger.print)
         stopping = self._train(task, logger, start)
         if distributed.rank() == 0 and not stopping:
             task.export(self.folder / "final")

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,42 @@ def test_an_incomplete_checkpoint_is_ignored_and_deleted(whole: dict, tmp_path: 
     Trainer(CONFIG, folder, quiet=True).fit(Small())
     assert same(final(folder), whole)
     assert not list(folder.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("size", [0, 100, -100], ids=["empty", "first 100 bytes", "last 100 bytes lost"])
+def test_a_truncated_newest_checkpoint_is_named_and_the_one_before_it_is_resumed(
+    whole: dict, tmp_path: Path, size: int
+) -> None:
+    folder, lines = tmp_path / "damaged", []
+    with pytest.raises(Killed):
+        Trainer(CONFIG, folder, quiet=True).fit(Small(dies_at=7))
+    newest = folder / "step-00000006.pt"
+    newest.write_bytes(newest.read_bytes()[:size])
+    second = Small()
+    Trainer(CONFIG, folder, log_fn=lines.append).fit(second)
+    assert lines[0] == f"{newest}: damaged, kept as {newest.name}.damaged; resuming from step 3."
+    assert second.seen[0] == 3
+    assert same(final(folder), whole)
+
+
+def test_a_damaged_checkpoint_does_not_count_among_the_newest_that_are_kept(tmp_path: Path) -> None:
+    folder, config = tmp_path / "run", replace(CONFIG, keep_last_n_checkpoints=1, save_every=1)
+    with pytest.raises(Killed):
+        Trainer(CONFIG, folder, quiet=True).fit(Small(dies_at=7))
+    (folder / "step-00000006.pt").write_bytes(b"half")
+    with pytest.raises(Killed):
+        Trainer(config, folder, quiet=True).fit(Small(dies_at=4))
+    assert [path.name for path in folder.glob("*.pt")] == ["step-00000004.pt"]
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "step-00000003.pt").write_bytes(b"half")
+    with pytest.raises(ValueError, match="step-00000003.pt: damaged.*delete them") as error:
+        Trainer(CONFIG, folder, quiet=True).fit(Small())
+    assert "\n" not in str(error.value)
+    assert (folder / "step-00000003.pt").exists()
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_previous_one(
