@@ -91,7 +91,7 @@ def _check_outputs(jobs: Sequence[ConvertJob], overwrite: bool) -> None:
         writers[place] = job.video
         if any(folder.exists() and not folder.is_dir() for folder in job.output.parents):
             raise UsageError(
-                f"{job.output}: lies in something that is no folder; choose another output with -o."
+                f"{job.output}: is inside something that is not a folder; choose another output with -o."
             )
         if job.output.exists() and not job.output.is_file():
             raise UsageError(f"{job.output}: exists and is no plain file; choose another output with -o.")

@@ -239,7 +239,7 @@ def test_output_folders_are_created_or_refused(run: Callable[..., Result], folde
     assert (folder / "a/b/c.wav").is_file()
     result = run("good.mp4", "-o", "noface.mp4/c.wav")
     assert result.exit_code == 2
-    assert "lies in something that is no folder" in result.stderr
+    assert "is inside something that is not a folder" in result.stderr
 
 
 def test_a_failure_leaves_no_folder(run: Callable[..., Result], folder: Path) -> None:

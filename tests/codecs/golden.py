@@ -194,7 +194,7 @@ def rvq_rows(name: str) -> list[tuple[str, float]]:
     for n_q in range(1, quantizer.config.n_q + 1):
         codes = tensors[f"nq{n_q}.codes"]
         wrong = wrong_codes(quantizer.encode(tensors["z"], n_q).transpose(0, 1), codes, tensors["margin"])
-        rows.append((f"n_q {n_q} sure codes that differ", float(wrong)))
+        rows.append((f"n_q {n_q} unambiguous codes that differ", float(wrong)))
         decoded = quantizer.decode(codes.transpose(0, 1))
         rows.append((f"n_q {n_q} decoded", distance(decoded, tensors[f"nq{n_q}.decoded"])))
     return rows
@@ -209,7 +209,7 @@ def whole_rows(name: str) -> list[tuple[str, float]]:
         codes = tensors[f"bw{kbps}.frame0.codes"]
         ours = codec.encode(wav, codec.n_q_for_bandwidth(kbps))
         wrong = wrong_codes(ours.transpose(0, 1), codes.transpose(0, 1), tensors["margin"])
-        rows.append((f"{kbps} kbit/s sure codes that differ", float(wrong)))
+        rows.append((f"{kbps} kbit/s unambiguous codes that differ", float(wrong)))
         rows.append((f"{kbps} kbit/s decoded", distance(codec.decode(codes), tensors[f"bw{kbps}.y"])))
         there_and_back = codec.decode(ours)[..., : wav.shape[-1]]
         rows.append((f"{kbps} kbit/s wav to wav", distance(there_and_back, tensors[f"bw{kbps}.forward"])))
