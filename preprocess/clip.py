@@ -137,9 +137,9 @@ def save_clip(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) 
 def content_hash(utterance: Utterance) -> str:
     """Hash of the bytes of video and audio, and of the clip's frame range in them."""
     digest = hashlib.sha256(repr(frame_range(utterance)).encode())
-    for path in (utterance.video, utterance.wav):
+    for kind, path in (("video", utterance.video), ("audio", utterance.wav)):
         if path is not None:
-            with open_regular_file(path) as file:
+            with open_regular_file(path, kind) as file:
                 while block := file.read(_BLOCK_BYTES):
                     digest.update(block)
                 digest.update(b"end")

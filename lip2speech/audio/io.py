@@ -23,7 +23,7 @@ from lip2speech.audio.resample import Resampler, resample
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.utils.files import atomic_write
 from lip2speech.video.errors import MediaError
-from lip2speech.video.formats import HEAD_BYTES, detect_demuxer, open_regular_file
+from lip2speech.video.formats import detect_file_demuxer, open_regular_file
 from lip2speech.video.reader import first_frame_time, has_video, open_media
 
 PCM_PEAK = 32767
@@ -121,10 +121,9 @@ def _open_soundfile(path: Path, stack: ExitStack) -> tuple[int, Blocks] | None:
     """By libsndfile, which is sample-exact for the formats it supports; None for any other."""
     import soundfile
 
-    file = stack.enter_context(open_regular_file(path))
-    if detect_demuxer(file.read(HEAD_BYTES)) not in SOUNDFILE_FORMATS:
+    file = stack.enter_context(open_regular_file(path, "audio"))
+    if detect_file_demuxer(file) not in SOUNDFILE_FORMATS:
         return None
-    file.seek(0)
     try:
         audio = stack.enter_context(soundfile.SoundFile(file))
     except soundfile.LibsndfileError:  # an unsupported codec, or video in Ogg
@@ -144,7 +143,7 @@ def _soundfile_blocks(name: str, audio: Any) -> Blocks:
 
 def _open_pyav(path: Path, stack: ExitStack) -> tuple[int, Blocks]:
     """By FFmpeg, for everything else."""
-    container = stack.enter_context(open_media(path))
+    container = stack.enter_context(open_media(path, "audio"))
     if not container.streams.audio:
         raise MediaError(f"{path.name}: no audio in this file; choose one with an audio track.")
     stream = container.streams.audio[0]

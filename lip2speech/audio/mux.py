@@ -24,6 +24,12 @@ VIDEO_CODECS = {".webm": "libvpx-vp9", ".ogv": "libvpx", ".avi": "mpeg4", ".wmv"
 WMA_BIT_RATE = 48_000  # the default of 128 kbit/s is refused for mono below 44.1 kHz
 # AVI has no timestamps and ASF only decoding timestamps, so their frames are always re-encoded at 25 fps.
 NO_TIMESTAMP_CONTAINERS = (".avi", ".wmv")
+ISO_CONTAINERS = (".mp4", ".mov", ".m4v")
+MAX_REORDERED = 16  # frames that a decoder of H.264 or HEVC may hold back
+TAGGED_DEMUXERS = (
+    "mov",
+    "matroska",
+)  # their codec tags are those of ISO files; others count in their own way
 
 
 def mux(
@@ -34,8 +40,8 @@ def mux(
 ) -> None:
     """Write the video with `wav` (T_a,) as its only audio track, starting with the first frame, atomically.
 
-    The video packets are copied if the container of `out` supports their codec; otherwise the frames are
-    re-encoded at 25 fps.
+    The video packets are copied, with their codec tag, if the container of `out` supports their codec;
+    otherwise the frames are re-encoded at 25 fps.
 
     Raises:
         MediaError: the video cannot be read.
@@ -50,17 +56,19 @@ def mux(
         raise ValueError(f"{out.name}: not a supported container; use one of {', '.join(MUX_SUFFIXES)}.")
     pcm = to_pcm(wav)
     with atomic_write(out) as temporary:
-        try:
-            _copy_video(video, pcm, temporary, sample_rate)
-        except (_CannotCopyError, FFmpegError):
-            _encode_video(video, pcm, temporary, sample_rate)
+        for keep_tag in (True, False):  # a tag that only the source's container knows is left out
+            try:
+                return _copy_video(video, pcm, temporary, sample_rate, keep_tag=keep_tag)
+            except (_CannotCopyError, FFmpegError):
+                continue
+        _encode_video(video, pcm, temporary, sample_rate)
 
 
 class _CannotCopyError(Exception):
     """The container does not support the video packets as they are."""
 
 
-def _copy_video(video: Path, pcm: NDArray[Any], out: Path, sample_rate: int) -> None:
+def _copy_video(video: Path, pcm: NDArray[Any], out: Path, sample_rate: int, *, keep_tag: bool) -> None:
     """Mux the video packets, shifted so that the first frame is at 0, with the encoded audio."""
     import av
 
@@ -72,15 +80,49 @@ def _copy_video(video: Path, pcm: NDArray[Any], out: Path, sample_rate: int) -> 
         if start is None or stream.codec_context.name not in sink.supported_codecs:
             raise _CannotCopyError
         copied = sink.add_stream_from_template(stream)
+        if keep_tag and out.suffix.lower() in ISO_CONTAINERS:
+            copied.codec_context.codec_tag = _codec_tag(source, stream)
         audio = _add_audio_stream(sink, out.suffix, sample_rate)
-        _interleave(sink, copied, _shift_packets(source.demux(stream), start), audio, pcm)
+        step = 1 / Fraction(stream.average_rate or VIDEO_FPS)
+        packets = _fill_first_dts((packet for packet in source.demux(stream) if packet.size), step)
+        _interleave(sink, copied, _shift_packets(packets, start), audio, pcm)
+
+
+def _codec_tag(source: Any, stream: Any) -> str:
+    """The four characters that name the codec of a stream to players of ISO files; zeros: FFmpeg's choice.
+
+    One codec has several: `hvc1` and `hev1`, of which Apple's players take only the first; six of ProRes.
+    """
+    tag: str = stream.codec_context.codec_tag
+    known = any(name in source.format.name.split(",") for name in TAGGED_DEMUXERS) and tag.strip("\0")
+    if known:
+        return tag
+    return "hvc1" if stream.codec_context.name == "hevc" else "\0\0\0\0"
+
+
+def _fill_first_dts(packets: Iterator[Any], step: Fraction) -> Iterator[Any]:
+    """Packets, the first ones with decoding timestamps, `step` seconds apart, where they have none.
+
+    Matroska stores presentation timestamps only; FFmpeg derives the others once it has seen as many packets
+    as the codec reorders.
+    """
+    waiting: list[Any] = []
+    for packet in packets:
+        waiting.append(packet)
+        if packet.dts is None and len(waiting) <= MAX_REORDERED:
+            continue
+        for k, earlier in enumerate(waiting[:-1]):
+            if packet.dts is not None and earlier.pts is not None:
+                ticks = packet.dts - round((len(waiting) - 1 - k) * step / packet.time_base)
+                earlier.dts = min(ticks, earlier.pts)
+        yield from waiting
+        waiting = []
+    yield from waiting
 
 
 def _shift_packets(packets: Iterator[Any], start: Fraction) -> Iterator[Any]:
     """Video packets with `start` subtracted from their timestamps."""
     for packet in packets:
-        if packet.size == 0:
-            continue
         if packet.dts is None or packet.pts is None:
             raise _CannotCopyError
         shift = round(start / packet.time_base)

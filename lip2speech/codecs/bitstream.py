@@ -202,7 +202,7 @@ def codes_writer(path: str | os.PathLike[str], header: CodesHeader) -> Iterator[
 @contextmanager
 def codes_reader(path: str | os.PathLike[str]) -> Iterator[CodesReader]:
     """A reader of a valid file; MediaError for anything else."""
-    with open_regular_file(path) as file:
+    with open_regular_file(path, "codes") as file:
         yield CodesReader(file, Path(path).name)
 
 

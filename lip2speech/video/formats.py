@@ -7,6 +7,7 @@ and the file is opened with exactly that demuxer. Anything else is refused.
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,8 +16,17 @@ from lip2speech.video.errors import MediaError
 HEAD_BYTES = 4096
 MIN_TS_PACKETS = 3  # consecutive sync bytes that identify a transport stream
 
-# Boxes that an ISO file (mp4, mov, 3gp, m4a) may start with.
-ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+ID3_HEADER = 10  # bytes; the footer has as many
+MAX_ID3_TAGS = 8
+TAGGED_FORMATS = ("mp3", "aac", "flac", "wav", "aiff")  # that may follow an ID3 tag
+MAX_BITRATE_INDEX, MAX_RATE_INDEX = 14, 2  # of an MPEG audio frame; larger ones are reserved
+LAYER_2, LAYER_3 = 0b10, 0b01
+
+# Boxes that an ISO file (mp4, mov, 3gp, m4a), or a segment of one, may start with.
+ISO_BOXES = (
+    *(b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"),
+    *(b"styp", b"sidx", b"emsg", b"prft", b"moof", b"uuid", b"udta", b"junk", b"pict"),
+)
 # demuxer -> (offset, magic bytes)
 FORMATS: dict[str, tuple[tuple[int, bytes], ...]] = {
     "mov": tuple((4, box) for box in ISO_BOXES),
@@ -33,16 +43,19 @@ FORMATS: dict[str, tuple[tuple[int, bytes], ...]] = {
     "wav": ((8, b"WAVE"),),
     "flac": ((0, b"fLaC"),),
     "aiff": ((8, b"AIFF"), (8, b"AIFC")),
-    "mp3": ((0, b"ID3"), (0, b"\xff\xfb"), (0, b"\xff\xf3"), (0, b"\xff\xf2")),
-    "aac": ((0, b"\xff\xf1"), (0, b"\xff\xf9")),
+    "aac": ((0, b"\xff\xf1"), (0, b"\xff\xf9"), (0, b"\xff\xf0"), (0, b"\xff\xf8")),
     "caf": ((0, b"caff"),),
     "amr": ((0, b"#!AMR"),),
 }
-ACCEPTED = "mp4, mov, mkv, webm, avi, mpg, ts, flv, wmv, ogv, mxf, gif, y4m"
+ACCEPTED = {
+    "video": "mp4, mov, mkv, webm, avi, mpg, ts, flv, wmv, ogv, mxf, gif, y4m",
+    "audio": "wav, flac, mp3, m4a, aac, ogg, aiff, caf, amr, or a video with sound",
+}
+"""What a caller expects, and the formats to name when it is something else."""
 
 
-def open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular, non-empty file for reading.
+def open_regular_file(path: str | os.PathLike[str], expected: str = "video") -> BinaryIO:
+    """Open a regular, non-empty file for reading; `expected` is the kind of file for the messages.
 
     Raises:
         MediaError: a URL, a folder, a pipe, a device, an empty, missing or unreadable file.
@@ -53,7 +66,7 @@ def open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         mode = Path(path).stat().st_mode
         if not stat.S_ISREG(mode):
-            raise MediaError(f"{name}: this is a {_file_kind(mode)}, expected a video file.")
+            raise MediaError(f"{name}: this is a {_file_kind(mode)}, expected {_article(expected)} file.")
         # Without O_NONBLOCK, a FIFO put there after the check would hang us.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         file = os.fdopen(os.open(path, flags), "rb")
@@ -68,7 +81,17 @@ def open_regular_file(path: str | os.PathLike[str]) -> BinaryIO:
         return file
     file.close()
     problem = "the file is empty" if stat.S_ISREG(status.st_mode) else "not a regular file"
-    raise MediaError(f"{name}: {problem}; expected a video.")
+    raise MediaError(f"{name}: {problem}; expected {_article(expected)} file.")
+
+
+def detect_file_demuxer(file: BinaryIO) -> str | None:
+    """`detect_demuxer` of an open file, which is left at its start; ID3 tags of any length are skipped."""
+    heads = list(_heads(file))
+    file.seek(0)
+    if len(heads) == 1:
+        return detect_demuxer(heads[0])
+    demuxer = detect_demuxer(heads[-1])
+    return demuxer if demuxer in TAGGED_FORMATS else "mp3"  # its demuxer searches for the first frame
 
 
 def detect_demuxer(head: bytes) -> str | None:
@@ -76,7 +99,37 @@ def detect_demuxer(head: bytes) -> str | None:
     for demuxer, signatures in FORMATS.items():
         if any(head[offset : offset + len(magic)] == magic for offset, magic in signatures):
             return demuxer
+    if head[:3] == b"ID3" or _is_mpeg_audio(head):
+        return "mp3"
     return "mpegts" if _is_transport_stream(head) else None
+
+
+def _heads(file: BinaryIO) -> Iterator[bytes]:
+    """The first bytes of a file, and those after each ID3 tag it begins with (ID3v2.4, sections 3.1, 6.2)."""
+    start = 0
+    for _ in range(MAX_ID3_TAGS + 1):
+        file.seek(start)
+        head = file.read(HEAD_BYTES)
+        yield head
+        if head[:3] != b"ID3" or len(head) < ID3_HEADER:
+            return
+        size = sum((byte & 0x7F) << 7 * (3 - k) for k, byte in enumerate(head[6:ID3_HEADER]))
+        has_footer = head[5] & 0x10
+        start += ID3_HEADER + size + (ID3_HEADER if has_footer else 0)
+
+
+def _is_mpeg_audio(head: bytes) -> bool:
+    """A frame header of layer II or III of MPEG-1, 2 or 2.5; layer I looks like a UTF-16 text."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+    bitrate, rate = head[2] >> 4, head[2] >> 2 & 3
+    return (
+        version != 1
+        and layer in (LAYER_2, LAYER_3)
+        and bitrate <= MAX_BITRATE_INDEX
+        and rate <= MAX_RATE_INDEX
+    )
 
 
 def _is_transport_stream(head: bytes) -> bool:
@@ -86,6 +139,11 @@ def _is_transport_stream(head: bytes) -> bool:
         if sync == b"\x47" * MIN_TS_PACKETS:
             return True
     return False
+
+
+def _article(kind: str) -> str:
+    """ "a video", "an audio"."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _file_kind(mode: int) -> str:

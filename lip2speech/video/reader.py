@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lip2speech.constants import VIDEO_FPS
 from lip2speech.video.errors import MediaError
-from lip2speech.video.formats import ACCEPTED, HEAD_BYTES, detect_demuxer, open_regular_file
+from lip2speech.video.formats import ACCEPTED, detect_file_demuxer, open_regular_file
 from lip2speech.video.frame_conversion import square_pixel_size, to_rgb
 from lip2speech.video.frame_rate import FRAME_US, MICROSECONDS, ConstantFrameRateResampler
 
@@ -68,8 +68,8 @@ class ReadReport:
 
 
 @contextmanager
-def open_media(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """An open PyAV container of a regular file in an accepted format.
+def open_media(path: str | os.PathLike[str], expected: str = "video") -> Iterator[Any]:
+    """An open PyAV container of a regular file in an accepted format; `expected`: "video" or "audio".
 
     We name the demuxer and open the file, and FFmpeg may open nothing else.
 
@@ -79,11 +79,12 @@ def open_media(path: str | os.PathLike[str]) -> Iterator[Any]:
     import av
 
     name = Path(path).name
-    with open_regular_file(path) as file:
-        demuxer = detect_demuxer(file.read(HEAD_BYTES))
+    with open_regular_file(path, expected) as file:
+        demuxer = detect_file_demuxer(file)
         if demuxer is None:
-            raise MediaError(f"{name}: not an accepted video format; convert it to one of {ACCEPTED}.")
-        file.seek(0)
+            raise MediaError(
+                f"{name}: not an accepted {expected} format; convert it to one of {ACCEPTED[expected]}."
+            )
         try:
             container = av.open(
                 _SafeFile(file),

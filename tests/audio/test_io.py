@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from lip2speech.audio.io import read_wav, rechunk, resample, wav_reader, wav_writer, write_wav
+from lip2speech.audio.io import read_wav, rechunk, resample, to_pcm, wav_reader, wav_writer, write_wav
 from lip2speech.video.errors import MediaError
 from tests.audio.recordings import bursts, onset_s, write_talk
 from tests.video.clips import counter_video, sine
@@ -139,3 +140,45 @@ def test_nothing_is_written_on_failure(bad: torch.Tensor, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="wav"), wav_writer(tmp_path / "b.wav") as write:
         write(bad)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".aac", ".flac", ".mp3"])
+def test_audio_behind_an_id3_tag_with_a_large_picture_is_read(suffix: str, tmp_path: Path) -> None:
+    path, size = encode(tmp_path / f"a{suffix}", bursts(1.0)), 300_000
+    id3 = b"ID3\x04\x00\x00" + bytes(size >> 7 * k & 0x7F for k in (3, 2, 1, 0)) + bytes(size)
+    before = read_wav(path)
+    path.write_bytes(id3 + path.read_bytes())
+    torch.testing.assert_close(read_wav(path), before, rtol=0, atol=0.02)
+    assert onset_s(read_wav(path)) == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 12_000, 24_000, 48_000])
+def test_mp3_of_every_mpeg_version_is_read(rate: int, tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp3", bursts(1.0, rate), rate, {"write_xing": "0", "id3v2_version": "0"})
+    assert path.read_bytes()[:1] == b"\xff"
+    assert onset_s(read_wav(path)) == pytest.approx(0.5, abs=0.15)  # the delay of the encoder
+
+
+def test_where_audio_is_expected_the_messages_speak_of_audio(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_text("hello")
+    with pytest.raises(MediaError, match=r"a.wav: not an accepted audio format; convert it to one of wav"):
+        read_wav(tmp_path / "a.wav")
+    (tmp_path / "b.wav").touch()
+    with pytest.raises(MediaError, match=r"b.wav: the file is empty; expected an audio file"):
+        read_wav(tmp_path / "b.wav")
+    with pytest.raises(MediaError, match="this is a folder, expected an audio file"):
+        read_wav(tmp_path)
+
+
+def encode(path: Path, wav: np.ndarray, rate: int = 16_000, options: dict[str, str] | None = None) -> Path:
+    """(T,) float32 in the codec of the suffix."""
+    codec = {".aac": "aac", ".flac": "flac", ".mp3": "libmp3lame"}[path.suffix]
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        resampler = av.AudioResampler(stream.format.name, "mono", rate, stream.codec_context.frame_size)
+        frame = av.AudioFrame.from_ndarray(to_pcm(wav)[None], format="s16", layout="mono")
+        frame.sample_rate = rate
+        for block in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(block))
+        container.mux(stream.encode(None))
+    return path

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from lip2speech.video.errors import MediaError
-from lip2speech.video.formats import detect_demuxer, open_regular_file
+from lip2speech.video.formats import detect_demuxer, detect_file_demuxer, open_regular_file
 from lip2speech.video.reader import open_media, read_frames
+from tests.video.clips import counter_video, read_counter
 
 REFUSED = {
     "hls": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n",
@@ -119,6 +120,14 @@ def test_a_symlink_to_a_regular_file_is_opened(tmp_path: Path) -> None:
         (b"GIF89a", "gif"),
         ((b"\x47" + bytes(187)) * 3, "mpegts"),
         ((bytes(4) + b"\x47" + bytes(187)) * 3, "mpegts"),
+        (b"\x00\x00\x00\x14stypmsdh", "mov"),
+        (b"\x00\x00\x00\x18uuid", "mov"),
+        (b"\xff\xe3\x18\xc4", "mp3"),  # MPEG-2.5, layer III
+        (b"\xff\xfd\x84\x00", "mp3"),  # MPEG-1, layer II
+        (b"\xff\xf1\x5c\x40", "aac"),
+        (b"\xff\xfeh\x00i\x00", None),  # text in UTF-16
+        (b"\xff\xfb\xff\xff", None),
+        (b"\xff\xfb", None),
         (b"", None),
         (b"RIFF\x00\x00\x00\x00WEBP", None),
     ],
@@ -135,3 +144,46 @@ def test_a_file_with_only_the_right_first_bytes_is_damaged(tmp_path: Path) -> No
         open_media(path),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "box", [b"\x00\x00\x00\x14stypmsdh" + bytes(4) + b"msdh", b"\x00\x00\x00\x1cuuid" + bytes(20)]
+)
+def test_an_mp4_that_begins_with_another_box_is_read(box: bytes, tmp_path: Path) -> None:
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    path = counter_video(tmp_path / "a.mp4", container_options=options)
+    path.write_bytes(box + path.read_bytes())
+    assert [read_counter(frame) for frame in read_frames(path)] == list(range(25))
+
+
+@pytest.mark.parametrize("size", [63, 300_000])
+@pytest.mark.parametrize(
+    ("audio", "demuxer"),
+    [
+        (b"\xff\xf1\x5c\x40", "aac"),
+        (b"fLaC", "flac"),
+        (b"\xff\xfb\x90\x00", "mp3"),
+        (bytes(8), "mp3"),
+        (b"\x1a\x45\xdf\xa3", "mp3"),
+    ],
+)
+def test_what_follows_an_id3_tag_determines_the_demuxer(
+    audio: bytes, demuxer: str, size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(id3_tag(size) + id3_tag(5) + audio)
+    with path.open("rb") as file:
+        assert detect_file_demuxer(file) == demuxer
+        assert file.tell() == 0
+
+
+def test_endless_id3_tags_end_the_search(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(id3_tag(0) * 10_000)
+    with path.open("rb") as file:
+        assert detect_file_demuxer(file) == "mp3"
+
+
+def id3_tag(size: int) -> bytes:
+    """An ID3v2.4 tag of zeros."""
+    return b"ID3\x04\x00\x00" + bytes(size >> 7 * k & 0x7F for k in (3, 2, 1, 0)) + bytes(size)
