@@ -20,6 +20,9 @@ UNIT_RATE = 50
 MUX_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".ogv", ".wmv")
 """Containers that audio can be muxed into."""
 
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
+"""Audio files that speech can be written to."""
+
 VIDEO_SUFFIXES = frozenset(
     [*MUX_SUFFIXES, ".3gp", ".flv", ".gif", ".m2ts", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".y4m"]
 )

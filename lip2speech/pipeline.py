@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lip2speech import checkpoint
 from lip2speech.audio.crossfade import LowConfidenceMode
-from lip2speech.audio.io import read_wav, wav_writer
+from lip2speech.audio.io import audio_writer, read_wav
 from lip2speech.audio.mel import MelConfig
 from lip2speech.components import (
     code_prior_from_checkpoint,
@@ -201,12 +201,18 @@ class Lip2Speech:
     def convert_to_file(
         self,
         video: str | os.PathLike[str],
-        wav: str | os.PathLike[str],
+        out: str | os.PathLike[str],
         options: SynthesisOptions = SynthesisOptions(),
         progress: Progress | None = None,
     ) -> SynthesisResult:
-        """`convert` straight to a wav file, in memory that does not grow with the video."""
-        with wav_writer(wav, self.sample_rate) as write:
+        """`convert` straight to an audio file, in memory that does not grow with the video.
+
+        The suffix of `out`, one of `AUDIO_SUFFIXES`, decides the format.
+
+        Raises:
+            OSError: names `out`; the disk is full, or the file cannot be written.
+        """
+        with audio_writer(out, self.sample_rate) as write:
             return self._collect(video, options, progress, write)
 
     def _collect(

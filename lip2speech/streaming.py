@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lip2speech.audio.io import wav_writer
+from lip2speech.audio.io import audio_writer
 from lip2speech.confidence.features import FrameFeatures, confidence_features
 from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from lip2speech.pipeline import Lip2Speech, Progress
@@ -377,13 +377,13 @@ class StreamingResult:
 def stream_file(
     model: Lip2Speech,
     video: str | os.PathLike[str],
-    wav: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     options: SynthesisOptions = SynthesisOptions(),
     config: StreamConfig = StreamConfig(),
     progress: Progress | None = None,
 ) -> StreamingResult:
-    """Synthesize a video file as if its frames came from a camera, as fast as they can be read, into a wav
-    file.
+    """Synthesize a video file as if its frames came from a camera, as fast as they can be read, into an
+    audio file; its suffix, one of `AUDIO_SUFFIXES`, decides the format.
 
     Raises:
         MediaError: the video cannot be read.
@@ -393,7 +393,7 @@ def stream_file(
     stream = Stream(model, options, config)
     times: list[float] = []
     confidence: list[float] = []
-    with read_frames(video) as frames, wav_writer(wav, SAMPLE_RATE) as write:
+    with read_frames(video) as frames, audio_writer(out, SAMPLE_RATE) as write:
         for count, frame in enumerate(frames):
             started = perf_counter()
             stream.push(frame, count / VIDEO_FPS)

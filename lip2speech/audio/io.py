@@ -1,4 +1,4 @@
-"""Audio files: read any audio as mono float, write 16-bit WAV.
+"""Audio files: read any audio as mono float; write 16-bit WAV and FLAC, Ogg Vorbis, MP3, AAC in MP4.
 
 Sample 0 of a video's audio belongs to its first frame: earlier audio is cut, a late start is padded with
 silence. So frame k of `video.read_frames` and samples 640 k .. 640 k + 639 at 16 kHz cover the same 40 ms.
@@ -20,22 +20,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lip2speech.audio.resample import Resampler, resample
-from lip2speech.constants import SAMPLE_RATE
-from lip2speech.utils.files import atomic_write
+from lip2speech.constants import AUDIO_SUFFIXES, SAMPLE_RATE
+from lip2speech.utils.files import CheckedFile, atomic_write
 from lip2speech.video.errors import MediaError
 from lip2speech.video.formats import detect_file_demuxer, open_regular_file
-from lip2speech.video.joined import refuse_joined
 from lip2speech.video.reader import first_frame_time, has_video, open_media
 
 PCM_PEAK = 32767
+SOUNDFILE_TYPES = {
+    ".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS"),
+    ".mp3": ("MP3", "MPEG_LAYER_III"),
+}  # fmt: skip
+"""Suffix -> format and subtype of libsndfile; the one other suffix of `AUDIO_SUFFIXES` is FFmpeg's."""
+AAC_BIT_RATE = 64_000
 BLOCK_SIZE = 1 << 16  # samples read at once
 SOUNDFILE_FORMATS = ("wav", "flac", "aiff", "ogg")
 MAX_SILENCE_S = 10.0  # a longer hole in the audio is damage
-MIN_RESTART_S = Fraction(1, 5)  # timestamps that go back by more start again: another file
 MAX_JITTER_S = 0.05  # audio timestamps jitter by less; more is a hole
 
 Blocks = Iterator[NDArray[Any]]
 """Consecutive mono blocks (n,) float32."""
+Write = Callable[[Tensor | NDArray[Any]], None]
+"""Appends (T_a,) floats to an open file."""
 
 
 def read_wav(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> Tensor:
@@ -79,25 +85,97 @@ def write_wav(
     path: str | os.PathLike[str], wav: Tensor | NDArray[Any], sample_rate: int = SAMPLE_RATE
 ) -> None:
     """Write (T_a,) floats as 16-bit PCM, clipped to [-1, 1], atomically."""
-    import soundfile
-
-    pcm = to_pcm(wav)
-    with atomic_write(path) as temporary:
-        soundfile.write(temporary, pcm, sample_rate, subtype="PCM_16", format="WAV")
+    with wav_writer(path, sample_rate) as write:
+        write(wav)
 
 
 @contextmanager
-def wav_writer(
-    path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE
-) -> Iterator[Callable[[Tensor], None]]:
-    """A function that appends (T_a,) floats to a 16-bit WAV, which appears once complete."""
-    import soundfile
+def wav_writer(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> Iterator[Write]:
+    """A function that appends (T_a,) floats to a 16-bit WAV, which appears once complete; any length in
+    constant memory.
 
+    Raises:
+        OSError: names `path`; the disk is full, or the file cannot be written.
+    """
     with (
         atomic_write(path) as temporary,
-        soundfile.SoundFile(temporary, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as file,
+        _soundfile_writer(Path(path).name, temporary, sample_rate, *SOUNDFILE_TYPES[".wav"]) as write,
     ):
-        yield lambda wav: file.write(to_pcm(wav))
+        yield write
+
+
+@contextmanager
+def audio_writer(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> Iterator[Write]:
+    """`wav_writer` for every suffix of `AUDIO_SUFFIXES`, which decides the format.
+
+    Raises:
+        ValueError: another suffix.
+        OSError: as `wav_writer`.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in AUDIO_SUFFIXES:
+        raise ValueError(f"{path.name}: expected a name that ends in one of {' '.join(AUDIO_SUFFIXES)}.")
+    with atomic_write(path) as temporary:
+        if suffix in SOUNDFILE_TYPES:
+            writer = _soundfile_writer(path.name, temporary, sample_rate, *SOUNDFILE_TYPES[suffix])
+        else:
+            writer = _aac_writer(temporary, sample_rate)
+        with writer as write:
+            yield write
+
+
+@contextmanager
+def _soundfile_writer(
+    name: str, path: Path, sample_rate: int, container: str, subtype: str
+) -> Iterator[Write]:
+    """By libsndfile; its own errors, which say no more than "System error", become those of the system."""
+    import soundfile
+
+    with CheckedFile(path) as file:
+
+        def write(wav: Tensor | NDArray[Any]) -> None:
+            audio.write(to_pcm(wav))
+            file.check()
+
+        try:
+            with soundfile.SoundFile(file, "w", sample_rate, 1, subtype=subtype, format=container) as audio:
+                yield write
+        except (soundfile.LibsndfileError, AssertionError) as error:  # it asserts that all was written
+            file.check()
+            if isinstance(error, AssertionError):
+                raise
+            raise OSError(f"{name}: cannot be written ({error}); choose another format.") from error
+        file.check()
+
+
+@contextmanager
+def _aac_writer(path: Path, sample_rate: int) -> Iterator[Write]:
+    """By FFmpeg: AAC in MP4."""
+    import av
+
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=sample_rate, layout="mono")
+        stream.bit_rate = AAC_BIT_RATE
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=sample_rate)  # the rate stays
+        n_samples = 0
+
+        def write(wav: Tensor | NDArray[Any]) -> None:
+            nonlocal n_samples
+            pcm = to_pcm(wav)
+            if not len(pcm):
+                return
+            frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = sample_rate, n_samples
+            frame.time_base = Fraction(1, sample_rate)
+            n_samples += len(pcm)
+            for converted in resampler.resample(frame):
+                container.mux(stream.encode(converted))
+
+        yield write
+        for converted in resampler.resample(None):
+            container.mux(stream.encode(converted))
+        container.mux(stream.encode(None))
 
 
 def to_pcm(wav: Tensor | NDArray[Any]) -> NDArray[Any]:
@@ -124,10 +202,8 @@ def _open_soundfile(path: Path, stack: ExitStack) -> tuple[int, Blocks] | None:
     import soundfile
 
     file = stack.enter_context(open_regular_file(path, "audio"))
-    demuxer = detect_file_demuxer(file)
-    if demuxer not in SOUNDFILE_FORMATS:
+    if detect_file_demuxer(file) not in SOUNDFILE_FORMATS:
         return None
-    refuse_joined(file, demuxer, path.name)
     try:
         audio = stack.enter_context(soundfile.SoundFile(file))
     except soundfile.LibsndfileError:  # an unsupported codec, or video in Ogg
@@ -183,17 +259,11 @@ def _resample_blocks(blocks: Iterator[Tensor], resampler: Resampler) -> Iterator
 def _timestamp_aligned_blocks(name: str, container: Any, stream: Any, start: Fraction | None) -> Blocks:
     """Mono blocks from `start` on without holes: missing audio becomes silence, overlapping audio is cut."""
     rate, n_samples = stream.codec_context.sample_rate, 0
-    end: Fraction | None = None  # timestamp at the end of the block before
-    lead = Fraction(0)  # of the audio before the video
     for frame in _decode(container, stream):
         block = _to_mono(frame)
         if frame.pts is not None and frame.time_base is not None:
             time = frame.pts * frame.time_base
             start = time if start is None else start
-            lead = start - time if end is None else lead
-            if end is not None and time < end - MIN_RESTART_S:  # files joined end to end: time goes on
-                start += time - end + max(lead, 0)
-            end = time + Fraction(len(block), rate)
             missing = round((time - start) * rate) - n_samples
             if missing > rate * MAX_SILENCE_S:
                 raise MediaError(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lip2speech.audio.io import to_pcm
 from lip2speech.constants import MUX_SUFFIXES, SAMPLE_RATE, VIDEO_FPS
-from lip2speech.utils.files import atomic_write
+from lip2speech.utils.files import FULL, atomic_write
 from lip2speech.video.reader import first_frame_time, open_media, read_frames, video_stream
 
 # Codecs for containers that do not take AAC and H.264.
@@ -59,8 +59,9 @@ def mux(
         for keep_tag in (True, False):  # a tag that only the source's container knows is left out
             try:
                 return _copy_video(video, pcm, temporary, sample_rate, keep_tag=keep_tag)
-            except (_CannotCopyError, FFmpegError):
-                continue
+            except (_CannotCopyError, FFmpegError) as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise
         _encode_video(video, pcm, temporary, sample_rate)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from lip2speech.checkpoint.errors import CheckpointError, list_names
 from lip2speech.checkpoint.weights import to_storable
 from lip2speech.config import ConfigError, dump_yaml, load_yaml
+from lip2speech.utils.files import naming_full_disk
 
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
@@ -216,13 +217,14 @@ def replace_folder(temporary: Path, folder: Path) -> None:
 @contextmanager
 def _atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that replaces `folder` if the block succeeds, and disappears otherwise."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private, but checkpoints are for sharing
-        yield temporary
-        replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with naming_full_disk(folder):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            temporary.chmod(0o777 & ~_umask())  # mkdtemp makes it private, but checkpoints are for sharing
+            yield temporary
+            replace_folder(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:

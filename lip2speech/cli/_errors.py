@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 import typer
 
+from lip2speech.utils.files import FULL
+
 OK = 0
 INTERNAL = 1
 USAGE = 2
@@ -60,6 +62,13 @@ def one_line(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in clean)
 
 
+def escape_unprintable() -> None:
+    """Let stdout escape what its encoding lacks, as stderr does, so that no name ends a command."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
 def eprint(text: object) -> None:
     """Print one line on stderr."""
     typer.echo(one_line(text), err=True)
@@ -69,6 +78,8 @@ def user_message(error: BaseException) -> str | None:
     """The line for an error that a caller can cause; None for a bug."""
     if isinstance(error, ImportError):
         return _explain_import(error)
+    if (full := _full_disk(error)) is not None:
+        error = full
     if isinstance(error, OSError) and error.strerror:
         name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return one_line(f"{name}{error.strerror}.")
@@ -76,6 +87,16 @@ def user_message(error: BaseException) -> str | None:
         return "out of memory; try --device cpu, or a shorter or smaller video."
     if isinstance(error, ValueError | OSError):
         return one_line(error)
+    return None
+
+
+def _full_disk(error: BaseException) -> OSError | None:
+    """The system's error behind that of a library which could not write; None if there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return cause
+        cause = cause.__cause__ or cause.__context__
     return None
 
 
@@ -97,6 +118,8 @@ def exit_code(error: BaseException) -> int:
         return BAD_MODEL
     if "NoFaceError" in names:
         return NO_FACE
+    if _full_disk(error) is not None:
+        return SOME_FAILED
     if user_message(error) is None:
         return INTERNAL
     broken_input = "MediaError" in names or (
@@ -108,6 +131,7 @@ def exit_code(error: BaseException) -> int:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Report errors that a caller can cause in one line, with their exit code; Ctrl-C exits with 130."""
+    escape_unprintable()
     try:
         yield
     except KeyboardInterrupt:

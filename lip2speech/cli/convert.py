@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lip2speech.cli import _errors as errors
-from lip2speech.cli._paths import ConvertJob, plan_jobs
+from lip2speech.cli._paths import ConvertJob, OutputOptions, plan_jobs
 from lip2speech.cli._progress import Progress, progress_bar
+from lip2speech.utils.files import (
+    move_into_place,
+    naming_full_disk,
+    owned_temporary_folder,
+    remove_stale_folders,
+)
 
 if TYPE_CHECKING:
     from lip2speech.pipeline import Lip2Speech
@@ -33,6 +38,16 @@ class LowConfidence(StrEnum):
     keep = "keep"
     tone = "tone"
     mute = "mute"
+
+
+class AudioFormat(StrEnum):
+    """Of the audio files in a folder."""
+
+    wav = "wav"
+    flac = "flac"
+    mp3 = "mp3"
+    ogg = "ogg"
+    m4a = "m4a"
 
 
 ModelOption = Annotated[str, typer.Option(help="A bundled model, or a model folder.")]
@@ -56,6 +71,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")
 UNKNOWN: dict[str, Any] = {
     "output": None, "duration": None, "frames": None, "face_detection_rate": None, "no_face_segments": None,
     "model": None, "vocoder": None, "rtf": None, "confidence": None, "mean_confidence": None,
+    "skipped": False,
 }  # fmt: skip
 """What is not known of an input that failed."""
 
@@ -65,6 +81,7 @@ class ConvertOptions:
     """What all inputs of one command share."""
 
     synthesis: SynthesisOptions
+    output: OutputOptions
     json: bool
     quiet: bool
 
@@ -75,7 +92,12 @@ def convert(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="FILE.wav, FILE.mp4 or a folder; default: beside VIDEO."),
+        typer.Option(
+            "-o", "--output", help="FILE.wav, FILE.mp3, FILE.mp4, ... or a folder; default: beside VIDEO."
+        ),
+    ] = None,
+    audio_format: Annotated[
+        AudioFormat | None, typer.Option("--format", help="Of audio files in a folder; default: wav.")
     ] = None,
     mux: Annotated[bool, typer.Option("--mux", help="Write the video with the speech.")] = False,
     model: ModelOption = "default",
@@ -85,6 +107,9 @@ def convert(
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per input on stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave inputs alone whose outputs exist.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no result lines.")] = False,
 ) -> None:
     """Synthesize speech for silent videos of a talking face.
@@ -93,11 +118,16 @@ def convert(
     5 the model is missing or damaged.
     """
     with errors.one_line_errors():
-        jobs = plan_jobs(videos, output, mux=mux, overwrite=overwrite)
+        suffix = None if audio_format is None else f".{audio_format.value}"
+        outputs = OutputOptions(output, suffix, mux, overwrite, skip_existing)
+        jobs = plan_jobs(videos, outputs)
+        for folder in {_nearest_folder(job.output) for job in jobs}:
+            remove_stale_folders(folder)
         with progress_bar(quiet=quiet) as progress:
             progress.start("loading the model")
             loaded = load(model, device, quiet=quiet)
-            options = ConvertOptions(resolve_options(loaded, voice, vocoder, low_confidence), as_json, quiet)
+            synthesis = resolve_options(loaded, voice, vocoder, low_confidence)
+            options = ConvertOptions(synthesis, outputs, as_json, quiet)
             rows = [_convert_one(loaded, job, options, progress) for job in jobs]
     raise typer.Exit(exit_code([row["exit_code"] for row in rows]))
 
@@ -138,11 +168,16 @@ def _convert_one(
 ) -> dict[str, Any]:
     """Convert one input and report it; its failure stops no other."""
     progress.start(job.video.name)
-    row: dict[str, Any] = {"input": os.fsdecode(job.video)} | UNKNOWN
+    row: dict[str, Any] = (
+        {"input": os.fsdecode(job.video)} | UNKNOWN | {"error": None, "exit_code": errors.OK}
+    )
+    known = {"output": os.fsdecode(job.output)}
     try:
-        with atomic_output(job.output) as temporary:
-            row |= {"output": os.fsdecode(job.output)} | _synthesize(model, job, temporary, options, progress)
-        row |= {"error": None, "exit_code": errors.OK}
+        if options.output.skip_existing and job.output.exists():
+            row |= known | {"skipped": True}
+        else:
+            with atomic_output(job.output, overwrite=options.output.overwrite) as temporary:
+                row |= known | _synthesize(model, job, temporary, options, progress)
     except Exception as error:
         row |= UNKNOWN | _failure(error)
     _report(row, options, model.config.confidence_threshold, progress)
@@ -159,14 +194,23 @@ def _failure(error: Exception) -> dict[str, Any]:
 
 
 @contextmanager
-def atomic_output(output: Path) -> Iterator[Path]:
-    """A name in a temporary folder near `output`; the file written there becomes `output` at the end."""
-    nearest = next(folder for folder in output.absolute().parents if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".lip2speech-", dir=nearest) as folder:
-        temporary = Path(folder) / f"speech{output.suffix.lower()}"
+def atomic_output(output: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A name in a temporary folder near `output`; the file written there becomes `output` at the end.
+
+    Raises:
+        FileExistsError: without `overwrite`, `output` appeared meanwhile; it is kept.
+        OSError: with `output` as its file name, when the disk is full.
+    """
+    with naming_full_disk(output), owned_temporary_folder(_nearest_folder(output)) as folder:
+        temporary = folder / f"speech{output.suffix.lower()}"
         yield temporary
         output.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(temporary, output)
+        move_into_place(temporary, output, overwrite=overwrite)
+
+
+def _nearest_folder(output: Path) -> Path:
+    """The deepest folder above `output` that exists."""
+    return next(folder for folder in output.absolute().parents if folder.is_dir())
 
 
 def _synthesize(
@@ -190,6 +234,8 @@ def _report(row: dict[str, Any], options: ConvertOptions, threshold: float, prog
         errors.eprint(f"lip2speech: {error if named else '{}: {}'.format(row['input'], error)}")
     if options.json:
         progress.print(json.dumps(row))
+    elif row["skipped"] and not options.quiet:
+        progress.print(f"{errors.one_line(row['input'])}: skipped, {errors.one_line(row['output'])} exists")
     elif error is None and not options.quiet:
         progress.print(
             f"{errors.one_line(row['input'])} -> {errors.one_line(row['output'])}: {row['duration']:.2f} s, "

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lip2speech.cli import _errors as errors
-from lip2speech.cli._paths import ConvertJob, plan_jobs
+from lip2speech.cli._paths import ConvertJob, OutputOptions, plan_jobs
 from lip2speech.cli._progress import progress_bar
 from lip2speech.cli.convert import (
     DeviceOption,
@@ -23,12 +23,14 @@ from lip2speech.cli.convert import (
     load,
     resolve_options,
 )
+from lip2speech.constants import AUDIO_SUFFIXES
 
 
 def stream(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="FILE.wav; default: beside VIDEO.")
+        Path | None,
+        typer.Option("-o", "--output", help="FILE.wav, .flac, .mp3, .ogg or .m4a; default: beside VIDEO."),
     ] = None,
     model: ModelOption = "live",
     voice: VoiceOption = None,
@@ -56,7 +58,7 @@ def stream(
 
             config = StreamConfig(chunk=chunk_frames, hop=hop_frames, lookahead=lookahead)
             progress.start(video.name)
-            with atomic_output(job.output) as temporary:
+            with atomic_output(job.output, overwrite=overwrite) as temporary:
                 result = stream_file(loaded, job.video, temporary, options, config, progress)
         if as_json:
             typer.echo(json.dumps({"input": str(job.video), "output": str(job.output)} | result.to_json()))
@@ -75,7 +77,9 @@ def plan_one(video: Path, output: Path | None, overwrite: bool) -> ConvertJob:
     """The one file to read and the one to write; UsageError otherwise."""
     if video.is_dir():
         raise errors.UsageError(f"{video}: is a folder; stream takes one video.")
-    (job,) = plan_jobs([video], output, mux=False, overwrite=overwrite)
+    (job,) = plan_jobs([video], OutputOptions(output, overwrite=overwrite))
     if job.mux:
-        raise errors.UsageError(f"-o {output}: stream writes audio; give a name that ends in .wav.")
+        raise errors.UsageError(
+            f"-o {output}: stream writes audio; give a name that ends in {' '.join(AUDIO_SUFFIXES)}."
+        )
     return job

@@ -68,13 +68,22 @@ def with_embedding(speaker_encoders: list[SpeakerEncoder], path: Path) -> list[S
 
 
 @voice.command("list")
-def list_all() -> None:
-    """List the enrolled voices."""
+def list_all(
+    model: Annotated[str, typer.Option(help="Whose stored voices are listed as well.")] = "default",
+) -> None:
+    """List the enrolled voices and those stored in a model; any of them may be given to --voice."""
     with one_line_errors():
-        from lip2speech.voices.store import list_voices
+        from lip2speech import checkpoint
+        from lip2speech.pretrained import resolve_model_path
+        from lip2speech.voices.store import list_voices, voices_dir
 
-        for name in list_voices():
-            typer.echo(name)
+        enrolled = list_voices()
+        for name in enrolled:
+            typer.echo(f"{name}  enrolled")
+        for name in checkpoint.load(resolve_model_path(model)).subset("voice."):
+            typer.echo(f"{one_line(name)}  stored in model {one_line(model)}")
+        found = "enrolled voices are" if enrolled else "no voice is enrolled; `voice enroll` would put it"
+        eprint(f"lip2speech: {found} in {voices_dir()}")
 
 
 @voice.command()

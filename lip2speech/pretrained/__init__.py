@@ -14,6 +14,19 @@ def bundled_models() -> list[str]:
 
 
 def resolve_model_path(model: str | os.PathLike[str]) -> Path:
-    """The folder of a bundled model by name, else the path itself; `./NAME` is always a path."""
-    bundled = isinstance(model, str) and model in bundled_models()
-    return PRETRAINED_DIR / model if bundled else Path(model)
+    """The folder of a bundled model by name, else the path itself; `./NAME` is always a path.
+
+    Raises:
+        CheckpointError: neither is there; lists the bundled models.
+    """
+    known = bundled_models()
+    if isinstance(model, str) and model in known:
+        return PRETRAINED_DIR / model
+    if not Path(model).exists():
+        from lip2speech.checkpoint.errors import CheckpointError
+
+        raise CheckpointError(
+            f"{os.fspath(model)}: no such checkpoint folder, and no bundled model has this name; "
+            f"bundled are: {', '.join(known) or 'none'}."
+        )
+    return Path(model)

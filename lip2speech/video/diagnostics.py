@@ -125,16 +125,8 @@ def format_diagnostics(result: dict[str, Any]) -> str:
             f"  eye distance        {result['eye_distance']:.0f} pixels",
             f"  mouth               brightness {result['brightness']:.0f}, contrast {result['contrast']:.0f}",
         ]
-    lines += [f"  note: {note}" for note in result["notes"] + restart_notes(video["restarts"])]
+    lines += [f"  note: {note}" for note in result["notes"]]
     return "\n".join(lines + ([f"  error: {result['error']}"] if "error" in result else []))
-
-
-def restart_notes(n_restarts: int) -> list[str]:
-    """A note on files joined end to end, if there were any."""
-    if not n_restarts:
-        return []
-    times = "time" if n_restarts == 1 else "times"
-    return [f"the timestamps start again {n_restarts} {times}: files joined end to end, read as one."]
 
 
 class CropStats:
@@ -229,5 +221,6 @@ def write_png(path: str | os.PathLike[str], image: NDArray[Any]) -> None:
     """Write (H, W, 3) uint8 RGB atomically."""
     import cv2
 
+    _, png = cv2.imencode(".png", image[..., ::-1])
     with atomic_write(path) as temporary:
-        cv2.imwrite(str(temporary), image[..., ::-1])
+        temporary.write_bytes(png.tobytes())

@@ -1,5 +1,8 @@
 """Audio files: reading, alignment with video, writing."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -8,7 +11,18 @@ import pytest
 import soundfile
 import torch
 
-from lip2speech.audio.io import read_wav, rechunk, resample, to_pcm, wav_reader, wav_writer, write_wav
+from lip2speech.audio.io import (
+    audio_writer,
+    read_wav,
+    rechunk,
+    resample,
+    to_pcm,
+    wav_reader,
+    wav_writer,
+    write_wav,
+)
+from lip2speech.audio.mux import mux
+from lip2speech.constants import AUDIO_SUFFIXES
 from lip2speech.video.errors import MediaError
 from tests.audio.recordings import bursts, onset_s, write_talk
 from tests.video.clips import counter_video, sine
@@ -182,3 +196,66 @@ def encode(path: Path, wav: np.ndarray, rate: int = 16_000, options: dict[str, s
             container.mux(stream.encode(block))
         container.mux(stream.encode(None))
     return path
+
+
+@pytest.mark.parametrize("suffix", AUDIO_SUFFIXES)
+def test_every_audio_format_is_written_block_by_block_and_read_back(suffix: str, tmp_path: Path) -> None:
+    wav = torch.from_numpy(sine(1.0))
+    path = tmp_path / f"a{suffix}"
+    with audio_writer(path) as write:
+        for block in wav.split(3000):
+            write(block)
+        assert not path.exists()
+    found = read_wav(path)
+    assert abs(len(found) - len(wav)) < 3000  # MP3 and AAC add silence at the ends
+    assert found[4000:12_000].std() == pytest.approx(float(wav.std()), rel=0.05)
+    if suffix in (".wav", ".flac"):
+        torch.testing.assert_close(found, wav, atol=1e-4, rtol=0)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_unknown_audio_suffix_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match=r"a\.xyz: expected a name that ends in one of \.wav"),
+        audio_writer(tmp_path / "a.xyz"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def write_blocks(path: Path, wav: torch.Tensor) -> None:
+    with audio_writer(path) as write:
+        for block in wav.split(4000):
+            write(block)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond `size` bytes: like a full disk, for any user."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("suffix", AUDIO_SUFFIXES)
+@pytest.mark.parametrize("size", [0, 100, 2000])
+def test_a_full_disk_is_an_error_of_the_system_with_the_name_of_the_file(
+    suffix: str, size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    noise = torch.rand(16_000, generator=torch.Generator().manual_seed(0)) - 0.5
+    with pytest.raises(OSError, match="File too large") as caught, largest_file(size):
+        write_blocks(path, noise)
+    assert caught.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_while_muxing_is_an_error_of_the_system(tmp_path: Path) -> None:
+    video = counter_video(tmp_path / "a.mp4")
+    with pytest.raises(OSError, match="File too large") as caught, largest_file(1000):
+        mux(video, sine(1.0), tmp_path / "b.mp4")
+    assert caught.value.filename == str(tmp_path / "b.mp4")
+    assert list(tmp_path.iterdir()) == [video]

@@ -1,5 +1,6 @@
 """What `convert` promises for any model: exit codes, one line per error, no half-written file."""
 
+import errno
 import json
 import os
 import signal
@@ -47,9 +48,12 @@ class FakeModel:
     ) -> SynthesisResult:
         progress(0.5)
         wav.write_bytes(b"half")
+        if "appears" in video.name:
+            video.with_suffix(".wav").write_bytes(b"of another process")
         problems: dict[str, Callable[[], BaseException]] = {
             "noface": lambda: NoFaceError(f"{video.name}: no face in 9 of 9 frames."),
             "broken": lambda: MediaError(f"{video.name}: damaged or incomplete."),
+            "full": lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(wav)),
             "bug": lambda: KeyError("oops"),
             "stop": KeyboardInterrupt,
         }
@@ -115,7 +119,7 @@ def test_json_is_one_line_per_input(run: Callable[..., Result]) -> None:
     assert good == {
         "input": "good.mp4", "output": "good.wav", "duration": 1.0, "frames": 25, "face_detection_rate": 0.96,
         "no_face_segments": [[0.0, 0.04]], "model": "fake", "vocoder": "mel", "rtf": 0.25, "confidence": None,
-        "mean_confidence": None, "error": None, "exit_code": 0,
+        "mean_confidence": None, "skipped": False, "error": None, "exit_code": 0,
     }  # fmt: skip
     assert bad["error"] == "noface.mp4: no face in 9 of 9 frames."
     assert (bad["output"], bad["exit_code"]) == (None, 4)
@@ -245,3 +249,71 @@ def test_output_folders_are_created_or_refused(run: Callable[..., Result], folde
 def test_a_failure_leaves_no_folder(run: Callable[..., Result], folder: Path) -> None:
     assert run("noface.mp4", "-o", "new/folder").exit_code == 4
     assert names(folder) == set()
+
+
+def test_existing_outputs_are_skipped_and_reported(run: Callable[..., Result], folder: Path) -> None:
+    (folder / "noface.wav").write_bytes(b"dear")
+    rows = [
+        json.loads(line)
+        for line in run("noface.mp4", "good.mp4", "--skip-existing", "--json").stdout.splitlines()
+    ]
+    assert [(row["output"], row["skipped"], row["exit_code"]) for row in rows] == [
+        ("noface.wav", True, 0), ("good.wav", False, 0),
+    ]  # fmt: skip
+    assert (folder / "noface.wav").read_bytes() == b"dear"
+    again = run("noface.mp4", "good.mp4", "--skip-existing")
+    assert again.exit_code == 0
+    assert again.stdout.splitlines()[1] == "good.mp4: skipped, good.wav exists"
+
+
+def test_sound_that_a_killed_run_left_is_removed_by_the_next(
+    run: Callable[..., Result], folder: Path
+) -> None:
+    left = folder / ".lip2speech-killed"
+    left.mkdir()
+    (left / "speech.wav").write_bytes(b"sound")
+    (left / "owner").write_bytes(b"!")
+    assert run("good.mp4").exit_code == 0
+    assert names(folder) == {"good.wav"}
+
+
+def test_an_output_that_another_process_wrote_meanwhile_is_kept(
+    run: Callable[..., Result], folder: Path
+) -> None:
+    (folder / "appears.mp4").write_bytes(b"video")
+    result = run("appears.mp4")
+    assert result.exit_code == 3
+    assert len(result.stderr.splitlines()) == 1
+    assert "appears.wav: was written by another process meanwhile" in result.stderr
+    assert (folder / "appears.wav").read_bytes() == b"of another process"
+
+
+def test_a_full_disk_is_exit_code_3_with_the_name_of_the_output(
+    run: Callable[..., Result], folder: Path
+) -> None:
+    (folder / "full.mp4").write_bytes(b"video")
+    result = run("full.mp4", "-o", "new.wav")
+    assert result.exit_code == 3
+    assert result.stderr == "lip2speech: full.mp4: new.wav: No space left on device.\n"
+    assert names(folder) == {"full.mp4"}
+
+
+def test_a_name_that_the_console_cannot_show_does_not_end_a_batch(
+    run: Callable[..., Result], folder: Path
+) -> None:
+    for name in ("1.mp4", "\u53e3.mp4", "z.mp4"):
+        (folder / "batch" / name).parent.mkdir(exist_ok=True)
+        (folder / "batch" / name).write_bytes(b"video")
+    result = CliRunner(charset="cp1252").invoke(app, ["convert", "batch"])
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 3
+    assert "\\u53e3.mp4 -> " in result.stdout
+
+
+def test_every_audio_format_keeps_its_suffix_while_it_is_written(
+    run: Callable[..., Result], folder: Path
+) -> None:
+    assert run("good.mp4", "-o", "out.mp3").exit_code == 0
+    assert run("good.mp4", "-o", "out", "--format", "flac").exit_code == 0
+    assert names(folder) == {"out.mp3", "out"}
+    assert (folder / "out" / "good.flac").is_file()

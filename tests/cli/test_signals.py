@@ -18,14 +18,14 @@ from lip2speech.pipeline import PipelineConfig
 
 class Speech:
     config = PipelineConfig()
-    def speaker(self, voice): return voice
-    def check_route(self, route): return route
-    def convert_to(self, video, wav, **options):
+    def speaker_embedding(self, voice): return voice
+    def resolve_vocoder(self, vocoder): return vocoder
+    def convert_to_file(self, video, wav, options, progress):
         wav.write_bytes(b"half")
         os.kill(os.getpid(), NUMBER)
         time.sleep(60)
 
-importlib.import_module("lip2speech.cli.convert").load = lambda model, device: Speech()
+importlib.import_module("lip2speech.cli.convert").load = lambda model, device, quiet: Speech()
 sys.argv = ["lip2speech", "convert", "talk.mp4", "--overwrite"]
 main()
 """

@@ -38,7 +38,7 @@ def test_a_voice_is_enrolled_shown_listed_and_deleted(tmp_path: Path, voices: Pa
     code, output, _ = run("voice", "enroll", "ann", tmp_path / "ann.wav", "--consent", CONSENT)
     assert code == 0
     assert "--voice ann" in output
-    assert run("voice", "list")[1] == "ann\n"
+    assert run("voice", "list")[1].splitlines()[0] == "ann  enrolled"
     shown = run("voice", "show", "ann")[1]
     assert CONSENT in shown
     assert "150 Hz" in shown
@@ -48,8 +48,19 @@ def test_a_voice_is_enrolled_shown_listed_and_deleted(tmp_path: Path, voices: Pa
     code, output, _ = run("voice", "delete", "ann")
     assert code == 0
     assert "no file of it remains" in output
-    assert run("voice", "list")[1] == ""
+    assert "enrolled" not in run("voice", "list")[1]
     assert not list(voices.iterdir())
+
+
+def test_the_list_says_where_voices_are_and_which_the_model_has(voices: Path) -> None:
+    code, output, error = run("voice", "list")
+    assert code == 0
+    stored = Lip2Speech.from_pretrained("default", device="cpu").voices
+    assert output.splitlines() == [f"{name}  stored in model default" for name in stored]
+    assert error == f"lip2speech: no voice is enrolled; `voice enroll` would put it in {voices}\n"
+    code, _, error = run("voice", "list", "--model", "nowhere")
+    assert code == 5
+    assert "bundled are: default, live" in error
 
 
 def test_without_consent_no_voice_is_enrolled(tmp_path: Path, voices: Path) -> None:

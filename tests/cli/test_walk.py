@@ -22,13 +22,13 @@ def test_a_video_becomes_a_wav_of_its_length(clip: Path, tiny_system: Path, tmp_
     row = json.loads(result.stdout)
     samples, rate = soundfile.read(out)
     assert (rate, len(samples)) == (16_000, 640 * row["frames"])
-    assert (row["model"], row["route"], row["face_detection_rate"], row["gaps"]) == ("tiny", "mel", 1.0, [])
+    assert (row["model"], row["vocoder"], row["face_detection_rate"], row["no_face_segments"]) == ("tiny", "mel", 1.0, [])
     assert row["duration"] == pytest.approx(row["frames"] / 25, abs=1e-3)
     assert row["rtf"] > 0
 
 
 def test_a_muxed_video_keeps_its_pictures_and_speaks(clip: Path, tiny_system: Path, tmp_path: Path) -> None:
-    result = run("convert", clip, "-o", tmp_path, "--mux", "--model", tiny_system, "--route", "griffin-lim")
+    result = run("convert", clip, "-o", tmp_path, "--mux", "--model", tiny_system, "--vocoder", "griffin-lim")
     assert result.exit_code == 0, result.output
     with av.open(str(clip)) as before, av.open(str(tmp_path / "sample.speech.mp4")) as after:
         assert [s.type for s in after.streams] == ["video", "audio"]
@@ -73,6 +73,6 @@ def test_a_damaged_model_is_code_5(clip: Path, tiny_system: Path, tmp_path: Path
 
 
 def test_a_models_card_and_sums_can_be_looked_at(tiny_system: Path) -> None:
-    assert run("model", "card", tiny_system).stdout == "# Tiny\n"
-    assert run("model", "verify", tiny_system).stdout == f"{tiny_system}: whole\n"
+    assert run("model", "info", tiny_system).stdout == "# Tiny\n"
+    assert run("model", "verify", tiny_system).stdout == f"{tiny_system}: ok\n"
     assert run("model", "list").exit_code == 0
