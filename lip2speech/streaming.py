@@ -15,11 +15,9 @@ latency. Independent of any capture device or user interface.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from time import perf_counter
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -27,11 +25,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lip2speech.audio.io import audio_writer
 from lip2speech.confidence.features import FrameFeatures, confidence_features
-from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
-from lip2speech.pipeline import Lip2Speech, Progress
-from lip2speech.synthesis import SynthesisOptions, confidence_json
+from lip2speech.constants import SAMPLE_RATE, SAMPLES_PER_FRAME
+from lip2speech.pipeline import Lip2Speech
+from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video import (
     CausalCropper,
     CropState,
@@ -40,7 +37,6 @@ from lip2speech.video import (
     FaceTracker,
     MouthCrop,
     load_face_model,
-    read_frames,
 )
 from lip2speech.video.face_report import CropSource
 from lip2speech.video.frame_rate import MICROSECONDS, OnlineFrameRateResampler
@@ -134,6 +130,7 @@ class Stream:
         self._cropper = CausalCropper()
         self._ready: deque[Tensor] = deque()
         self._finished = False
+        self._bits, self._bits_frames = 0.0, 0
         self._last: MouthCrop | None
         self._crop_state: CropState
         self._reset()
@@ -153,6 +150,11 @@ class Stream:
         """Of all speech so far; None without a calibration."""
         tracker = self._post_process.tracker
         return None if tracker is None else tracker.mean
+
+    @property
+    def bits_per_code(self) -> float | None:
+        """Mean bits of the codes so far under the code prior; None without one."""
+        return self._bits / self._bits_frames if self._bits_frames else None
 
     def push(self, frame: NDArray[np.uint8], time: float) -> None:
         """The next frame (H, W, 3) uint8 RGB, shown at `time` seconds; one that comes too late is dropped.
@@ -224,7 +226,10 @@ class Stream:
                 self._emit(self._renderer(window))
 
     def _emit(self, frames: RenderedFrames) -> None:
-        self._ready.append(self._post_process(frames).wav)
+        chunk = self._post_process(frames)
+        self._ready.append(chunk.wav)
+        known = chunk.code_bits[~chunk.code_bits.isnan()]
+        self._bits, self._bits_frames = self._bits + float(known.sum()), self._bits_frames + len(known)
         self.stats.confidence = self._post_process.confidence
 
     def _drain(self) -> Iterator[RenderedFrames]:
@@ -339,81 +344,4 @@ def concatenate(pieces: Sequence[RenderedFrames]) -> RenderedFrames:
         FrameFeatures(*map(torch.cat, features)),
         torch.cat([piece.detected for piece in pieces]),
         torch.cat([piece.visible for piece in pieces]),
-    )
-
-
-@dataclass(frozen=True)
-class StreamingResult:
-    """What it took to synthesize a video live.
-
-    Attributes:
-        stats: what became of the frames.
-        duration: seconds of audio.
-        algorithmic_latency_s: how far the audio lies behind the video, computing time not included.
-        compute_s, max_frame_compute_s: in all, and at most for a frame.
-        confidence, mean_confidence: as in `SynthesisResult`.
-    """
-
-    stats: StreamStats
-    duration: float
-    algorithmic_latency_s: float
-    compute_s: float
-    max_frame_compute_s: float
-    confidence: tuple[float, ...] | None = None
-    mean_confidence: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain rounded values."""
-        stats = asdict(self.stats)
-        del stats["confidence"]  # of the last second; it stands in `confidence`
-        times = ("duration", "algorithmic_latency_s", "compute_s", "max_frame_compute_s")
-        return (
-            stats
-            | {name: round(getattr(self, name), 3) for name in times}
-            | confidence_json(self.confidence, self.mean_confidence)
-        )
-
-
-def stream_file(
-    model: Lip2Speech,
-    video: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    options: SynthesisOptions = SynthesisOptions(),
-    config: StreamConfig = StreamConfig(),
-    progress: Progress | None = None,
-) -> StreamingResult:
-    """Synthesize a video file as if its frames came from a camera, as fast as they can be read, into an
-    audio file; its suffix, one of `AUDIO_SUFFIXES`, decides the format.
-
-    Raises:
-        MediaError: the video cannot be read.
-        NoFaceError: a face in fewer than half of its frames.
-        ValueError: as `Lip2Speech.convert`.
-    """
-    stream = Stream(model, options, config)
-    times: list[float] = []
-    confidence: list[float] = []
-    with read_frames(video) as frames, audio_writer(out, SAMPLE_RATE) as write:
-        for count, frame in enumerate(frames):
-            started = perf_counter()
-            stream.push(frame, count / VIDEO_FPS)
-            samples = stream.pull()
-            times.append(perf_counter() - started)
-            write(torch.from_numpy(samples))
-            confidence += stream.pull_confidence()
-            if progress is not None and frames.expected_frames and count % VIDEO_FPS == 0:
-                progress(min(1.0, count / frames.expected_frames))
-        stream.finish()
-        write(torch.from_numpy(stream.pull()))
-        stream.report.name = frames.report.name
-        stream.report.require_faces()
-    confidence += stream.pull_confidence()
-    return StreamingResult(
-        stats=stream.stats,
-        duration=stream.stats.output_frames / VIDEO_FPS,
-        algorithmic_latency_s=stream.latency_s,
-        compute_s=sum(times),
-        max_frame_compute_s=max(times),
-        confidence=None if model.config.confidence is None else tuple(confidence),
-        mean_confidence=stream.mean_confidence,
     )

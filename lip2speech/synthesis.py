@@ -148,13 +148,18 @@ class SynthesisResult:
             "frames": self.report.frames,
             "face_detection_rate": round(self.report.face_detection_rate, 4),
             "no_face_segments": [list(segment) for segment in self.report.no_face_segments],
+            "frames_damaged": self.report.frames_damaged,
+            "frames_missing": self.report.frames_missing,
             "model": self.model,
             "vocoder": self.vocoder,
             "rtf": round(self.elapsed_s / max(self.duration, 1e-9), 3),
         } | confidence_json(self.confidence, self.mean_confidence)
-        if self.bits_per_code is not None:
-            values["bits_per_code"] = round(self.bits_per_code, 3)
-        return values
+        return values | bits_json(self.bits_per_code)
+
+
+def bits_json(bits_per_code: float | None) -> dict[str, float]:
+    """As JSON carries it: rounded; nothing for a model without a code prior."""
+    return {} if bits_per_code is None else {"bits_per_code": round(bits_per_code, 3)}
 
 
 def confidence_json(confidence: Iterable[float] | None, mean: float | None) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from lip2speech.confidence.calibration import Calibration
 from lip2speech.confidence.features import FEATURES
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.streaming import Stream, StreamConfig, StreamingResult, StreamStats, make_renderer, stream_roi
+from lip2speech.stream_file import StreamingResult
+from lip2speech.streaming import Stream, StreamConfig, StreamStats, make_renderer, stream_roi
 from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video.crop import MouthCrop
 from lip2speech.windows import RenderedFrames
@@ -340,9 +341,10 @@ def test_a_pause_counts_as_time_without_confidence(live: Lip2Speech) -> None:
 
 def test_a_result_is_plain_rounded_json() -> None:
     stats = StreamStats(frames=30, output_frames=25, no_face_frames=1, confidence=0.9)
-    result = StreamingResult(stats, 1.0, 0.23, 0.123456, 0.0123456, (0.5,), 0.5)
+    result = StreamingResult(stats, 1.0, 0.23, 0.123456, 0.0123456, (0.5,), 0.5, 6.00001, 2, 3)
     assert result.to_json() == {
         "frames": 30, "dropped_frames": 0, "output_frames": 25, "no_face_frames": 1, "face_detected": False,
         "duration": 1.0, "algorithmic_latency_s": 0.23, "compute_s": 0.123, "max_frame_compute_s": 0.012,
-        "confidence": [0.5], "mean_confidence": 0.5,
+        "frames_damaged": 2, "frames_missing": 3, "confidence": [0.5], "mean_confidence": 0.5,
+        "bits_per_code": 6.0,
     }  # fmt: skip

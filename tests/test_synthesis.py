@@ -119,6 +119,7 @@ def test_a_result_is_plain_rounded_json() -> None:
     result = SynthesisResult(None, report, "default", "channel", 0.5, (0.12345, 0.5), 0.31111, 6.00001)
     assert json.loads(json.dumps(result.to_json())) == {
         "duration": 2.0, "frames": 50, "face_detection_rate": 0.98, "no_face_segments": [[0.0, 0.04]],
+        "frames_damaged": 0, "frames_missing": 0,
         "model": "default", "vocoder": "channel", "rtf": 0.25, "confidence": [0.123, 0.5],
         "mean_confidence": 0.311, "bits_per_code": 6.0,
     }  # fmt: skip

@@ -70,6 +70,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")
 
 UNKNOWN: dict[str, Any] = {
     "output": None, "duration": None, "frames": None, "face_detection_rate": None, "no_face_segments": None,
+    "frames_damaged": None, "frames_missing": None,
     "model": None, "vocoder": None, "rtf": None, "confidence": None, "mean_confidence": None,
     "skipped": False,
 }  # fmt: skip
@@ -232,6 +233,7 @@ def _report(row: dict[str, Any], options: ConvertOptions, threshold: float, prog
     if (error := row["error"]) is not None:
         named = Path(row["input"]).name in error
         errors.eprint(f"lip2speech: {error if named else '{}: {}'.format(row['input'], error)}")
+    report_gaps(row["input"], row["frames_damaged"], row["frames_missing"])
     if options.json:
         progress.print(json.dumps(row))
     elif row["skipped"] and not options.quiet:
@@ -239,9 +241,19 @@ def _report(row: dict[str, Any], options: ConvertOptions, threshold: float, prog
     elif error is None and not options.quiet:
         progress.print(
             f"{errors.one_line(row['input'])} -> {errors.one_line(row['output'])}: {row['duration']:.2f} s, "
-            f"{format_faces(row)}, vocoder {row['vocoder']} of model {row['model']}, "
+            f"{format_faces(row)}, vocoder {row['vocoder']} of model {errors.one_line(row['model'])}, "
             f"{row['rtf']:.2f} x real time, "
             f"{format_confidence(row['confidence'], row['mean_confidence'], threshold)}"
+        )
+
+
+def report_gaps(name: str, damaged: int | None, missing: int | None) -> None:
+    """A warning on stderr for a video with damaged or missing frames."""
+    counts = [f"{n} frames {what}" for n, what in ((damaged, "damaged"), (missing, "missing")) if n]
+    if counts:
+        errors.eprint(
+            f"lip2speech: {name}: {' and '.join(counts)}; the speech there is unreliable or silent; "
+            "export or record the video again."
         )
 
 

@@ -21,6 +21,7 @@ from lip2speech.cli.convert import (
     atomic_output,
     format_confidence,
     load,
+    report_gaps,
     resolve_options,
 )
 from lip2speech.constants import AUDIO_SUFFIXES
@@ -54,12 +55,14 @@ def stream(
             progress.start("loading the model")
             loaded = load(model, device, quiet=quiet)
             options = resolve_options(loaded, voice, vocoder, low_confidence)
-            from lip2speech.streaming import StreamConfig, stream_file
+            from lip2speech.stream_file import stream_file
+            from lip2speech.streaming import StreamConfig
 
             config = StreamConfig(chunk=chunk_frames, hop=hop_frames, lookahead=lookahead)
             progress.start(video.name)
             with atomic_output(job.output, overwrite=overwrite) as temporary:
                 result = stream_file(loaded, job.video, temporary, options, config, progress)
+        report_gaps(video.name, result.frames_damaged, result.frames_missing)
         if as_json:
             typer.echo(json.dumps({"input": str(job.video), "output": str(job.output)} | result.to_json()))
         elif not quiet:

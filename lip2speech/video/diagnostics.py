@@ -116,7 +116,7 @@ def format_diagnostics(result: dict[str, Any]) -> str:
         f"{result['name']}: {video['duration']:.2f} s, {video['width']}x{video['height']}, "
         f"{video['codec']} in {video['container']}, {video['source_fps']:g} fps",
         f"  frames at {VIDEO_FPS} fps   {result['frames']} (of {video['source_frames']} in the file, "
-        f"{video['corrupt']} damaged)",
+        f"{video['corrupt']} damaged, {video['missing']} missing)",
         f"  face                {100 * result['face_detection_rate']:.1f} % of frames; "
         f"no-face segments: {listed}{more}; cuts: {len(result['cuts'])}",
     ]

@@ -53,6 +53,16 @@ class FaceReport:
         """Fraction of frames with a detected face, 0 to 1."""
         return self.face_frames / self.frames if self.frames else 0.0
 
+    @property
+    def frames_damaged(self) -> int:
+        """Damaged packets and frames of the file."""
+        return 0 if self.video is None else self.video.corrupt
+
+    @property
+    def frames_missing(self) -> int:
+        """Output frames that the file lacks: in gaps of more than 0.5 s, and after its end."""
+        return 0 if self.video is None else self.video.missing
+
     def to_dict(self) -> dict[str, Any]:
         """All attributes as plain values, for JSON."""
         return asdict(self) | {"face_detection_rate": round(self.face_detection_rate, 4)}

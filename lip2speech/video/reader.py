@@ -19,6 +19,7 @@ from lip2speech.video.errors import MediaError
 from lip2speech.video.formats import ACCEPTED, detect_file_demuxer, open_regular_file
 from lip2speech.video.frame_conversion import square_pixel_size, to_rgb
 from lip2speech.video.frame_rate import FRAME_US, MICROSECONDS, ConstantFrameRateResampler
+from lip2speech.video.missing_frames import MissingFrame, frames_after_the_end, repeats
 
 READ_BYTES = 1 << 18  # per call from FFmpeg into Python
 MAX_PIXELS = 7680 * 4320  # one 8K frame; more is an error or an attack on memory
@@ -46,6 +47,7 @@ class ReadReport:
         source_frames: frames decoded.
         frames: output frames.
         corrupt: packets that could not be decoded, and frames the decoder had to conceal.
+        missing: output frames that stand in a gap of more than 0.5 s, and those promised after the end.
         skipped: frames whose timestamp is not after that of the frame before.
         frozen_segments: (start_s, end_s) in which one frame lasts for more than 0.2 s.
     """
@@ -63,6 +65,7 @@ class ReadReport:
     source_frames: int = 0
     frames: int = 0
     corrupt: int = 0
+    missing: int = 0
     skipped: int = 0
     frozen_segments: list[tuple[float, float]] = field(default_factory=list)
 
@@ -144,7 +147,7 @@ def first_frame_time(path: str | os.PathLike[str]) -> Fraction | None:
 class FrameReader:
     """Iterator over the frames of one file, in constant memory; see `read_frames`.
 
-    The same array may be returned several times in a row.
+    The same array may be returned several times in a row; in a long gap it is a `MissingFrame`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -154,6 +157,7 @@ class FrameReader:
             self._stream = video_stream(self._container, self.report.name)
             self._read_header()
             self._resources = resources.pop_all()
+        self._packets = 0  # with data
         self._frames = self._resample()
 
     def __iter__(self) -> "FrameReader":
@@ -203,6 +207,8 @@ class FrameReader:
                 duration = _frame_duration(frame, last_step)
                 self._update_times(resampler, time + duration)
             yield from self._repeat(previous, resampler.finish(duration), aspect)
+            span = (resampler.previous - (resampler.start or 0)) / MICROSECONDS
+            report.missing += frames_after_the_end(self._container, self._stream, self._packets, span)
         finally:
             self._resources.close()
         if report.frames == 0:
@@ -216,9 +222,10 @@ class FrameReader:
         report.height, report.width = pixels.shape[:2]
         report.rotation = frame.rotation % 360
         report.interlaced |= frame.interlaced_frame
-        for _ in range(count):
+        for output in repeats(pixels, count):
             report.frames += 1
-            yield pixels
+            report.missing += isinstance(output, MissingFrame)
+            yield output
 
     def _timed_frames(self) -> Iterator[tuple[Any, int]]:
         """Decoded frames and timestamps in microseconds; a missing one is a frame interval after the last."""
@@ -244,6 +251,7 @@ class FrameReader:
                 if packet is None:
                     return
                 report.corrupt += packet.is_corrupt
+                self._packets += packet.size > 0
                 frames = packet.decode()
                 consecutive_errors = 0
             except EOFError:

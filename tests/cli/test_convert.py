@@ -118,7 +118,8 @@ def test_json_is_one_line_per_input(run: Callable[..., Result]) -> None:
     good, bad = map(json.loads, result.stdout.splitlines())
     assert good == {
         "input": "good.mp4", "output": "good.wav", "duration": 1.0, "frames": 25, "face_detection_rate": 0.96,
-        "no_face_segments": [[0.0, 0.04]], "model": "fake", "vocoder": "mel", "rtf": 0.25, "confidence": None,
+        "no_face_segments": [[0.0, 0.04]], "frames_damaged": 0, "frames_missing": 0,
+        "model": "fake", "vocoder": "mel", "rtf": 0.25, "confidence": None,
         "mean_confidence": None, "skipped": False, "error": None, "exit_code": 0,
     }  # fmt: skip
     assert bad["error"] == "noface.mp4: no face in 9 of 9 frames."

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lip2speech.video.landmarks.face_model import FaceModel, load_face_model
 from lip2speech.video.landmarks.geometry import eye_distance, lip_center
 from lip2speech.video.landmarks.tracker import FaceTracker, TrackedFrame
+from lip2speech.video.missing_frames import MissingFrame
 from lip2speech.video.reader import ReadReport
 
 STATIC_THRESHOLD = 0.04
@@ -71,6 +72,9 @@ class TrackedFrameReader:
 
     def _advance(self, frame: NDArray[Any]) -> None:
         """Append this frame, and the next one where it is needed for interpolation, to the output queue."""
+        if isinstance(frame, MissingFrame):
+            self._skip(frame)
+            return
         last = self._last
         if last is not None and last.frame is frame:
             # A repeated frame (from a 12 fps source) goes through the networks once.
@@ -80,6 +84,10 @@ class TrackedFrameReader:
         later = next(self._frames, None) if self._static and not cut and not self._every_frame else None
         if later is None or last is None:
             self._track(frame, cut)
+            return
+        if isinstance(later, MissingFrame):
+            self._track(frame, False)
+            self._skip(later)
             return
         if later is frame:
             self._track(frame, False)
@@ -95,6 +103,11 @@ class TrackedFrameReader:
 
     def _track(self, frame: NDArray[Any], cut: bool) -> None:
         self._append(self._tracker.detect_and_track(frame, cut))
+
+    def _skip(self, frame: MissingFrame) -> None:
+        """A frame that the file lacks has no face; the tracker goes on after the gap."""
+        self._static = False
+        self._ready.append(TrackedFrame(frame, None))
 
     def _append(self, item: TrackedFrame) -> None:
         self._static = not item.cut and self._last is not None and _is_static(self._last, item)
