@@ -24,6 +24,7 @@ from lip2speech.constants import AUDIO_SUFFIXES, SAMPLE_RATE
 from lip2speech.utils.files import CheckedFile, atomic_write
 from lip2speech.video.errors import MediaError
 from lip2speech.video.formats import detect_file_demuxer, open_regular_file
+from lip2speech.video.joined import refuse_joined
 from lip2speech.video.reader import first_frame_time, has_video, open_media
 
 PCM_PEAK = 32767
@@ -36,6 +37,7 @@ AAC_BIT_RATE = 64_000
 BLOCK_SIZE = 1 << 16  # samples read at once
 SOUNDFILE_FORMATS = ("wav", "flac", "aiff", "ogg")
 MAX_SILENCE_S = 10.0  # a longer hole in the audio is damage
+MIN_RESTART_S = Fraction(1, 5)  # timestamps that go back by more start again: another file
 MAX_JITTER_S = 0.05  # audio timestamps jitter by less; more is a hole
 
 Blocks = Iterator[NDArray[Any]]
@@ -202,8 +204,10 @@ def _open_soundfile(path: Path, stack: ExitStack) -> tuple[int, Blocks] | None:
     import soundfile
 
     file = stack.enter_context(open_regular_file(path, "audio"))
-    if detect_file_demuxer(file) not in SOUNDFILE_FORMATS:
+    demuxer = detect_file_demuxer(file)
+    if demuxer not in SOUNDFILE_FORMATS:
         return None
+    refuse_joined(file, demuxer, path.name)
     try:
         audio = stack.enter_context(soundfile.SoundFile(file))
     except soundfile.LibsndfileError:  # an unsupported codec, or video in Ogg
@@ -259,11 +263,17 @@ def _resample_blocks(blocks: Iterator[Tensor], resampler: Resampler) -> Iterator
 def _timestamp_aligned_blocks(name: str, container: Any, stream: Any, start: Fraction | None) -> Blocks:
     """Mono blocks from `start` on without holes: missing audio becomes silence, overlapping audio is cut."""
     rate, n_samples = stream.codec_context.sample_rate, 0
+    end: Fraction | None = None  # timestamp at the end of the block before
+    lead = Fraction(0)  # of the audio before the video
     for frame in _decode(container, stream):
         block = _to_mono(frame)
         if frame.pts is not None and frame.time_base is not None:
             time = frame.pts * frame.time_base
             start = time if start is None else start
+            lead = start - time if end is None else lead
+            if end is not None and time < end - MIN_RESTART_S:  # files joined end to end: time goes on
+                start += time - end + max(lead, 0)
+            end = time + Fraction(len(block), rate)
             missing = round((time - start) * rate) - n_samples
             if missing > rate * MAX_SILENCE_S:
                 raise MediaError(

@@ -125,8 +125,16 @@ def format_diagnostics(result: dict[str, Any]) -> str:
             f"  eye distance        {result['eye_distance']:.0f} pixels",
             f"  mouth               brightness {result['brightness']:.0f}, contrast {result['contrast']:.0f}",
         ]
-    lines += [f"  note: {note}" for note in result["notes"]]
+    lines += [f"  note: {note}" for note in result["notes"] + restart_notes(video["restarts"])]
     return "\n".join(lines + ([f"  error: {result['error']}"] if "error" in result else []))
+
+
+def restart_notes(n_restarts: int) -> list[str]:
+    """A note on files joined end to end, if there were any."""
+    if not n_restarts:
+        return []
+    times = "time" if n_restarts == 1 else "times"
+    return [f"the timestamps start again {n_restarts} {times}: files joined end to end, read as one."]
 
 
 class CropStats:

@@ -15,6 +15,35 @@ from lip2speech.constants import VIDEO_FPS
 MICROSECONDS = 1_000_000
 FRAME_US = MICROSECONDS // VIDEO_FPS
 """Microseconds per output frame."""
+MIN_RESTART_US = MICROSECONDS // 5  # timestamps that go back by less are out of order, and not another file
+MAX_RESTART_STEP_US = MICROSECONDS // 5  # from the last frame of a file to the first of the next one
+
+
+class JoinedClock:
+    """Timestamps of files joined end to end -> one clock: where they start again, time goes on.
+
+    Attributes:
+        offset: microseconds added to the timestamps of the present file.
+        n_restarts: how often the timestamps went back by more than 0.2 s.
+    """
+
+    def __init__(self) -> None:
+        self.offset = self.n_restarts = 0
+        self._previous: int | None = None
+        self._step = FRAME_US
+
+    def __call__(self, time: int) -> int:
+        """A timestamp in microseconds, in the order of the file -> the same on the one clock."""
+        time += self.offset
+        step = time - self._previous if self._previous is not None else 0
+        if step < -MIN_RESTART_US:
+            self.offset += self._step - step
+            time += self._step - step
+            self.n_restarts += 1
+        elif step > 0:
+            self._step = min(step, MAX_RESTART_STEP_US)
+        self._previous = time if self._previous is None else max(time, self._previous)
+        return time
 
 
 class ConstantFrameRateResampler:

@@ -18,14 +18,16 @@ from lip2speech.constants import VIDEO_FPS
 from lip2speech.video.errors import MediaError
 from lip2speech.video.formats import ACCEPTED, detect_file_demuxer, open_regular_file
 from lip2speech.video.frame_conversion import square_pixel_size, to_rgb
-from lip2speech.video.frame_rate import FRAME_US, MICROSECONDS, ConstantFrameRateResampler
+from lip2speech.video.frame_rate import FRAME_US, MICROSECONDS, ConstantFrameRateResampler, JoinedClock
+from lip2speech.video.joined import refuse_joined
 from lip2speech.video.missing_frames import MissingFrame, frames_after_the_end, repeats
 
 READ_BYTES = 1 << 18  # per call from FFmpeg into Python
 MAX_PIXELS = 7680 * 4320  # one 8K frame; more is an error or an attack on memory
 MIN_FROZEN_US = MICROSECONDS // 5  # a frame shown longer is reported: 0.2 s of speech never look the same
 MAX_FROZEN_SEGMENTS = 1000  # listed individually; a slide show of ten hours must not fill memory
-MAX_TIMESTAMP_JUMP_US = 10 * MICROSECONDS  # more is a damaged or concatenated file
+MAX_TIMESTAMP_JUMP_US = 10 * MICROSECONDS  # forward; more is a damaged file
+MAX_CONSECUTIVE_SKIPPED = 25  # frames whose timestamp does not increase; more would be lost silently
 MAX_CONSECUTIVE_ERRORS = 1000  # damaged packets after which the rest of the file is skipped
 
 
@@ -49,6 +51,7 @@ class ReadReport:
         corrupt: packets that could not be decoded, and frames the decoder had to conceal.
         missing: output frames that stand in a gap of more than 0.5 s, and those promised after the end.
         skipped: frames whose timestamp is not after that of the frame before.
+        restarts: how often the timestamps start again, in files joined end to end; time goes on there.
         frozen_segments: (start_s, end_s) in which one frame lasts for more than 0.2 s.
     """
 
@@ -67,6 +70,7 @@ class ReadReport:
     corrupt: int = 0
     missing: int = 0
     skipped: int = 0
+    restarts: int = 0
     frozen_segments: list[tuple[float, float]] = field(default_factory=list)
 
 
@@ -77,7 +81,8 @@ def open_media(path: str | os.PathLike[str], expected: str = "video") -> Iterato
     We name the demuxer and open the file, and FFmpeg may open nothing else.
 
     Raises:
-        MediaError: not a regular file, not an accepted format, or damaged.
+        MediaError: not a regular file, not an accepted format, damaged, or two files of which FFmpeg would
+            read only the first.
     """
     import av
 
@@ -88,6 +93,7 @@ def open_media(path: str | os.PathLike[str], expected: str = "video") -> Iterato
             raise MediaError(
                 f"{name}: not an accepted {expected} format; convert it to one of {ACCEPTED[expected]}."
             )
+        refuse_joined(file, demuxer, name)
         try:
             container = av.open(
                 _SafeFile(file),
@@ -123,12 +129,14 @@ def media_duration(path: str | os.PathLike[str]) -> float:
         streams = container.streams.video or container.streams.audio
         if not streams:
             raise MediaError(f"{Path(path).name}: neither video nor audio in this file; export it again.")
-        base, first, end = streams[0].time_base, None, 0
+        base, first, end, clock = streams[0].time_base, None, 0, JoinedClock()
         try:
             for packet in container.demux(streams[0]):
-                if packet.pts is not None:
-                    first = packet.pts if first is None else min(first, packet.pts)
-                    end = max(end, packet.pts + (packet.duration or 0))
+                if packet.pts is not None and base is not None:
+                    clock(to_microseconds(packet.pts if packet.dts is None else packet.dts, base))
+                    time = packet.pts + round(Fraction(clock.offset, MICROSECONDS) / base)
+                    first = time if first is None else min(first, time)
+                    end = max(end, time + (packet.duration or 0))
         except (FFmpegError, EOFError):
             pass  # nothing after the damage can be read
     return to_microseconds(end - (first or 0), base) / MICROSECONDS if base else 0.0
@@ -157,6 +165,7 @@ class FrameReader:
             self._stream = video_stream(self._container, self.report.name)
             self._read_header()
             self._resources = resources.pop_all()
+        self._consecutive_skipped = 0
         self._packets = 0  # with data
         self._frames = self._resample()
 
@@ -231,12 +240,14 @@ class FrameReader:
         """Decoded frames and timestamps in microseconds; a missing one is a frame interval after the last."""
         rate = self._stream.average_rate
         step = int(MICROSECONDS / rate) if rate and 5 <= rate <= 120 else FRAME_US
-        time = -step
+        time, clock = -step, JoinedClock()
         for frame in self._decode():
             timestamp = frame.pts if frame.pts is not None else frame.dts
             base = frame.time_base
             time = time + step if timestamp is None or base is None else to_microseconds(timestamp, base)
-            yield frame, time
+            continuous = clock(time)
+            self.report.restarts = clock.n_restarts
+            yield frame, continuous
 
     def _decode(self) -> Iterator[Any]:
         """Every frame that can be decoded; damaged packets are counted and skipped."""
@@ -277,14 +288,21 @@ class FrameReader:
     def _check_step(self, resampler: ConstantFrameRateResampler, time: int) -> int:
         """Microseconds since the last frame; 0 if the frame must be skipped. MediaError for a large jump."""
         step, report = time - resampler.previous, self.report
-        if abs(step) > MAX_TIMESTAMP_JUMP_US:
+        if step > MAX_TIMESTAMP_JUMP_US:
             raise MediaError(
                 f"{report.name}: the timestamps jump from {resampler.previous / MICROSECONDS:.2f} s to "
                 f"{time / MICROSECONDS:.2f} s; cut the file there, or export it again."
             )
         if step <= 0:
             report.skipped += 1
+            self._consecutive_skipped += 1
+            if self._consecutive_skipped > MAX_CONSECUTIVE_SKIPPED:
+                raise MediaError(
+                    f"{report.name}: the timestamps stand still at "
+                    f"{resampler.previous / MICROSECONDS:.2f} s; cut the file there, or export it again."
+                )
             return 0
+        self._consecutive_skipped = 0
         if step > MIN_FROZEN_US and len(report.frozen_segments) < MAX_FROZEN_SEGMENTS:
             start = resampler.start or 0
             segment = (resampler.previous - start) / MICROSECONDS, (time - start) / MICROSECONDS

@@ -1,5 +1,6 @@
 """Which source frame each output frame at 25 fps shows."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from lip2speech.video.frame_rate import (
     FRAME_US,
     MICROSECONDS,
     ConstantFrameRateResampler,
+    JoinedClock,
     OnlineFrameRateResampler,
 )
 
@@ -136,3 +138,18 @@ def test_the_number_of_live_output_frames_follows_the_timestamps(steps: list[int
         total += sum(counts or (0, 0))
         assert total == (max(times[: k + 1]) - start + FRAME_US // 2) // FRAME_US + 1
         assert counts is None or min(counts) >= 0
+
+
+def test_timestamps_that_start_again_go_on_after_the_last_frame() -> None:
+    clock = JoinedClock()
+    times = [*range(1_000_000, 2_000_000, 40_000), *range(0, 1_000_000, 20_000), *range(0, 400_000, 100_000)]
+    steps = np.diff([clock(time) for time in times])
+    assert steps.tolist() == [40_000] * 25 + [20_000] * 50 + [100_000] * 3
+    assert clock.n_restarts == 2
+
+
+def test_frames_out_of_order_do_not_start_again() -> None:
+    clock = JoinedClock()
+    times = [0, 40_000, 200_000, 20_000, 240_000]
+    assert [clock(time) for time in times] == times
+    assert clock.n_restarts == 0
