@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 help:
 	@echo "make convert [VIDEO=talk.mp4] [OUT=talk.wav]   convert the bundled sample, or VIDEO"
 	@echo "make test                                      run all tests (under 10 minutes on 2 cores)"
-	@echo "make lint                                      ruff, mypy --strict and the check of words"
+	@echo "make lint                                      ruff, mypy --strict, words and limits"
 	@echo "make clean                                     remove the virtual environment and caches"
 
 convert: $(VENV)/.run
@@ -27,7 +27,7 @@ test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 10
 
 lint: $(VENV)/.test
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python tests/check_words.py
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/python tests/check_words.py && $(BIN)/python tests/check_limits.py
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "lip2speech needs Python 3.11 or 3.12; none was found. Give one: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -39,7 +39,7 @@ ALLOWED = {
     "figures?": re.compile(
         r"matplotlib|plots|reliability|[Ff]igure \d|\bfigure[.,]|figure\(|<figure|demo\.css"
     ),
-    "clocks?": re.compile(r"[Cc]lock of|wall[- ]clock|perf_counter|monotonic|CLOCK"),
+    "clocks?": re.compile(r"video/|[Cc]lock of|wall[- ]clock|perf_counter|monotonic|CLOCK"),
     r"snapshots?": re.compile(r"download"),
     r"talkers?": re.compile(r"talker-"),  # ids of clips: seeds depend on them
     r"(?<!vocal )(?<!vocal\n)tracts?": re.compile(

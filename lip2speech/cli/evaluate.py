@@ -25,7 +25,7 @@ evaluate = typer.Typer(
 )
 
 
-class Corpus(StrEnum):
+class EvaluationCorpus(StrEnum):
     """Layout of a data set; all but `prepared` run end to end from the video files."""
 
     prepared = "prepared"
@@ -66,7 +66,9 @@ def evaluate_model(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="Settings; options override its keys.")
     ] = None,
-    corpus: Annotated[Corpus | None, typer.Option(help="Layout of ROOT (default: prepared).")] = None,
+    corpus: Annotated[
+        EvaluationCorpus | None, typer.Option(help="Layout of ROOT (default: prepared).")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Clips to synthesize (default: test).")] = None,
     model: Annotated[str | None, typer.Option(help="Model folder or name (default: default).")] = None,
     vocoder: Annotated[list[str] | None, typer.Option(help="Repeatable; all if omitted.")] = None,
