@@ -51,6 +51,9 @@ from lip2speech.windows import WindowJoiner, windows
 Progress = Callable[[float], None]
 """Called with the share of the video that is done, 0..1."""
 
+MAX_WINDOW_FRAMES = 100_000
+"""Over an hour; a larger number would only hold the whole video in memory."""
+
 
 @dataclass(frozen=True)
 class PipelineConfig:
@@ -74,6 +77,8 @@ class PipelineConfig:
     confidence_threshold: float = 0.5
 
     def __post_init__(self) -> None:
+        if self.window_frames > MAX_WINDOW_FRAMES:
+            raise ValueError(f"window_frames must be {MAX_WINDOW_FRAMES} or less, got {self.window_frames}.")
         if not 0 <= self.overlap_frames < self.window_frames:
             raise ValueError(
                 f"overlap_frames must be 0 .. window_frames - 1, got {self.overlap_frames} and "

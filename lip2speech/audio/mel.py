@@ -48,6 +48,15 @@ class MelConfig:
                 f"hop_length and win_length must be 1 .. n_fft, n_fft * n_mels <= {MAX_FILTERBANK_SIZE}; "
                 f"got {self.hop_length}, {self.win_length}, {self.n_fft} and {self.n_mels}."
             )
+        if not (0 <= self.f_min < self.f_max <= self.sample_rate):
+            raise ValueError(
+                "f_min and f_max must be 0 <= f_min < f_max <= sample_rate, "
+                f"got {self.f_min:g}, {self.f_max:g} and {self.sample_rate}."
+            )
+        if not (0.1 <= self.power <= 4 and 1e-12 <= self.log_floor <= 1):
+            raise ValueError(
+                f"power must be 0.1 to 4, log_floor 1e-12 to 1, got {self.power:g} and {self.log_floor:g}."
+            )
 
     @property
     def frame_rate(self) -> float:

@@ -29,6 +29,11 @@ MIN_OPERATIONS, OPERATIONS_PER_TENSOR = 1024, 64
 """Budget of PyTorch calls while building on `meta`; our models need at most 13 for each stored tensor."""
 MAX_BUFFER_NUMEL = 1 << 24
 """Limit of elements in buffers that are not stored, such as windows; our models have at most 65 536."""
+SHARES = {
+    "dropout", "attention_dropout", "activation_dropout", "dropout_input", "layerdrop", "decay",
+    "trim_right_ratio", "quantizer_bypass_prob", "quantizer_dropout",
+}  # fmt: skip
+"""Numbers that are 0 to 1; all others are 0 or more."""
 FACTORIES = {
     torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint, torch.eye
 }  # fmt: skip
@@ -89,7 +94,7 @@ def build_on_meta(build: Callable[[], M], config: Any, tensors: Iterable[Tensor]
 
 
 def check_numbers(config: Any, weights: list[Tensor], where: str) -> None:
-    """Check that no number and no list of a config is larger than these weights allow.
+    """Check that no number is negative, no share above 1, and nothing larger than these weights allow.
 
     Raises:
         CheckpointError: names the first that is.
@@ -99,7 +104,11 @@ def check_numbers(config: Any, weights: list[Tensor], where: str) -> None:
     for name, value in iter_fields(config, where):
         if isinstance(value, tuple | list) and len(value) > max_entries:
             raise CheckpointError(f"{name}: has {len(value)} entries, expected {max_entries} or fewer.")
-        if isinstance(value, int | float) and not abs(value) <= max_number:  # refuses NaN too
+        if isinstance(value, int | float) and value < 0:
+            raise CheckpointError(f"{name}: is {value}, expected 0 or more.")
+        if name.rpartition(".")[2] in SHARES and isinstance(value, int | float) and not value <= 1:
+            raise CheckpointError(f"{name}: is {value}, expected 0 to 1.")
+        if isinstance(value, int | float) and not value <= max_number:  # refuses NaN too
             raise CheckpointError(
                 f"{name}: is {value}, expected {max_number} or less, as no stored tensor is larger."
             )

@@ -28,6 +28,8 @@ WEIGHTS = "model.safetensors"
 MODEL_CARD = "README.md"
 CHECKSUMS = "SHA256SUMS"
 FILES = (CONFIG, WEIGHTS, MODEL_CARD)
+MAX_HEADER_BYTES = 1 << 20
+"""Of the list of tensors at the start of the weights: about 8000 tensors; the largest model has 1000."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def load(folder: str | Path, *kinds: str, keys: tuple[str, ...] = (), hint: str 
 
     folder = Path(folder)
     verify(folder)
+    _check_header(folder / WEIGHTS)
     try:
         config = load_yaml(folder / CONFIG)
         card = (folder / MODEL_CARD).read_text(encoding="utf-8")
@@ -232,6 +235,17 @@ def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
     (folder / CONFIG).write_text(dump_yaml(config), encoding="utf-8")
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in FILES]
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _check_header(path: Path) -> None:
+    """CheckpointError if the weights list more tensors than any model has; reading them takes minutes."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER_BYTES:
+        raise CheckpointError(
+            f"{path}: its list of tensors takes {size} bytes, expected {MAX_HEADER_BYTES} at most; "
+            "it is damaged or no model, download it from its source again."
+        )
 
 
 def _read_checksums(path: Path) -> dict[str, str]:

@@ -15,6 +15,9 @@ from lip2speech.confidence.features import FEATURES
 PAUSE_WEIGHT = 0.01
 """Weight of a frame of a pause beside a frame of speech: every model is certain about its pauses."""
 
+MAX_WEIGHT = 1e6
+"""Of a calibration's bias and weights; fitted ones stay below 100."""
+
 
 class FrameScore(NamedTuple):
     """The confidence of one video frame.
@@ -44,8 +47,11 @@ class Calibration:
     code_nll: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, astuple(self))):
-            raise ValueError(f"a calibration holds finite numbers, got {self}; calibrate the model again.")
+        if not all(abs(weight) <= MAX_WEIGHT for weight in astuple(self)):  # refuses NaN too
+            raise ValueError(
+                f"a calibration holds finite numbers, {MAX_WEIGHT:g} at most, got {self}; "
+                "calibrate the model again."
+            )
 
     def __call__(self, features: Tensor) -> list[FrameScore]:
         """`FrameFeatures.values` (T, F + 1) -> T scores."""

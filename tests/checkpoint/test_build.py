@@ -110,7 +110,7 @@ HOSTILE = [
     Hostile("system", "mel.n_mels", BILLION, r"n_fft \* n_mels <= 4194304"),
     Hostile("codec", "codec.decoder.n_filters", BILLION),
     Hostile("codec", "codec.decoder.ratios", [1] * 1000, "codec.decoder.ratios: has 1000 entries"),
-    Hostile("codec", "codec.decoder.ratios", [1] * 100_000, "more than 30000 words and signs"),
+    Hostile("codec", "codec.decoder.ratios", [1] * 100_000, "more than 30000 tokens"),
     Hostile("codec", "codec.encoder.blocks", [MILLION, 1], r"codec.encoder.blocks\[0\] 1000000"),
     Hostile("codec", "codec.quantizer.codebook_size", 1 << 20, r"expects shape \(1048576,"),
     Hostile("codec", "codec.quantizer.codebook_dim", BILLION),

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 FLIP_PROBABILITY = 0.5
+MAX_CROP = 96
+"""Rows and columns of a mouth crop."""
+MIN_STD, MAX_STD = 1e-3, 10.0
 
 UInt8Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -34,6 +37,14 @@ class Transform:
     mean: float = 0.421
     std: float = 0.165
     crop: int = 88
+
+    def __post_init__(self) -> None:
+        valid = 0 <= self.mean <= 1 and MIN_STD <= self.std <= MAX_STD
+        if not valid or not 1 <= self.crop <= MAX_CROP:
+            raise ValueError(
+                f"mean must be 0 to 1, std {MIN_STD:g} to {MAX_STD:g}, crop 1 to {MAX_CROP}; "
+                f"got mean {self.mean:g}, std {self.std:g}, crop {self.crop}."
+            )
 
     def __call__(self, roi: Tensor | UInt8Array) -> Tensor:
         """Center crop: (T, H, W) or (B, T, H, W) uint8 -> (B, 1, T, crop, crop) float32."""
