@@ -125,7 +125,7 @@ HOSTILE = [
     Hostile("code_prior", "code_prior.layers", MILLION),
     Hostile("code_prior", "code_prior.kernel_time", 1 << 20, r"expects shape|asks for"),
     Hostile("code_prior", "code_prior.n_q", BILLION, "n_q must be 0 .. 255"),
-    Hostile("code_prior", "code_prior.channels", -1, "code_prior: its numbers describe no model"),
+    Hostile("code_prior", "code_prior.channels", -1, "code_prior.channels: is -1, expected 0 or more"),
     Hostile("hubert", "hubert.encoder_layers", BILLION),
     Hostile("hubert", "hubert.encoder_layers", MILLION),
     Hostile("hubert", "hubert.heads", 0, "hubert: its numbers describe no model|heads"),
