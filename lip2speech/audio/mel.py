@@ -16,6 +16,9 @@ from torch import Tensor, nn
 MAX_FILTERBANK_SIZE = 1 << 22
 """Upper bound of n_fft * n_mels; the default has 40 960, the widest published one 262 144."""
 
+MAX_HZ = 1_000_000
+"""Upper bound of the sample rate and of frequencies."""
+
 MIN_MEL_STD = 1e-2
 """Lower bound, in nats, of the standard deviation that a constant mel band is divided by."""
 
@@ -48,9 +51,9 @@ class MelConfig:
                 f"hop_length and win_length must be 1 .. n_fft, n_fft * n_mels <= {MAX_FILTERBANK_SIZE}; "
                 f"got {self.hop_length}, {self.win_length}, {self.n_fft} and {self.n_mels}."
             )
-        if not (0 <= self.f_min < self.f_max <= self.sample_rate):
+        if not (0 <= self.f_min < self.f_max <= MAX_HZ and 1 <= self.sample_rate <= MAX_HZ):
             raise ValueError(
-                "f_min and f_max must be 0 <= f_min < f_max <= sample_rate, "
+                f"f_min and f_max must be 0 <= f_min < f_max, they and sample_rate {MAX_HZ} at most, "
                 f"got {self.f_min:g}, {self.f_max:g} and {self.sample_rate}."
             )
         if not (0.1 <= self.power <= 4 and 1e-12 <= self.log_floor <= 1):

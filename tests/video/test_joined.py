@@ -47,7 +47,7 @@ def test_joined_files_are_read_to_the_end(suffix: str, tmp_path: Path) -> None:
     assert media_duration(path) == pytest.approx(2.0, abs=0.1)
 
 
-def test_a_restart_of_the_timestamps_is_counted_and_told(tmp_path: Path) -> None:
+def test_a_restart_of_the_timestamps_is_counted_and_reported(tmp_path: Path) -> None:
     path = joined(tmp_path / "a.ts")
     result = inspect_video(path)
     assert result["video"]["restarts"] == 1
