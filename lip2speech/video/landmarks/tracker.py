@@ -1,6 +1,6 @@
 """One face tracked through time: kept, lost, found again.
 
-    every frame     landmark network in the box of the last frame
+    every frame     landmark network in the box of the last frame; again in the new box if the face moved fast
     after a loss    detector -> boxes -> landmarks, at growing intervals: a video without faces costs little
     now and then    detector, in case a larger face has appeared: the largest steady face is the one to track
 
@@ -27,6 +27,8 @@ FORGET_AFTER_FRAMES = 25  # frames without the tracked face after which another 
 SAME_FACE = 0.6  # boxes whose centers are closer than this fraction of their size show the same face
 DRIFT = 0.05  # added to SAME_FACE for every frame without a detection
 MAX_SHIFT = 0.35  # movement of a face from frame to frame, as a fraction of its box
+MAX_CALM_SHIFT = 0.05  # of the box; the network is less exact away from the center, so it looks again
+MAX_PASSES = 4  # of the network on a face that moved fast, each in the box of the one before
 MAX_CANDIDATES = 4  # detected faces for which landmarks are computed
 
 
@@ -87,17 +89,31 @@ class FaceTracker:
 
     def track_only(self, frame: NDArray[Any], near: NDArray[Any]) -> NDArray[Any] | None:
         """Landmarks (468, 2) near those of a neighboring frame, or None; the state is unchanged."""
-        landmarks = self._landmarks(frame, FaceBox.from_landmarks(near))
-        return landmarks if landmarks is not None and is_plausible_face(landmarks) else None
+        return self._landmarks_near(frame, FaceBox.from_landmarks(near))
 
     def _track(self, frame: NDArray[Any]) -> NDArray[Any] | None:
         """Landmarks of the face near its last box, or None."""
         if self._box is None or self._n_missed >= TRACK_THROUGH_FRAMES:
             return None
-        landmarks = self._landmarks(frame, self._box)
-        if landmarks is None or not is_plausible_face(landmarks):
+        landmarks = self._landmarks_near(frame, self._box)
+        if landmarks is None or _shift(FaceBox.from_landmarks(landmarks), self._box) >= MAX_SHIFT:
             return None
-        return landmarks if _shift(FaceBox.from_landmarks(landmarks), self._box) < MAX_SHIFT else None
+        return landmarks
+
+    def _landmarks_near(self, frame: NDArray[Any], box: FaceBox) -> NDArray[Any] | None:
+        """Landmarks (468, 2) of the face near its last box, or None; run again on a face that moved fast.
+
+        The network was trained on faces in the center of its input: the lips of one at its edge may be off by
+        half the distance of the eyes, in landmarks that are plausible.
+        """
+        for _ in range(MAX_PASSES):
+            landmarks = self._landmarks(frame, box)
+            if landmarks is None or not is_plausible_face(landmarks):
+                return None
+            last, box = box, FaceBox.from_landmarks(landmarks)
+            if _shift(last, box) <= MAX_CALM_SHIFT:
+                break
+        return landmarks
 
     def _redetect(self, frame: NDArray[Any]) -> tuple[NDArray[Any] | None, bool]:
         """Landmarks of the lost face, or after a while of the largest one; whether it is another face."""

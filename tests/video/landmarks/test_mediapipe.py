@@ -10,7 +10,7 @@ import pytest
 from lip2speech.video import NoFaceError, crop_mouths, load_roi, track_faces
 from lip2speech.video.errors import MediaError
 from lip2speech.video.landmarks import load_face_model
-from lip2speech.video.landmarks.geometry import FaceBox, lip_center
+from lip2speech.video.landmarks.geometry import FaceBox, eye_distance, lip_center
 from lip2speech.video.landmarks.mediapipe import MediaPipeFaceModel, installation_hint
 from tests.video.clips import write_video
 
@@ -263,3 +263,19 @@ def test_nothing_is_written_to_stderr(portrait: np.ndarray, capfd: pytest.Captur
 
 def test_the_face_model_is_built_once_per_thread() -> None:
     assert load_face_model() is load_face_model()
+
+
+@pytest.mark.parametrize("step", [0.3, 0.45])
+def test_a_face_that_moves_fast_to_the_side_is_cropped_at_its_lips(
+    portrait: np.ndarray, face_model: MediaPipeFaceModel, step: float
+) -> None:
+    still = landmarks_of(face_model, paste(portrait, 240, 180, 1.0))
+    jump = step * eye_distance(still)
+    # Still, then a burst to the right and back, as in a dance or a shaken camera.
+    moves = [(0, 0)] * 4 + [(1, 0)] * 4 + [(-1, 0)] * 4 + [(0, 0)] * 4
+    path = np.cumsum(np.array(moves, float) * jump, 0) + np.array([240, 180])
+    pictures = [paste(portrait, x, y, 1.0, size=(480, 640)) for x, y in path]
+    for (x, y), item in zip(path, track_faces(iter(pictures), face_model), strict=True):
+        assert item.landmarks is not None
+        expected = lip_center(still) + np.array([x - 240, y - 180])
+        assert np.hypot(*(lip_center(item.landmarks) - expected)) < 0.1 * eye_distance(still)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lip2speech.video.landmarks import TrackedFrameReader
-from lip2speech.video.landmarks.geometry import lip_center
+from lip2speech.video.landmarks.geometry import FaceBox, lip_center
 from lip2speech.video.landmarks.tracker import FaceTracker, SceneCutDetector
 from tests.video.faces import FakeFaceModel, frame_number, frames
 
@@ -172,3 +172,26 @@ def test_a_slow_fade_and_noise_are_not_cuts() -> None:
     for k in range(60):
         noise = rng.integers(0, 30, (240, 320, 3))
         assert not scene.step((3 * k + noise).astype(np.uint8))
+
+
+@pytest.mark.parametrize("step", [0, 0.5, 2, 4])
+def test_a_calm_face_runs_the_network_once_a_frame(step: float) -> None:
+    face_model = FakeFaceModel([[(150 + step * k, 200, 1.0)] for k in range(60)])
+    tracker = FaceTracker(face_model)
+    for k, frame in enumerate(frames(60)):
+        before = face_model.n_landmarks
+        item = tracker.step(frame)
+        assert item.landmarks is not None
+        assert face_model.n_landmarks - before == 1 or k == 0
+
+
+def test_a_face_that_moves_fast_runs_the_network_again_in_its_new_box() -> None:
+    class InexactFaceModel(FakeFaceModel):
+        def landmarks(self, frame: np.ndarray, box: object) -> np.ndarray | None:
+            points = super().landmarks(frame, box)
+            return None if points is None else points - 0.3 * (FaceBox.from_landmarks(points).x - box.x)
+
+    places = [150] * 5 + [150 + 40 * k for k in range(8)] + [430] * 5
+    found, _ = track(InexactFaceModel([[(x, 200, 1.0)] for x in places]))
+    assert found[:5] == [150] * 5
+    assert found == pytest.approx(places, abs=5)
