@@ -27,8 +27,8 @@ class SynthesisOptions:
         voice: name of an enrolled or stored voice, a recording whose voice to use, or a speaker embedding:
             (S,) in memory or FILE.npy. None: the model's default voice.
         vocoder: one of `Lip2Speech.vocoder_names`; None: the model's default.
-        low_confidence: what replaces speech whose confidence is below the model's threshold. A video frame is
-            replaced if the second that ends with it is: keep it, a soft tone, or mute.
+        low_confidence: what becomes of low-confidence speech: keep it, a soft tone, or mute. A video frame
+            counts as low if the second that ends with it is below the model's threshold.
     """
 
     voice: Tensor | str | os.PathLike[str] | None = None

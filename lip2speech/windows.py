@@ -90,7 +90,8 @@ class WindowBuffer:
 
 
 def windows(crops: Iterable[MouthCrop], size: int, overlap: int) -> Iterator[Window]:
-    """Windows of `size` frames of a whole video, each overlapping the next by `overlap` frames."""
+    """Windows of a whole video: `size` frames, of which the last `overlap` are lookahead and the others the
+    hop."""
     buffer = WindowBuffer(size - overlap, overlap)
     for crop in crops:
         if (window := buffer.push(crop)) is not None:

@@ -60,9 +60,7 @@ def main() -> int:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    texts = {
-        name: (ROOT / name).read_text(encoding="utf-8") for name in listed.stdout.split("\0") if name
-    }
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in listed.stdout.split("\0") if name}
     trees = {name: ast.parse(text) for name, text in texts.items()}
     rows = [row for name, text in texts.items() for row in rows_of(name, text, trees[name])]
     rows += repeated_classes(trees)

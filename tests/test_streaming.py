@@ -1,4 +1,4 @@
-"""Live speech, frame by frame (lip2speech/streaming.py)."""
+"""Live speech, frame by frame (lip2speech/streaming/)."""
 
 import math
 from copy import deepcopy
@@ -15,8 +15,7 @@ from lip2speech.confidence.calibration import Calibration
 from lip2speech.confidence.features import FEATURES
 from lip2speech.config import to_dict
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.stream_file import StreamingResult
-from lip2speech.streaming import Stream, StreamConfig, StreamStats, make_renderer, stream_roi
+from lip2speech.streaming import Stream, StreamConfig, StreamingResult, StreamStats, make_renderer, stream_roi
 from lip2speech.synthesis import SynthesisOptions
 from lip2speech.video.crop import MouthCrop
 from lip2speech.windows import RenderedFrames

@@ -55,8 +55,7 @@ def stream(
             progress.start("loading the model")
             loaded = load(model, device, quiet=quiet)
             options = resolve_options(loaded, voice, vocoder, low_confidence)
-            from lip2speech.stream_file import stream_file
-            from lip2speech.streaming import StreamConfig
+            from lip2speech.streaming import StreamConfig, stream_file
 
             config = StreamConfig(chunk=chunk_frames, hop=hop_frames, lookahead=lookahead)
             progress.start(video.name)

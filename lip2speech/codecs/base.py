@@ -27,6 +27,10 @@ class Codec(nn.Module, ABC):
         latent_from_codes: codes (B, n_q, T_c) -> latent (B, C, T_c)
         decode_latent:     latent (B, C, T_c) -> wav (B, 1, T_c * hop_length)
         decode:            codes -> wav
+        forward:           wav -> wav, commitment losses, codes; for training
+
+    Submodules are called `encoder`, `quantizer` and `decoder`: training initializes the first and the last by
+    name, and `builders.code_fingerprint` hashes the weights of the first two, which decide what a code means.
     """
 
     config_class: ClassVar[type]

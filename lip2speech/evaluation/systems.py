@@ -6,7 +6,7 @@ Rows:
     codec resynthesis                    the recording coded and decoded: upper bound of the code vocoder
     VOCODER                              predicted from the mouth crops
     end-to-end (VOCODER)                 `convert` on the video file, with the model's default vocoder
-    streaming, N ms look-ahead           the video file as a stream (`streaming.py`)
+    streaming, N ms look-ahead           the video file as a stream (`streaming/`)
 """
 
 from __future__ import annotations

@@ -22,7 +22,12 @@ def test_a_video_becomes_a_wav_of_its_length(clip: Path, tiny_system: Path, tmp_
     row = json.loads(result.stdout)
     samples, rate = soundfile.read(out)
     assert (rate, len(samples)) == (16_000, 640 * row["frames"])
-    assert (row["model"], row["vocoder"], row["face_detection_rate"], row["no_face_segments"]) == ("tiny", "mel", 1.0, [])
+    assert (row["model"], row["vocoder"], row["face_detection_rate"], row["no_face_segments"]) == (
+        "tiny",
+        "mel",
+        1.0,
+        [],
+    )
     assert row["duration"] == pytest.approx(row["frames"] / 25, abs=1e-3)
     assert row["rtf"] > 0
 

@@ -21,7 +21,7 @@ from lip2speech.importers.lip2speech_unit import import_unit_model, read_unit_mo
 from lip2speech.models.lip2speech import LipModel
 from lip2speech.modules.fusing import fold
 from lip2speech.pipeline import Lip2Speech
-from lip2speech.stream_file import stream_file
+from lip2speech.streaming import stream_file
 from lip2speech.synthesis import SynthesisOptions
 from tests.importers.unit_golden import (
     FOLDER,

@@ -1,8 +1,8 @@
 """A fake GPU for tests: within `fake_gpu()` tensors can report to be on another device.
 
 Its device is torch's `meta`. A tensor there wraps a CPU tensor, and every operation runs on the CPU after the
-devices of its arguments were checked: mixing devices in one operation is refused, as by a GPU. Values are those
-of the CPU; numerical differences of a real GPU are not simulated.
+devices of its arguments were checked: mixing devices in one operation is refused, as by a GPU. Values are
+those of the CPU; numerical differences of a real GPU are not simulated.
 """
 
 from __future__ import annotations

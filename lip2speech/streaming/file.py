@@ -12,7 +12,8 @@ import torch
 from lip2speech.audio.io import audio_writer
 from lip2speech.constants import SAMPLE_RATE, VIDEO_FPS
 from lip2speech.pipeline import Lip2Speech, Progress
-from lip2speech.streaming import Stream, StreamConfig, StreamStats
+from lip2speech.streaming.renderers import StreamConfig
+from lip2speech.streaming.stream import Stream, StreamStats
 from lip2speech.synthesis import SynthesisOptions, bits_json, confidence_json
 from lip2speech.video import read_frames
 from lip2speech.video.missing_frames import MissingFrame
