@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -67,7 +68,7 @@ def main() -> None:
         decoder = replace(config.decoder, n_filters=n_filters, n_residual_layers=layers)
         codec = MelCodec(replace(config, decoder=decoder))
         size = sum(p.numel() for p in codec.decoder.parameters()) / 1e6
-        fp32, bf16 = (best(lambda c=codec, b=b: train_step(c, wav, b)) for b in (False, True))
+        fp32, bf16 = (best(partial(train_step, codec, wav, bf16)) for bf16 in (False, True))
         fold_weight_norm(codec.eval())
         steps = "".join(f" {streamed_ms(codec, n):.2f} |" for n in FRAMES)
         train = f"| {n_filters} | {layers} | {size:.2f} | {fp32:.3f} | {bf16:.3f} |"

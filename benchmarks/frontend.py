@@ -51,7 +51,8 @@ class PlainAttention(SelfAttention):
         shape = (*x.shape[:2], self.heads, -1)
         q, k, v = (proj(x).view(shape).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj))
         weights = torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5, dim=-1)
-        return self.out_proj((weights @ v).transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj((weights @ v).transpose(1, 2).flatten(2))
+        return out
 
 
 def plain(model: AVHubert) -> AVHubert:

@@ -57,7 +57,7 @@ def quantizers() -> Iterator[tuple[str, QuantizerConfig | None, float | tuple[fl
     """Name, config of the quantizer (None: SACodec's own), commitment weight."""
     yield "SACodec: semantic, SimVQ", None, (25.0, 5.0)
     for kind in ("vqvae", "ema", "simvq", "factorized"):
-        config = QuantizerConfig(n_q=2, codebook_size=1024, codebook_dim=DIM, kind=kind)  # type: ignore[arg-type]
+        config = QuantizerConfig(n_q=2, codebook_size=1024, codebook_dim=DIM, kind=kind)
         yield f"2 x {kind}", config, 10.0
     yield "1 x ema, 4096", QuantizerConfig(n_q=1, codebook_size=4096, codebook_dim=DIM), 10.0
 

@@ -16,12 +16,14 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lip2speech.audio.io import read_wav, resample
+from lip2speech.audio.io import read_wav
+from lip2speech.audio.resample import resample
 from lip2speech.codecs import Codec, load_codec
 from lip2speech.constants import SAMPLE_RATE
 from lip2speech.data.dataset import read_clips
@@ -67,13 +69,13 @@ def decode_speed(codec: Codec, codes: Tensor) -> float:
         start = time.process_time()
         codec.decode(codes)
         seconds.append(time.process_time() - start)
-    return codes.shape[-1] / codec.frame_rate / max(min(seconds[1:]), 1e-9)
+    return float(codes.shape[-1] / codec.frame_rate / max(min(seconds[1:]), 1e-9))
 
 
 def codebook_usage(codec: Codec, codes: list[Tensor], n_q: int) -> float:
     """Share of the entries of the first n_q codebooks that occur in codes (1, n_q, T)."""
     used = [torch.cat([c[0, i] for c in codes]).unique().numel() for i in range(n_q)]
-    return sum(used) / sum(codec.codebook_sizes[:n_q])
+    return float(sum(used) / sum(codec.codebook_sizes[:n_q]))
 
 
 def mean_dnsmos(wavs: list[Tensor]) -> float:
@@ -113,7 +115,8 @@ def denoising_rows(name: str, codec: Codec, speech: list[Tensor], snr_db: float)
             row = [float(si_sdr(wav, target))]
             resampled = resample(wav, SAMPLE_RATE, codec.sample_rate)
             for on in (False, True):
-                decoded = codec.decode(codec.encode(resampled, denoise=on))
+                codes = cast(Any, codec).encode(resampled, denoise=on)  # of codecs that support denoising
+                decoded = codec.decode(codes)
                 row.append(float(si_sdr(to_16_khz(codec, decoded, target.shape[-1])[None, None], target)))
             rows.append(row)
         input_db, off, on = np.mean(rows, axis=0)

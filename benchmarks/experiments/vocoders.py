@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -104,9 +105,12 @@ def check_units(entries: list[Entry], model: Lip2Speech, tokenizer: UnitTokenize
     """Exit if a vocoder needs units that the tokenizer or the model lacks."""
     counts = [tokenizer.n_units if tokenizer else 0, model.model.config.heads.n_units]
     for entry in entries:
-        if "unit_logits" in entry.vocoder.needs and counts != 2 * [entry.vocoder.config.n_units]:
+        if "unit_logits" not in entry.vocoder.needs:
+            continue
+        n_units = cast(Any, entry.vocoder).config.n_units
+        if counts != 2 * [n_units]:
             raise SystemExit(
-                f"{entry.name} has {entry.vocoder.config.n_units} units, --units {counts[0]}, the model "
+                f"{entry.name} has {n_units} units, --units {counts[0]}, the model "
                 f"{counts[1]}; pass a unit tokenizer and a model with the same number."
             )
 
@@ -144,7 +148,7 @@ def evaluate_clip(
         "predicted": model.predict(roi, embeddings[model.speaker_encoder.fingerprint]),
     }
     for entry in entries:
-        embedding = embeddings[entry.speaker_encoder.fingerprint][None]
+        embedding = cast(Tensor, embeddings[entry.speaker_encoder.fingerprint])[None]
         for source, prediction in sources.items():
             entry.evaluate(source, replace(prediction, speaker=embedding), reference)
 

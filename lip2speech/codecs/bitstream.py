@@ -210,7 +210,8 @@ def to_bits(codes: NDArray[np.integer[Any]], widths: tuple[int, ...]) -> NDArray
     """(n_q, T) integers, bits per code of each codebook -> (T * sum(widths),) bits as uint8, MSB first."""
     shifts = (np.arange(width - 1, -1, -1, dtype=np.uint32) for width in widths)
     rows = (row.astype(np.uint32)[:, None] >> shift & 1 for row, shift in zip(codes, shifts, strict=True))
-    return np.concatenate(list(rows), 1).astype(np.uint8).reshape(-1)
+    bits: NDArray[np.uint8] = np.concatenate(list(rows), 1).astype(np.uint8).reshape(-1)
+    return bits
 
 
 def from_bits(bits: NDArray[np.uint8], widths: tuple[int, ...]) -> NDArray[np.int64]:

@@ -29,6 +29,7 @@ State = Any
 """State of a layer between steps: a tensor, a pair of tensors, a list for a stack, or None at the start."""
 
 Conv = TypeVar("Conv", nn.Conv1d, nn.ConvTranspose1d)
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ def channels_last(x: Tensor) -> Tensor:
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
-def fold_weight_norm(module: nn.Module) -> nn.Module:
+def fold_weight_norm(module: Net) -> Net:
     """Remove weight norms inside `module`, keeping the weights they compute; returns `module`."""
     for layer in module.modules():
         if parametrize.is_parametrized(layer, "weight"):

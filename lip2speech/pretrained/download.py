@@ -68,12 +68,17 @@ def download_model(
     return commit
 
 
+def _hub_download() -> SnapshotDownload:
+    from huggingface_hub import snapshot_download
+
+    return snapshot_download
+
+
 def _download_snapshot(repo: str, revision: str | None, snapshot_download: SnapshotDownload | None) -> Path:
     """The folder in the Hub's cache that holds the four files."""
-    if snapshot_download is None:
-        from huggingface_hub import snapshot_download
+    fetch = snapshot_download or _hub_download()  # outside: a missing extra is not the Hub's error
     try:
-        return Path(snapshot_download(repo_id=repo, revision=revision, allow_patterns=list(FILES)))
+        return Path(fetch(repo_id=repo, revision=revision, allow_patterns=list(FILES)))
     except Exception as error:  # the Hub's own errors, its HTTP library's, and the system's
         raise HubError(_reason(repo, revision, error)) from error
 
