@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from lip2speech.cli.train import train
+from lip2speech.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -117,7 +117,7 @@ def test_a_long_block_names_real_commands_and_options(
     monkeypatch.setattr("lip2speech.train.core.dry_run.dry_run", lambda *_: [])  # tested on its own
     for words in block.commands():
         if words[:2] == ["lip2speech", "train"]:
-            done = CliRunner().invoke(train, [*words[2:], "--dry-run"])
+            done = CliRunner().invoke(app, [*words[1:], "--dry-run"])
             assert done.exit_code == 0, f"{shlex.join(words)}\n{done.output}"
             continue
         depth = 3 if words[0] == "python" or words[1] in GROUPS else 2

@@ -78,12 +78,15 @@ def build_on_meta(build: Callable[[], M], config: Any, tensors: Iterable[Tensor]
     check_numbers(config, weights, where)
     largest = largest_field(config, where)
     too_many = f"{where}: asks for more layers than it has weights for; its largest number is {largest}."
+    grad_enabled = torch.is_grad_enabled()
     try:
         with MetaDeviceMode(MIN_OPERATIONS + OPERATIONS_PER_TENSOR * len(weights), too_many):
             plan = build()
     except (ArithmeticError, IndexError, RuntimeError, TypeError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise CheckpointError(f"{where}: its numbers describe no model ({reason}).") from error
+    finally:
+        torch.set_grad_enabled(grad_enabled)  # the end of a `no_grad` may be what exceeded the budget
     stored = plan.state_dict()
     numel = sum(buffer.numel() for name, buffer in plan.named_buffers() if name not in stored)
     if numel > MAX_BUFFER_NUMEL:

@@ -98,3 +98,4 @@ def test_a_model_with_any_number_changed_is_refused_or_synthesizes(
             assert model.synthesize(roi, torch.zeros(model.model.config.heads.speaker_dim)).isfinite().all()
         change(folder, f"{group}.{name}", old)
     assert original["kind"] == "lip2speech"
+    assert torch.is_grad_enabled()  # a refusal leaves PyTorch as it was

@@ -27,7 +27,7 @@ def test_a_saved_vocoder_loads_unchanged(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds 'codec', expected a vocoder"):
+    with pytest.raises(CheckpointError, match="holds 'codec', expected 'vocoder'"):
         load_vocoder(save_codec(tmp_path / "codec"))
 
 
