@@ -77,7 +77,7 @@ def test_convert_exits_with_5_for_a_number_out_of_range(folder: Path, tmp_path: 
     assert "crop 1 to 96" in result.stderr
 
 
-@pytest.mark.parametrize("value", [0, -1, 1, 3, 10**6, NAN])
+@pytest.mark.parametrize("value", [-1, 10**6, NAN])
 @pytest.mark.parametrize("group", ["transform", "mel", "inference", "code_prior.config"])
 def test_a_model_with_any_number_changed_is_refused_or_synthesizes(
     folder: Path, group: str, value: float
