@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
 
 help:
 	@echo "make convert [VIDEO=talk.mp4] [OUT=talk.wav]   convert the bundled sample, or VIDEO"
-	@echo "make test                                      run all tests (under 10 minutes on 2 cores)"
+	@echo "make test                                      run all tests (about 11 minutes on 2 cores)"
 	@echo "make lint                                      ruff, mypy --strict, words and limits"
 	@echo "make clean                                     remove the virtual environment and caches"
 
